@@ -1,0 +1,1 @@
+//! The reconcile loops, one module a controller.

@@ -1,0 +1,1 @@
+//! Makes a node's containers match its pods.

@@ -1,0 +1,1 @@
+//! Makes a node's packet filter match the cluster's services.

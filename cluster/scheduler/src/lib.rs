@@ -1,0 +1,1 @@
+//! Filter and score; binds pods to nodes.

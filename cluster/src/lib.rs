@@ -1,0 +1,1 @@
+//! A Kubernetes-compatible cluster on this machine's Docker and iptables.

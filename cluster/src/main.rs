@@ -1,0 +1,2 @@
+//! The command `orrery`.
+fn main() {}

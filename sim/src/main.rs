@@ -1,0 +1,2 @@
+//! The command `orrery-sim`.
+fn main() {}
