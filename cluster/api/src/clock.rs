@@ -1,0 +1,25 @@
+//! The wall clock. Objects are stamped with it; nothing is measured with it (`tokio::time` does that).
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
+
+/// The time now. The only reader of the wall clock in code that also runs simulated: there madsim answers it.
+pub fn now() -> Timestamp {
+    #[allow(clippy::disallowed_methods, reason = "the one place that may")]
+    Timestamp::now()
+}
+
+/// Now, in whole seconds, as Kubernetes stamps objects.
+pub fn now_time() -> Time {
+    Time(whole_seconds(now()))
+}
+
+/// Now, in microseconds, as leases are stamped.
+pub fn now_micro_time() -> MicroTime {
+    MicroTime(now())
+}
+
+/// `time` without its fraction of a second.
+pub fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}

@@ -1,0 +1,1 @@
+//! Field selectors: their grammar and what they match.

@@ -1,0 +1,1 @@
+//! Label selectors: their grammar, their text and what they match.

@@ -1,0 +1,1 @@
+//! Validation of names, label keys and label values, with Kubernetes' own messages.

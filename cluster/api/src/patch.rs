@@ -1,0 +1,1 @@
+//! The three patch formats: JSON patch, merge patch and strategic merge patch.

@@ -1,0 +1,1 @@
+//! Decoding protobuf bodies into the JSON that the client could have sent instead.

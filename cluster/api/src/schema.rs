@@ -1,0 +1,1 @@
+//! The Kubernetes API as one table of messages and fields.

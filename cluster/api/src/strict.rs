@@ -1,0 +1,1 @@
+//! Strict decoding: duplicate fields, unknown fields and wrong types.

@@ -1,0 +1,1 @@
+//! YAML bodies into JSON values.
