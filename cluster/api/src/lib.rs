@@ -7,6 +7,7 @@ pub mod clock;
 pub mod field;
 pub mod fields;
 pub mod labels;
+pub mod log;
 pub mod message;
 pub mod meta;
 pub mod names;
