@@ -1,0 +1,157 @@
+//! The informers that all controllers of the process share: one a kind, and only of the kinds that somebody reads.
+//!
+//! A controller takes caches and adds handlers in its `new`; nothing is requested before [`Informers::run`].
+
+use std::future::Future;
+use std::pin::Pin;
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use orrery_api::meta::{Object, controller_of};
+use orrery_api::random::Random;
+use orrery_api::task::TaskGroup;
+use orrery_client::{Cache, Change, Client, Informer};
+use serde::de::DeserializeOwned;
+
+/// Index of pods by the name of their node; pods without one are not in it.
+pub(crate) const BY_NODE: &str = "node";
+/// Index by the uid of the controlling owner; objects without one stand under the empty string.
+pub(crate) const BY_OWNER: &str = "owner";
+/// Index of endpoint slices by `namespace/service`.
+pub(crate) const BY_SERVICE: &str = "service";
+
+/// One shared informer, before it runs.
+pub(crate) struct Shared<K> {
+    informer: Option<Informer<K>>,
+    cache: Cache<K>,
+    wanted: bool,
+}
+
+impl<K: Object + Clone + DeserializeOwned + Send + Sync + 'static> Shared<K> {
+    fn new(informer: Informer<K>) -> Self {
+        let cache = informer.cache();
+        Shared {
+            informer: Some(informer),
+            cache,
+            wanted: false,
+        }
+    }
+
+    /// The cache; asking for it makes the informer run.
+    pub(crate) fn cache(&mut self) -> Cache<K> {
+        self.wanted = true;
+        self.cache.clone()
+    }
+
+    /// Adds a handler, called synchronously at each change: it may only put keys into queues.
+    pub(crate) fn on_change(&mut self, handler: impl Fn(&Change<K>) + Send + Sync + 'static) {
+        self.wanted = true;
+        self.informer = self.informer.take().map(|informer| informer.on_change(handler));
+    }
+
+    /// Starts the informer in `tasks` if somebody wants it; the answer is ready when its cache is filled.
+    fn start(mut self, tasks: &TaskGroup) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        let informer = self.informer.take().filter(|_| self.wanted)?;
+        tasks.spawn(informer.run());
+        let cache = self.cache;
+        Some(Box::pin(async move { cache.wait_synced().await }))
+    }
+}
+
+/// The shared informers of the process.
+pub(crate) struct Informers {
+    /// Pods, by [`BY_NODE`] and [`BY_OWNER`].
+    pub pods: Shared<Pod>,
+    /// Replica sets, by [`BY_OWNER`].
+    pub replica_sets: Shared<ReplicaSet>,
+    /// Deployments.
+    pub deployments: Shared<Deployment>,
+    /// Services.
+    pub services: Shared<Service>,
+    /// Endpoints.
+    pub endpoints: Shared<Endpoints>,
+    /// Endpoint slices, by [`BY_SERVICE`].
+    pub endpoint_slices: Shared<EndpointSlice>,
+    /// Nodes.
+    pub nodes: Shared<Node>,
+    /// The nodes' leases: those of the namespace `kube-node-lease`.
+    pub leases: Shared<Lease>,
+    /// Namespaces.
+    pub namespaces: Shared<Namespace>,
+    /// Service accounts.
+    pub service_accounts: Shared<ServiceAccount>,
+    /// Config maps.
+    pub config_maps: Shared<ConfigMap>,
+}
+
+impl Informers {
+    /// Informers over `client`; none runs yet.
+    pub(crate) fn new(client: &Client, random: &Random) -> Self {
+        Informers {
+            pods: Shared::new(
+                Informer::<Pod>::new(client, &random.stream("pods"))
+                    .index(BY_NODE, |pod: &Pod| {
+                        pod.spec
+                            .iter()
+                            .filter_map(|spec| spec.node_name.clone())
+                            .filter(|n| !n.is_empty())
+                            .collect()
+                    })
+                    .index(BY_OWNER, owner_uid),
+            ),
+            replica_sets: Shared::new(
+                Informer::<ReplicaSet>::new(client, &random.stream("replicasets")).index(BY_OWNER, owner_uid),
+            ),
+            deployments: Shared::new(Informer::new(client, &random.stream("deployments"))),
+            services: Shared::new(Informer::new(client, &random.stream("services"))),
+            endpoints: Shared::new(Informer::new(client, &random.stream("endpoints"))),
+            endpoint_slices: Shared::new(
+                Informer::<EndpointSlice>::new(client, &random.stream("endpointslices")).index(
+                    BY_SERVICE,
+                    |slice: &EndpointSlice| {
+                        let service = slice.label("kubernetes.io/service-name");
+                        service
+                            .map(|service| format!("{}/{service}", slice.namespace()))
+                            .into_iter()
+                            .collect()
+                    },
+                ),
+            ),
+            nodes: Shared::new(Informer::new(client, &random.stream("nodes"))),
+            leases: Shared::new(Informer::new(client, &random.stream("leases")).namespace("kube-node-lease")),
+            namespaces: Shared::new(Informer::new(client, &random.stream("namespaces"))),
+            service_accounts: Shared::new(Informer::new(client, &random.stream("serviceaccounts"))),
+            config_maps: Shared::new(Informer::new(client, &random.stream("configmaps"))),
+        }
+    }
+
+    /// Starts the wanted informers in `tasks` and returns when all their caches are filled.
+    pub(crate) async fn run(self, tasks: &TaskGroup) {
+        let filled = [
+            self.pods.start(tasks),
+            self.replica_sets.start(tasks),
+            self.deployments.start(tasks),
+            self.services.start(tasks),
+            self.endpoints.start(tasks),
+            self.endpoint_slices.start(tasks),
+            self.nodes.start(tasks),
+            self.leases.start(tasks),
+            self.namespaces.start(tasks),
+            self.service_accounts.start(tasks),
+            self.config_maps.start(tasks),
+        ];
+        for cache in filled.into_iter().flatten() {
+            cache.await;
+        }
+    }
+}
+
+fn owner_uid<K: Object>(object: &K) -> Vec<String> {
+    vec![
+        controller_of(object.metadata())
+            .map(|owner| owner.uid.clone())
+            .unwrap_or_default(),
+    ]
+}
