@@ -1,1 +1,3 @@
 //! Makes a node's containers match its pods.
+
+pub mod runtime;
