@@ -1,0 +1,145 @@
+//! What a replica set's controller has asked for and not yet seen: creates by name, deletes by uid.
+//!
+//! Kubernetes counts expected events and lets the count expire after five minutes; a cache that is stale for longer then
+//! gets a second full set of pods (kubernetes#129795). Here nothing expires. A pod is named before it is asked for, so
+//! that a create whose answer was lost can be repeated under the same name without ever making two, and an expectation
+//! that stays open is settled by looking at the one pod it is about, in the API server and not in the cache.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long an expectation may be open before the API server is asked what became of it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long after a lost answer the API server is asked.
+pub(crate) const LOST_ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What is known about the answer to a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// None yet.
+    Waiting,
+    /// It happened.
+    Done,
+    /// It may have happened, now or later.
+    Lost,
+}
+
+/// A write that the cache does not show yet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Open {
+    /// What is known about its answer.
+    pub answer: Answer,
+    /// When that became known, or was last looked at.
+    pub since: Instant,
+}
+
+impl Open {
+    /// When it should be looked at in the API server.
+    pub(crate) fn due(&self) -> Instant {
+        self.since + if self.answer == Answer::Lost { LOST_ANSWER_PATIENCE } else { PATIENCE }
+    }
+}
+
+/// The open writes of one replica set.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Expected {
+    /// Creates, by the pod's name.
+    pub creates: BTreeMap<String, Open>,
+    /// Deletes, by the pod's uid; the name is kept to look it up.
+    pub deletes: BTreeMap<String, (String, Open)>,
+    /// Whether the set's pods have been counted in the API server, and not only in the cache, in this process's life.
+    pub counted: bool,
+}
+
+/// The open writes of all replica sets, by the set's uid.
+#[derive(Debug, Default)]
+pub(crate) struct Expectations(Mutex<BTreeMap<String, Expected>>);
+
+impl Expectations {
+    fn sets(&self) -> MutexGuard<'_, BTreeMap<String, Expected>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A copy of what is open for the set.
+    pub(crate) fn of(&self, set: &str) -> Expected {
+        self.sets().get(set).cloned().unwrap_or_default()
+    }
+
+    /// The set is gone.
+    pub(crate) fn forget(&self, set: &str) {
+        self.sets().remove(set);
+    }
+
+    /// The set's pods have been counted in the API server.
+    pub(crate) fn counted(&self, set: &str) {
+        self.sets().entry(set.to_owned()).or_default().counted = true;
+    }
+
+    /// A create is about to be sent, or its pod is known to exist though the cache does not show it.
+    pub(crate) fn expect_create(&self, set: &str, name: &str, answer: Answer) {
+        let open = Open { answer, since: Instant::now() };
+        self.sets().entry(set.to_owned()).or_default().creates.insert(name.to_owned(), open);
+    }
+
+    /// A delete is about to be sent.
+    pub(crate) fn expect_delete(&self, set: &str, uid: &str, name: &str) {
+        let open = Open { answer: Answer::Waiting, since: Instant::now() };
+        self.sets().entry(set.to_owned()).or_default().deletes.insert(uid.to_owned(), (name.to_owned(), open));
+    }
+
+    /// The answer to a create came, or is lost. Nothing happens when the cache was quicker.
+    pub(crate) fn create_answered(&self, set: &str, name: &str, answer: Answer) {
+        if let Some(open) = self.sets().get_mut(set).and_then(|expected| expected.creates.get_mut(name)) {
+            *open = Open { answer, since: Instant::now() };
+        }
+    }
+
+    /// The answer to a delete came, or is lost. Nothing happens when the cache was quicker.
+    pub(crate) fn delete_answered(&self, set: &str, uid: &str, answer: Answer) {
+        if let Some((_, open)) = self.sets().get_mut(set).and_then(|expected| expected.deletes.get_mut(uid)) {
+            *open = Open { answer, since: Instant::now() };
+        }
+    }
+
+    /// The pod was seen in the cache, or it is certain that it never will be.
+    pub(crate) fn create_settled(&self, set: &str, name: &str) {
+        if let Some(expected) = self.sets().get_mut(set) {
+            expected.creates.remove(name);
+        }
+    }
+
+    /// The pod was seen to go, or it is certain that the delete did not happen.
+    pub(crate) fn delete_settled(&self, set: &str, uid: &str) {
+        if let Some(expected) = self.sets().get_mut(set) {
+            expected.deletes.remove(uid);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_after_the_event_does_not_open_the_expectation_again() {
+        let expectations = Expectations::default();
+        expectations.expect_create("set", "web-1", Answer::Waiting);
+        expectations.create_settled("set", "web-1");
+        expectations.create_answered("set", "web-1", Answer::Done);
+        assert!(expectations.of("set").creates.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_is_looked_into_sooner_than_a_late_event() {
+        let expectations = Expectations::default();
+        expectations.expect_create("set", "late", Answer::Waiting);
+        expectations.expect_create("set", "lost", Answer::Waiting);
+        expectations.create_answered("set", "late", Answer::Done);
+        expectations.create_answered("set", "lost", Answer::Lost);
+        let open = expectations.of("set").creates;
+        assert!(open["lost"].due() < open["late"].due());
+    }
+}
