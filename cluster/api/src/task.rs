@@ -1,9 +1,13 @@
 //! Tasks that belong to somebody: a component's tasks die with it, so that nothing outlives a restart.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, Sleep, sleep};
 
 /// A set of tasks, aborted when it is dropped.
 #[derive(Default)]
@@ -46,5 +50,48 @@ impl TaskGroup {
 impl Drop for TaskGroup {
     fn drop(&mut self) {
         self.abort_all();
+    }
+}
+
+/// The limit of [`within`] passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the deadline passed")]
+pub struct Elapsed;
+
+/// Runs `work` for at most `limit`.
+///
+/// Unlike `tokio::time::timeout` it asks the clock for one wake-up, however often `work` is polled: the simulator's
+/// timers cannot be taken back, and a watch that is polled for every event would leave one each time.
+pub fn within<F: Future>(limit: Duration, work: F) -> Within<F> {
+    let deadline = Instant::now() + limit;
+    Within { work: Box::pin(work), alarm: Box::pin(sleep(limit)), deadline, waker: None }
+}
+
+/// The future of [`within`].
+pub struct Within<F> {
+    work: Pin<Box<F>>,
+    alarm: Pin<Box<Sleep>>,
+    deadline: Instant,
+    waker: Option<Waker>,
+}
+
+impl<F: Future> Future for Within<F> {
+    type Output = Result<F::Output, Elapsed>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Poll::Ready(output) = self.work.as_mut().poll(context) {
+            return Poll::Ready(Ok(output));
+        }
+        if Instant::now() >= self.deadline {
+            return Poll::Ready(Err(Elapsed));
+        }
+        let set = self.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker()));
+        if !set {
+            if self.alarm.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(Elapsed));
+            }
+            self.waker = Some(context.waker().clone());
+        }
+        Poll::Pending
     }
 }

@@ -1,0 +1,70 @@
+//! A connection to an API server: requests with a deadline, answers read, failures told apart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, header};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use orrery_api::message::{Request, Response, Transport};
+use orrery_api::status::ApiError;
+use orrery_api::task::within;
+
+use crate::error::Error;
+
+/// How long a request may take.
+const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+
+/// A connection to an API server. Clones share it.
+#[derive(Clone)]
+pub struct Client {
+    transport: Arc<dyn Transport>,
+    user_agent: HeaderValue,
+    limit: Duration,
+}
+
+impl Client {
+    /// A client over `transport` that calls itself `user_agent` (also its field manager's name).
+    pub fn new(transport: Arc<dyn Transport>, user_agent: &str) -> Self {
+        let user_agent = HeaderValue::from_str(user_agent).unwrap_or_else(|_| HeaderValue::from_static("orrery"));
+        Client { transport, user_agent, limit: REQUEST_LIMIT }
+    }
+
+    /// The same client with another limit per request.
+    pub fn with_limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Sends `request` and returns the answer as it begins; an error status is an [`Error::Api`].
+    pub async fn open(&self, mut request: Request) -> Result<Response, Error> {
+        request.headers_mut().entry(header::USER_AGENT).or_insert_with(|| self.user_agent.clone());
+        request.headers_mut().entry(header::ACCEPT).or_insert(HeaderValue::from_static("application/json"));
+        let opened = within(self.limit, async {
+            let response = self.transport.send(request).await?;
+            if response.status().is_success() {
+                return Ok(response);
+            }
+            let code = response.status().as_u16();
+            let body = response.into_body().collect().await.unwrap_or_default();
+            Err(Error::Api(status_of(code, &body)))
+        });
+        opened.await.map_err(|_| Error::Timeout)?
+    }
+
+    /// Sends `request` and returns the whole answer's body.
+    pub async fn fetch(&self, request: Request) -> Result<Bytes, Error> {
+        let whole = within(self.limit, async {
+            let response = self.open(request).await?;
+            response.into_body().collect().await.map_err(|error| Error::Decode(error.to_string()))
+        });
+        whole.await.map_err(|_| Error::Timeout)?
+    }
+}
+
+fn status_of(code: u16, body: &[u8]) -> ApiError {
+    match serde_json::from_slice::<Status>(body) {
+        Ok(status) if status.code.is_some() || status.reason.is_some() => ApiError(Box::new(status)),
+        _ => ApiError::new(code, "", String::from_utf8_lossy(body).into_owned()),
+    }
+}

@@ -1,0 +1,171 @@
+//! Keeps a [`Cache`] equal to the server: list, watch, bookmarks, resume, relist when history is gone.
+//!
+//! A broken watch is resumed from the last revision seen, never relisted from an older one: a list asks for the newest
+//! state, so that the cache's revision never falls. A server that vanished sends no reset: a watch that is silent for
+//! longer than bookmarks are apart is given up.
+
+use std::time::Duration;
+
+use orrery_api::log;
+use orrery_api::random::Random;
+use orrery_api::task::within;
+use tokio::time::sleep;
+
+use crate::api::{Api, ListParams, Resource};
+use crate::cache::{Cache, Change};
+use crate::client::Client;
+use crate::error::Error;
+use crate::watch::WatchEvent;
+
+/// A watch without an event or bookmark for so long is dead; the server sends bookmarks every 30 s.
+const SILENCE_LIMIT: Duration = Duration::from_secs(75);
+/// The first pause after a failure; doubled up to [`PAUSE_LIMIT`].
+const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE_LIMIT: Duration = Duration::from_secs(10);
+
+type Handler<K> = Box<dyn Fn(&Change<K>) + Send + Sync>;
+
+/// Keeps a cache of one kind and tells of its changes.
+pub struct Informer<K> {
+    api: Api<K>,
+    params: ListParams,
+    cache: Cache<K>,
+    handlers: Vec<Handler<K>>,
+    random: Random,
+}
+
+/// How a watch ended.
+enum Ended {
+    /// Resume it where it was.
+    Resume,
+    /// Resume it after a pause: it failed before it said anything.
+    Failed(String),
+    /// Its history is gone: list again.
+    Expired,
+}
+
+impl<K: Resource> Informer<K> {
+    /// An informer of all namespaces.
+    pub fn new(client: &Client, random: &Random) -> Self {
+        Informer {
+            api: Api::new(client),
+            params: ListParams::default(),
+            cache: Cache::new(),
+            handlers: Vec::new(),
+            random: random.stream(&format!("informer/{}", K::URL_PATH_SEGMENT)),
+        }
+    }
+
+    /// Only the objects of `namespace`.
+    pub fn namespace(mut self, namespace: &str) -> Self {
+        self.params.namespace = Some(namespace.to_owned());
+        self
+    }
+
+    /// Only the objects that match a label selector.
+    pub fn labels(mut self, selector: &str) -> Self {
+        self.params.labels = Some(selector.to_owned());
+        self
+    }
+
+    /// Only the objects that match a field selector.
+    pub fn fields(mut self, selector: &str) -> Self {
+        self.params.fields = Some(selector.to_owned());
+        self
+    }
+
+    /// Files objects under the values that `function` names, for [`Cache::by_index`].
+    pub fn index(self, name: &'static str, function: impl Fn(&K) -> Vec<String> + Send + Sync + 'static) -> Self {
+        self.cache.add_index(name, Box::new(function));
+        self
+    }
+
+    /// Calls `handler` for every change, after the cache has it. It must not wait: it belongs to enqueue.
+    pub fn on_change(mut self, handler: impl Fn(&Change<K>) + Send + Sync + 'static) -> Self {
+        self.handlers.push(Box::new(handler));
+        self
+    }
+
+    /// The cache.
+    pub fn cache(&self) -> Cache<K> {
+        self.cache.clone()
+    }
+
+    /// Keeps the cache, for ever.
+    pub async fn run(self) {
+        let mut failures = 0;
+        loop {
+            if let Err(error) = self.list().await {
+                self.pause(&mut failures, "list", &error.to_string()).await;
+                continue;
+            }
+            loop {
+                match self.watch().await {
+                    Ended::Resume => failures = 0,
+                    Ended::Failed(why) => self.pause(&mut failures, "watch", &why).await,
+                    Ended::Expired => break,
+                }
+            }
+        }
+    }
+
+    async fn list(&self) -> Result<(), Error> {
+        let list = self.api.list(&self.params).await?;
+        let revision = list.resource_version.parse().unwrap_or(0);
+        if revision < self.cache.revision() {
+            // Taking it would let the cache travel back in time; another server may be ahead of this one.
+            return Err(Error::Decode(format!("the list is of revision {revision}, older than the cache")));
+        }
+        self.tell(&self.cache.replace(list.items, revision));
+        Ok(())
+    }
+
+    async fn watch(&self) -> Ended {
+        let params =
+            ListParams { resource_version: Some(self.cache.revision().to_string()), ..self.params.clone() };
+        // Servers would otherwise see all watches of a component end at the same moment.
+        let timeout = self.random.between(300, 600);
+        let mut stream = match self.api.watch(&params, timeout).await {
+            Ok(stream) => stream,
+            Err(error) if error.is_expired() => return Ended::Expired,
+            Err(error) => return Ended::Failed(error.to_string()),
+        };
+        let mut heard = false;
+        loop {
+            match within(SILENCE_LIMIT, stream.next()).await {
+                Ok(Some(Ok(event))) => self.take(event),
+                Ok(Some(Err(error))) if error.is_expired() => return Ended::Expired,
+                Ok(Some(Err(error))) if !heard => return Ended::Failed(error.to_string()),
+                Ok(None) if !heard => return Ended::Failed("the watch ended at once".to_owned()),
+                Ok(Some(Err(_)) | None) | Err(_) => return Ended::Resume,
+            }
+            heard = true;
+        }
+    }
+
+    fn take(&self, event: WatchEvent<K>) {
+        match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => self.tell(&self.cache.apply(object)),
+            WatchEvent::Deleted(object) => self.tell(&self.cache.remove(&object)),
+            WatchEvent::Bookmark(revision) => self.cache.advance(revision.parse().unwrap_or(0)),
+        }
+    }
+
+    fn tell(&self, changes: &[Change<K>]) {
+        for change in changes {
+            for handler in &self.handlers {
+                handler(change);
+            }
+        }
+    }
+
+    async fn pause(&self, failures: &mut u32, what: &str, why: &str) {
+        if *failures == 2 {
+            // The first failures are everyday (a server that restarts); a lasting one is worth a line.
+            log::line("informer", format_args!("cannot {what} {}: {why}", K::URL_PATH_SEGMENT));
+        }
+        let pause = PAUSE.saturating_mul(1 << (*failures).min(10)).min(PAUSE_LIMIT);
+        *failures += 1;
+        sleep(self.random.jitter(pause, 0.5)).await;
+    }
+}
