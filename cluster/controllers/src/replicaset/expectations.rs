@@ -32,14 +32,30 @@ pub(crate) enum Answer {
 pub(crate) struct Open {
     /// What is known about its answer.
     pub answer: Answer,
-    /// When that became known, or was last looked at.
+    /// When it was first asked for.
+    pub asked: Instant,
+    /// When the answer became known, or was last looked into.
     pub since: Instant,
 }
 
 impl Open {
+    fn new(answer: Answer) -> Self {
+        let now = Instant::now();
+        Open {
+            answer,
+            asked: now,
+            since: now,
+        }
+    }
+
     /// When it should be looked at in the API server.
     pub(crate) fn due(&self) -> Instant {
-        self.since + if self.answer == Answer::Lost { LOST_ANSWER_PATIENCE } else { PATIENCE }
+        self.since
+            + if self.answer == Answer::Lost {
+                LOST_ANSWER_PATIENCE
+            } else {
+                PATIENCE
+            }
     }
 }
 
@@ -80,27 +96,51 @@ impl Expectations {
 
     /// A create is about to be sent, or its pod is known to exist though the cache does not show it.
     pub(crate) fn expect_create(&self, set: &str, name: &str, answer: Answer) {
-        let open = Open { answer, since: Instant::now() };
-        self.sets().entry(set.to_owned()).or_default().creates.insert(name.to_owned(), open);
+        let open = Open::new(answer);
+        self.sets()
+            .entry(set.to_owned())
+            .or_default()
+            .creates
+            .insert(name.to_owned(), open);
     }
 
     /// A delete is about to be sent.
     pub(crate) fn expect_delete(&self, set: &str, uid: &str, name: &str) {
-        let open = Open { answer: Answer::Waiting, since: Instant::now() };
-        self.sets().entry(set.to_owned()).or_default().deletes.insert(uid.to_owned(), (name.to_owned(), open));
+        let open = Open::new(Answer::Waiting);
+        self.sets()
+            .entry(set.to_owned())
+            .or_default()
+            .deletes
+            .insert(uid.to_owned(), (name.to_owned(), open));
     }
 
     /// The answer to a create came, or is lost. Nothing happens when the cache was quicker.
     pub(crate) fn create_answered(&self, set: &str, name: &str, answer: Answer) {
-        if let Some(open) = self.sets().get_mut(set).and_then(|expected| expected.creates.get_mut(name)) {
-            *open = Open { answer, since: Instant::now() };
+        if let Some(open) = self
+            .sets()
+            .get_mut(set)
+            .and_then(|expected| expected.creates.get_mut(name))
+        {
+            *open = Open {
+                answer,
+                since: Instant::now(),
+                ..*open
+            };
         }
     }
 
     /// The answer to a delete came, or is lost. Nothing happens when the cache was quicker.
     pub(crate) fn delete_answered(&self, set: &str, uid: &str, answer: Answer) {
-        if let Some((_, open)) = self.sets().get_mut(set).and_then(|expected| expected.deletes.get_mut(uid)) {
-            *open = Open { answer, since: Instant::now() };
+        if let Some((_, open)) = self
+            .sets()
+            .get_mut(set)
+            .and_then(|expected| expected.deletes.get_mut(uid))
+        {
+            *open = Open {
+                answer,
+                since: Instant::now(),
+                ..*open
+            };
         }
     }
 

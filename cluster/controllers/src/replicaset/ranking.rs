@@ -32,7 +32,14 @@ pub(crate) fn choose_victims(mut pods: Vec<Arc<Pod>>, related: &[Arc<Pod>], coun
 
 /// Orders pods by who goes first.
 fn compare(a: &Pod, b: &Pod, neighbours: &BTreeMap<&str, usize>) -> Ordering {
-    let crowd = |pod: &Pod| Reverse(node_name(pod).and_then(|node| neighbours.get(node)).copied().unwrap_or(0));
+    let crowd = |pod: &Pod| {
+        Reverse(
+            node_name(pod)
+                .and_then(|node| neighbours.get(node))
+                .copied()
+                .unwrap_or(0),
+        )
+    };
     (node_name(a).is_some().cmp(&node_name(b).is_some()))
         .then_with(|| phase_rank(a).cmp(&phase_rank(b)))
         .then_with(|| is_ready(a).cmp(&is_ready(b)))
@@ -53,11 +60,17 @@ fn phase_rank(pod: &Pod) -> u8 {
 }
 
 fn deletion_cost(pod: &Pod) -> i32 {
-    pod.annotation(DELETION_COST).and_then(|cost| cost.parse().ok()).unwrap_or(0)
+    pod.annotation(DELETION_COST)
+        .and_then(|cost| cost.parse().ok())
+        .unwrap_or(0)
 }
 
 fn restarts(pod: &Pod) -> i32 {
-    let containers = pod.status.iter().filter_map(|status| status.container_statuses.as_ref()).flatten();
+    let containers = pod
+        .status
+        .iter()
+        .filter_map(|status| status.container_statuses.as_ref())
+        .flatten();
     containers.map(|container| container.restart_count).max().unwrap_or(0)
 }
 

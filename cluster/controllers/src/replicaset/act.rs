@@ -1,0 +1,252 @@
+//! How a replica set's pods are made and unmade: creates in growing batches, deletes by uid, and what is done about
+//! answers that never came.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::Pod;
+use orrery_api::labels::Selector;
+use orrery_api::meta::{Object, ObjectKey, is_controlled_by};
+use orrery_client::{DeleteParams, Error, EventKind, ListParams};
+use tokio::time::Instant;
+
+use super::ReplicaSetController;
+use super::expectations::{Answer, Open};
+use super::plan::{self, Failure};
+use crate::pods::is_active;
+
+/// A create that was asked for so long ago and cannot be found will not come any more: no request lives that long.
+const LOST_FOR_GOOD: Duration = Duration::from_secs(120);
+
+/// Why scaling stopped.
+#[derive(Debug)]
+pub(super) struct Failed {
+    /// The error to come back for.
+    pub cause: Error,
+    /// What the set's status says about it, if it is a refusal and not a mere disturbance.
+    pub failure: Option<Failure>,
+}
+
+impl From<Error> for Failed {
+    fn from(cause: Error) -> Self {
+        Failed { cause, failure: None }
+    }
+}
+
+/// How one create ended.
+enum Created {
+    /// The pod is there.
+    Yes,
+    /// Nobody knows; the expectation stays open.
+    Unknown,
+    /// It is not, and need not be reported: the name was taken, or the namespace is going.
+    No,
+    /// It was refused.
+    Refused(Error),
+}
+
+impl ReplicaSetController {
+    /// Settles what is open and can be: by the cache, and what is overdue by looking it up in the API server.
+    pub(super) async fn settle(&self, set: &ReplicaSet, pods: &[Arc<Pod>]) -> Result<(), Failed> {
+        let expected = self.expectations.of(set.uid());
+        for (name, open) in &expected.creates {
+            if pods.iter().any(|pod| pod.name() == name) {
+                self.expectations.create_settled(set.uid(), name);
+            } else if open.due() <= Instant::now() {
+                self.settle_create(set, pods, name, open).await?;
+            }
+        }
+        for (uid, (name, open)) in &expected.deletes {
+            if !pods.iter().any(|pod| pod.uid() == uid && !pod.is_terminating()) {
+                self.expectations.delete_settled(set.uid(), uid);
+            } else if open.due() <= Instant::now() {
+                match self.find(set, name).await? {
+                    // Still there after all: it is to be decided anew.
+                    Some(pod) if pod.uid() == uid && !pod.is_terminating() => {
+                        self.expectations.delete_settled(set.uid(), uid);
+                    }
+                    _ => self.expectations.delete_answered(set.uid(), uid, Answer::Done),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn settle_create(&self, set: &ReplicaSet, pods: &[Arc<Pod>], name: &str, open: &Open) -> Result<(), Failed> {
+        let wanted = plan::possible(pods, &self.expectations.of(set.uid())) <= plan::replicas(set);
+        if open.answer == Answer::Lost && wanted {
+            // The same name again: whichever of the two requests comes second is refused.
+            return match self.create_one(set, name).await {
+                Created::Refused(error) => Err(self.refused(set, "FailedCreate", "creating", error)),
+                _ => Ok(()),
+            };
+        }
+        match self.find(set, name).await? {
+            Some(pod) if is_controlled_by(&pod.metadata, set.uid()) && is_active(&pod) => {
+                self.expectations.create_answered(set.uid(), name, Answer::Done);
+            }
+            None if open.answer == Answer::Lost && open.asked.elapsed() < LOST_FOR_GOOD => {
+                self.expectations.create_answered(set.uid(), name, Answer::Lost);
+            }
+            _ => self.expectations.create_settled(set.uid(), name),
+        }
+        Ok(())
+    }
+
+    /// The newest state of a pod of the set's namespace.
+    async fn find(&self, set: &ReplicaSet, name: &str) -> Result<Option<Pod>, Error> {
+        match self.pod_api.get(&ObjectKey::new(set.namespace(), name)).await {
+            Ok(pod) => Ok(Some(pod)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Counts the set's pods in the API server: those that the cache does not show yet are expected from now on.
+    pub(super) async fn count(&self, set: &ReplicaSet, selector: &Selector) -> Result<(), Failed> {
+        let namespace = Some(set.namespace().to_owned());
+        let params = ListParams {
+            namespace,
+            labels: Some(selector.to_string()),
+            ..ListParams::default()
+        };
+        for pod in self.pod_api.list(&params).await?.items {
+            let unseen = self.pods.get(&pod.key()).is_none_or(|cached| cached.uid() != pod.uid());
+            if unseen && is_active(&pod) && is_controlled_by(&pod.metadata, set.uid()) {
+                self.expectations.expect_create(set.uid(), pod.name(), Answer::Done);
+            }
+        }
+        self.expectations.counted(set.uid());
+        Ok(())
+    }
+
+    /// Creates `count` pods: one, then two, four … at once, so that what always fails fails once and not `count` times.
+    pub(super) async fn create(&self, set: &ReplicaSet, count: usize) -> Result<(), Failed> {
+        let (mut left, mut batch) = (count, 1);
+        while left > 0 {
+            let size = batch.min(left);
+            let names: Vec<_> = (0..size).map(|_| self.new_name(set)).collect();
+            let results = join_all(names.iter().map(|name| self.create_one(set, name))).await;
+            let mut stop = false;
+            for result in results {
+                match result {
+                    Created::Yes => {}
+                    Created::Unknown | Created::No => stop = true,
+                    Created::Refused(error) => return Err(self.refused(set, "FailedCreate", "creating", error)),
+                }
+            }
+            if stop {
+                // What is unknown is looked into when it is due; what was not tried waits for that.
+                self.queue
+                    .add_after(set.key(), super::expectations::LOST_ANSWER_PATIENCE);
+                return Ok(());
+            }
+            left -= size;
+            batch *= 2;
+        }
+        Ok(())
+    }
+
+    /// A name that no pod of the namespace has, as far as the cache knows, and that is expected from now on.
+    fn new_name(&self, set: &ReplicaSet) -> String {
+        loop {
+            let name = format!("{}{}", plan::name_prefix(set), self.random.suffix(5));
+            let taken = self.pods.get(&ObjectKey::new(set.namespace(), name.clone())).is_some()
+                || self.expectations.of(set.uid()).creates.contains_key(&name);
+            if !taken {
+                self.expectations.expect_create(set.uid(), &name, Answer::Waiting);
+                return name;
+            }
+        }
+    }
+
+    async fn create_one(&self, set: &ReplicaSet, name: &str) -> Created {
+        match self.pod_api.create(&plan::pod(set, name)).await {
+            Ok(_) => {}
+            Err(error) if error.outcome_unknown() => {
+                self.expectations.create_answered(set.uid(), name, Answer::Lost);
+                return Created::Unknown;
+            }
+            Err(error) if error.is_already_exists() => match self.find(set, name).await {
+                Ok(Some(pod)) if is_controlled_by(&pod.metadata, set.uid()) => {}
+                Ok(_) => {
+                    self.expectations.create_settled(set.uid(), name);
+                    return Created::No;
+                }
+                Err(_) => {
+                    self.expectations.create_answered(set.uid(), name, Answer::Lost);
+                    return Created::Unknown;
+                }
+            },
+            Err(error) => {
+                self.expectations.create_settled(set.uid(), name);
+                let namespace_goes = error.is_forbidden() && error.to_string().contains("being terminated");
+                return if namespace_goes {
+                    Created::No
+                } else {
+                    Created::Refused(error)
+                };
+            }
+        }
+        self.expectations.create_answered(set.uid(), name, Answer::Done);
+        let message = format!("Created pod: {name}");
+        self.recorder
+            .event(&set.object_reference(), EventKind::Normal, "SuccessfulCreate", &message);
+        Created::Yes
+    }
+
+    /// Deletes the victims, each only if it is still the same pod.
+    pub(super) async fn delete(&self, set: &ReplicaSet, victims: Vec<Arc<Pod>>) -> Result<(), Failed> {
+        for pod in &victims {
+            self.expectations.expect_delete(set.uid(), pod.uid(), pod.name());
+        }
+        let mut failed = None;
+        for error in join_all(victims.iter().map(|pod| self.delete_one(set, pod)))
+            .await
+            .into_iter()
+            .flatten()
+        {
+            failed.get_or_insert(error);
+        }
+        failed.map_or(Ok(()), |error| {
+            Err(self.refused(set, "FailedDelete", "deleting", error))
+        })
+    }
+
+    async fn delete_one(&self, set: &ReplicaSet, pod: &Pod) -> Option<Error> {
+        match self.pod_api.delete(&pod.key(), &DeleteParams::of(pod)).await {
+            Ok(()) => {
+                let message = format!("Deleted pod: {}", pod.name());
+                self.recorder
+                    .event(&set.object_reference(), EventKind::Normal, "SuccessfulDelete", &message);
+            }
+            // That pod is gone already: the cache will say so.
+            Err(error) if error.is_not_found() || error.is_conflict() => {}
+            Err(error) if error.outcome_unknown() => {
+                self.expectations.delete_answered(set.uid(), pod.uid(), Answer::Lost);
+                return None;
+            }
+            Err(error) => {
+                self.expectations.delete_settled(set.uid(), pod.uid());
+                return Some(error);
+            }
+        }
+        self.expectations.delete_answered(set.uid(), pod.uid(), Answer::Done);
+        None
+    }
+
+    fn refused(&self, set: &ReplicaSet, reason: &'static str, doing: &str, error: Error) -> Failed {
+        let message = format!("Error {doing}: {error}");
+        self.recorder
+            .event(&set.object_reference(), EventKind::Warning, reason, &message);
+        Failed {
+            failure: Some(Failure {
+                reason,
+                message: error.to_string(),
+            }),
+            cause: error,
+        }
+    }
+}
