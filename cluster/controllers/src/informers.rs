@@ -12,8 +12,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use orrery_api::meta::{Object, controller_of};
 use orrery_api::random::Random;
 use orrery_api::task::TaskGroup;
-use orrery_client::{Cache, Change, Client, Informer};
-use serde::de::DeserializeOwned;
+use orrery_client::{Cache, Change, Client, Informer, Resource};
 
 /// Index of pods by the name of their node; pods without one are not in it.
 pub(crate) const BY_NODE: &str = "node";
@@ -29,7 +28,7 @@ pub(crate) struct Shared<K> {
     wanted: bool,
 }
 
-impl<K: Object + Clone + DeserializeOwned + Send + Sync + 'static> Shared<K> {
+impl<K: Resource> Shared<K> {
     fn new(informer: Informer<K>) -> Self {
         let cache = informer.cache();
         Shared {
