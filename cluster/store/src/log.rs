@@ -127,7 +127,11 @@ impl Log {
     /// How many files hold nothing but history up to `revision`.
     fn obsolete(&self, revision: Revision) -> usize {
         let following = self.sealed.iter().skip(1).chain([&self.active]);
-        following.take_while(|next| next.first <= revision + 1).count()
+        self.sealed
+            .iter()
+            .zip(following)
+            .take_while(|(_, next)| next.first <= revision + 1)
+            .count()
     }
 
     /// How many bytes a snapshot at `revision` makes superfluous.
