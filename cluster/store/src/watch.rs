@@ -1,5 +1,6 @@
 //! Following a prefix: every event, once, in order.
 
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -74,6 +75,15 @@ impl Watcher {
     /// The prefix that is watched.
     pub fn prefix(&self) -> &str {
         &self.prefix
+    }
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watcher")
+            .field("prefix", &self.prefix)
+            .field("cursor", &self.cursor)
+            .finish_non_exhaustive()
     }
 }
 

@@ -87,10 +87,18 @@ fn whatever_was_acknowledged_outlives_crashes_at_any_operation() {
                 let compacted = store.compact_revision();
                 disk.stop_after(dice.roll(40), dice.coin());
                 model = work(&store, &mut dice, model, 25).await;
-                let acknowledged = store.revision();
+                let mut acknowledged = store.revision();
                 assert!(store.compact_revision() >= compacted);
                 let compacted = store.compact_revision();
                 drop(store);
+                if dice.roll(3) == 0 {
+                    // Only the process dies at first: what the next one shows must be as safe as if it were its own.
+                    disk.stop_after(1 << 40, false);
+                    let store = open(&disk, small()).await;
+                    settle(&store, &mut model, acknowledged);
+                    acknowledged = store.revision();
+                    drop(store);
+                }
                 // Each crash has its own likelihood of losing a sector.
                 let chance = dice.roll(11);
                 disk.crash(|| dice.roll(10) < chance);
