@@ -50,8 +50,8 @@ pub struct StaleFlows {
     pub protocol: Protocol,
     /// Where the flows were opened to: a cluster IP, an external address, or the addresses that have node ports.
     pub destination: Cidr,
-    /// The port they were opened to.
-    pub port: u16,
+    /// The port they were opened to; any, if none is named.
+    pub port: Option<u16>,
     /// Flows translated to one of these stay; all others, also those never translated at all, are forgotten.
     pub keep: BTreeSet<SocketAddrV4>,
 }
@@ -60,7 +60,7 @@ impl StaleFlows {
     /// Whether a tracked flow must be forgotten: opened to `original`, answered by `endpoint`.
     pub fn names(&self, protocol: Protocol, original: SocketAddrV4, endpoint: SocketAddrV4) -> bool {
         self.protocol == protocol
-            && self.port == original.port()
+            && self.port.is_none_or(|port| port == original.port())
             && self.destination.contains(*original.ip())
             && !self.keep.contains(&endpoint)
     }

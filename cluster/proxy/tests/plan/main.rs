@@ -1,0 +1,6 @@
+//! What the rules must say, for services of every kind.
+
+mod behaviour;
+mod objects;
+mod properties;
+mod text;
