@@ -1,19 +1,364 @@
-//! Being assembled.
+//! Deployments: one replica set a template, and the change from one to the next without losing too many pods or making
+//! too many.
+//!
+//! *Observe*: the deployment, its replica sets, and this process's own last writes to them ([`written`]). *Plan*:
+//! [`plan`], by the arithmetic of [`rollout`]. *Act*: each replica set is written at the resourceVersion it was judged
+//! by, and the first write that fails ends the pass. A template's replica set has a name that is a function of the
+//! template, so that there is one, however often its creation is tried.
 
-use crate::Context;
-use crate::informers::Informers;
+mod plan;
+mod rollout;
+mod status;
+mod template;
+mod written;
 
-/// Being assembled.
-pub(crate) struct DeploymentController;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use k8s_openapi::Resource as _;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
+use orrery_api::clock;
+use orrery_api::labels::Selector;
+use orrery_api::meta::{Object, ObjectKey, controller_of, is_controlled_by};
+use orrery_client::{Api, Cache, Change, DeleteParams, Error, EventKind, Next, Patch, Recorder, WorkQueue, process};
+use serde_json::json;
+
+use self::plan::{Observed, Plan, Update};
+use self::written::Written;
+use crate::informers::{BY_OWNER, Informers};
+use crate::ownership::{self, Claim};
+use crate::{Context, pods};
+
+/// How long after a lost race the deployment is looked at again, if no event says so before.
+const AFTER_CONFLICT: Duration = Duration::from_secs(1);
+
+/// Rolls deployments out.
+pub(crate) struct DeploymentController {
+    deployments: Cache<Deployment>,
+    sets: Cache<ReplicaSet>,
+    pods: Cache<Pod>,
+    deployment_api: Api<Deployment>,
+    set_api: Api<ReplicaSet>,
+    queue: WorkQueue<ObjectKey>,
+    written: Arc<Written>,
+    recorder: Recorder,
+    workers: usize,
+}
 
 impl DeploymentController {
     /// Registers the controller's handlers with `informers`.
-    pub(crate) fn new(_context: &Context, _informers: &mut Informers) -> Self {
-        DeploymentController
+    pub(crate) fn new(context: &Context, informers: &mut Informers) -> Self {
+        let queue = WorkQueue::new();
+        let written = Arc::new(Written::default());
+        let (deployments, sets) = (informers.deployments.cache(), informers.replica_sets.cache());
+        let wake = queue.clone();
+        informers.deployments.on_change(move |change| wake.add(change.key()));
+        let (wake, known, own) = (queue.clone(), deployments.clone(), written.clone());
+        informers.replica_sets.on_change(move |change| {
+            if let Change::Deleted(set) = change {
+                own.forget(set.uid());
+            }
+            set_changed(change, &wake, &known);
+        });
+        let (wake, known) = (queue.clone(), sets.clone());
+        informers.pods.on_change(move |change| {
+            // A deployment that recreates waits for the last pod of its old sets to go.
+            if !matches!(change, Change::Deleted(_)) {
+                return;
+            }
+            let pod = change.object();
+            let owner = controller_of(&pod.metadata).filter(|owner| owner.kind == ReplicaSet::KIND);
+            let set = owner.and_then(|owner| known.get(&ObjectKey::new(pod.namespace(), owner.name.clone())));
+            if let Some(owner) = set.as_ref().and_then(|set| controller_of(&set.metadata)) {
+                wake.add(ObjectKey::new(pod.namespace(), owner.name.clone()));
+            }
+        });
+        DeploymentController {
+            deployments,
+            sets,
+            pods: informers.pods.cache(),
+            deployment_api: Api::new(&context.client),
+            set_api: Api::new(&context.client),
+            queue,
+            written,
+            recorder: context.recorder("deployment-controller"),
+            workers: context.options.workers,
+        }
     }
 
     /// Works for ever.
     pub(crate) async fn run(self) {
-        std::future::pending().await
+        let controller = Arc::new(self);
+        let worker = |_| {
+            let controller = controller.clone();
+            process(controller.queue.clone(), move |key| controller.clone().reconcile(key))
+        };
+        join_all((0..controller.workers.max(1)).map(worker)).await;
+    }
+
+    async fn reconcile(self: Arc<Self>, key: ObjectKey) -> Result<Next, Error> {
+        let Some(deployment) = self.deployments.get(&key) else {
+            return Ok(Next::Done);
+        };
+        let Some(selector) = selector(&deployment) else {
+            let message = "This deployment is selecting all pods. A non-empty selector is required.";
+            self.recorder.event(
+                &deployment.object_reference(),
+                EventKind::Warning,
+                "SelectingAll",
+                message,
+            );
+            return Ok(Next::Done);
+        };
+        let sets = self.claim(&deployment, &selector).await?;
+        let has_pods = |set: &str| {
+            self.pods
+                .by_index(BY_OWNER, set)
+                .iter()
+                .any(|pod| !pods::is_finished(pod))
+        };
+        let plan = plan::plan(Observed {
+            deployment: &deployment,
+            sets,
+            has_pods: &has_pods,
+            now: clock::now(),
+        });
+        let look_again = plan.look_again;
+        match self.act(&deployment, plan).await {
+            Ok(()) => Ok(look_again.map_or(Next::Done, Next::After)),
+            // The cache is behind; its next event wakes the deployment again.
+            Err(error) if error.is_conflict() => Ok(Next::After(AFTER_CONFLICT)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The replica sets of the deployment, after adopting and releasing, as this process last wrote them.
+    async fn claim(&self, deployment: &Deployment, selector: &Selector) -> Result<Vec<Arc<ReplicaSet>>, Error> {
+        let mut sets = Vec::new();
+        let mut owner_checked = false;
+        let candidates = self.sets.by_index(BY_OWNER, deployment.uid());
+        let orphans = self
+            .sets
+            .by_index(BY_OWNER, "")
+            .into_iter()
+            .filter(|set| set.namespace() == deployment.namespace());
+        for set in candidates.into_iter().chain(orphans) {
+            let set = self.written.newer(set);
+            let patch = match ownership::claim(&*set, deployment.uid(), deployment.is_terminating(), selector) {
+                Claim::Own => {
+                    sets.push(set);
+                    continue;
+                }
+                Claim::Adopt => {
+                    if !owner_checked {
+                        let live = self.deployment_api.get(&deployment.key()).await?;
+                        if live.uid() != deployment.uid() || live.is_terminating() {
+                            return Ok(sets);
+                        }
+                        owner_checked = true;
+                    }
+                    ownership::adoption(deployment, &*set)
+                }
+                Claim::Release => ownership::release(deployment.uid(), &*set),
+                Claim::Ignore => continue,
+            };
+            let adopts = controller_of(&set.metadata).is_none();
+            match self.set_api.patch(&set.key(), &Patch::Strategic(patch)).await {
+                Ok(adopted) if adopts => sets.push(self.written.note(adopted)),
+                Ok(released) => drop(self.written.note(released)),
+                Err(error) if error.is_not_found() || error.is_conflict() || error.is_invalid() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // A set just created may not be in the cache yet.
+        for set in self.written.unseen(deployment.uid()) {
+            if sets.iter().all(|known| known.uid() != set.uid()) && self.sets.get(&set.key()).is_none() {
+                sets.push(set);
+            }
+        }
+        Ok(sets)
+    }
+
+    async fn act(&self, deployment: &Deployment, plan: Plan) -> Result<(), Error> {
+        let mut status = plan.status;
+        if let Some(set) = &plan.create {
+            if let Err(error) = self.create(deployment, set).await {
+                if !error.is_conflict() && !error.outcome_unknown() {
+                    self.tell_failure(deployment, &error).await?;
+                }
+                return Err(error);
+            }
+        }
+        for update in &plan.updates {
+            self.update(deployment, update).await?;
+        }
+        for set in &plan.deletes {
+            match self.set_api.delete(&set.key(), &DeleteParams::exactly(&**set)).await {
+                Err(error) if !error.is_not_found() && !error.is_conflict() => return Err(error),
+                _ => {}
+            }
+        }
+        if let Some(status) = status.take() {
+            let deployment = Deployment {
+                status: Some(status),
+                ..deployment.clone()
+            };
+            self.deployment_api
+                .replace_status(&deployment)
+                .await
+                .map(drop)
+                .or_else(gone_is_fine)?;
+        }
+        if let Some(revision) = plan.revision {
+            let annotations = json!({template::REVISION: revision.to_string()});
+            let patch = json!({"metadata": {"uid": deployment.uid(), "annotations": annotations}});
+            let patched = self.deployment_api.patch(&deployment.key(), &Patch::Merge(patch)).await;
+            patched.map(drop).or_else(gone_is_fine)?;
+        }
+        Ok(())
+    }
+
+    /// Creates the replica set of a new template, or finds that it has been created.
+    async fn create(&self, deployment: &Deployment, set: &ReplicaSet) -> Result<(), Error> {
+        let error = match self.set_api.create(set).await {
+            Ok(created) => {
+                let to = template::size(&created);
+                self.written.note(created);
+                if to > 0 {
+                    self.tell_scaled(deployment, set.name(), 0, to);
+                }
+                return Ok(());
+            }
+            Err(error) if error.is_already_exists() || error.outcome_unknown() => error,
+            Err(error) => return Err(error),
+        };
+        match self.set_api.get(&set.key()).await {
+            Ok(live) => {
+                let ours = is_controlled_by(&live.metadata, deployment.uid())
+                    && template::is_of_template(&live, &template::template(deployment));
+                if ours {
+                    self.written.note(live);
+                    self.queue.add_after(deployment.key(), Duration::from_millis(50));
+                    return Ok(());
+                }
+                // Another template's, or another owner's: the next attempt hashes to another name.
+                let mut status = deployment.status.clone().unwrap_or_default();
+                status.collision_count = Some(status.collision_count.unwrap_or(0) + 1);
+                let deployment = Deployment {
+                    status: Some(status),
+                    ..deployment.clone()
+                };
+                self.deployment_api.replace_status(&deployment).await?;
+                Err(error)
+            }
+            Err(read) if read.is_not_found() => Err(error),
+            Err(read) => Err(read),
+        }
+    }
+
+    /// Writes a replica set as it was judged, and tells if that scaled it.
+    async fn update(&self, deployment: &Deployment, update: &Update) -> Result<(), Error> {
+        match self.set_api.replace(&update.set).await {
+            Ok(set) => {
+                self.written.note(set);
+                if update.from != update.to {
+                    self.tell_scaled(deployment, update.set.name(), update.from, update.to);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                // Whatever went wrong, the next pass must not rest on what may be out of date.
+                if error.is_conflict() || error.outcome_unknown() {
+                    match self.set_api.get(&update.set.key()).await {
+                        Ok(live) if live.uid() == update.set.uid() => drop(self.written.note(live)),
+                        _ => {}
+                    }
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn tell_scaled(&self, deployment: &Deployment, set: &str, from: i32, to: i32) {
+        let direction = if from < to { "up" } else { "down" };
+        let message = format!("Scaled {direction} replica set {set} from {from} to {to}");
+        self.recorder.event(
+            &deployment.object_reference(),
+            EventKind::Normal,
+            "ScalingReplicaSet",
+            &message,
+        );
+    }
+
+    /// The replica set was refused: the deployment says why.
+    async fn tell_failure(&self, deployment: &Deployment, error: &Error) -> Result<(), Error> {
+        let message = format!("Failed to create new replica set: {error}");
+        self.recorder.event(
+            &deployment.object_reference(),
+            EventKind::Warning,
+            "ReplicaSetCreateError",
+            &message,
+        );
+        let mut status: DeploymentStatus = deployment.status.clone().unwrap_or_default();
+        let now = Time(clock::whole_seconds(clock::now()));
+        let conditions = status.conditions.get_or_insert_default();
+        status::set(
+            conditions,
+            "Progressing",
+            "False",
+            "ReplicaSetCreateError",
+            &error.to_string(),
+            &now,
+        );
+        if deployment.status.as_ref() == Some(&status) {
+            return Ok(());
+        }
+        let deployment = Deployment {
+            status: Some(status),
+            ..deployment.clone()
+        };
+        self.deployment_api
+            .replace_status(&deployment)
+            .await
+            .map(drop)
+            .or_else(gone_is_fine)
+    }
+}
+
+fn gone_is_fine(error: Error) -> Result<(), Error> {
+    if error.is_not_found() { Ok(()) } else { Err(error) }
+}
+
+/// The deployment's selector, if it can be read and is not empty: an empty one would match every replica set.
+fn selector(deployment: &Deployment) -> Option<Selector> {
+    let selector = &deployment.spec.as_ref()?.selector;
+    (*selector != LabelSelector::default())
+        .then(|| Selector::from_label_selector(selector).ok())
+        .flatten()
+}
+
+/// Wakes the deployments that a change to a replica set concerns.
+fn set_changed(change: &Change<ReplicaSet>, queue: &WorkQueue<ObjectKey>, deployments: &Cache<Deployment>) {
+    let set = change.object();
+    let owner = controller_of(&set.metadata);
+    if let Some(owner) = owner.filter(|owner| owner.kind == Deployment::KIND) {
+        queue.add(ObjectKey::new(set.namespace(), owner.name.clone()));
+    }
+    if let Change::Updated { old, .. } = change {
+        let lost = controller_of(&old.metadata).filter(|old| old.kind == Deployment::KIND);
+        if let Some(lost) = lost.filter(|lost| owner.is_none_or(|owner| owner.uid != lost.uid)) {
+            queue.add(ObjectKey::new(set.namespace(), lost.name.clone()));
+        }
+    }
+    if owner.is_none() && !matches!(change, Change::Deleted(_)) {
+        let labels = set.metadata.labels.clone().unwrap_or_default();
+        for deployment in deployments.in_namespace(set.namespace()) {
+            if selector(&deployment).is_some_and(|selector| selector.matches(&labels)) {
+                queue.add(deployment.key());
+            }
+        }
     }
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use k8s_openapi::Resource as _;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use orrery_api::clock;
@@ -220,7 +221,8 @@ impl ReplicaSetController {
         pods: &[Arc<Pod>],
         failure: Option<&Failure>,
     ) -> Result<Option<Duration>, Error> {
-        let (status, later) = plan::status(set, pods, failure, clock::now());
+        let unseen = !self.expectations.of(set.uid()).creates.is_empty();
+        let (status, later) = plan::status(set, pods, unseen, failure, clock::now());
         if plan::same_status(set.status.as_ref(), &status) {
             return Ok(later);
         }
@@ -289,5 +291,3 @@ fn pod_changed(
         }
     }
 }
-
-use k8s_openapi::Resource as _;

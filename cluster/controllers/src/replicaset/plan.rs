@@ -118,10 +118,13 @@ pub(crate) struct Failure {
     pub message: String,
 }
 
-/// The set's status as its `pods` make it, and how long until it changes by the mere passing of time.
+/// The set's status as its `pods` make it, and how long until it changes by the mere passing of time. While pods are
+/// `unseen` that were asked for, the counts are not yet those of the newest generation, and the status does not say so:
+/// a deployment must not believe that a set has shrunk whose last pods are still to be seen.
 pub(crate) fn status(
     set: &ReplicaSet,
     pods: &[Arc<Pod>],
+    unseen: bool,
     failure: Option<&Failure>,
     now: Timestamp,
 ) -> (ReplicaSetStatus, Option<Duration>) {
@@ -152,7 +155,10 @@ pub(crate) fn status(
                 .count(),
         )),
         // A cache can lag, but what was observed never becomes less.
-        observed_generation: old.observed_generation.max(set.metadata.generation),
+        observed_generation: match unseen {
+            true => old.observed_generation,
+            false => old.observed_generation.max(set.metadata.generation),
+        },
         conditions: conditions(old.conditions, failure, now),
     };
     (status, waits.into_iter().filter(|wait| !wait.is_zero()).min())
