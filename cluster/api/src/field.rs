@@ -71,7 +71,12 @@ pub struct Error {
 
 impl Error {
     fn new(kind: ErrorKind, field: impl Into<String>, value: Option<String>, detail: impl Into<String>) -> Self {
-        Error { kind, field: field.into(), value, detail: detail.into() }
+        Error {
+            kind,
+            field: field.into(),
+            value,
+            detail: detail.into(),
+        }
     }
 
     /// A value is missing.
@@ -91,8 +96,17 @@ impl Error {
 
     /// A value is none of `supported`.
     pub fn not_supported(field: impl Into<String>, value: impl serde::Serialize, supported: &[&str]) -> Self {
-        let supported = supported.iter().map(|value| format!("{value:?}")).collect::<Vec<_>>().join(", ");
-        Error::new(ErrorKind::NotSupported, field, Some(shown(value)), format!("supported values: {supported}"))
+        let supported = supported
+            .iter()
+            .map(|value| format!("{value:?}"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        Error::new(
+            ErrorKind::NotSupported,
+            field,
+            Some(shown(value)),
+            format!("supported values: {supported}"),
+        )
     }
 
     /// The field may not be set or changed.
@@ -102,12 +116,22 @@ impl Error {
 
     /// The value is longer than `limit` bytes.
     pub fn too_long(field: impl Into<String>, limit: usize) -> Self {
-        Error::new(ErrorKind::TooLong, field, None, format!("may not be more than {limit} bytes"))
+        Error::new(
+            ErrorKind::TooLong,
+            field,
+            None,
+            format!("may not be more than {limit} bytes"),
+        )
     }
 
     /// There are `count` items where at most `limit` may be.
     pub fn too_many(field: impl Into<String>, count: usize, limit: usize) -> Self {
-        Error::new(ErrorKind::TooMany, field, Some(count.to_string()), format!("must have at most {limit} items"))
+        Error::new(
+            ErrorKind::TooMany,
+            field,
+            Some(count.to_string()),
+            format!("must have at most {limit} items"),
+        )
     }
 
     /// What the value refers to is not there.

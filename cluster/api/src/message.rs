@@ -104,7 +104,10 @@ impl Identity {
     pub fn new(user: impl Into<String>, groups: &[&str]) -> Self {
         let mut groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
         groups.push("system:authenticated".to_owned());
-        Identity { user: user.into(), groups }
+        Identity {
+            user: user.into(),
+            groups,
+        }
     }
 
     /// The kubelet of the node `name`.

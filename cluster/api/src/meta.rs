@@ -18,18 +18,28 @@ pub struct ObjectKey {
 impl ObjectKey {
     /// The key of `name` in `namespace`.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        ObjectKey { namespace: namespace.into(), name: name.into() }
+        ObjectKey {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     /// The key of the object with `meta`.
     pub fn of(meta: &ObjectMeta) -> Self {
-        ObjectKey::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+        ObjectKey::new(
+            meta.namespace.as_deref().unwrap_or_default(),
+            meta.name.as_deref().unwrap_or_default(),
+        )
     }
 }
 
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.namespace.is_empty() { f.write_str(&self.name) } else { write!(f, "{}/{}", self.namespace, self.name) }
+        if self.namespace.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
     }
 }
 
@@ -105,12 +115,19 @@ impl<K: Resource + Metadata<Ty = ObjectMeta>> Object for K {}
 
 /// The resourceVersion of `meta` as a number; 0 when it has none.
 pub fn revision(meta: &ObjectMeta) -> u64 {
-    meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
+    meta.resource_version
+        .as_deref()
+        .and_then(|version| version.parse().ok())
+        .unwrap_or(0)
 }
 
 /// The owner that controls the object, if one does.
 pub fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
-    meta.owner_references.as_deref().unwrap_or_default().iter().find(|owner| owner.controller == Some(true))
+    meta.owner_references
+        .as_deref()
+        .unwrap_or_default()
+        .iter()
+        .find(|owner| owner.controller == Some(true))
 }
 
 /// Whether the object with `meta` is controlled by the owner with `uid`.
@@ -120,5 +137,9 @@ pub fn is_controlled_by(meta: &ObjectMeta, uid: &str) -> bool {
 
 /// Whether `meta` names `finalizer`.
 pub fn has_finalizer(meta: &ObjectMeta, finalizer: &str) -> bool {
-    meta.finalizers.as_deref().unwrap_or_default().iter().any(|own| own == finalizer)
+    meta.finalizers
+        .as_deref()
+        .unwrap_or_default()
+        .iter()
+        .any(|own| own == finalizer)
 }

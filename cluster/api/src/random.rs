@@ -22,7 +22,10 @@ pub struct Random {
 impl Random {
     /// The stream of `seed`.
     pub fn from_seed(seed: [u8; 32]) -> Self {
-        Random { seed, generator: Arc::new(Mutex::new(ChaCha8Rng::from_seed(seed))) }
+        Random {
+            seed,
+            generator: Arc::new(Mutex::new(ChaCha8Rng::from_seed(seed))),
+        }
     }
 
     /// The stream of a small seed, as scenarios name it.
@@ -105,13 +108,17 @@ impl Random {
 
     /// A suffix of `length` letters for a generated name.
     pub fn suffix(&self, length: usize) -> String {
-        (0..length).map(|_| NAME_ALPHABET[self.below(NAME_ALPHABET.len() as u64) as usize] as char).collect()
+        (0..length)
+            .map(|_| NAME_ALPHABET[self.below(NAME_ALPHABET.len() as u64) as usize] as char)
+            .collect()
     }
 }
 
 /// The 64-bit FNV-1a hash of `bytes`: fixed for ever, for seeds and names.
 pub fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
@@ -125,7 +132,10 @@ mod tests {
         assert_eq!(random.stream("uid").bits(), Random::from_number(7).stream("uid").bits());
         assert_ne!(random.stream("uid").bits(), random.stream("jitter").bits());
         assert_ne!(random.stream("a").stream("b").bits(), random.stream("ab").bits());
-        assert_ne!(random.stream("a").stream("b").bits(), random.stream("b").stream("a").bits());
+        assert_ne!(
+            random.stream("a").stream("b").bits(),
+            random.stream("b").stream("a").bits()
+        );
     }
 
     #[test]

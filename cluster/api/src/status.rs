@@ -57,8 +57,12 @@ impl ApiError {
 
     /// 409: somebody else wrote first, or a precondition does not hold.
     pub fn conflict(resource: &str, name: &str, why: &str) -> Self {
-        ApiError::new(409, "Conflict", format!("Operation cannot be fulfilled on {resource} {name:?}: {why}"))
-            .about(resource, name)
+        ApiError::new(
+            409,
+            "Conflict",
+            format!("Operation cannot be fulfilled on {resource} {name:?}: {why}"),
+        )
+        .about(resource, name)
     }
 
     /// 409: the base of an update is not the newest.
@@ -74,7 +78,10 @@ impl ApiError {
     pub fn invalid(kind: &str, name: &str, errors: &[field::Error]) -> Self {
         let message = match errors {
             [one] => one.to_string(),
-            many => format!("[{}]", many.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+            many => format!(
+                "[{}]",
+                many.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            ),
         };
         let mut error =
             ApiError::new(422, "Invalid", format!("{kind} {name:?} is invalid: {message}")).about(kind, name);
@@ -109,7 +116,11 @@ impl ApiError {
 
     /// 405.
     pub fn method_not_allowed() -> Self {
-        ApiError::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        ApiError::new(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        )
     }
 
     /// 406: none of `accepted` is what the client accepts.
@@ -128,7 +139,11 @@ impl ApiError {
 
     /// 413.
     pub fn too_large(limit: usize) -> Self {
-        ApiError::new(413, "RequestEntityTooLarge", format!("Request entity too large: limit is {limit}"))
+        ApiError::new(
+            413,
+            "RequestEntityTooLarge",
+            format!("Request entity too large: limit is {limit}"),
+        )
     }
 
     /// 415.
@@ -187,7 +202,10 @@ impl ApiError {
         *response.status_mut() =
             http::StatusCode::from_u16(self.code()).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+        headers.insert(
+            http::header::CONTENT_TYPE,
+            http::HeaderValue::from_static("application/json"),
+        );
         if let Some(seconds) = retry {
             headers.insert(http::header::RETRY_AFTER, http::HeaderValue::from(seconds));
         }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A set of tasks, aborted when it is dropped.
 #[derive(Default)]
@@ -58,21 +58,77 @@ impl Drop for TaskGroup {
 #[error("the deadline passed")]
 pub struct Elapsed;
 
-/// Runs `work` for at most `limit`.
+/// A moment to wake up at.
 ///
-/// Unlike `tokio::time::timeout` it asks the clock for one wake-up, however often `work` is polled: the simulator's
-/// timers cannot be taken back, and a watch that is polled for every event would leave one each time.
+/// Unlike a fresh `sleep` at every turn of a loop it asks the clock once per moment, however often it is polled: the
+/// simulator's timers cannot be taken back, and a watch that is polled for every event would leave one each time.
+pub struct Alarm {
+    at: Instant,
+    sleep: Pin<Box<Sleep>>,
+    waker: Option<Waker>,
+}
+
+impl Alarm {
+    /// An alarm at `at`.
+    pub fn at(at: Instant) -> Self {
+        Alarm {
+            at,
+            sleep: Box::pin(sleep_until(at)),
+            waker: None,
+        }
+    }
+
+    /// An alarm when `delay` has passed.
+    pub fn after(delay: Duration) -> Self {
+        Alarm::at(Instant::now() + delay)
+    }
+
+    /// The moment.
+    pub fn moment(&self) -> Instant {
+        self.at
+    }
+
+    /// Sets another moment.
+    pub fn reset(&mut self, at: Instant) {
+        if self.at != at {
+            *self = Alarm::at(at);
+        }
+    }
+
+    /// Ready once the moment has come.
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if Instant::now() >= self.at {
+            return Poll::Ready(());
+        }
+        if self
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(context.waker()))
+        {
+            return Poll::Pending;
+        }
+        self.waker = Some(context.waker().clone());
+        self.sleep.as_mut().poll(context)
+    }
+
+    /// Waits for the moment. Safe to cancel.
+    pub async fn passed(&mut self) {
+        std::future::poll_fn(|context| self.poll(context)).await;
+    }
+}
+
+/// Runs `work` for at most `limit`.
 pub fn within<F: Future>(limit: Duration, work: F) -> Within<F> {
-    let deadline = Instant::now() + limit;
-    Within { work: Box::pin(work), alarm: Box::pin(sleep(limit)), deadline, waker: None }
+    Within {
+        work: Box::pin(work),
+        alarm: Alarm::after(limit),
+    }
 }
 
 /// The future of [`within`].
 pub struct Within<F> {
     work: Pin<Box<F>>,
-    alarm: Pin<Box<Sleep>>,
-    deadline: Instant,
-    waker: Option<Waker>,
+    alarm: Alarm,
 }
 
 impl<F: Future> Future for Within<F> {
@@ -82,16 +138,6 @@ impl<F: Future> Future for Within<F> {
         if let Poll::Ready(output) = self.work.as_mut().poll(context) {
             return Poll::Ready(Ok(output));
         }
-        if Instant::now() >= self.deadline {
-            return Poll::Ready(Err(Elapsed));
-        }
-        let set = self.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker()));
-        if !set {
-            if self.alarm.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Err(Elapsed));
-            }
-            self.waker = Some(context.waker().clone());
-        }
-        Poll::Pending
+        self.alarm.poll(context).map(|()| Err(Elapsed))
     }
 }

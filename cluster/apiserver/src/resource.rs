@@ -38,17 +38,29 @@ pub struct ResourceInfo {
 impl ResourceInfo {
     /// `apps/v1`, or `v1` for the core group.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// `deployments.apps`, or `pods`: how errors name the resource.
     pub fn qualified(&self) -> String {
-        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
+        if self.group.is_empty() {
+            self.plural.to_owned()
+        } else {
+            format!("{}.{}", self.plural, self.group)
+        }
     }
 
     /// `Deployment.apps`, or `Pod`: how errors name the kind.
     pub fn qualified_kind(&self) -> String {
-        if self.group.is_empty() { self.kind.to_owned() } else { format!("{}.{}", self.kind, self.group) }
+        if self.group.is_empty() {
+            self.kind.to_owned()
+        } else {
+            format!("{}.{}", self.kind, self.group)
+        }
     }
 
     /// Whether the kind has the subresource `name`.
@@ -69,10 +81,17 @@ pub struct Subresource {
 }
 
 /// `status`: written by the controller of the kind only.
-pub const STATUS: Subresource = Subresource { name: "status", kind: None, verbs: &["get", "patch", "update"] };
+pub const STATUS: Subresource = Subresource {
+    name: "status",
+    kind: None,
+    verbs: &["get", "patch", "update"],
+};
 /// `scale`: the number of replicas, the same for every kind that has them.
-pub const SCALE: Subresource =
-    Subresource { name: "scale", kind: Some(("autoscaling", "v1", "Scale")), verbs: &["get", "patch", "update"] };
+pub const SCALE: Subresource = Subresource {
+    name: "scale",
+    kind: Some(("autoscaling", "v1", "Scale")),
+    verbs: &["get", "patch", "update"],
+};
 
 /// A column of the table that `kubectl get` shows.
 #[derive(Debug)]
@@ -275,11 +294,17 @@ pub trait AnyResource: Send + Sync {
 }
 
 fn typed<K: 'static>(object: &dyn AnyObject) -> &K {
-    object.as_any().downcast_ref().expect("the object is of the resource's own kind")
+    object
+        .as_any()
+        .downcast_ref()
+        .expect("the object is of the resource's own kind")
 }
 
 fn typed_mut<K: 'static>(object: &mut dyn AnyObject) -> &mut K {
-    object.as_any_mut().downcast_mut().expect("the object is of the resource's own kind")
+    object
+        .as_any_mut()
+        .downcast_mut()
+        .expect("the object is of the resource's own kind")
 }
 
 impl<S: Strategy> AnyResource for S {
@@ -288,11 +313,15 @@ impl<S: Strategy> AnyResource for S {
     }
 
     fn decode(&self, json: &[u8]) -> Result<Box<dyn AnyObject>, String> {
-        serde_json::from_slice::<S::Object>(json).map(|object| Box::new(object) as _).map_err(|error| error.to_string())
+        serde_json::from_slice::<S::Object>(json)
+            .map(|object| Box::new(object) as _)
+            .map_err(|error| error.to_string())
     }
 
     fn decode_value(&self, value: Value) -> Result<Box<dyn AnyObject>, String> {
-        serde_json::from_value::<S::Object>(value).map(|object| Box::new(object) as _).map_err(|error| error.to_string())
+        serde_json::from_value::<S::Object>(value)
+            .map(|object| Box::new(object) as _)
+            .map_err(|error| error.to_string())
     }
 
     fn set_defaults(&self, object: &mut dyn AnyObject) {

@@ -87,7 +87,10 @@ pub struct DeleteParams {
 impl DeleteParams {
     /// Deletes `object` and no other of its name.
     pub fn of(object: &impl Object) -> Self {
-        DeleteParams { uid: Some(object.uid().to_owned()), ..DeleteParams::default() }
+        DeleteParams {
+            uid: Some(object.uid().to_owned()),
+            ..DeleteParams::default()
+        }
     }
 
     /// Deletes `object` only as it was seen.
@@ -141,14 +144,20 @@ pub struct Api<K> {
 
 impl<K> Clone for Api<K> {
     fn clone(&self) -> Self {
-        Api { client: self.client.clone(), kind: PhantomData }
+        Api {
+            client: self.client.clone(),
+            kind: PhantomData,
+        }
     }
 }
 
 impl<K: Resource> Api<K> {
     /// The kind's API over `client`.
     pub fn new(client: &Client) -> Self {
-        Api { client: client.clone(), kind: PhantomData }
+        Api {
+            client: client.clone(),
+            kind: PhantomData,
+        }
     }
 
     /// Reads one object.
@@ -180,25 +189,43 @@ impl<K: Resource> Api<K> {
     pub async fn watch(&self, params: &ListParams, timeout_seconds: u64) -> Result<WatchStream<K>, Error> {
         let mut path = collection_path::<K>(params.namespace.as_deref().unwrap_or_default());
         let timeout = timeout_seconds.to_string();
-        push_query(&mut path, params, &[("watch", "true"), ("allowWatchBookmarks", "true"), ("timeoutSeconds", &timeout)]);
+        push_query(
+            &mut path,
+            params,
+            &[
+                ("watch", "true"),
+                ("allowWatchBookmarks", "true"),
+                ("timeoutSeconds", &timeout),
+            ],
+        );
         let response = self.client.open(request(Method::GET, path, None)).await?;
         Ok(WatchStream::new(response.into_body()))
     }
 
     /// Creates `object` in its namespace.
     pub async fn create(&self, object: &K) -> Result<K, Error> {
-        let path = collection_path::<K>(object.namespace());
+        let path = typed(collection_path::<K>(object.namespace()));
         self.call(Method::POST, path, Some(json_body(object)?)).await
     }
 
     /// Replaces an object; succeeds only if its resourceVersion is the newest.
     pub async fn replace(&self, object: &K) -> Result<K, Error> {
-        self.call(Method::PUT, object_path::<K>(&object.key(), None), Some(json_body(object)?)).await
+        self.call(
+            Method::PUT,
+            typed(object_path::<K>(&object.key(), None)),
+            Some(json_body(object)?),
+        )
+        .await
     }
 
     /// Replaces an object's status; succeeds only if its resourceVersion is the newest.
     pub async fn replace_status(&self, object: &K) -> Result<K, Error> {
-        self.call(Method::PUT, object_path::<K>(&object.key(), Some("status")), Some(json_body(object)?)).await
+        self.call(
+            Method::PUT,
+            typed(object_path::<K>(&object.key(), Some("status"))),
+            Some(json_body(object)?),
+        )
+        .await
     }
 
     /// Changes an object.
@@ -214,19 +241,28 @@ impl<K: Resource> Api<K> {
     /// Deletes an object, or begins to.
     pub async fn delete(&self, key: &ObjectKey, params: &DeleteParams) -> Result<(), Error> {
         let body = (Bytes::from(params.to_body().to_string()), "application/json");
-        self.client.fetch(request(Method::DELETE, object_path::<K>(key, None), Some(body))).await.map(drop)
+        self.client
+            .fetch(request(Method::DELETE, object_path::<K>(key, None), Some(body)))
+            .await
+            .map(drop)
     }
 
     /// Posts to a subresource, for example `binding`.
     pub async fn post_subresource<B: Serialize>(&self, key: &ObjectKey, name: &str, body: &B) -> Result<(), Error> {
         let path = object_path::<K>(key, Some(name));
-        self.client.fetch(request(Method::POST, path, Some(json_body(body)?))).await.map(drop)
+        self.client
+            .fetch(request(Method::POST, path, Some(json_body(body)?)))
+            .await
+            .map(drop)
     }
 
     /// Puts to a subresource, for example a namespace's `finalize`.
     pub async fn put_subresource<B: Serialize>(&self, key: &ObjectKey, name: &str, body: &B) -> Result<(), Error> {
         let path = object_path::<K>(key, Some(name));
-        self.client.fetch(request(Method::PUT, path, Some(json_body(body)?))).await.map(drop)
+        self.client
+            .fetch(request(Method::PUT, path, Some(json_body(body)?)))
+            .await
+            .map(drop)
     }
 
     async fn send_patch(&self, path: String, patch: &Patch) -> Result<K, Error> {
@@ -235,7 +271,12 @@ impl<K: Resource> Api<K> {
             Patch::Merge(value) => (value, "application/merge-patch+json"),
             Patch::Strategic(value) => (value, "application/strategic-merge-patch+json"),
         };
-        self.call(Method::PATCH, path, Some((Bytes::from(value.to_string()), content_type))).await
+        self.call(
+            Method::PATCH,
+            typed(path),
+            Some((Bytes::from(value.to_string()), content_type)),
+        )
+        .await
     }
 
     async fn call(&self, method: Method, path: String, body: Option<(Bytes, &'static str)>) -> Result<K, Error> {
@@ -249,7 +290,15 @@ fn request(method: Method, path: String, body: Option<(Bytes, &'static str)>) ->
     if !content_type.is_empty() {
         builder = builder.header(header::CONTENT_TYPE, content_type);
     }
-    builder.body(bytes).expect("paths are percent-encoded and headers are constants")
+    builder
+        .body(bytes)
+        .expect("paths are percent-encoded and headers are constants")
+}
+
+/// What a type holds has no unknown fields: the server need not look for them.
+fn typed(mut path: String) -> String {
+    path.push_str("?fieldValidation=Ignore");
+    path
 }
 
 fn json_body<B: Serialize>(body: &B) -> Result<(Bytes, &'static str), Error> {
@@ -327,13 +376,23 @@ mod tests {
     #[test]
     fn paths_are_those_of_kubernetes() {
         assert_eq!(collection_path::<Pod>(""), "/api/v1/pods");
-        assert_eq!(collection_path::<Deployment>("a"), "/apis/apps/v1/namespaces/a/deployments");
-        assert_eq!(object_path::<Node>(&ObjectKey::new("", "n"), Some("status")), "/api/v1/nodes/n/status");
+        assert_eq!(
+            collection_path::<Deployment>("a"),
+            "/apis/apps/v1/namespaces/a/deployments"
+        );
+        assert_eq!(
+            object_path::<Node>(&ObjectKey::new("", "n"), Some("status")),
+            "/api/v1/nodes/n/status"
+        );
     }
 
     #[test]
     fn queries_are_escaped() {
-        let params = ListParams { labels: Some("a in (b,c)".into()), limit: Some(2), ..ListParams::default() };
+        let params = ListParams {
+            labels: Some("a in (b,c)".into()),
+            limit: Some(2),
+            ..ListParams::default()
+        };
         let mut path = String::from("/x");
         push_query(&mut path, &params, &[("watch", "true")]);
         assert_eq!(path, "/x?labelSelector=a%20in%20%28b%2Cc%29&limit=2&watch=true");

@@ -61,14 +61,24 @@ pub struct Cache<K> {
 
 impl<K> Clone for Cache<K> {
     fn clone(&self) -> Self {
-        Cache { state: self.state.clone(), synced: self.synced.clone() }
+        Cache {
+            state: self.state.clone(),
+            synced: self.synced.clone(),
+        }
     }
 }
 
 impl<K: Resource> Cache<K> {
     pub(crate) fn new() -> Self {
-        let state = State { objects: BTreeMap::new(), indexes: Vec::new(), revision: 0 };
-        Cache { state: Arc::new(RwLock::new(state)), synced: Arc::new(watch::Sender::new(false)) }
+        let state = State {
+            objects: BTreeMap::new(),
+            indexes: Vec::new(),
+            revision: 0,
+        };
+        Cache {
+            state: Arc::new(RwLock::new(state)),
+            synced: Arc::new(watch::Sender::new(false)),
+        }
     }
 
     fn read<R>(&self, read: impl FnOnce(&State<K>) -> R) -> R {
@@ -80,7 +90,13 @@ impl<K: Resource> Cache<K> {
     }
 
     pub(crate) fn add_index(&self, name: &'static str, function: IndexFunction<K>) {
-        self.write(|state| state.indexes.push(Index { name, function, keys: BTreeMap::new() }));
+        self.write(|state| {
+            state.indexes.push(Index {
+                name,
+                function,
+                keys: BTreeMap::new(),
+            })
+        });
     }
 
     /// One object.
@@ -98,15 +114,24 @@ impl<K: Resource> Cache<K> {
         let first = ObjectKey::new(namespace, "");
         self.read(|state| {
             let from = state.objects.range(first..);
-            from.take_while(|(key, _)| key.namespace == namespace).map(|(_, object)| object.clone()).collect()
+            from.take_while(|(key, _)| key.namespace == namespace)
+                .map(|(_, object)| object.clone())
+                .collect()
         })
     }
 
     /// The objects that the index `name` files under `value`, ordered by key. An index nobody made finds nothing.
     pub fn by_index(&self, name: &str, value: &str) -> Vec<Arc<K>> {
         self.read(|state| {
-            let keys = state.indexes.iter().find(|index| index.name == name).and_then(|index| index.keys.get(value));
-            let found = keys.into_iter().flatten().filter_map(|key| state.objects.get(key).cloned());
+            let keys = state
+                .indexes
+                .iter()
+                .find(|index| index.name == name)
+                .and_then(|index| index.keys.get(value));
+            let found = keys
+                .into_iter()
+                .flatten()
+                .filter_map(|key| state.objects.get(key).cloned());
             found.collect()
         })
     }
@@ -142,9 +167,17 @@ impl<K: Resource> Cache<K> {
     pub(crate) fn replace(&self, objects: Vec<K>, revision: u64) -> Vec<Change<K>> {
         let mut fresh: BTreeMap<ObjectKey, K> = objects.into_iter().map(|object| (object.key(), object)).collect();
         let changes = self.write(|state| {
-            let gone: Vec<ObjectKey> = state.objects.keys().filter(|key| !fresh.contains_key(key)).cloned().collect();
-            let mut changes: Vec<Change<K>> =
-                gone.iter().filter_map(|key| state.remove(key)).map(Change::Deleted).collect();
+            let gone: Vec<ObjectKey> = state
+                .objects
+                .keys()
+                .filter(|key| !fresh.contains_key(key))
+                .cloned()
+                .collect();
+            let mut changes: Vec<Change<K>> = gone
+                .iter()
+                .filter_map(|key| state.remove(key))
+                .map(Change::Deleted)
+                .collect();
             while let Some((key, object)) = fresh.pop_first() {
                 let same = state.objects.get(&key).is_some_and(|old| {
                     old.uid() == object.uid() && old.metadata().resource_version == object.metadata().resource_version
@@ -192,7 +225,10 @@ impl<K: Resource> State<K> {
                 changes.push(Change::Deleted(old));
                 changes.push(Change::Added(object.clone()));
             }
-            Some(old) => changes.push(Change::Updated { old, new: object.clone() }),
+            Some(old) => changes.push(Change::Updated {
+                old,
+                new: object.clone(),
+            }),
             None => changes.push(Change::Added(object.clone())),
         }
         for index in &mut self.indexes {

@@ -27,7 +27,11 @@ impl Client {
     /// A client over `transport` that calls itself `user_agent` (also its field manager's name).
     pub fn new(transport: Arc<dyn Transport>, user_agent: &str) -> Self {
         let user_agent = HeaderValue::from_str(user_agent).unwrap_or_else(|_| HeaderValue::from_static("orrery"));
-        Client { transport, user_agent, limit: REQUEST_LIMIT }
+        Client {
+            transport,
+            user_agent,
+            limit: REQUEST_LIMIT,
+        }
     }
 
     /// The same client with another limit per request.
@@ -38,8 +42,14 @@ impl Client {
 
     /// Sends `request` and returns the answer as it begins; an error status is an [`Error::Api`].
     pub async fn open(&self, mut request: Request) -> Result<Response, Error> {
-        request.headers_mut().entry(header::USER_AGENT).or_insert_with(|| self.user_agent.clone());
-        request.headers_mut().entry(header::ACCEPT).or_insert(HeaderValue::from_static("application/json"));
+        request
+            .headers_mut()
+            .entry(header::USER_AGENT)
+            .or_insert_with(|| self.user_agent.clone());
+        request
+            .headers_mut()
+            .entry(header::ACCEPT)
+            .or_insert(HeaderValue::from_static("application/json"));
         let opened = within(self.limit, async {
             let response = self.transport.send(request).await?;
             if response.status().is_success() {
@@ -56,7 +66,11 @@ impl Client {
     pub async fn fetch(&self, request: Request) -> Result<Bytes, Error> {
         let whole = within(self.limit, async {
             let response = self.open(request).await?;
-            response.into_body().collect().await.map_err(|error| Error::Decode(error.to_string()))
+            response
+                .into_body()
+                .collect()
+                .await
+                .map_err(|error| Error::Decode(error.to_string()))
         });
         whole.await.map_err(|_| Error::Timeout)?
     }

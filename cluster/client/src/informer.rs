@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use orrery_api::log;
 use orrery_api::random::Random;
-use orrery_api::task::within;
-use tokio::time::sleep;
+use orrery_api::task::Alarm;
+use tokio::time::{Instant, sleep};
 
 use crate::api::{Api, ListParams, Resource};
 use crate::cache::{Cache, Change};
@@ -114,15 +114,19 @@ impl<K: Resource> Informer<K> {
         let revision = list.resource_version.parse().unwrap_or(0);
         if revision < self.cache.revision() {
             // Taking it would let the cache travel back in time; another server may be ahead of this one.
-            return Err(Error::Decode(format!("the list is of revision {revision}, older than the cache")));
+            return Err(Error::Decode(format!(
+                "the list is of revision {revision}, older than the cache"
+            )));
         }
         self.tell(&self.cache.replace(list.items, revision));
         Ok(())
     }
 
     async fn watch(&self) -> Ended {
-        let params =
-            ListParams { resource_version: Some(self.cache.revision().to_string()), ..self.params.clone() };
+        let params = ListParams {
+            resource_version: Some(self.cache.revision().to_string()),
+            ..self.params.clone()
+        };
         // Servers would otherwise see all watches of a component end at the same moment.
         let timeout = self.random.between(300, 600);
         let mut stream = match self.api.watch(&params, timeout).await {
@@ -130,16 +134,29 @@ impl<K: Resource> Informer<K> {
             Err(error) if error.is_expired() => return Ended::Expired,
             Err(error) => return Ended::Failed(error.to_string()),
         };
-        let mut heard = false;
+        let mut heard = None;
+        let mut alarm = Alarm::after(SILENCE_LIMIT);
         loop {
-            match within(SILENCE_LIMIT, stream.next()).await {
-                Ok(Some(Ok(event))) => self.take(event),
-                Ok(Some(Err(error))) if error.is_expired() => return Ended::Expired,
-                Ok(Some(Err(error))) if !heard => return Ended::Failed(error.to_string()),
-                Ok(None) if !heard => return Ended::Failed("the watch ended at once".to_owned()),
-                Ok(Some(Err(_)) | None) | Err(_) => return Ended::Resume,
+            let next = tokio::select! {
+                biased;
+                next = stream.next() => next,
+                () = alarm.passed() => {
+                    let silent_at = heard.map_or(alarm.moment(), |heard| heard + SILENCE_LIMIT);
+                    if Instant::now() >= silent_at {
+                        return Ended::Resume;
+                    }
+                    alarm.reset(silent_at);
+                    continue;
+                }
+            };
+            match next {
+                Some(Ok(event)) => self.take(event),
+                Some(Err(error)) if error.is_expired() => return Ended::Expired,
+                Some(Err(error)) if heard.is_none() => return Ended::Failed(error.to_string()),
+                None if heard.is_none() => return Ended::Failed("the watch ended at once".to_owned()),
+                Some(Err(_)) | None => return Ended::Resume,
             }
-            heard = true;
+            heard = Some(Instant::now());
         }
     }
 

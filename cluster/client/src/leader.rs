@@ -118,7 +118,10 @@ async fn try_hold(api: &Api<Lease>, election: &LeaderElection, observed: &mut Ob
     let holder = spec.holder_identity.as_deref().unwrap_or_default();
     let version = current.metadata.resource_version.clone().unwrap_or_default();
     if observed.version != version {
-        *observed = Observed { version, at: Some(Instant::now()) };
+        *observed = Observed {
+            version,
+            at: Some(Instant::now()),
+        };
     }
     let patience = Duration::from_secs(spec.lease_duration_seconds.unwrap_or(0).max(0) as u64);
     let fresh = observed.at.is_some_and(|at| at.elapsed() < patience);
@@ -129,8 +132,10 @@ async fn try_hold(api: &Api<Lease>, election: &LeaderElection, observed: &mut Ob
     next.spec = Some(claim(election, Some(&spec)));
     match api.replace(&next).await {
         Ok(lease) => {
-            *observed =
-                Observed { version: lease.metadata.resource_version.unwrap_or_default(), at: Some(Instant::now()) };
+            *observed = Observed {
+                version: lease.metadata.resource_version.unwrap_or_default(),
+                at: Some(Instant::now()),
+            };
             Ok(true)
         }
         Err(error) => Err(error),
@@ -144,9 +149,15 @@ fn claim(election: &LeaderElection, before: Option<&LeaseSpec>) -> LeaseSpec {
     LeaseSpec {
         holder_identity: Some(election.identity.clone()),
         lease_duration_seconds: Some(election.lease_duration.as_secs() as i32),
-        acquire_time: own.and_then(|spec| spec.acquire_time.clone()).or_else(|| Some(now.clone())),
+        acquire_time: own
+            .and_then(|spec| spec.acquire_time.clone())
+            .or_else(|| Some(now.clone())),
         renew_time: Some(now),
-        lease_transitions: Some(if own.is_some() || before.is_none() { transitions } else { transitions + 1 }),
+        lease_transitions: Some(if own.is_some() || before.is_none() {
+            transitions
+        } else {
+            transitions + 1
+        }),
         ..LeaseSpec::default()
     }
 }

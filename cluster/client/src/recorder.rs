@@ -94,7 +94,10 @@ impl Recorder {
             reason: Some(reason.to_owned()),
             message: Some(message.to_owned()),
             type_: Some(format!("{kind:?}")),
-            source: Some(EventSource { component: Some(shared.component.clone()), host: shared.host.clone() }),
+            source: Some(EventSource {
+                component: Some(shared.component.clone()),
+                host: shared.host.clone(),
+            }),
             first_timestamp: Some(now.clone()),
             last_timestamp: Some(now),
             count: Some(1),
@@ -124,7 +127,12 @@ impl Recorder {
         let mut memory: BTreeMap<Sameness, Remembered> = BTreeMap::new();
         let mut order: VecDeque<Sameness> = VecDeque::new();
         loop {
-            let next = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let next = self
+                .shared
+                .queue
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_front();
             let Some((sameness, event)) = next else {
                 self.shared.wake.notified().await;
                 continue;
@@ -152,7 +160,13 @@ impl Recorder {
                     memory.remove(&oldest);
                 }
                 order.push_back(sameness.clone());
-                memory.insert(sameness, Remembered { key: ObjectKey::of(&event.metadata), count: 1 });
+                memory.insert(
+                    sameness,
+                    Remembered {
+                        key: ObjectKey::of(&event.metadata),
+                        count: 1,
+                    },
+                );
             }
         }
     }

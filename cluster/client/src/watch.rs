@@ -51,7 +51,11 @@ struct BookmarkMeta {
 
 impl<K: Resource> WatchStream<K> {
     pub(crate) fn new(body: Body) -> Self {
-        WatchStream { body, buffer: BytesMut::new(), kind: std::marker::PhantomData }
+        WatchStream {
+            body,
+            buffer: BytesMut::new(),
+            kind: std::marker::PhantomData,
+        }
     }
 
     /// The next event; `None` when the watch has ended. The caller sets the deadline; safe to cancel.
@@ -79,8 +83,12 @@ fn read<K: Resource>(line: &[u8]) -> Result<WatchEvent<K>, Error> {
     let object = line.object.get();
     match line.r#type {
         "ADDED" => serde_json::from_str(object).map(WatchEvent::Added).map_err(unreadable),
-        "MODIFIED" => serde_json::from_str(object).map(WatchEvent::Modified).map_err(unreadable),
-        "DELETED" => serde_json::from_str(object).map(WatchEvent::Deleted).map_err(unreadable),
+        "MODIFIED" => serde_json::from_str(object)
+            .map(WatchEvent::Modified)
+            .map_err(unreadable),
+        "DELETED" => serde_json::from_str(object)
+            .map(WatchEvent::Deleted)
+            .map_err(unreadable),
         "BOOKMARK" => {
             let bookmark: Bookmark = serde_json::from_str(object).map_err(unreadable)?;
             Ok(WatchEvent::Bookmark(bookmark.metadata.resource_version))

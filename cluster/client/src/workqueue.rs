@@ -38,7 +38,9 @@ pub struct WorkQueue<T> {
 
 impl<T> Clone for WorkQueue<T> {
     fn clone(&self) -> Self {
-        WorkQueue { shared: self.shared.clone() }
+        WorkQueue {
+            shared: self.shared.clone(),
+        }
     }
 }
 
@@ -64,7 +66,14 @@ impl<T: Ord + Clone> WorkQueue<T> {
             delayed_at: BTreeMap::new(),
             failures: BTreeMap::new(),
         };
-        WorkQueue { shared: Arc::new(Shared { state: Mutex::new(state), wake: Notify::new(), base, limit }) }
+        WorkQueue {
+            shared: Arc::new(Shared {
+                state: Mutex::new(state),
+                wake: Notify::new(),
+                base,
+                limit,
+            }),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -107,7 +116,10 @@ impl<T: Ord + Clone> WorkQueue<T> {
             *failures += 1;
             *failures - 1
         };
-        let delay = self.shared.base.saturating_mul(1u32.checked_shl(failures).unwrap_or(u32::MAX));
+        let delay = self
+            .shared
+            .base
+            .saturating_mul(1u32.checked_shl(failures).unwrap_or(u32::MAX));
         self.add_after(item, delay.min(self.shared.limit));
     }
 

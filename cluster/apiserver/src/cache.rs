@@ -1,0 +1,401 @@
+//! The watch cache: what the store holds, indexed for selectors, and the changes since compaction for watches.
+//!
+//! One task reads the store's watch and keeps, per kind, the objects (their bytes shared with the store) and the recent
+//! events. Lists are served from here, after waiting until the cache has seen the revision they must include. Watchers
+//! register with their selectors; an event costs work only for those it may concern.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use orrery_api::log;
+use orrery_api::status::ApiError;
+use orrery_api::task::within;
+use orrery_store::{EventKind, Range, Revision, Store, WatchError};
+use tokio::sync::watch;
+
+use crate::resource::{AnyObject, AnyResource};
+use crate::resources::RESOURCES;
+use crate::selection::Selection;
+use crate::storage;
+use crate::watchers::{WatchQueue, Watchers};
+
+/// How long a read waits for the cache to have seen what it must include.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(3);
+
+/// An object as the cache holds it: its bytes, and beside them what selectors look at.
+#[derive(Debug)]
+pub struct Cached {
+    /// The namespace; empty for cluster-wide kinds.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// The labels.
+    pub labels: BTreeMap<String, String>,
+    /// The values of field selectors.
+    pub fields: Vec<(&'static str, String)>,
+    /// The object as JSON, with its resourceVersion.
+    pub bytes: Bytes,
+    /// The revision of its last write.
+    pub revision: Revision,
+    /// The key in the store.
+    pub key: String,
+}
+
+impl Cached {
+    /// Indexes `object`, encoded as `bytes` at `revision`.
+    pub fn new(resource: &dyn AnyResource, object: &dyn AnyObject, bytes: Bytes, revision: Revision) -> Self {
+        let meta = object.meta();
+        let namespace = meta.namespace.clone().unwrap_or_default();
+        let name = meta.name.clone().unwrap_or_default();
+        Cached {
+            key: storage::key(resource, &namespace, &name),
+            namespace,
+            name,
+            labels: meta.labels.clone().unwrap_or_default(),
+            fields: resource.fields(object),
+            bytes,
+            revision,
+        }
+    }
+
+    /// Reads what the store holds. The error says why it cannot be read.
+    pub fn read(resource: &dyn AnyResource, bytes: &Bytes, revision: Revision) -> Result<Self, String> {
+        let object = resource.decode(bytes)?;
+        Ok(Cached::new(resource, object.as_ref(), bytes.clone(), revision))
+    }
+}
+
+/// A change of one object.
+#[derive(Debug)]
+pub struct CacheEvent {
+    /// The revision of the change.
+    pub revision: Revision,
+    /// Whether the object is gone.
+    pub deleted: bool,
+    /// The object after the change; its last state when it is gone.
+    pub object: Arc<Cached>,
+    /// The object before the change.
+    pub previous: Option<Arc<Cached>>,
+    /// The event as lines of a watch, encoded when first needed: added, modified, deleted.
+    pub lines: [OnceLock<Bytes>; 3],
+}
+
+/// Indexes of objects that were just encoded, for the cache to take instead of decoding them again.
+#[derive(Clone, Default)]
+pub struct Hints(Arc<Mutex<BTreeMap<(Revision, String), Arc<Cached>>>>);
+
+impl Hints {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Revision, String), Arc<Cached>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps `cached` until the cache takes it.
+    pub fn put(&self, cached: Cached) {
+        self.lock()
+            .insert((cached.revision, cached.key.clone()), Arc::new(cached));
+    }
+
+    fn take(&self, revision: Revision, key: &str) -> Option<Arc<Cached>> {
+        self.lock().remove(&(revision, key.to_owned()))
+    }
+
+    /// Forgets what was stamped for transactions that never committed.
+    fn forget_before(&self, revision: Revision) {
+        let mut hints = self.lock();
+        *hints = hints.split_off(&(revision, String::new()));
+    }
+}
+
+#[derive(Default)]
+struct Objects {
+    objects: BTreeMap<String, Arc<Cached>>,
+    /// Every event after `oldest`, in order.
+    events: VecDeque<Arc<CacheEvent>>,
+    oldest: Revision,
+    /// Everything up to here has been seen.
+    revision: Revision,
+    watchers: Watchers,
+}
+
+impl Objects {
+    fn select(&self, resource: &dyn AnyResource, selection: &Selection) -> Vec<Arc<Cached>> {
+        let prefix = storage::namespace_prefix(resource, &selection.namespace);
+        let from = self.objects.range(prefix.clone()..);
+        from.take_while(|(key, _)| key.starts_with(&prefix))
+            .filter(|(_, object)| selection.matches(object))
+            .map(|(_, object)| object.clone())
+            .collect()
+    }
+}
+
+struct Kind {
+    resource: &'static dyn AnyResource,
+    state: Mutex<Objects>,
+}
+
+impl Kind {
+    fn lock(&self) -> MutexGuard<'_, Objects> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The watch cache of one API server.
+pub struct WatchCache {
+    store: Store,
+    kinds: BTreeMap<String, Kind>,
+    hints: Hints,
+    revision: watch::Sender<Revision>,
+    filled_at: AtomicU64,
+}
+
+/// A list out of the cache.
+pub struct Listed {
+    /// The objects that match, ordered by key.
+    pub items: Vec<Arc<Cached>>,
+    /// The revision of the list.
+    pub revision: Revision,
+}
+
+impl WatchCache {
+    /// An empty cache over `store`; [`run`](Self::run) fills it.
+    pub fn new(store: Store) -> Self {
+        let kinds = RESOURCES.iter().map(|resource| {
+            (
+                resource.info().qualified(),
+                Kind {
+                    resource: *resource,
+                    state: Mutex::default(),
+                },
+            )
+        });
+        WatchCache {
+            store,
+            kinds: kinds.collect(),
+            hints: Hints::default(),
+            revision: watch::Sender::new(0),
+            filled_at: AtomicU64::new(Revision::MAX),
+        }
+    }
+
+    /// Where writers leave the indexes of what they encode.
+    pub fn hints(&self) -> &Hints {
+        &self.hints
+    }
+
+    /// Whether the cache has seen what was there when it began.
+    pub fn is_ready(&self) -> bool {
+        *self.revision.borrow() >= self.filled_at.load(Ordering::Acquire)
+    }
+
+    fn kind(&self, resource: &dyn AnyResource) -> Result<&Kind, ApiError> {
+        self.kinds
+            .get(&resource.info().qualified())
+            .ok_or_else(ApiError::no_such_path)
+    }
+
+    /// Keeps the cache, for ever.
+    pub async fn run(&self) {
+        loop {
+            let revision = self.fill();
+            let mut watcher = match self.store.watch(storage::ROOT, revision) {
+                Ok(watcher) => watcher,
+                // Compacted between the two calls: fill again.
+                Err(_) => continue,
+            };
+            loop {
+                match watcher.next().await {
+                    Ok(events) => self.take(&events, watcher.progress()),
+                    Err(WatchError::Compacted { .. }) => break,
+                    Err(_) => {
+                        log::line("apiserver", format_args!("the store is closed; the watch cache ends"));
+                        return std::future::pending().await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads everything as of the oldest revision there is, so that the history since then follows as events and a
+    /// watch can be resumed over a restart; returns that revision. Watchers are ended, since events may be missing.
+    fn fill(&self) -> Revision {
+        let mut revision = self.store.compact_revision();
+        for (qualified, kind) in &self.kinds {
+            let prefix = format!("{}{qualified}/", storage::ROOT);
+            let Ok(range) = self.store.range(Range::prefix(&prefix).at(revision)) else {
+                revision = self.store.compact_revision();
+                continue;
+            };
+            let objects = range.items.iter().filter_map(|kv| {
+                let cached = read_or_say(kind.resource, &kv.key, &kv.value, kv.mod_revision)?;
+                Some((kv.key.to_string(), Arc::new(cached)))
+            });
+            let objects: BTreeMap<_, _> = objects.collect();
+            let mut state = kind.lock();
+            state.watchers.end_all();
+            *state = Objects {
+                objects,
+                oldest: revision,
+                revision,
+                ..Objects::default()
+            };
+        }
+        self.revision.send_replace(revision);
+        self.filled_at.store(self.store.revision(), Ordering::Release);
+        revision
+    }
+
+    fn take(&self, events: &[Arc<orrery_store::Event>], progress: Revision) {
+        for event in events {
+            let key: &str = &event.kv.key;
+            let qualified = key
+                .strip_prefix(storage::ROOT)
+                .and_then(|rest| rest.split('/').next())
+                .unwrap_or_default();
+            let Some(kind) = self.kinds.get(qualified) else {
+                continue;
+            };
+            let hint = self.hints.take(event.revision, key);
+            let deleted = event.kind == EventKind::Delete;
+            let mut state = kind.lock();
+            let previous = state.objects.get(key).cloned();
+            let fresh = hint.or_else(|| read_or_say(kind.resource, key, &event.kv.value, event.revision).map(Arc::new));
+            let Some(mut object) = fresh else { continue };
+            if deleted && object.revision != object_revision(&object.bytes).unwrap_or(object.revision) {
+                // The store removed it by itself (an expired lease): its last state lacks the deletion's revision.
+                object = restamped(kind.resource, &object, event.revision);
+            }
+            if deleted {
+                state.objects.remove(key);
+            } else {
+                state.objects.insert(key.to_owned(), object.clone());
+            }
+            let event = Arc::new(CacheEvent {
+                revision: event.revision,
+                deleted,
+                object,
+                previous,
+                lines: [OnceLock::new(), OnceLock::new(), OnceLock::new()],
+            });
+            state.revision = event.revision;
+            state.watchers.dispatch(&event);
+            state.events.push_back(event);
+        }
+        let compacted = self.store.compact_revision();
+        for kind in self.kinds.values() {
+            let mut state = kind.lock();
+            state.revision = progress;
+            while state.events.front().is_some_and(|event| event.revision <= compacted) {
+                state.events.pop_front();
+            }
+            state.oldest = state.oldest.max(compacted);
+        }
+        self.hints.forget_before(progress);
+        self.revision.send_replace(progress);
+    }
+
+    /// Waits until the cache has seen `revision`; 504 when it does not within a few seconds.
+    pub async fn catch_up(&self, revision: Revision) -> Result<(), ApiError> {
+        if *self.revision.borrow() >= revision {
+            return Ok(());
+        }
+        let mut receiver = self.revision.subscribe();
+        let caught_up = within(CATCH_UP_LIMIT, receiver.wait_for(|seen| *seen >= revision)).await;
+        match caught_up {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(ApiError::timeout(format!(
+                "Too large resource version: {revision}, current: {}",
+                *self.revision.borrow()
+            ))),
+        }
+    }
+
+    /// The objects that `selection` selects, as of the cache's revision.
+    pub fn list(&self, resource: &dyn AnyResource, selection: &Selection) -> Result<Listed, ApiError> {
+        let state = self.kind(resource)?.lock();
+        Ok(Listed {
+            items: state.select(resource, selection),
+            revision: state.revision,
+        })
+    }
+
+    /// A queue of the events after `revision` that concern `selection`; with the objects there are now before them, as
+    /// of the cache's revision, when `revision` is `None`. 410 when the history is gone.
+    pub fn watch(
+        &self,
+        resource: &'static dyn AnyResource,
+        selection: Selection,
+        revision: Option<Revision>,
+    ) -> Result<(Arc<WatchQueue>, Vec<Arc<Cached>>, Revision), ApiError> {
+        let kind = self.kind(resource)?;
+        let mut state = kind.lock();
+        let initial = match revision {
+            None => state.select(resource, &selection),
+            Some(_) => Vec::new(),
+        };
+        let after = revision.unwrap_or(state.revision);
+        if after < state.oldest {
+            return Err(ApiError::expired(format!(
+                "too old resource version: {after} ({})",
+                state.oldest
+            )));
+        }
+        let queue = state.watchers.register(selection);
+        let from = state.events.partition_point(|event| event.revision <= after);
+        for event in state.events.range(from..) {
+            queue.offer(event);
+        }
+        Ok((queue, initial, after))
+    }
+
+    /// The revision up to which everything that concerns `queue` has been handed out; `None` while something waits.
+    pub fn progress(&self, resource: &dyn AnyResource, queue: &WatchQueue) -> Option<Revision> {
+        let state = self.kind(resource).ok()?.lock();
+        queue.is_drained().then_some(state.revision)
+    }
+}
+
+fn read_or_say(resource: &dyn AnyResource, key: &str, bytes: &Bytes, revision: Revision) -> Option<Cached> {
+    match Cached::read(resource, bytes, revision) {
+        Ok(cached) => Some(cached),
+        Err(error) => {
+            log::line(
+                "apiserver",
+                format_args!("cannot read {key} at revision {revision}, it is left out: {error}"),
+            );
+            None
+        }
+    }
+}
+
+fn object_revision(bytes: &Bytes) -> Option<Revision> {
+    #[derive(serde::Deserialize)]
+    struct Stub {
+        metadata: StubMeta,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct StubMeta {
+        resource_version: String,
+    }
+    serde_json::from_slice::<Stub>(bytes)
+        .ok()?
+        .metadata
+        .resource_version
+        .parse()
+        .ok()
+}
+
+/// `object` with another resourceVersion: its last state as a delete event shows it.
+pub fn restamped(resource: &dyn AnyResource, object: &Arc<Cached>, revision: Revision) -> Arc<Cached> {
+    match resource.decode(&object.bytes) {
+        Ok(mut typed) => {
+            typed.meta_mut().resource_version = Some(revision.to_string());
+            let bytes = Bytes::from(typed.to_json());
+            Arc::new(Cached::new(resource, typed.as_ref(), bytes, revision))
+        }
+        Err(_) => object.clone(),
+    }
+}

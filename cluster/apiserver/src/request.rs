@@ -1,0 +1,310 @@
+//! What a request asks for: its path, query and headers, read into plain values.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use http::{Method, header};
+use orrery_api::message::Request;
+use orrery_api::status::ApiError;
+
+use crate::resource::AnyResource;
+use crate::resources::RESOURCES;
+
+/// The decoded query of a request.
+#[derive(Debug, Clone, Default)]
+pub struct Query(BTreeMap<String, Vec<String>>);
+
+impl Query {
+    /// Reads the part of a URI behind `?`.
+    pub fn parse(query: &str) -> Self {
+        let mut pairs: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            pairs
+                .entry(percent_decode(name, true).into_owned())
+                .or_default()
+                .push(percent_decode(value, true).into_owned());
+        }
+        Query(pairs)
+    }
+
+    /// The first value of `name`; `None` when it is absent or empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .get(name)?
+            .first()
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
+    }
+
+    /// All values of `name`.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.get(name).into_iter().flatten().map(String::as_str)
+    }
+
+    /// Whether `name` is `true` or `1`.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.get(name)
+            .is_some_and(|value| matches!(value, "true" | "1" | "True"))
+    }
+
+    /// The whole number `name`; 400 when it is none.
+    pub fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
+        self.get(name)
+            .map(|value| {
+                value.parse().map_err(|_| {
+                    ApiError::bad_request(format!(
+                        "invalid value {value:?} of the query parameter {name}: not a whole number"
+                    ))
+                })
+            })
+            .transpose()
+    }
+
+    /// Whether the request must not be carried out; 400 for a `dryRun` nobody knows.
+    pub fn dry_run(&self) -> Result<bool, ApiError> {
+        match self.get("dryRun") {
+            None => Ok(false),
+            Some("All") => Ok(true),
+            Some(other) => Err(ApiError::bad_request(format!(
+                "invalid dryRun {other:?}: Unsupported value: supported values: \"All\""
+            ))),
+        }
+    }
+}
+
+/// Undoes percent-encoding; malformed escapes stay as they are.
+fn percent_decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
+    if !text.contains(['%', '+']) {
+        return Cow::Borrowed(text);
+    }
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escaped = text
+            .get(at + 1..at + 3)
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match (bytes[at], escaped) {
+            (b'%', Some(byte)) => {
+                decoded.push(byte);
+                at += 2;
+            }
+            (b'+', _) if plus_is_space => decoded.push(b' '),
+            (byte, _) => decoded.push(byte),
+        }
+        at += 1;
+    }
+    Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
+}
+
+/// What a path means.
+pub enum Target {
+    /// Objects of a kind.
+    Resource(ResourcePath),
+    /// Anything else: discovery, health, version, documents; split at its slashes.
+    Other(Vec<String>),
+}
+
+/// The objects that a path names.
+pub struct ResourcePath {
+    /// The kind.
+    pub resource: &'static dyn AnyResource,
+    /// The namespace; empty for cluster-wide kinds and for all namespaces.
+    pub namespace: String,
+    /// The object; empty for collections.
+    pub name: String,
+    /// The subresource; empty for the object itself.
+    pub subresource: String,
+    /// Whether the path begins with `watch/`, the old way to ask for a watch.
+    pub watch: bool,
+}
+
+/// The kind with this group, version and plural name.
+pub fn find_resource(group: &str, version: &str, plural: &str) -> Option<&'static dyn AnyResource> {
+    RESOURCES.iter().copied().find(|resource| {
+        let info = resource.info();
+        info.group == group && info.version == version && info.plural == plural
+    })
+}
+
+/// Reads a path. 404 when it names a kind that is not served.
+pub fn parse_path(path: &str) -> Result<Target, ApiError> {
+    let segments: Vec<String> = path
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .map(|segment| percent_decode(segment, false).into_owned())
+        .collect();
+    let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let (group, version, rest) = match parts.as_slice() {
+        ["api", version, rest @ ..] if !rest.is_empty() => ("", *version, rest),
+        ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
+        _ => return Ok(Target::Other(segments)),
+    };
+    let (watch, rest) = match rest {
+        ["watch", rest @ ..] if !rest.is_empty() => (true, rest),
+        rest => (false, rest),
+    };
+    let find = |plural: &str| find_resource(group, version, plural).ok_or_else(ApiError::no_such_path);
+    let (namespace, plural, name, subresource) = match rest {
+        // `namespaces/x` is the namespace itself, `namespaces/x/pods` its pods, `namespaces/x/status` its status.
+        ["namespaces", namespace, plural, rest @ ..] if find_resource(group, version, plural).is_some() => match rest {
+            [] => (*namespace, *plural, "", ""),
+            [name] => (*namespace, *plural, *name, ""),
+            [name, subresource] => (*namespace, *plural, *name, *subresource),
+            _ => return Err(ApiError::no_such_path()),
+        },
+        [plural] => ("", *plural, "", ""),
+        [plural, name] => ("", *plural, *name, ""),
+        [plural, name, subresource] => ("", *plural, *name, *subresource),
+        _ => return Err(ApiError::no_such_path()),
+    };
+    let resource = find(plural)?;
+    let info = resource.info();
+    let misplaced = if info.namespaced {
+        namespace.is_empty() && !name.is_empty()
+    } else {
+        !namespace.is_empty()
+    };
+    if misplaced || (!subresource.is_empty() && !info.has(subresource)) {
+        return Err(ApiError::no_such_path());
+    }
+    Ok(Target::Resource(ResourcePath {
+        resource,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        subresource: subresource.to_owned(),
+        watch,
+    }))
+}
+
+/// How objects are shown in the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// As they are.
+    Object,
+    /// As rows of a table of `meta.k8s.io` in this version.
+    Table(&'static str),
+    /// Their metadata alone (`PartialObjectMetadata`).
+    Metadata,
+}
+
+/// The shape that the client likes best of those we have; 406 when there is none.
+pub fn negotiate(request: &Request) -> Result<Shape, ApiError> {
+    let accept = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    if accept.trim().is_empty() {
+        return Ok(Shape::Object);
+    }
+    for item in accept.split(',') {
+        let mut parts = item.split(';').map(str::trim);
+        let media = parts.next().unwrap_or_default();
+        if !matches!(media, "application/json" | "application/*" | "*/*") {
+            continue;
+        }
+        let parameters: BTreeMap<&str, &str> = parts.filter_map(|part| part.split_once('=')).collect();
+        let version = match parameters.get("v") {
+            Some(&"v1") => "v1",
+            Some(&"v1beta1") => "v1beta1",
+            _ => "",
+        };
+        match (parameters.get("as"), version) {
+            (None, _) => return Ok(Shape::Object),
+            (Some(&"Table"), "v1" | "v1beta1") => return Ok(Shape::Table(version)),
+            (Some(&("PartialObjectMetadata" | "PartialObjectMetadataList")), "v1" | "v1beta1") => {
+                return Ok(Shape::Metadata);
+            }
+            _ => {}
+        }
+    }
+    Err(ApiError::not_acceptable("application/json"))
+}
+
+/// The verb of authorization for `method` on `path`.
+pub fn verb(method: &Method, path: &ResourcePath, query: &Query) -> Option<&'static str> {
+    let one = !path.name.is_empty();
+    Some(match *method {
+        Method::GET | Method::HEAD if path.watch || (query.is_set("watch") && path.subresource.is_empty()) => "watch",
+        Method::GET | Method::HEAD if one => "get",
+        Method::GET | Method::HEAD => "list",
+        Method::POST => "create",
+        Method::PUT if one => "update",
+        Method::PATCH if one => "patch",
+        Method::DELETE if one => "delete",
+        Method::DELETE => "deletecollection",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(path: &str) -> Option<(String, String, String, String)> {
+        match parse_path(path) {
+            Ok(Target::Resource(path)) => Some((
+                path.resource.info().plural.to_owned(),
+                path.namespace,
+                path.name,
+                path.subresource,
+            )),
+            _ => None,
+        }
+    }
+
+    fn expect(
+        plural: &str,
+        namespace: &str,
+        name: &str,
+        subresource: &str,
+    ) -> Option<(String, String, String, String)> {
+        Some((
+            plural.to_owned(),
+            namespace.to_owned(),
+            name.to_owned(),
+            subresource.to_owned(),
+        ))
+    }
+
+    #[test]
+    fn paths_name_collections_objects_and_subresources() {
+        assert_eq!(names("/api/v1/pods"), expect("pods", "", "", ""));
+        assert_eq!(
+            names("/api/v1/namespaces/a/pods/b/status"),
+            expect("pods", "a", "b", "status")
+        );
+        assert_eq!(names("/api/v1/namespaces/a"), expect("namespaces", "", "a", ""));
+        assert_eq!(
+            names("/api/v1/namespaces/a/status"),
+            expect("namespaces", "", "a", "status")
+        );
+        assert_eq!(
+            names("/apis/apps/v1/namespaces/a/deployments/b/scale"),
+            expect("deployments", "a", "b", "scale")
+        );
+    }
+
+    #[test]
+    fn paths_of_nothing_are_refused() {
+        for path in [
+            "/api/v1/pods/b",
+            "/api/v1/namespaces/a/nodes/b",
+            "/api/v1/nothing",
+            "/api/v1/nodes/a/scale",
+        ] {
+            assert_eq!(names(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn queries_are_decoded() {
+        let query = Query::parse("labelSelector=a%20in%20(b%2Cc)&watch=1&empty=&bad=%zz");
+        assert_eq!(query.get("labelSelector"), Some("a in (b,c)"));
+        assert!(query.is_set("watch"));
+        assert_eq!(query.get("empty"), None);
+        assert_eq!(query.get("bad"), Some("%zz"));
+    }
+}

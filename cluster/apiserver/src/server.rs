@@ -1,0 +1,399 @@
+//! The API server: a [`Service`] over a store. Who asks, may they, what for; then the handlers.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderValue, Method, header};
+use orrery_api::message::{Body, Identity, Request, Response, Service, Transport};
+use orrery_api::random::Random;
+use orrery_api::status::ApiError;
+use orrery_api::task::TaskGroup;
+use orrery_store::{LeaseId, Revision, Store};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use crate::allocation::Ranges;
+use crate::authorization::{Attributes, authorize, authorize_path, node_name};
+use crate::body::{self, FieldValidation};
+use crate::bootstrap;
+use crate::cache::WatchCache;
+use crate::delete::{DeleteOptions, Deleted, success};
+use crate::documents;
+use crate::patching;
+use crate::read::object_response;
+use crate::request::{Query, ResourcePath, Shape, Target, negotiate, parse_path, verb};
+use crate::resource::AnyResource;
+use crate::selection::Selection;
+use crate::storage;
+use crate::write::Part;
+
+/// Events are forgotten after so long (Kubernetes' `--event-ttl`).
+const EVENT_LIFETIME: Duration = Duration::from_secs(3600);
+/// Events of the same minute share a lease.
+const EVENT_LEASE_REUSE: Duration = Duration::from_secs(60);
+/// History is kept for so long (Kubernetes' `--etcd-compaction-interval`).
+const COMPACTION_PERIOD: Duration = Duration::from_secs(300);
+
+/// Finds the kubelets, for what only they know (logs).
+pub trait NodeConnector: Send + Sync {
+    /// A transport to the kubelet of `node`; `None` when there is none.
+    fn connect(&self, node: &str) -> Option<Arc<dyn Transport>>;
+}
+
+/// Knows no kubelet.
+pub struct NoNodes;
+
+impl NodeConnector for NoNodes {
+    fn connect(&self, _node: &str) -> Option<Arc<dyn Transport>> {
+        None
+    }
+}
+
+/// What an API server is told.
+#[derive(Clone)]
+pub struct Options {
+    /// The addresses and ports of services.
+    pub ranges: Ranges,
+    /// Where pods reach this server: the endpoint of the service `kubernetes`.
+    pub advertise: Option<(String, u16)>,
+    /// How kubelets are reached.
+    pub nodes: Arc<dyn NodeConnector>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            ranges: Ranges::default(),
+            advertise: None,
+            nodes: Arc::new(NoNodes),
+        }
+    }
+}
+
+/// An API server over a store.
+pub struct ApiServer {
+    pub(crate) store: Store,
+    pub(crate) cache: Arc<WatchCache>,
+    pub(crate) options: Options,
+    pub(crate) random: Random,
+    event_lease: Mutex<Option<(LeaseId, Instant)>>,
+}
+
+impl ApiServer {
+    /// A server over `store`. It answers once [`run`](Self::run) runs and its cache is filled.
+    pub fn new(store: Store, options: Options, random: Random) -> Arc<Self> {
+        let cache = Arc::new(WatchCache::new(store.clone()));
+        Arc::new(ApiServer {
+            store,
+            cache,
+            options,
+            random: random.stream("apiserver"),
+            event_lease: Mutex::new(None),
+        })
+    }
+
+    /// The server's own work, for ever: the watch cache, the objects every cluster has, compaction.
+    pub async fn run(self: &Arc<Self>) {
+        let tasks = TaskGroup::new();
+        let cache = self.cache.clone();
+        tasks.spawn(async move { cache.run().await });
+        let server = self.clone();
+        tasks.spawn(async move { bootstrap::keep(&server).await });
+        let mut before: Revision = 0;
+        loop {
+            sleep(COMPACTION_PERIOD).await;
+            let now = self.store.revision();
+            if before > self.store.compact_revision()
+                && let Err(error) = self.store.compact(before).await
+            {
+                orrery_api::log::line("apiserver", format_args!("cannot compact the store: {error}"));
+            }
+            before = now;
+        }
+    }
+
+    /// Whether the server has what it needs to answer: the cache is filled and the first namespaces are there.
+    pub fn is_ready(&self) -> bool {
+        self.cache.is_ready()
+            && self
+                .store
+                .get(&format!("{}namespaces/default", storage::ROOT))
+                .is_some()
+    }
+
+    /// The failure of the store, if it has failed.
+    pub fn failure(&self) -> Option<String> {
+        self.store.failure().map(|error| error.to_string())
+    }
+
+    /// The lease under which a new event expires; none for other kinds.
+    pub(crate) async fn event_lease(&self, resource: &dyn AnyResource) -> Result<Option<LeaseId>, ApiError> {
+        if resource.info().kind != "Event" {
+            return Ok(None);
+        }
+        let known = *self.event_lease.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((lease, _)) = known.filter(|(_, since)| since.elapsed() < EVENT_LEASE_REUSE) {
+            return Ok(Some(lease));
+        }
+        let lifetime = EVENT_LIFETIME + EVENT_LEASE_REUSE;
+        let lease = self
+            .store
+            .grant(lifetime)
+            .await
+            .map_err(|error| storage::store_failed(&error))?;
+        *self.event_lease.lock().unwrap_or_else(PoisonError::into_inner) = Some((lease, Instant::now()));
+        Ok(Some(lease))
+    }
+
+    async fn answer(&self, request: &Request) -> Result<Response, ApiError> {
+        let identity = request.extensions().get::<Identity>();
+        let path = match parse_path(request.uri().path()) {
+            Ok(Target::Resource(path)) => path,
+            Ok(Target::Other(segments)) => {
+                authorize_path(identity, request.method(), request.uri().path())?;
+                return documents::answer(self, request, &segments);
+            }
+            Err(error) => {
+                identity.ok_or_else(ApiError::unauthorized)?;
+                return Err(error);
+            }
+        };
+        let identity = identity.ok_or_else(ApiError::unauthorized)?;
+        let raw = request.uri().query().unwrap_or_default();
+        let query = Query::parse(raw);
+        let verb = verb(request.method(), &path, &query).ok_or_else(ApiError::method_not_allowed)?;
+        authorize(
+            identity,
+            &Attributes {
+                verb,
+                info: path.resource.info(),
+                subresource: &path.subresource,
+                namespace: &path.namespace,
+                name: &path.name,
+            },
+        )?;
+        self.check_node(identity, &path, verb)?;
+        match path.subresource.as_str() {
+            "" => self.answer_main(&path, &query, verb, request).await,
+            "status" => self.answer_status(&path, &query, verb, request).await,
+            "scale" => match verb {
+                "get" | "update" | "patch" => self.scale(&path, &query, request).await,
+                _ => Err(ApiError::method_not_allowed()),
+            },
+            "binding" if verb == "create" => self.bind(&path, request).await,
+            "eviction" if verb == "create" => self.evict(&path, request).await,
+            "finalize" if verb == "update" => self.finalize(&path, &query, negotiate(request)?, request).await,
+            "log" if verb == "get" => self.log(&path, &query, raw).await,
+            _ => Err(ApiError::method_not_allowed()),
+        }
+    }
+
+    /// A node changes only the pods that are bound to it (NodeRestriction).
+    fn check_node(&self, identity: &Identity, path: &ResourcePath, verb: &str) -> Result<(), ApiError> {
+        let Some(node) = node_name(identity) else { return Ok(()) };
+        let info = path.resource.info();
+        if info.kind != "Pod" || path.name.is_empty() || matches!(verb, "get" | "list" | "watch") {
+            return Ok(());
+        }
+        let current = self.current(path.resource, &path.namespace, &path.name)?;
+        let fields = path.resource.fields(current.object.as_ref());
+        if fields
+            .iter()
+            .any(|(name, value)| *name == "spec.nodeName" && value == node)
+        {
+            return Ok(());
+        }
+        let why = format!("node {node:?} can only {verb} pods with spec.nodeName set to itself");
+        Err(ApiError::forbidden("pods", &path.name, &why))
+    }
+
+    async fn answer_main(
+        &self,
+        path: &ResourcePath,
+        query: &Query,
+        verb: &str,
+        request: &Request,
+    ) -> Result<Response, ApiError> {
+        let shape = negotiate(request)?;
+        let resource = path.resource;
+        match verb {
+            "get" => self.get(path, query, shape).await,
+            "list" => self.list(path, query, shape).await,
+            "watch" => self.watch(path, query, shape).await,
+            "create" if path.name.is_empty() => {
+                let validation = FieldValidation::of(query)?;
+                let mut warnings = Vec::new();
+                let object = body::read_object(resource, request, validation, &mut warnings)?;
+                let mut namespace = path.namespace.clone();
+                if resource.info().namespaced && namespace.is_empty() {
+                    // The collection of all namespaces takes none; an object that names its own is as clear.
+                    namespace = object.meta().namespace.clone().unwrap_or_default();
+                    if namespace.is_empty() {
+                        return Err(ApiError::bad_request(
+                            "an empty namespace may not be set during creation",
+                        ));
+                    }
+                }
+                warnings.extend(resource.warnings(object.as_ref()));
+                let bytes = self.create(resource, &namespace, object, query.dry_run()?).await?;
+                warn(object_response(resource, 201, bytes, shape, query)?, &warnings)
+            }
+            "update" | "patch" => self.change(path, query, Part::Main, shape, request).await,
+            "delete" => {
+                let options = delete_options(query, request)?;
+                let deleted = self.delete(resource, &path.namespace, &path.name, &options).await?;
+                match deleted {
+                    Deleted::Going(bytes) => object_response(resource, 200, bytes, shape, query),
+                    Deleted::Gone(bytes) if resource.info().kind == "Pod" => {
+                        object_response(resource, 200, bytes, shape, query)
+                    }
+                    Deleted::Gone(bytes) => Ok(json_response(200, success(resource, &path.name, &bytes))),
+                }
+            }
+            "deletecollection" => self.delete_collection(path, query, request).await,
+            _ => Err(ApiError::method_not_allowed()),
+        }
+    }
+
+    async fn answer_status(
+        &self,
+        path: &ResourcePath,
+        query: &Query,
+        verb: &str,
+        request: &Request,
+    ) -> Result<Response, ApiError> {
+        let shape = negotiate(request)?;
+        match verb {
+            "get" => self.get(path, query, shape).await,
+            "update" | "patch" => self.change(path, query, Part::Status, shape, request).await,
+            _ => Err(ApiError::method_not_allowed()),
+        }
+    }
+
+    /// PUT and PATCH of an object or its status.
+    async fn change(
+        &self,
+        path: &ResourcePath,
+        query: &Query,
+        part: Part,
+        shape: Shape,
+        request: &Request,
+    ) -> Result<Response, ApiError> {
+        let resource = path.resource;
+        let info = resource.info();
+        let validation = FieldValidation::of(query)?;
+        let mut warnings = Vec::new();
+        let mut put = None;
+        if *request.method() == Method::PUT {
+            put = Some(body::read_object(resource, request, validation, &mut warnings)?);
+        }
+        let once = put.as_ref().is_some_and(|object| {
+            object
+                .meta()
+                .resource_version
+                .as_deref()
+                .is_some_and(|version| !version.is_empty())
+        });
+        let bytes = self
+            .update(
+                resource,
+                &path.namespace,
+                &path.name,
+                part,
+                once,
+                query.dry_run()?,
+                |current| {
+                    let Some(object) = &put else {
+                        let original: Value = serde_json::from_slice(&current.kv.value).map_err(ApiError::internal)?;
+                        let patched = patching::apply(request, &original, &info.api_version(), info.kind)?;
+                        warnings.clear();
+                        return body::read_checked(resource, patched, validation, &mut warnings);
+                    };
+                    Ok(object.boxed_clone())
+                },
+            )
+            .await?;
+        let object = resource.decode(&bytes).map_err(ApiError::internal)?;
+        warnings.extend(resource.warnings(object.as_ref()));
+        warn(object_response(resource, 200, bytes, shape, query)?, &warnings)
+    }
+
+    /// DELETE of a collection: each object that is selected, one by one.
+    async fn delete_collection(
+        &self,
+        path: &ResourcePath,
+        query: &Query,
+        request: &Request,
+    ) -> Result<Response, ApiError> {
+        let selection = Selection::of(path, query)?;
+        let options = delete_options(query, request)?;
+        self.cache.catch_up(self.store.revision()).await?;
+        let listed = self.cache.list(path.resource, &selection)?;
+        for item in &listed.items {
+            match self.delete(path.resource, &item.namespace, &item.name, &options).await {
+                Ok(_) => {}
+                Err(error) if error.code() == 404 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let status = serde_json::json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
+        Ok(json_response(200, Bytes::from(status.to_string())))
+    }
+}
+
+/// The options of a deletion: in the body, or in the query of clients that send none.
+fn delete_options(query: &Query, request: &Request) -> Result<DeleteOptions, ApiError> {
+    let mut options = DeleteOptions::default();
+    if !request.body().is_empty() {
+        let value = body::read_value(request)?;
+        options = serde_json::from_value(value).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    }
+    if let Some(seconds) = query.number("gracePeriodSeconds")? {
+        options.grace_period_seconds = Some(seconds as i64);
+    }
+    if let Some(policy) = query.get("propagationPolicy") {
+        options.propagation_policy = Some(policy.to_owned());
+    }
+    if query.dry_run()? {
+        options.dry_run = Some(vec!["All".to_owned()]);
+    }
+    Ok(options)
+}
+
+/// A JSON response.
+pub fn json_response(code: u16, body: Bytes) -> Response {
+    let mut response = http::Response::new(Body::Full(body));
+    *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or_default();
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Adds warnings, which kubectl shows to its user (RFC 7234's `Warning`, code 299).
+fn warn(mut response: Response, warnings: &[String]) -> Result<Response, ApiError> {
+    for warning in warnings {
+        let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+    Ok(response)
+}
+
+#[async_trait]
+impl Service for ApiServer {
+    async fn call(&self, request: Request) -> Response {
+        let mut response = self.answer(&request).await.unwrap_or_else(ApiError::into_response);
+        let headers = response.headers_mut();
+        if let Ok(id) = HeaderValue::from_str(&self.random.uid()) {
+            headers.insert("audit-id", id);
+        }
+        headers
+            .entry(header::CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("no-cache, private"));
+        response
+    }
+}
