@@ -1,1 +1,164 @@
 //! Filter and score; binds pods to nodes.
+//!
+//! One pod at a time is decided on ([`decide`]) over a state that is kept up to date change by change ([`state`]); the
+//! pod counts on its node at once, and binding goes on beside the next decision ([`bind`]). Pods that fit nowhere wait
+//! for what may help them ([`queue`]). Not done: preemption, volumes, dynamic resources, extenders.
+//!
+//! The API server refuses to bind a pod twice, but does not check capacity at a binding: that no node gets more than it
+//! has rests on one scheduler deciding at a time, which leader election sees to.
+
+mod affinity;
+mod bind;
+mod decide;
+mod handlers;
+mod queue;
+mod resources;
+mod state;
+mod topology;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+use orrery_api::meta::Object;
+use orrery_api::random::Random;
+use orrery_api::task::TaskGroup;
+use orrery_client::{Api, Cache, Client, EventKind, Informer, Recorder};
+use tokio::time::Instant;
+
+use crate::decide::{Unschedulable, decide};
+use crate::queue::{Queue, Turn};
+use crate::state::{PodInfo, State};
+
+/// An event that says nothing new is repeated after so long, before the old one expires.
+const REPEAT_EVENT: Duration = Duration::from_secs(300);
+
+/// What the scheduler is told from outside.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Only pods that name this scheduler are scheduled.
+    pub scheduler_name: String,
+}
+
+impl Default for Options {
+    /// The scheduler of pods that name none.
+    fn default() -> Self {
+        Options {
+            scheduler_name: "default-scheduler".to_owned(),
+        }
+    }
+}
+
+/// Runs the scheduler; never returns. Dropping the future stops every task of it.
+pub async fn run(client: Client, options: Options, random: Random) {
+    let tasks = Arc::new(TaskGroup::new());
+    let recorder = Recorder::new(&client, &options.scheduler_name, None, &random.stream("events"));
+    let nodes: Informer<Node> = Informer::new(&client, &random.stream("nodes"));
+    let pods: Informer<Pod> = Informer::new(&client, &random.stream("pods"));
+    let scheduler = Arc::new(Scheduler {
+        state: Arc::default(),
+        queue: Queue::default(),
+        pods: pods.cache(),
+        pod_api: Api::new(&client),
+        node_api: Api::new(&client),
+        recorder: recorder.clone(),
+        random: random.stream("choice"),
+        options,
+        told: Mutex::default(),
+    });
+    let pods = pods.on_change(scheduler.pod_handler());
+    let nodes = nodes.on_change(scheduler.node_handler());
+    let caches = (nodes.cache(), pods.cache());
+    tasks.spawn(async move { recorder.run().await });
+    tasks.spawn(nodes.run());
+    tasks.spawn(pods.run());
+    // On half a picture nodes would look empty that are full.
+    caches.0.wait_synced().await;
+    caches.1.wait_synced().await;
+    loop {
+        let turn = scheduler.queue.next().await;
+        if let Some(work) = scheduler.clone().turn(turn) {
+            tasks.spawn(work);
+        }
+    }
+}
+
+/// The shared parts of a running scheduler.
+struct Scheduler {
+    state: Arc<Mutex<State>>,
+    queue: Queue,
+    pods: Cache<Pod>,
+    pod_api: Api<Pod>,
+    node_api: Api<Node>,
+    recorder: Recorder,
+    random: Random,
+    options: Options,
+    /// What was last told about each pod that fits nowhere, and when.
+    told: Mutex<BTreeMap<String, (String, Instant)>>,
+}
+
+impl Scheduler {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn told(&self) -> MutexGuard<'_, BTreeMap<String, (String, Instant)>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Decides on the pod whose turn it is; what is left to do, binding or telling, goes on beside the next turn.
+    fn turn(self: Arc<Self>, turn: Turn) -> Option<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>> {
+        let pod = self.pods.get(&turn.key).filter(|pod| pod.uid() == turn.uid);
+        let Some(pod) = pod.filter(|pod| handlers::wants_a_node(pod, &self.options.scheduler_name)) else {
+            self.queue.remove(&turn.uid);
+            return None;
+        };
+        let info = PodInfo::new(pod.clone());
+        let mut state = self.state();
+        if state.is_placed(&turn.uid) {
+            return None;
+        }
+        let decision = decide(&info, &state, &self.random);
+        match decision {
+            Ok(node) => {
+                let uid = state
+                    .nodes
+                    .get(&node)
+                    .and_then(|info| info.node.as_ref())
+                    .map(|node| node.uid().to_owned());
+                state.assume(info, &node);
+                drop(state);
+                Some(Box::pin(self.bind(pod, node, uid.unwrap_or_default())))
+            }
+            Err(why) => {
+                drop(state);
+                self.queue.park(&turn.uid, why.events.clone());
+                self.is_news(&pod, &why)
+                    .then(|| -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> { Box::pin(self.tell(pod, why)) })
+            }
+        }
+    }
+
+    /// Whether the message differs from the last one about the pod, or that one is old.
+    fn is_news(&self, pod: &Pod, why: &Unschedulable) -> bool {
+        let mut told = self.told();
+        let known = told.get(pod.uid());
+        if known.is_some_and(|(message, since)| *message == why.message && since.elapsed() < REPEAT_EVENT) {
+            return false;
+        }
+        told.insert(pod.uid().to_owned(), (why.message.clone(), Instant::now()));
+        true
+    }
+
+    /// Tells, by an event and the pod's condition, why the pod fits nowhere.
+    async fn tell(self: Arc<Self>, pod: Arc<Pod>, why: Unschedulable) {
+        self.recorder.event(
+            &pod.object_reference(),
+            EventKind::Warning,
+            "FailedScheduling",
+            &why.message,
+        );
+        self.say_unschedulable(&pod, &why.message).await;
+    }
+}

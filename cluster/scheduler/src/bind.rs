@@ -1,0 +1,195 @@
+//! Binding: telling the API server where a pod goes, and finding out whether it heard.
+//!
+//! A binding whose answer was lost may have happened, or may still happen. The pod stays counted on its node and the
+//! same binding is sent again until the API server says what is true: another node is thought of only when it says that
+//! the pod has none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Binding, ObjectReference, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use orrery_api::clock;
+use orrery_api::log;
+use orrery_api::meta::{Object, ObjectKey};
+use orrery_client::{Error, EventKind, Patch};
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::Scheduler;
+use crate::handlers::node_of;
+use crate::queue::Event;
+
+/// The first pause before a binding is sent again; doubled up to [`LONGEST_PAUSE`].
+const PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// How an attempt to bind ended.
+enum Bound {
+    /// The pod is on this node.
+    On(String),
+    /// The pod has no node and will not get this one.
+    Not(String),
+    /// The pod is gone.
+    Gone,
+    /// Nobody knows yet.
+    Unknown,
+}
+
+impl Scheduler {
+    /// Binds an assumed pod; the node is the one with `node_uid`, no namesake.
+    pub(crate) async fn bind(self: Arc<Self>, pod: Arc<Pod>, node: String, node_uid: String) {
+        let mut pause = PAUSE;
+        let mut sent = false;
+        loop {
+            match self.try_bind(&pod, &node, &node_uid, &mut sent).await {
+                Bound::On(on) => {
+                    self.bound(&pod, &on, on == node);
+                    return;
+                }
+                Bound::Gone => {
+                    self.forget(&pod);
+                    self.queue.remove(pod.uid());
+                    return;
+                }
+                Bound::Not(why) => {
+                    let message = format!("binding rejected: {why}");
+                    self.recorder.event(
+                        &pod.object_reference(),
+                        EventKind::Warning,
+                        "FailedScheduling",
+                        &message,
+                    );
+                    self.forget(&pod);
+                    self.queue.retry(pod.uid());
+                    return;
+                }
+                Bound::Unknown => sleep(pause).await,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn try_bind(&self, pod: &Pod, node: &str, node_uid: &str, sent: &mut bool) -> Bound {
+        // The cache may show a node that is gone, or was: the API server does not check that when it binds.
+        match self.node_api.get(&ObjectKey::new("", node)).await {
+            Ok(live) if live.uid() == node_uid && !live.is_terminating() => {}
+            Ok(_) => {
+                return self
+                    .refused(pod, "the node is another one now, or is being deleted")
+                    .await;
+            }
+            Err(error) if error.is_not_found() => return self.refused(pod, "the node is gone").await,
+            // Nothing was sent, so nothing is lost by waiting.
+            Err(_) => return Bound::Unknown,
+        }
+        let metadata = ObjectMeta {
+            name: pod.metadata.name.clone(),
+            namespace: pod.metadata.namespace.clone(),
+            uid: pod.metadata.uid.clone(),
+            ..ObjectMeta::default()
+        };
+        let target = ObjectReference {
+            kind: Some("Node".to_owned()),
+            name: Some(node.to_owned()),
+            ..ObjectReference::default()
+        };
+        let again = std::mem::replace(sent, true);
+        match self
+            .pod_api
+            .post_subresource(&pod.key(), "binding", &Binding { metadata, target })
+            .await
+        {
+            Ok(()) => Bound::On(node.to_owned()),
+            Err(error) if error.outcome_unknown() => Bound::Unknown,
+            // The server did not even look at it.
+            Err(Error::Transport(_)) => Bound::Unknown,
+            Err(error) if again || error.is_conflict() || error.is_not_found() => {
+                self.refused(pod, &error.to_string()).await
+            }
+            Err(error) => Bound::Not(error.to_string()),
+        }
+    }
+
+    /// What is true of a pod whose binding was refused: an earlier one may have been heard.
+    async fn refused(&self, pod: &Pod, why: &str) -> Bound {
+        match self.pod_api.get(&pod.key()).await {
+            Ok(live) if live.uid() != pod.uid() || live.is_terminating() => Bound::Gone,
+            Ok(live) => match node_of(&live) {
+                Some(on) => Bound::On(on.to_owned()),
+                None => Bound::Not(why.to_owned()),
+            },
+            Err(error) if error.is_not_found() => Bound::Gone,
+            Err(_) => Bound::Unknown,
+        }
+    }
+
+    /// The pod is on `node`. The cache will say so too; until then it is counted as what it is.
+    fn bound(&self, pod: &Arc<Pod>, node: &str, by_us: bool) {
+        if !by_us {
+            // Somebody else was quicker: it must count where it is. Unless the cache has told of its end meanwhile.
+            let mut state = self.state();
+            if state.is_placed(pod.uid()) {
+                state.confirm(pod, node);
+            }
+        }
+        self.queue.remove(pod.uid());
+        self.told().remove(pod.uid());
+        if by_us {
+            let message = format!("Successfully assigned {} to {node}", pod.key());
+            self.recorder
+                .event(&pod.object_reference(), EventKind::Normal, "Scheduled", &message);
+        }
+    }
+
+    /// The pod does not count on its node any more: there is room for another.
+    fn forget(&self, pod: &Pod) {
+        if self.state().remove(pod.uid()) {
+            self.queue.happened(Event::PodGone);
+        }
+    }
+
+    /// Writes the condition PodScheduled=False, if the pod does not say so already.
+    pub(crate) async fn say_unschedulable(&self, pod: &Pod, message: &str) {
+        let conditions = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.conditions.as_deref())
+            .unwrap_or_default();
+        let current = conditions.iter().find(|condition| condition.type_ == "PodScheduled");
+        if current.is_some_and(|one| {
+            one.status == "False"
+                && one.reason.as_deref() == Some("Unschedulable")
+                && one.message.as_deref() == Some(message)
+        }) {
+            return;
+        }
+        let since = current
+            .filter(|one| one.status == "False")
+            .and_then(|one| one.last_transition_time.clone());
+        let patch = json!({
+            "metadata": {"uid": pod.uid()},
+            "status": {"conditions": [{
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": "Unschedulable",
+                "message": message,
+                "observedGeneration": pod.metadata.generation,
+                "lastProbeTime": null,
+                "lastTransitionTime": since.unwrap_or_else(clock::now_time),
+            }]},
+        });
+        match self.pod_api.patch_status(&pod.key(), &Patch::Strategic(patch)).await {
+            Ok(_) => {}
+            Err(error) if error.is_not_found() || error.is_conflict() => {}
+            // It is told again with the next change; the pod waits all the same.
+            Err(error) => {
+                self.told().remove(pod.uid());
+                log::line(
+                    "scheduler",
+                    format_args!("cannot write the condition of {}: {error}", pod.key()),
+                );
+            }
+        }
+    }
+}

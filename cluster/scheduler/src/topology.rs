@@ -1,0 +1,287 @@
+//! Does a pod fit beside the others: topology spread constraints, pod affinity and anti-affinity.
+//!
+//! What concerns all nodes is counted once a pod ([`Topology::new`]), and only for pods that ask for it; each node is
+//! then judged by look-up. A namespace selector counts if it selects every namespace; others are not evaluated, only
+//! the namespaces that a term lists are.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, PodSpec, TopologySpreadConstraint};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use orrery_api::labels::Selector;
+use orrery_api::meta::Object;
+
+use crate::affinity::{repelling_taint, wants_node};
+use crate::state::{NodeInfo, PodInfo, State};
+
+/// Why a node is not for the pod, in Kubernetes' words.
+const SPREAD: &str = "node(s) didn't match pod topology spread constraints";
+const SPREAD_LABEL: &str = "node(s) didn't match pod topology spread constraints (missing required label)";
+const AFFINITY: &str = "node(s) didn't match pod affinity rules";
+const ANTI_AFFINITY: &str = "node(s) didn't match pod anti-affinity rules";
+const OTHERS_ANTI_AFFINITY: &str = "node(s) didn't satisfy existing pods anti-affinity rules";
+
+/// Which pods a term or constraint is about.
+struct Matcher {
+    /// `None` is every namespace.
+    namespaces: Option<Vec<String>>,
+    selector: Selector,
+}
+
+impl Matcher {
+    fn of_term(term: &PodAffinityTerm, pod: &Pod) -> Self {
+        let everywhere = term
+            .namespace_selector
+            .as_ref()
+            .is_some_and(|one| *one == LabelSelector::default());
+        let mut namespaces = term.namespaces.clone().unwrap_or_default();
+        if namespaces.is_empty() && term.namespace_selector.is_none() {
+            namespaces.push(pod.namespace().to_owned());
+        }
+        let selector = narrowed(term.label_selector.as_ref(), term.match_label_keys.as_deref(), pod);
+        Matcher {
+            namespaces: (!everywhere).then_some(namespaces),
+            selector,
+        }
+    }
+
+    fn of_constraint(constraint: &TopologySpreadConstraint, pod: &Pod) -> Self {
+        let selector = narrowed(
+            constraint.label_selector.as_ref(),
+            constraint.match_label_keys.as_deref(),
+            pod,
+        );
+        Matcher {
+            namespaces: Some(vec![pod.namespace().to_owned()]),
+            selector,
+        }
+    }
+
+    fn matches(&self, pod: &Pod) -> bool {
+        self.namespaces
+            .as_ref()
+            .is_none_or(|names| names.iter().any(|name| name == pod.namespace()))
+            && self.selector.matches_by(|key| pod.label(key))
+    }
+}
+
+/// The selector, narrowed to the pod's own values of `keys`. No selector matches nothing.
+fn narrowed(selector: Option<&LabelSelector>, keys: Option<&[String]>, pod: &Pod) -> Selector {
+    let Some(selector) = selector else {
+        return Selector::nothing();
+    };
+    let mut selector = selector.clone();
+    for key in keys.into_iter().flatten() {
+        if let Some(value) = pod.label(key) {
+            selector
+                .match_labels
+                .get_or_insert_default()
+                .insert(key.clone(), value.to_owned());
+        }
+    }
+    Selector::from_label_selector(&selector).unwrap_or(Selector::nothing())
+}
+
+/// Counts the pods that `matcher` matches by the value of `key` on their nodes.
+fn count<'a>(
+    nodes: impl Iterator<Item = &'a NodeInfo>,
+    key: &str,
+    matcher: impl Fn(&Pod) -> bool,
+) -> BTreeMap<String, i64> {
+    let mut domains = BTreeMap::new();
+    for node in nodes {
+        let Some(domain) = node.label(key) else { continue };
+        let here = node.pods.values().filter(|pod| matcher(&pod.pod)).count();
+        *domains.entry(domain.to_owned()).or_default() += i64::try_from(here).unwrap_or(i64::MAX);
+    }
+    domains
+}
+
+struct Spread {
+    key: String,
+    hard: bool,
+    max_skew: i64,
+    least: i64,
+    own: i64,
+    domains: BTreeMap<String, i64>,
+}
+
+struct Term {
+    key: String,
+    domains: BTreeMap<String, i64>,
+    /// Signed: what a pod in the domain is worth to a preference.
+    weight: i64,
+}
+
+/// What the other pods mean for one pod, by topology.
+#[derive(Default)]
+pub struct Topology {
+    spread: Vec<Spread>,
+    affinity: Vec<Term>,
+    anti_affinity: Vec<Term>,
+    /// Domains that pods already there keep this one out of: label and value.
+    others: Vec<(String, String)>,
+    preferences: Vec<Term>,
+}
+
+impl Topology {
+    /// Counts what concerns `pod`.
+    pub fn new(pod: &PodInfo, state: &State) -> Self {
+        let own = &*pod.pod;
+        let Some(spec) = own.spec.as_ref() else {
+            return Topology::default();
+        };
+        let nodes = || state.nodes.values().filter(|node| node.usable().is_some());
+        let term = |term: &PodAffinityTerm, weight| {
+            let matcher = Matcher::of_term(term, own);
+            let domains = count(nodes(), &term.topology_key, |pod| matcher.matches(pod));
+            Term {
+                key: term.topology_key.clone(),
+                domains,
+                weight,
+            }
+        };
+        let affinity = spec
+            .affinity
+            .as_ref()
+            .and_then(|affinity| affinity.pod_affinity.as_ref());
+        let anti = spec
+            .affinity
+            .as_ref()
+            .and_then(|affinity| affinity.pod_anti_affinity.as_ref());
+        let required = affinity.and_then(|one| one.required_during_scheduling_ignored_during_execution.as_deref());
+        let required = required.unwrap_or_default();
+        let mut terms: Vec<Term> = required.iter().map(|one| term(one, 0)).collect();
+        // The first of pods that want each other's company may go anywhere.
+        let first = terms.iter().all(|term| term.domains.values().all(|count| *count == 0));
+        if first && required.iter().all(|term| Matcher::of_term(term, own).matches(own)) {
+            terms.clear();
+        }
+        let likes = affinity.and_then(|one| one.preferred_during_scheduling_ignored_during_execution.as_deref());
+        let likes = likes
+            .unwrap_or_default()
+            .iter()
+            .map(|one| (&one.pod_affinity_term, i64::from(one.weight)));
+        let dislikes = anti.and_then(|one| one.preferred_during_scheduling_ignored_during_execution.as_deref());
+        let dislikes = dislikes
+            .unwrap_or_default()
+            .iter()
+            .map(|one| (&one.pod_affinity_term, -i64::from(one.weight)));
+        Topology {
+            spread: spec
+                .topology_spread_constraints
+                .iter()
+                .flatten()
+                .map(|one| spread(one, own, spec, state))
+                .collect(),
+            affinity: terms,
+            anti_affinity: pod.anti_affinity().iter().map(|one| term(one, 0)).collect(),
+            others: others(own, state),
+            preferences: likes.chain(dislikes).map(|(one, weight)| term(one, weight)).collect(),
+        }
+    }
+
+    /// Why the node is not for the pod, if it is not.
+    pub fn objection(&self, node: &NodeInfo) -> Option<&'static str> {
+        for spread in self.spread.iter().filter(|spread| spread.hard) {
+            let Some(domain) = node.label(&spread.key) else {
+                return Some(SPREAD_LABEL);
+            };
+            let here = spread.domains.get(domain).copied().unwrap_or(0);
+            if here + spread.own - spread.least > spread.max_skew {
+                return Some(SPREAD);
+            }
+        }
+        let occupied = |term: &Term| {
+            node.label(&term.key)
+                .and_then(|domain| term.domains.get(domain))
+                .is_some_and(|count| *count > 0)
+        };
+        if self
+            .others
+            .iter()
+            .any(|(key, value)| node.label(key) == Some(value.as_str()))
+        {
+            return Some(OTHERS_ANTI_AFFINITY);
+        }
+        if !self.affinity.iter().all(occupied) {
+            return Some(AFFINITY);
+        }
+        self.anti_affinity.iter().any(occupied).then_some(ANTI_AFFINITY)
+    }
+
+    /// How many pods of soft spread constraints are in the node's domains already: fewer is better. `None` when the pod
+    /// has no such constraints.
+    pub fn crowd(&self, node: &NodeInfo) -> Option<i64> {
+        let soft: Vec<_> = self.spread.iter().filter(|spread| !spread.hard).collect();
+        (!soft.is_empty()).then(|| {
+            let counts = soft.iter().map(|spread| {
+                let worst = spread.domains.values().max().copied().unwrap_or(0) + 1;
+                node.label(&spread.key)
+                    .map_or(worst, |domain| spread.domains.get(domain).copied().unwrap_or(0))
+            });
+            counts.sum()
+        })
+    }
+
+    /// What the company on the node is worth to the pod's preferences: more is better. `None` without preferences.
+    pub fn company(&self, node: &NodeInfo) -> Option<i64> {
+        (!self.preferences.is_empty()).then(|| {
+            let worth = self
+                .preferences
+                .iter()
+                .filter_map(|term| Some(term.weight * term.domains.get(node.label(&term.key)?).copied().unwrap_or(0)));
+            worth.sum()
+        })
+    }
+}
+
+fn spread(constraint: &TopologySpreadConstraint, pod: &Pod, spec: &PodSpec, state: &State) -> Spread {
+    let matcher = Matcher::of_constraint(constraint, pod);
+    let honors_affinity = constraint.node_affinity_policy.as_deref() != Some("Ignore");
+    let honors_taints = constraint.node_taints_policy.as_deref() == Some("Honor");
+    let nodes = state.nodes.values().filter(|info| {
+        info.usable().is_some_and(|node| {
+            (!honors_affinity || wants_node(spec, node)) && (!honors_taints || repelling_taint(spec, node).is_none())
+        })
+    });
+    let domains = count(nodes, &constraint.topology_key, |pod| {
+        !pod.is_terminating() && matcher.matches(pod)
+    });
+    let enough = i64::try_from(domains.len()).unwrap_or(i64::MAX) >= i64::from(constraint.min_domains.unwrap_or(1));
+    Spread {
+        key: constraint.topology_key.clone(),
+        hard: constraint.when_unsatisfiable != "ScheduleAnyway",
+        max_skew: i64::from(constraint.max_skew),
+        least: if enough {
+            domains.values().min().copied().unwrap_or(0)
+        } else {
+            0
+        },
+        own: i64::from(matcher.matches(pod)),
+        domains,
+    }
+}
+
+/// The domains that pods with required anti-affinity keep `pod` out of.
+fn others(pod: &Pod, state: &State) -> Vec<(String, String)> {
+    let mut domains = Vec::new();
+    if state.anti_affine == 0 {
+        return domains;
+    }
+    for node in state.nodes.values() {
+        for other in node.pods.values() {
+            for term in other.anti_affinity() {
+                let Some(value) = node.label(&term.topology_key) else {
+                    continue;
+                };
+                if Matcher::of_term(term, &other.pod).matches(pod) {
+                    domains.push((term.topology_key.clone(), value.to_owned()));
+                }
+            }
+        }
+    }
+    domains.sort();
+    domains.dedup();
+    domains
+}
