@@ -7,7 +7,7 @@ use std::pin::Pin;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use orrery_api::meta::{Object, controller_of};
 use orrery_api::random::Random;
@@ -83,6 +83,8 @@ pub(crate) struct Informers {
     pub service_accounts: Shared<ServiceAccount>,
     /// Config maps.
     pub config_maps: Shared<ConfigMap>,
+    /// Secrets.
+    pub secrets: Shared<Secret>,
 }
 
 impl Informers {
@@ -123,6 +125,7 @@ impl Informers {
             namespaces: Shared::new(Informer::new(client, &random.stream("namespaces"))),
             service_accounts: Shared::new(Informer::new(client, &random.stream("serviceaccounts"))),
             config_maps: Shared::new(Informer::new(client, &random.stream("configmaps"))),
+            secrets: Shared::new(Informer::new(client, &random.stream("secrets"))),
         }
     }
 
@@ -140,6 +143,7 @@ impl Informers {
             self.namespaces.start(tasks),
             self.service_accounts.start(tasks),
             self.config_maps.start(tasks),
+            self.secrets.start(tasks),
         ];
         for cache in filled.into_iter().flatten() {
             cache.await;

@@ -5,17 +5,20 @@
 //! [`informers`] and keeps the caches it reads; `run` works off its queue for ever and is first polled when every
 //! shared cache is filled. Leader election is not done here: who assembles the process wraps it around [`run`].
 
+mod backends;
 mod deployment;
 mod endpoints;
 mod endpointslice;
 mod garbagecollector;
 mod informers;
+mod kinds;
 mod namespace;
 mod nodelifecycle;
 mod ownership;
 mod podgc;
 mod pods;
 mod replicaset;
+mod retry;
 mod rootca;
 mod serviceaccount;
 

@@ -1,0 +1,184 @@
+//! For how long a pod may stay on a node with taints that drive pods out.
+//!
+//! Every taint has its own clock: what one taint began is neither ended nor renewed by another's coming or going. Times
+//! are durations since the controller began; nothing compares clocks of different machines.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Taint, Toleration};
+
+use super::taints::NO_EXECUTE;
+
+/// What makes two taints the same one: a taint that was taken away and put back is another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TaintId {
+    key: String,
+    value: String,
+    added: Option<Timestamp>,
+}
+
+impl TaintId {
+    fn of(taint: &Taint) -> Self {
+        TaintId {
+            key: taint.key.clone(),
+            value: taint.value.clone().unwrap_or_default(),
+            added: taint.time_added.as_ref().map(|time| time.0),
+        }
+    }
+}
+
+/// Since when each taint that drives pods out has been in force on a node.
+pub(super) type Since = BTreeMap<TaintId, Duration>;
+
+/// The taints in force now, `taints` being the node's: those known keep their time, new ones begin at `now`.
+pub(super) fn since(known: &Since, taints: &[Taint], now: Duration) -> Since {
+    let driving = taints
+        .iter()
+        .filter(|taint| taint.effect == NO_EXECUTE)
+        .map(TaintId::of);
+    driving
+        .map(|id| (known.get(&id).copied().unwrap_or(now), id))
+        .map(|(at, id)| (id, at))
+        .collect()
+}
+
+/// When a pod with `tolerations` has to go that has been on the node since `arrived`; `None` when it may stay.
+pub(super) fn deadline(taints: &Since, tolerations: &[Toleration], arrived: Duration) -> Option<Duration> {
+    taints
+        .iter()
+        .filter_map(|(id, since)| {
+            let allowance = match tolerations.iter().find(|toleration| tolerates(toleration, id)) {
+                None => Duration::ZERO,
+                Some(toleration) => Duration::from_secs(u64::try_from(toleration.toleration_seconds?).unwrap_or(0)),
+            };
+            Some((*since).max(arrived).saturating_add(allowance))
+        })
+        .min()
+}
+
+/// Whether `toleration` is for the taint with effect `NoExecute`.
+fn tolerates(toleration: &Toleration, taint: &TaintId) -> bool {
+    let effect = toleration.effect.as_deref().unwrap_or_default();
+    let key = toleration.key.as_deref().unwrap_or_default();
+    if (!effect.is_empty() && effect != NO_EXECUTE) || (!key.is_empty() && key != taint.key) {
+        return false;
+    }
+    match toleration.operator.as_deref() {
+        Some("Exists") => true,
+        None | Some("" | "Equal") => !key.is_empty() && toleration.value.as_deref().unwrap_or_default() == taint.value,
+        Some(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn taint(key: &str, value: &str) -> Taint {
+        Taint {
+            key: key.into(),
+            value: Some(value.into()),
+            effect: NO_EXECUTE.into(),
+            time_added: None,
+        }
+    }
+
+    fn toleration(key: &str, operator: &str, value: &str, seconds: Option<i64>) -> Toleration {
+        Toleration {
+            key: Some(key.into()),
+            operator: Some(operator.into()),
+            value: Some(value.into()),
+            effect: Some(NO_EXECUTE.into()),
+            toleration_seconds: seconds,
+        }
+    }
+
+    fn seconds(number: u64) -> Duration {
+        Duration::from_secs(number)
+    }
+
+    #[test]
+    fn an_untolerated_taint_evicts_at_once_and_a_tolerated_one_never() {
+        let taints = since(&Since::new(), &[taint("a", "x")], seconds(5));
+        assert_eq!(deadline(&taints, &[], seconds(0)), Some(seconds(5)));
+        assert_eq!(
+            deadline(&taints, &[toleration("a", "Exists", "", None)], seconds(0)),
+            None
+        );
+        assert_eq!(
+            deadline(&taints, &[toleration("", "Exists", "", None)], seconds(0)),
+            None
+        );
+        assert_eq!(
+            deadline(&taints, &[toleration("a", "Equal", "x", Some(30))], seconds(9)),
+            Some(seconds(39))
+        );
+        assert_eq!(
+            deadline(&taints, &[toleration("a", "Equal", "y", Some(30))], seconds(0)),
+            Some(seconds(5))
+        );
+        assert_eq!(
+            deadline(&taints, &[toleration("a", "Exists", "", Some(-4))], seconds(0)),
+            Some(seconds(5))
+        );
+    }
+
+    #[test]
+    fn taints_that_keep_others_away_drive_nobody_out() {
+        let away = Taint {
+            effect: "NoSchedule".into(),
+            ..taint("a", "")
+        };
+        assert_eq!(
+            deadline(&since(&Since::new(), &[away], seconds(5)), &[], seconds(0)),
+            None
+        );
+    }
+
+    #[test]
+    fn the_end_of_the_taint_that_hurried_gives_the_pod_the_others_time() {
+        let tolerations = [
+            toleration("slow", "Exists", "", Some(300)),
+            toleration("fast", "Exists", "", Some(10)),
+        ];
+        let both = since(&Since::new(), &[taint("slow", ""), taint("fast", "")], seconds(0));
+        assert_eq!(deadline(&both, &tolerations, seconds(0)), Some(seconds(10)));
+        let one = since(&both, &[taint("slow", "")], seconds(5));
+        assert_eq!(deadline(&one, &tolerations, seconds(0)), Some(seconds(300)));
+        // It comes back: its time begins anew, the other's does not.
+        let again = since(&one, &[taint("slow", ""), taint("fast", "")], seconds(295));
+        assert_eq!(deadline(&again, &tolerations, seconds(0)), Some(seconds(300)));
+    }
+
+    proptest! {
+        /// No pod goes before some taint has been in force, without a break, for as long as the pod tolerates it.
+        #[test]
+        fn a_due_pod_had_a_taint_in_force_for_its_whole_time(
+            steps in prop::collection::vec((1u64..20, prop::collection::btree_set(0usize..3, 0..3)), 1..30),
+            allowed in prop::collection::vec(prop::option::of(0i64..40), 3),
+        ) {
+            let keys = ["a", "b", "c"];
+            let tolerations: Vec<Toleration> =
+                keys.iter().zip(&allowed).map(|(key, allowed)| toleration(key, "Exists", "", *allowed)).collect();
+            let mut known = Since::new();
+            let mut in_force: [Option<u64>; 3] = [None; 3];
+            let mut now = 0;
+            for (pause, set) in steps {
+                now += pause;
+                let taints: Vec<Taint> = set.iter().map(|index| taint(keys[*index], "")).collect();
+                for (index, began) in in_force.iter_mut().enumerate() {
+                    *began = set.contains(&index).then(|| began.unwrap_or(now));
+                }
+                known = since(&known, &taints, seconds(now));
+                let due = deadline(&known, &tolerations, Duration::ZERO).is_some_and(|at| at <= seconds(now));
+                let justified = in_force.iter().zip(&allowed).any(|(began, allowed)| {
+                    began.zip(*allowed).is_some_and(|(began, allowed)| now - began >= allowed as u64)
+                });
+                prop_assert_eq!(due, justified);
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! How fast nodes may be given up, zone by zone.
+//!
+//! When many nodes of a zone fail at once the cause is rather the zone or the network than each node, and moving all
+//! their pods makes it worse. When all nodes of all zones seem to fail, or no node at all was heard lately, it is the
+//! control plane that is cut off: then nothing is evicted. Rates and thresholds are kube-controller-manager's defaults.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The share of unhealthy nodes from which on a zone counts as disturbed.
+const UNHEALTHY_SHARE: f64 = 0.55;
+/// Fewer unhealthy nodes than this never make a zone disturbed.
+const UNHEALTHY_COUNT: usize = 3;
+/// Zones up to this size evict nothing while they are disturbed; larger ones slowly.
+const LARGE: usize = 50;
+/// Nodes per second given up in a large zone that is disturbed.
+const SLOW_RATE: f64 = 0.01;
+
+/// The state of a zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// As good as always.
+    Normal,
+    /// Many nodes are unhealthy.
+    Partial,
+    /// No node is healthy.
+    Full,
+}
+
+/// How many nodes of a zone are healthy and not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    /// Nodes whose condition `Ready` holds.
+    pub healthy: usize,
+    /// All others.
+    pub unhealthy: usize,
+}
+
+impl Count {
+    /// The state of a zone with so many nodes.
+    pub(super) fn state(self) -> State {
+        let total = self.healthy + self.unhealthy;
+        if self.healthy == 0 && self.unhealthy > 0 {
+            State::Full
+        } else if self.unhealthy >= UNHEALTHY_COUNT && self.unhealthy as f64 / total as f64 >= UNHEALTHY_SHARE {
+            State::Partial
+        } else {
+            State::Normal
+        }
+    }
+
+    /// How many nodes a second may be given up in the zone, `rate` being that of ordinary times.
+    fn rate(self, rate: f64) -> f64 {
+        match self.state() {
+            State::Normal | State::Full => rate,
+            State::Partial if self.healthy + self.unhealthy > LARGE => rate.min(SLOW_RATE),
+            State::Partial => 0.0,
+        }
+    }
+}
+
+/// The zones of the cluster and when each last gave up a node.
+#[derive(Debug, Default)]
+pub(super) struct Zones {
+    counts: BTreeMap<String, Count>,
+    last: BTreeMap<String, Duration>,
+    disrupted: bool,
+}
+
+impl Zones {
+    /// Takes what the zones look like, and whether any node was heard lately. Answers whether a disruption has just ended.
+    pub(super) fn update(&mut self, counts: BTreeMap<String, Count>, witness: bool) -> bool {
+        let all_full = !counts.is_empty() && counts.values().all(|count| count.state() == State::Full);
+        let before = self.disrupted;
+        self.disrupted = all_full || !witness;
+        self.counts = counts;
+        before && !self.disrupted
+    }
+
+    /// Whether it is rather the control plane that is cut off than all nodes that failed.
+    pub(super) fn is_disrupted(&self) -> bool {
+        self.disrupted
+    }
+
+    /// Whether a node of `zone` may be given up at `now`, `rate` nodes a second being allowed in ordinary times. If so,
+    /// it is counted.
+    pub(super) fn may_give_up(&mut self, zone: &str, rate: f64, now: Duration) -> bool {
+        let rate = self.counts.get(zone).map_or(0.0, |count| count.rate(rate));
+        if self.disrupted || rate <= 0.0 {
+            return false;
+        }
+        let pause = Duration::from_secs_f64((1.0 / rate).min(1e9));
+        if self
+            .last
+            .get(zone)
+            .is_some_and(|last| now.saturating_sub(*last) < pause)
+        {
+            return false;
+        }
+        self.last.insert(zone.to_owned(), now);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn count(healthy: usize, unhealthy: usize) -> Count {
+        Count { healthy, unhealthy }
+    }
+
+    fn zones(counts: &[(&str, Count)], witness: bool) -> Zones {
+        let mut zones = Zones::default();
+        zones.update(
+            counts
+                .iter()
+                .map(|(name, count)| ((*name).to_owned(), *count))
+                .collect(),
+            witness,
+        );
+        zones
+    }
+
+    #[test]
+    fn the_state_of_a_zone_goes_by_share_and_number() {
+        assert_eq!(count(0, 1).state(), State::Full);
+        assert_eq!(count(1, 2).state(), State::Normal);
+        assert_eq!(count(2, 3).state(), State::Partial);
+        assert_eq!(count(6, 4).state(), State::Normal);
+        assert_eq!(count(0, 0).state(), State::Normal);
+    }
+
+    #[test]
+    fn nobody_is_evicted_when_all_zones_fail() {
+        let mut cut_off = zones(&[("a", count(0, 3)), ("b", count(0, 1))], true);
+        assert!(!cut_off.may_give_up("a", 0.1, Duration::ZERO));
+        let mut one_zone = zones(&[("a", count(0, 3)), ("b", count(1, 0))], true);
+        assert!(one_zone.may_give_up("a", 0.1, Duration::ZERO));
+    }
+
+    #[test]
+    fn nobody_is_evicted_when_no_node_was_heard_lately() {
+        assert!(!zones(&[("a", count(4, 1))], false).may_give_up("a", 0.1, Duration::ZERO));
+    }
+
+    #[test]
+    fn disturbed_zones_evict_slowly_when_large_and_not_at_all_when_small() {
+        let seconds = |zones: &mut Zones| {
+            (0..1000)
+                .filter(|second| zones.may_give_up("a", 0.1, Duration::from_secs(*second)))
+                .count()
+        };
+        assert_eq!(seconds(&mut zones(&[("a", count(4, 2))], true)), 100);
+        assert_eq!(seconds(&mut zones(&[("a", count(2, 4))], true)), 0);
+        assert_eq!(seconds(&mut zones(&[("a", count(20, 40))], true)), 10);
+    }
+
+    #[test]
+    fn the_end_of_a_disruption_is_told_once() {
+        let mut zones = zones(&[("a", count(0, 2))], true);
+        assert!(zones.update([("a".to_owned(), count(1, 1))].into(), true));
+        assert!(!zones.update([("a".to_owned(), count(1, 1))].into(), true));
+    }
+
+    proptest! {
+        #[test]
+        fn evictions_keep_to_the_rate(times in prop::collection::vec(0u64..40, 0..60)) {
+            let mut zones = zones(&[("a", count(4, 2))], true);
+            let mut now = 0;
+            let mut given_up: Vec<u64> = Vec::new();
+            for pause in times {
+                now += pause;
+                if zones.may_give_up("a", 0.1, Duration::from_secs(now)) {
+                    given_up.push(now);
+                }
+            }
+            prop_assert!(given_up.windows(2).all(|pair| pair[1] - pair[0] >= 10));
+        }
+    }
+}
