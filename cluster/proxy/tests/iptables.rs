@@ -1,15 +1,15 @@
 //! The real packet filter, in a network namespace of its own: the machine's rules are not touched. Without iptables or
 //! the right to make a namespace the tests say so and pass; with ORRERY_REQUIRE_IPTABLES=1 they fail.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use orrery_proxy::iptables::Iptables;
-use orrery_proxy::plan::plan;
-use orrery_proxy::{FilterError, PacketFilter, Ruleset};
+use orrery_proxy::plan::{ServiceRules, plan};
+use orrery_proxy::{FilterError, Frontends, PacketFilter, Ruleset};
 
 #[path = "plan/objects.rs"]
 #[allow(dead_code, reason = "shared with the tests of the plan")]
@@ -167,17 +167,22 @@ fn reaches(listener: &TcpListener, address: &str) -> bool {
     true
 }
 
-#[tokio::test]
-async fn connections_go_where_the_rules_say() {
-    if is_outside("connections_go_where_the_rules_say") {
-        return;
-    }
+/// Makes the namespace like a node.
+fn make_node() {
     // One machine that has all addresses itself; cluster IPs need some route, as on any node, here to an empty wire.
     system(
         "ip link set lo up && ip addr add 10.244.0.5/32 dev lo && ip addr add 172.18.0.1/32 dev lo \
          && ip link add wire type veth peer name end && ip link set wire up && ip link set end up \
          && ip addr add 192.168.9.1/24 dev wire && ip route add default via 192.168.9.2",
     );
+}
+
+#[tokio::test]
+async fn connections_go_where_the_rules_say() {
+    if is_outside("connections_go_where_the_rules_say") {
+        return;
+    }
+    make_node();
     let listener = TcpListener::bind("10.244.0.5:8080").unwrap();
     let filter = Iptables::new(vec!["lo".to_string()]);
     filter.apply(&web(&["10.244.0.5"])).await.unwrap();
@@ -199,4 +204,53 @@ async fn connections_go_where_the_rules_say() {
 
     filter.clear().await.unwrap();
     assert!(TcpStream::connect_timeout(&"127.0.0.1:30080".parse().unwrap(), Duration::from_secs(1)).is_err());
+}
+
+#[tokio::test]
+async fn a_udp_flow_leaves_an_endpoint_that_is_gone() {
+    if is_outside("a_udp_flow_leaves_an_endpoint_that_is_gone") {
+        return;
+    }
+    if Command::new("conntrack").arg("--version").output().is_err() {
+        eprintln!("skipped: a_udp_flow_leaves_an_endpoint_that_is_gone: needs the conntrack tool");
+        return;
+    }
+    make_node();
+    let dns = service("dns", "ClusterIP", "10.96.0.10", &[("dns", "UDP", 53, 0)]);
+    let slices = |addresses: &[&str]| {
+        let endpoints = addresses.iter().map(|address| ready(address, "here")).collect();
+        [slice("dns", ("dns", "UDP", 5353), endpoints)]
+    };
+    let frontends = |slices: &[EndpointSlice]| Frontends::of([ServiceRules::plan(&dns, slices, &options())].iter());
+    let before = slices(&["10.244.0.5"]);
+    let after = slices(&[]);
+
+    let endpoint = UdpSocket::bind("10.244.0.5:5353").unwrap();
+    endpoint.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let client = UdpSocket::bind("192.168.9.1:0").unwrap();
+    let mut received = || {
+        // A refusal of the packet before is told at the next; it is not this packet's.
+        let _ = client
+            .send_to(b"?", "10.96.0.10:53")
+            .or_else(|_| client.send_to(b"?", "10.96.0.10:53"));
+        endpoint.recv(&mut [0; 8]).is_ok()
+    };
+    let filter = Iptables::new(Vec::new());
+    filter.apply(&plan(&[&dns], &before, &options())).await.unwrap();
+    assert!(received());
+    filter.apply(&plan(&[&dns], &after, &options())).await.unwrap();
+    assert!(
+        received(),
+        "the kernel no longer pins flows: this test and flushing are needless"
+    );
+    filter
+        .flush_conntrack(&frontends(&after).stale_since(&frontends(&before)))
+        .await
+        .unwrap();
+    assert!(!received());
+    // To forget what is forgotten does no harm.
+    filter
+        .flush_conntrack(&frontends(&after).stale_since(&frontends(&before)))
+        .await
+        .unwrap();
 }
