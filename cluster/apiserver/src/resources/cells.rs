@@ -99,6 +99,29 @@ pub(super) fn or_none(text: String) -> String {
     if text.is_empty() { "<none>".to_owned() } else { text }
 }
 
+/// The first three of several, and how many more there are.
+pub(super) fn first_few(all: impl Iterator<Item = String>, empty: &str) -> String {
+    const FEW: usize = 3;
+    let mut all = all.peekable();
+    if all.peek().is_none() {
+        return empty.to_owned();
+    }
+    let first = all.by_ref().take(FEW).collect::<Vec<_>>().join(",");
+    match all.count() {
+        0 => first,
+        more => format!("{first} + {more} more..."),
+    }
+}
+
+/// Labels as a cell: `a=b,c=d`, or `<none>`.
+pub(super) fn pairs(labels: Option<&std::collections::BTreeMap<String, String>>) -> String {
+    let pairs = labels
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={value}"));
+    or_none(pairs.collect::<Vec<_>>().join(","))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@
 use crate::resource::AnyResource;
 
 mod cells;
+mod check;
 pub mod configmaps;
 pub mod deployments;
 pub mod endpoints;
@@ -19,6 +20,9 @@ pub mod replicasets;
 pub mod secrets;
 pub mod serviceaccounts;
 pub mod services;
+mod templates;
+#[cfg(test)]
+mod testing;
 
 /// Every kind that is served, in the order of discovery: by group, then by plural name.
 pub static RESOURCES: &[&dyn AnyResource] = &[

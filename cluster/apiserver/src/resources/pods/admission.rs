@@ -1,0 +1,63 @@
+//! What admission adds to pods on create: account, priority, and tolerations of short outages.
+//!
+//! Sources: the documentation of the admission controllers ServiceAccount, Priority and DefaultTolerationSeconds.
+
+use k8s_openapi::api::core::v1::{Pod, Toleration};
+
+use super::super::check::text;
+
+/// How long a pod stays on a node that is not ready or cannot be reached, in seconds.
+pub const DEFAULT_TOLERATION_SECONDS: i64 = 300;
+/// The taints of a node that does not work, which every pod tolerates for a while.
+const OUTAGES: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+/// The priority classes that are always there, and their priorities.
+const PRIORITY_CLASSES: [(&str, i32); 2] = [
+    ("system-cluster-critical", 2_000_000_000),
+    ("system-node-critical", 2_000_001_000),
+];
+
+/// Gives the pod the account `default` unless it names one.
+pub fn default_service_account(pod: &mut Pod) {
+    let spec = pod.spec.get_or_insert_default();
+    super::defaults::service_account(spec);
+    if text(&spec.service_account_name).is_empty() {
+        spec.service_account_name = Some("default".to_owned());
+        spec.service_account = Some("default".to_owned());
+    }
+}
+
+/// Lets the pod tolerate an outage of its node for five minutes, unless it says how long itself.
+pub fn add_default_tolerations(pod: &mut Pod) {
+    let tolerations = pod.spec.get_or_insert_default().tolerations.get_or_insert_default();
+    for key in OUTAGES {
+        let tolerated = tolerations.iter().any(|own| {
+            (text(&own.key).is_empty() || text(&own.key) == key) && matches!(text(&own.effect), "" | "NoExecute")
+        });
+        if !tolerated {
+            tolerations.push(Toleration {
+                key: Some(key.to_owned()),
+                operator: Some("Exists".to_owned()),
+                effect: Some("NoExecute".to_owned()),
+                toleration_seconds: Some(DEFAULT_TOLERATION_SECONDS),
+                value: None,
+            });
+        }
+    }
+}
+
+/// Sets priority and preemption policy by the pod's priority class: 0 without one. The class's name is returned as the
+/// error when there is no such class.
+pub fn set_priority(pod: &mut Pod) -> Result<(), String> {
+    let spec = pod.spec.get_or_insert_default();
+    let class = text(&spec.priority_class_name);
+    let priority = match PRIORITY_CLASSES.iter().find(|(name, _)| *name == class) {
+        Some((_, priority)) => *priority,
+        None if class.is_empty() => 0,
+        None => return Err(class.to_owned()),
+    };
+    spec.priority = Some(priority);
+    if text(&spec.preemption_policy).is_empty() {
+        spec.preemption_policy = Some("PreemptLowerPriority".to_owned());
+    }
+    Ok(())
+}

@@ -1,0 +1,259 @@
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::super::testing::{defaulted, faults, object, row, update_faults, value};
+use super::defaults::pull_policy;
+use super::{Pods, admission, qos};
+use crate::resource::Strategy as _;
+
+fn pod(spec: Value, status: Value) -> Pod {
+    defaulted(&Pods, object(json!({"spec": spec, "status": status})))
+}
+
+fn nginx() -> Value {
+    json!({"containers": [{"name": "c", "image": "nginx"}]})
+}
+
+fn checked(spec: Value) -> String {
+    faults(&Pods, &pod(spec, json!({})))
+}
+
+#[test]
+fn a_pod_has_defaults() {
+    let pod = pod(nginx(), json!({}));
+    assert_eq!(faults(&Pods, &pod), "");
+    insta::assert_snapshot!(value(&pod)["spec"], @"");
+}
+
+#[test]
+fn probes_volumes_and_fields_have_defaults() {
+    let full = pod(
+        json!({
+            "hostNetwork": true, "serviceAccount": "old",
+            "containers": [{
+                "name": "c", "image": "nginx:1", "ports": [{"containerPort": 80}],
+                "livenessProbe": {"httpGet": {"port": 80}},
+                "resources": {"limits": {"cpu": "1"}},
+                "env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+            }],
+            "volumes": [{"name": "a"}, {"name": "b", "secret": {"secretName": "s"}}, {"name": "c", "hostPath": {"path": "/"}}],
+        }),
+        json!({}),
+    );
+    let spec = &value(&full)["spec"];
+    let container = &spec["containers"][0];
+    let parts = ["ports", "livenessProbe", "resources", "env"].map(|key| container[key].to_string());
+    insta::assert_snapshot!(parts.join("\n"), @"");
+    insta::assert_snapshot!(spec["volumes"], @"");
+    assert_eq!(spec["serviceAccountName"], "old");
+}
+
+#[test]
+fn latest_is_pulled_always() {
+    for image in ["nginx", "nginx:latest", "host:5000/nginx", "a/b/nginx:latest"] {
+        assert_eq!(pull_policy(image), "Always", "{image}");
+    }
+    for image in ["nginx:1", "nginx@sha256:0", "host:5000/nginx:1", ""] {
+        assert_eq!(pull_policy(image), "IfNotPresent", "{image}");
+    }
+}
+
+#[test]
+fn admission_gives_account_priority_and_patience() {
+    let mut pod = pod(nginx(), json!({}));
+    admission::default_service_account(&mut pod);
+    admission::add_default_tolerations(&mut pod);
+    let once = pod.clone();
+    admission::add_default_tolerations(&mut pod);
+    assert_eq!(pod, once);
+    assert_eq!(admission::set_priority(&mut pod), Ok(()));
+    let spec = pod.spec.expect("a spec");
+    assert_eq!(spec.tolerations.map(|all| all.len()), Some(2));
+    assert_eq!(
+        (spec.priority, spec.service_account_name.as_deref()),
+        (Some(0), Some("default"))
+    );
+}
+
+#[test]
+fn quality_of_service_follows_requests_and_limits() {
+    let class = |resources: Value| {
+        let pod = pod(
+            json!({"containers": [{"name": "c", "image": "i", "resources": resources}]}),
+            json!({}),
+        );
+        qos::class(&pod.spec.unwrap_or_default())
+    };
+    assert_eq!(class(json!({})), "BestEffort");
+    assert_eq!(class(json!({"requests": {"cpu": "1"}})), "Burstable");
+    assert_eq!(class(json!({"limits": {"cpu": "1", "memory": "1Gi"}})), "Guaranteed");
+    assert_eq!(
+        class(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m"}})),
+        "Guaranteed"
+    );
+    assert_eq!(
+        class(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1m"}})),
+        "Burstable"
+    );
+}
+
+#[test]
+fn containers_are_checked() {
+    insta::assert_snapshot!(checked(json!({})), @"spec.containers: Required value");
+    insta::assert_snapshot!(checked(json!({"containers": [{"name": "C"}, {"name": "a", "image": "i "}, {"name": "a", "image": "i"}]})), @"");
+    insta::assert_snapshot!(checked(json!({
+        "restartPolicy": "Sometimes",
+        "containers": [{
+            "name": "c", "image": "i",
+            "ports": [{"containerPort": 0}, {"name": "a", "containerPort": 70000}, {"name": "a", "containerPort": 1, "protocol": "x"}],
+            "env": [{"name": ""}, {"name": "A=B"}, {"name": "C", "valueFrom": {}}, {"name": "D", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}],
+            "resources": {"requests": {"cpu": "2", "memory": "-1", "gpu": "1"}, "limits": {"cpu": "1"}},
+            "livenessProbe": {"successThreshold": 2, "periodSeconds": -1},
+            "volumeMounts": [{"name": "v", "mountPath": "/a"}, {"name": "w", "mountPath": "/a"}],
+        }],
+        "volumes": [{"name": "v", "secret": {"secretName": ""}, "hostPath": {"path": "/../x"}}],
+    })), @"");
+}
+
+#[test]
+fn init_containers_have_probes_only_when_they_stay() {
+    insta::assert_snapshot!(checked(json!({
+        "containers": [{"name": "c", "image": "i"}],
+        "initContainers": [
+            {"name": "c", "image": "i", "readinessProbe": {"tcpSocket": {"port": 1}}},
+            {"name": "d", "image": "i", "restartPolicy": "Always", "readinessProbe": {"tcpSocket": {"port": 1}}},
+        ],
+    })), @"");
+}
+
+#[test]
+fn placement_is_checked() {
+    insta::assert_snapshot!(checked(json!({
+        "containers": [{"name": "c", "image": "i"}],
+        "nodeSelector": {"a b": "x"},
+        "tolerations": [{"operator": "Equal"}, {"key": "a", "operator": "Exists", "value": "b", "tolerationSeconds": 1}],
+        "topologySpreadConstraints": [{"maxSkew": 0, "topologyKey": "", "whenUnsatisfiable": "x"}],
+        "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 0, "podAffinityTerm": {"topologyKey": ""}}]}},
+    })), @"");
+}
+
+#[test]
+fn a_pods_spec_is_frozen_but_for_its_images() {
+    let old = pod(nginx(), json!({}));
+    let mut new = old.clone();
+    new.spec.as_mut().expect("a spec").containers[0].image = Some("nginx:2".to_owned());
+    assert_eq!(update_faults(&Pods, &new, &old), "");
+    new.spec.as_mut().expect("a spec").hostname = Some("x".to_owned());
+    insta::assert_snapshot!(update_faults(&Pods, &new, &old), @"");
+    let two = pod(
+        json!({"containers": [{"name": "c", "image": "nginx"}, {"name": "d", "image": "i"}]}),
+        json!({}),
+    );
+    insta::assert_snapshot!(update_faults(&Pods, &two, &old), @"spec.containers: Forbidden: pod updates may not add or remove containers");
+}
+
+#[test]
+fn tolerations_may_only_be_added() {
+    let with = |list: Value| {
+        pod(
+            json!({"containers": [{"name": "c", "image": "i"}], "tolerations": list}),
+            json!({}),
+        )
+    };
+    let old = with(json!([{"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 3}]));
+    let more = with(json!([
+        {"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 9}, {"key": "b", "operator": "Exists"},
+    ]));
+    assert_eq!(update_faults(&Pods, &more, &old), "");
+    insta::assert_snapshot!(update_faults(&Pods, &old, &more), @"spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds");
+}
+
+#[test]
+fn a_container_that_ended_for_good_does_not_come_back() {
+    let of = |state: Value| {
+        let spec = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]});
+        pod(spec, json!({"containerStatuses": [{"name": "c", "state": state}]}))
+    };
+    let (ended, running) = (of(json!({"terminated": {"exitCode": 1}})), of(json!({"running": {}})));
+    assert_eq!(Pods.validate_status_update(&running, &ended).len(), 1);
+    assert_eq!(Pods.validate_status_update(&ended, &running), []);
+}
+
+#[test]
+fn a_pod_is_deleted_at_once_when_nothing_runs() {
+    let mut pod = pod(nginx(), json!({"phase": "Running"}));
+    assert_eq!(Pods.grace_period(&pod, None), Some(0), "it has no node");
+    pod.spec.as_mut().expect("a spec").node_name = Some("n".to_owned());
+    assert_eq!(Pods.grace_period(&pod, None), Some(30));
+    assert_eq!(Pods.grace_period(&pod, Some(5)), Some(5));
+    assert_eq!(Pods.grace_period(&pod, Some(-1)), Some(1));
+    pod.status.as_mut().expect("a status").phase = Some("Failed".to_owned());
+    assert_eq!(Pods.grace_period(&pod, Some(5)), Some(0), "it is finished");
+}
+
+#[test]
+fn a_pod_says_how_it_is() {
+    let (one, two) = (json!([{"name": "c"}]), json!([{"name": "c"}, {"name": "d"}]));
+    let container = |state: Value, restarts: i32, ready: bool| {
+        json!({"name": "c", "state": state, "restartCount": restarts, "ready": ready,
+               "lastState": {"terminated": {"exitCode": 1, "finishedAt": "2026-01-01T00:05:00Z"}}})
+    };
+    let statuses = |list: Value| json!({"phase": "Running", "containerStatuses": list, "podIP": "10.0.0.9"});
+    let init = |list: Value| json!({"phase": "Pending", "initContainerStatuses": list});
+    let with_init = json!({"containers": one, "initContainers": [{"name": "i"}, {"name": "j"}]});
+    let shown = [
+        (json!({"containers": one}), json!({"phase": "Pending"})),
+        (json!({"containers": one}), json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]})),
+        (json!({"containers": one, "nodeName": "n1"}), statuses(json!([container(json!({"waiting": {"reason": "ContainerCreating"}}), 0, false)]))),
+        (json!({"containers": one, "nodeName": "n1"}), statuses(json!([container(json!({"running": {}}), 0, true)]))),
+        (json!({"containers": two}), statuses(json!([container(json!({"waiting": {"reason": "CrashLoopBackOff"}}), 3, false), container(json!({"running": {}}), 0, true)]))),
+        (json!({"containers": one}), statuses(json!([container(json!({"terminated": {"exitCode": 0, "reason": "Completed"}}), 0, false)]))),
+        (json!({"containers": one}), statuses(json!([container(json!({"terminated": {"exitCode": 137}}), 0, false)]))),
+        (json!({"containers": one}), statuses(json!([container(json!({"terminated": {"exitCode": 137, "signal": 9}}), 0, false)]))),
+        (with_init.clone(), init(json!([{"name": "i", "state": {"terminated": {"exitCode": 0}}}, {"name": "j", "state": {"running": {}}}]))),
+        (with_init.clone(), init(json!([{"name": "i", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}]))),
+        (with_init, init(json!([{"name": "i", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]))),
+        (json!({"containers": one}), json!({"phase": "Failed", "reason": "Evicted"})),
+        (json!({"containers": one, "readinessGates": [{"conditionType": "a"}, {"conditionType": "b"}]}), json!({"conditions": [{"type": "a", "status": "True"}]})),
+    ]
+    .map(|(spec, status)| row(&Pods, &object(json!({"spec": spec, "status": status}))))
+    .join("\n");
+    insta::assert_snapshot!(shown, @"");
+}
+
+#[test]
+fn a_deleted_pod_terminates_unless_its_node_is_lost() {
+    let mut pod = pod(nginx(), json!({"phase": "Running"}));
+    pod.metadata.deletion_timestamp = pod.metadata.creation_timestamp.clone();
+    assert!(row(&Pods, &pod).contains("| Terminating |"));
+    pod.status.as_mut().expect("a status").reason = Some("NodeLost".to_owned());
+    assert!(row(&Pods, &pod).contains("| Unknown |"));
+}
+
+proptest! {
+    /// Whatever texts stand in a pod: no rule panics, and defaults are set once and for all.
+    #[test]
+    fn any_text_can_be_checked(a in "\\PC{0,12}", b in "\\PC{0,12}", n in any::<i32>()) {
+        let pod = pod(
+            json!({
+                "containers": [{
+                    "name": a, "image": b, "ports": [{"name": b, "containerPort": n, "protocol": a}],
+                    "env": [{"name": a, "valueFrom": {"fieldRef": {"fieldPath": format!("metadata.labels[{b}")}}}],
+                    "resources": {"limits": {(a.clone()): b}, "requests": {(a.clone()): a}},
+                    "livenessProbe": {"httpGet": {"path": a, "port": b}},
+                    "volumeMounts": [{"name": a, "mountPath": b, "subPath": a}],
+                }],
+                "volumes": [{"name": b, "configMap": {"name": a, "defaultMode": n, "items": [{"key": a, "path": b}]}}],
+                "tolerations": [{"key": a, "operator": b, "effect": a}],
+                "hostname": a, "dnsPolicy": b,
+            }),
+            json!({"phase": b, "reason": a}),
+        );
+        let errors = Pods.validate(&pod);
+        prop_assert!(!errors.is_empty());
+        prop_assert_eq!(Pods.cells(&pod, Timestamp::UNIX_EPOCH).len(), Pods.columns().len());
+        prop_assert!(Pods.validate_update(&pod, &pod).is_empty());
+    }
+}
