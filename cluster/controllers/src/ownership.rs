@@ -56,7 +56,10 @@ mod tests {
     fn pod(labels: &str, owner: Option<&str>) -> Pod {
         let owner = owner.map(|uid| {
             let set = ReplicaSet {
-                metadata: ObjectMeta { uid: Some(uid.to_owned()), ..ObjectMeta::default() },
+                metadata: ObjectMeta {
+                    uid: Some(uid.to_owned()),
+                    ..ObjectMeta::default()
+                },
                 ..ReplicaSet::default()
             };
             vec![set.controller_reference()]

@@ -8,7 +8,10 @@ use orrery_api::meta::Object;
 
 /// The phase; empty before there is one.
 pub(crate) fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+    pod.status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or_default()
 }
 
 /// Whether the pod has ended for good.
@@ -28,7 +31,12 @@ pub(crate) fn node_name(pod: &Pod) -> Option<&str> {
 
 /// The pod's condition of a type.
 pub(crate) fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
-    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
+    pod.status
+        .as_ref()?
+        .conditions
+        .as_ref()?
+        .iter()
+        .find(|condition| condition.type_ == kind)
 }
 
 /// Whether the pod says it is ready.
@@ -39,7 +47,12 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
 /// Since when the pod has been ready; `None` when it is not.
 pub(crate) fn ready_since(pod: &Pod) -> Option<Timestamp> {
     let ready = condition(pod, "Ready").filter(|ready| ready.status == "True")?;
-    Some(ready.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0))
+    Some(
+        ready
+            .last_transition_time
+            .as_ref()
+            .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+    )
 }
 
 /// How long until the pod counts as available, ready for `min_ready`: zero when it does, `None` when it is not ready.

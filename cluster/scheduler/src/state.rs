@@ -124,12 +124,12 @@ impl NodeInfo {
             self.load.0.saturating_sub(pod.load.0),
             self.load.1.saturating_sub(pod.load.1),
         );
-        if counts_for_owner(&pod) {
-            if let Some(count) = self.owners.get_mut(&pod.owner) {
-                *count -= 1;
-                if *count == 0 {
-                    self.owners.remove(&pod.owner);
-                }
+        if counts_for_owner(&pod)
+            && let Some(count) = self.owners.get_mut(&pod.owner)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.owners.remove(&pod.owner);
             }
         }
     }

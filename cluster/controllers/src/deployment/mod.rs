@@ -35,6 +35,10 @@ use crate::{Context, pods};
 /// How long after a lost race the deployment is looked at again, if no event says so before.
 const AFTER_CONFLICT: Duration = Duration::from_secs(1);
 
+/// The pauses after failures: short enough that a deployment soon moves again when a long outage ends.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
 /// Rolls deployments out.
 pub(crate) struct DeploymentController {
     deployments: Cache<Deployment>,
@@ -51,7 +55,7 @@ pub(crate) struct DeploymentController {
 impl DeploymentController {
     /// Registers the controller's handlers with `informers`.
     pub(crate) fn new(context: &Context, informers: &mut Informers) -> Self {
-        let queue = WorkQueue::new();
+        let queue = WorkQueue::with_backoff(FIRST_PAUSE, LONGEST_PAUSE);
         let written = Arc::new(Written::default());
         let (deployments, sets) = (informers.deployments.cache(), informers.replica_sets.cache());
         let wake = queue.clone();
@@ -127,10 +131,26 @@ impl DeploymentController {
             now: clock::now(),
         });
         let look_again = plan.look_again;
+        let resizes = plan.create.is_some() || plan.updates.iter().any(|update| update.from != update.to);
+        if resizes && !self.is_current(&deployment).await? {
+            // A newer wish is on its way to the cache; pods are not made or lost for an old one.
+            return Ok(Next::After(AFTER_CONFLICT));
+        }
         match self.act(&deployment, plan).await {
             Ok(()) => Ok(look_again.map_or(Next::Done, Next::After)),
             // The cache is behind; its next event wakes the deployment again.
             Err(error) if error.is_conflict() => Ok(Next::After(AFTER_CONFLICT)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether what the cache shows is still what the deployment's owner wants, as the API server says.
+    async fn is_current(&self, deployment: &Deployment) -> Result<bool, Error> {
+        match self.deployment_api.get(&deployment.key()).await {
+            Ok(live) => Ok(live.uid() == deployment.uid()
+                && live.metadata.generation == deployment.metadata.generation
+                && !live.is_terminating()),
+            Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -184,13 +204,13 @@ impl DeploymentController {
 
     async fn act(&self, deployment: &Deployment, plan: Plan) -> Result<(), Error> {
         let mut status = plan.status;
-        if let Some(set) = &plan.create {
-            if let Err(error) = self.create(deployment, set).await {
-                if !error.is_conflict() && !error.outcome_unknown() {
-                    self.tell_failure(deployment, &error).await?;
-                }
-                return Err(error);
+        if let Some(set) = &plan.create
+            && let Err(error) = self.create(deployment, set).await
+        {
+            if matches!(error, Error::Api(_)) && !error.is_conflict() && !error.outcome_unknown() {
+                self.tell_failure(deployment, &error).await?;
             }
+            return Err(error);
         }
         for update in &plan.updates {
             self.update(deployment, update).await?;

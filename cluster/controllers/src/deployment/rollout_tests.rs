@@ -47,7 +47,7 @@ fn the_new_set_waits_until_a_shrinking_set_has_shrunk() {
         settled: true,
         max_then: None,
     };
-    assert_eq!(new_size(bounds, 1, &[shrinking.clone()]), 1);
+    assert_eq!(new_size(bounds, 1, std::slice::from_ref(&shrinking)), 1);
     assert_eq!(
         new_size(
             bounds,

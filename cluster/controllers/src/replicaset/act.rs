@@ -238,6 +238,9 @@ impl ReplicaSetController {
     }
 
     fn refused(&self, set: &ReplicaSet, reason: &'static str, doing: &str, error: Error) -> Failed {
+        if !matches!(error, Error::Api(_)) {
+            return error.into();
+        }
         let message = format!("Error {doing}: {error}");
         self.recorder
             .event(&set.object_reference(), EventKind::Warning, reason, &message);

@@ -3,15 +3,15 @@
 //! *Observe*: the cached pods of the set, and what was asked for and is not seen yet ([`expectations`]). *Plan*:
 //! [`plan`]. *Act*: [`act`], which creates under names chosen here and deletes by uid.
 //!
-//! Two things keep a stale cache from making too many pods: nothing asked for is forgotten before it is seen, or looked
-//! up; and a set that another process may have worked on is counted once in the API server before this one creates.
+//! Three things keep a stale cache from making too many pods: nothing asked for is forgotten before it is seen, or looked
+//! up; a set that another process may have worked on is counted once in the API server before this one creates; and how
+//! many are wanted is read from there before any is made or lost.
 
 mod act;
 mod expectations;
 mod plan;
 mod ranking;
 
-use std::convert::identity;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +36,10 @@ use crate::ownership::{self, Claim};
 /// How long after a lost race the set is looked at again, if no event says so before.
 const AFTER_CONFLICT: Duration = Duration::from_secs(1);
 
+/// The pauses after failures: short enough that a set is soon whole again when a long outage ends.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
 /// Keeps the number of pods of every replica set.
 pub(crate) struct ReplicaSetController {
     sets: Cache<ReplicaSet>,
@@ -52,7 +56,7 @@ pub(crate) struct ReplicaSetController {
 impl ReplicaSetController {
     /// Registers the controller's handlers with `informers`.
     pub(crate) fn new(context: &Context, informers: &mut Informers) -> Self {
-        let queue = WorkQueue::new();
+        let queue = WorkQueue::with_backoff(FIRST_PAUSE, LONGEST_PAUSE);
         let expectations = Arc::new(Expectations::default());
         let sets = informers.replica_sets.cache();
         let (wake, seen) = (queue.clone(), expectations.clone());
@@ -109,7 +113,7 @@ impl ReplicaSetController {
         match result {
             Ok(look_again) => Ok([later, look_again]
                 .into_iter()
-                .filter_map(identity)
+                .flatten()
                 .min()
                 .map_or(Next::Done, Next::After)),
             Err(error) => Err(error.cause),
@@ -166,13 +170,32 @@ impl ReplicaSetController {
         pods: &[Arc<Pod>],
         selector: &Selector,
     ) -> Result<Option<Duration>, act::Failed> {
-        self.settle(set, pods).await?;
         let related = || self.related(set);
-        let wanted = plan::replicas(set);
-        let mut scale = plan::plan(wanted, pods, &self.expectations.of(set.uid()), related);
+        let plan = |set: &ReplicaSet| plan::plan(plan::replicas(set), pods, &self.expectations.of(set.uid()), related);
+        let overdue = self
+            .expectations
+            .of(set.uid())
+            .creates
+            .values()
+            .any(|open| open.due() <= Instant::now());
+        let live;
+        let set = if overdue || plan(set) != Scale::Keep {
+            // The cache may show an older wish, or a set that is gone: pods are made and lost only for what stands now.
+            live = match self.set_api.get(&set.key()).await {
+                Ok(live) if live.uid() == set.uid() && !live.is_terminating() => live,
+                Ok(_) => return Ok(None),
+                Err(error) if error.is_not_found() => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            &live
+        } else {
+            set
+        };
+        self.settle(set, pods).await?;
+        let mut scale = plan(set);
         if matches!(scale, Scale::Create(_)) && self.may_have_a_past(set) {
             self.count(set, selector).await?;
-            scale = plan::plan(wanted, pods, &self.expectations.of(set.uid()), related);
+            scale = plan(set);
         }
         match scale {
             Scale::Keep => {}
