@@ -1,0 +1,185 @@
+//! What a sandbox and a container shall be, from the pod's spec. Pure.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use orrery_api::meta::Object;
+
+use crate::downward::Surroundings;
+use crate::env::{environment, expand};
+use crate::options::Options;
+use crate::plan::grace;
+use crate::resources::{Amounts, amounts, container_requests, oom_score_adj};
+use crate::runtime::{ContainerConfig, DnsConfig, Resources, SandboxConfig, Security};
+use crate::sources::Sources;
+use crate::view::{host_network, identity, spec_hash};
+use crate::volumes::mounts;
+
+/// The weight of a container that requests nothing, and the least there is.
+const LEAST_CPU_SHARES: u64 = 2;
+/// The longest host name that Linux takes.
+const HOSTNAME_LIMIT: usize = 63;
+
+/// What the pod's sandbox shall be.
+pub fn sandbox_config(pod: &Pod, options: &Options, attempt: u32) -> SandboxConfig {
+    let nothing = PodSpec::default();
+    let spec = pod.spec.as_ref().unwrap_or(&nothing);
+    let aliases = spec.host_aliases.iter().flatten().filter_map(|alias| {
+        let ip: IpAddr = alias.ip.parse().ok()?;
+        Some((ip, alias.hostnames.clone().unwrap_or_default()))
+    });
+    let sysctls = spec
+        .security_context
+        .as_ref()
+        .and_then(|context| context.sysctls.as_deref())
+        .unwrap_or_default();
+    SandboxConfig {
+        pod: identity(pod),
+        attempt,
+        hostname: hostname(pod, spec, options),
+        host_network: host_network(pod),
+        host_pid: spec.host_pid == Some(true),
+        share_processes: spec.share_process_namespace == Some(true),
+        grace: grace(pod),
+        dns: dns(pod, spec, options),
+        host_aliases: aliases.collect(),
+        sysctls: sysctls
+            .iter()
+            .map(|sysctl| (sysctl.name.clone(), sysctl.value.clone()))
+            .collect(),
+    }
+}
+
+fn hostname(pod: &Pod, spec: &PodSpec, options: &Options) -> String {
+    if host_network(pod) {
+        return options.node_name.clone();
+    }
+    let name = spec
+        .hostname
+        .as_deref()
+        .filter(|name| !name.is_empty())
+        .unwrap_or(pod.name());
+    let cut: String = name.chars().take(HOSTNAME_LIMIT).collect();
+    cut.trim_end_matches(['-', '.']).to_owned()
+}
+
+/// Source: Kubernetes' documentation "DNS for Services and Pods", pod's DNS policy.
+fn dns(pod: &Pod, spec: &PodSpec, options: &Options) -> DnsConfig {
+    let mut dns = DnsConfig::default();
+    let cluster = match spec.dns_policy.as_deref().unwrap_or("ClusterFirst") {
+        "ClusterFirst" => !host_network(pod),
+        "ClusterFirstWithHostNet" => true,
+        _ => false,
+    };
+    if cluster && !options.cluster_dns.is_empty() {
+        let (namespace, domain) = (pod.namespace(), &options.cluster_domain);
+        dns.servers = options.cluster_dns.clone();
+        dns.searches = vec![
+            format!("{namespace}.svc.{domain}"),
+            format!("svc.{domain}"),
+            domain.clone(),
+        ];
+        dns.options = vec!["ndots:5".to_owned()];
+    }
+    if let Some(own) = &spec.dns_config {
+        dns.servers.extend(own.nameservers.iter().flatten().cloned());
+        dns.searches.extend(own.searches.iter().flatten().cloned());
+        for option in own.options.iter().flatten() {
+            let name = option.name.clone().unwrap_or_default();
+            dns.options.push(match &option.value {
+                Some(value) => format!("{name}:{value}"),
+                None => name,
+            });
+        }
+    }
+    dns
+}
+
+/// What a container shall be, or why it cannot be configured.
+pub fn container_config(
+    pod: &Pod,
+    container: &Container,
+    attempt: u32,
+    sources: &Sources,
+    options: &Options,
+    around: &Surroundings<'_>,
+) -> Result<ContainerConfig, String> {
+    let env = environment(pod, container, sources, options.api_server.as_ref(), around)?;
+    let known = |name: &str| env.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone());
+    let words = |words: Option<&Vec<String>>| -> Vec<String> {
+        words.into_iter().flatten().map(|word| expand(word, known)).collect()
+    };
+    let policy = container.termination_message_policy.as_deref();
+    Ok(ContainerConfig {
+        pod: identity(pod),
+        name: container.name.clone(),
+        attempt,
+        image: container.image.clone().unwrap_or_default(),
+        command: words(container.command.as_ref()),
+        args: words(container.args.as_ref()),
+        working_dir: container.working_dir.clone().filter(|folder| !folder.is_empty()),
+        mounts: mounts(pod, container, &env),
+        env,
+        resources: resources(pod, container, around.allocatable),
+        security: security(pod, container)?,
+        stdin: container.stdin == Some(true),
+        tty: container.tty == Some(true),
+        termination_message_path: container
+            .termination_message_path
+            .clone()
+            .unwrap_or_else(|| "/dev/termination-log".to_owned()),
+        termination_message_from_logs: policy == Some("FallbackToLogsOnError"),
+        spec_hash: spec_hash(container),
+    })
+}
+
+fn resources(pod: &Pod, container: &Container, allocatable: &Amounts) -> Resources {
+    let requests = container_requests(container);
+    let limits = amounts(
+        container
+            .resources
+            .as_ref()
+            .and_then(|resources| resources.limits.as_ref()),
+    );
+    let positive = |amount: i64| u64::try_from(amount).ok().filter(|amount| *amount > 0);
+    let millis = requests
+        .get("cpu")
+        .and_then(|cpu| positive(cpu.milli_value()))
+        .unwrap_or(0);
+    Resources {
+        cpu_shares: Some((millis * 1024 / 1000).max(LEAST_CPU_SHARES)),
+        cpu_limit_millis: limits.get("cpu").and_then(|cpu| positive(cpu.milli_value())),
+        memory_limit_bytes: limits.get("memory").and_then(|memory| positive(memory.value())),
+        oom_score_adj: oom_score_adj(pod, container, allocatable.get("memory").copied().unwrap_or_default()),
+    }
+}
+
+fn security(pod: &Pod, container: &Container) -> Result<Security, String> {
+    let of_pod = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.security_context.clone())
+        .unwrap_or_default();
+    let own = container.security_context.clone().unwrap_or_default();
+    let capabilities = own.capabilities.unwrap_or_default();
+    let run_as_user = own.run_as_user.or(of_pod.run_as_user);
+    if own.run_as_non_root.or(of_pod.run_as_non_root) == Some(true) && run_as_user == Some(0) {
+        return Err("container's runAsUser breaks non-root policy".to_owned());
+    }
+    let mut supplemental_groups = of_pod.supplemental_groups.unwrap_or_default();
+    supplemental_groups.extend(of_pod.fs_group);
+    Ok(Security {
+        run_as_user,
+        run_as_group: own.run_as_group.or(of_pod.run_as_group),
+        supplemental_groups,
+        privileged: own.privileged == Some(true),
+        read_only_root: own.read_only_root_filesystem == Some(true),
+        no_new_privileges: own.allow_privilege_escalation == Some(false),
+        add_capabilities: capabilities.add.unwrap_or_default(),
+        drop_capabilities: capabilities.drop.unwrap_or_default(),
+    })
+}
+
+/// The longest that stopping may take beyond the grace, before the runtime is thought to hang.
+pub const STOP_MARGIN: Duration = Duration::from_secs(30);

@@ -1,0 +1,210 @@
+//! The node's place in the API: registered, its status told, its lease renewed.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use orrery_api::clock;
+use orrery_api::log;
+use orrery_api::meta::{Object, ObjectKey};
+use orrery_api::task::within;
+use orrery_client::{Api, Cache, Client, Error, Patch};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use crate::context::Context;
+use crate::node::{RuntimeHealth, correction, difference, registration, status};
+
+/// How often the status is computed and the lease renewed.
+const PERIOD: Duration = Duration::from_secs(10);
+/// How often the status is written when nothing has changed.
+const HEARTBEAT: Duration = Duration::from_secs(300);
+/// How long others believe in a lease that is not renewed.
+const LEASE_SECONDS: i32 = 40;
+/// How long the runtime may be silent.
+const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+/// How long a question to the runtime may take.
+const VERSION_LIMIT: Duration = Duration::from_secs(10);
+/// How long a request may take: a heartbeat that hangs is better sent again.
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+/// The first pause after a failed request; doubled up to [`PAUSE_LIMIT`].
+const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE_LIMIT: Duration = Duration::from_secs(5);
+/// Where leases of nodes are.
+const LEASE_NAMESPACE: &str = "kube-node-lease";
+
+/// Registers the node, tells its status, and registers it again when somebody deletes it.
+pub async fn keep_node(context: &Context, node: &Cache<Node>, changed: &Notify) {
+    let api = Api::<Node>::new(&context.client.clone().with_limit(REQUEST_LIMIT));
+    node.wait_synced().await;
+    let mut runtime = RuntimeHealth {
+        version: String::new(),
+        trouble: None,
+    };
+    let mut answered: Option<Instant> = None;
+    let mut written: Option<Instant> = None;
+    let mut failures = 0;
+    loop {
+        let answer = within(VERSION_LIMIT, context.runtime.version()).await;
+        let trouble = match answer {
+            Ok(Ok(version)) => {
+                answered = Some(Instant::now());
+                version.clone_into_context(context);
+                runtime.version = version.to_string();
+                None
+            }
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("no answer".to_owned()),
+        };
+        runtime.trouble = trouble
+            .filter(|_| answered.is_none_or(|at| at.elapsed() > SILENCE_LIMIT))
+            .map(|why| format!("container runtime is down: {why}"));
+        let due = written.is_none_or(|at| at.elapsed() >= HEARTBEAT);
+        match write(context, &api, node, &runtime, due).await {
+            Ok(wrote) => {
+                failures = 0;
+                if wrote {
+                    written = Some(Instant::now());
+                }
+                tokio::select! {
+                    biased;
+                    // Deleted or changed by others.
+                    () = changed.notified() => {}
+                    () = sleep(PERIOD) => {}
+                }
+            }
+            Err(error) => {
+                failures += 1;
+                if failures == 3 {
+                    log::line("kubelet", format_args!("cannot tell the node's status: {error}"));
+                }
+                pause(context, failures).await;
+            }
+        }
+    }
+}
+
+impl crate::runtime::RuntimeVersion {
+    fn clone_into_context(&self, context: &Context) {
+        let mut name = context.runtime_name.write().unwrap_or_else(PoisonError::into_inner);
+        if *name != self.name {
+            name.clone_from(&self.name);
+        }
+    }
+}
+
+async fn pause(context: &Context, failures: u32) {
+    let pause = PAUSE.saturating_mul(1 << failures.min(8)).min(PAUSE_LIMIT);
+    sleep(context.random.jitter(pause, 0.2)).await;
+}
+
+/// Brings the API's node up to date; returns whether it wrote.
+async fn write(
+    context: &Context,
+    api: &Api<Node>,
+    cache: &Cache<Node>,
+    runtime: &RuntimeHealth,
+    heartbeat: bool,
+) -> Result<bool, Error> {
+    let options = &context.options;
+    let key = ObjectKey::new("", &options.node_name);
+    let known = cache.get(&key);
+    let mut node = match known {
+        Some(node) => (*node).clone(),
+        None => {
+            let status = status(options, runtime, None, clock::now());
+            match api.create(&registration(options, status)).await {
+                Ok(node) => node,
+                Err(error) if error.is_already_exists() => api.get(&key).await?,
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    if let Some(patch) = correction(options, &node) {
+        node = api.patch(&key, &Patch::Strategic(patch)).await?;
+    }
+    let new = status(options, runtime, node.status.as_ref(), clock::now());
+    match difference(node.status.as_ref(), &new, heartbeat) {
+        Some(patch) => api.patch_status(&key, &Patch::Strategic(patch)).await.map(|_| true),
+        None => Ok(false),
+    }
+}
+
+/// Renews the node's lease, so that the control plane knows that the node lives.
+pub async fn keep_lease(context: &Context, node: &Cache<Node>) {
+    let client: Client = context.client.clone().with_limit(REQUEST_LIMIT);
+    let api = Api::<Lease>::new(&client);
+    node.wait_synced().await;
+    let mut held: Option<Lease> = None;
+    let mut failures = 0;
+    loop {
+        let owner = node.get(&ObjectKey::new("", &context.options.node_name));
+        match renew(&api, &context.options.node_name, owner, held.take()).await {
+            Ok(lease) => {
+                held = Some(lease);
+                failures = 0;
+                sleep(context.random.jitter(PERIOD, 0.04)).await;
+            }
+            Err(error) => {
+                failures += 1;
+                if failures == 5 {
+                    log::line("kubelet", format_args!("cannot renew the node's lease: {error}"));
+                }
+                pause(context, failures).await;
+            }
+        }
+    }
+}
+
+async fn renew(api: &Api<Lease>, name: &str, owner: Option<Arc<Node>>, held: Option<Lease>) -> Result<Lease, Error> {
+    let key = ObjectKey::new(LEASE_NAMESPACE, name);
+    let spec = |old: Option<LeaseSpec>| LeaseSpec {
+        holder_identity: Some(name.to_owned()),
+        lease_duration_seconds: Some(LEASE_SECONDS),
+        renew_time: Some(clock::now_micro_time()),
+        ..old.unwrap_or_default()
+    };
+    let owners = owner.map(|node| {
+        vec![OwnerReference {
+            api_version: "v1".to_owned(),
+            kind: "Node".to_owned(),
+            name: node.name().to_owned(),
+            uid: node.uid().to_owned(),
+            controller: None,
+            block_owner_deletion: None,
+        }]
+    });
+    let held = match held {
+        Some(lease) => Some(lease),
+        None => match api.get(&key).await {
+            Ok(lease) => Some(lease),
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error),
+        },
+    };
+    if let Some(mut lease) = held {
+        lease.spec = Some(spec(lease.spec));
+        if owners.is_some() {
+            lease.metadata.owner_references = owners.clone();
+        }
+        match api.replace(&lease).await {
+            // Deleted with a node of this name: make it anew.
+            Err(error) if error.is_not_found() => {}
+            other => return other,
+        }
+    }
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(LEASE_NAMESPACE.to_owned()),
+        owner_references: owners,
+        ..ObjectMeta::default()
+    };
+    api.create(&Lease {
+        metadata,
+        spec: Some(spec(None)),
+        ..Lease::default()
+    })
+    .await
+}

@@ -1,0 +1,246 @@
+//! Probes: whether containers have started, are alive, and are ready.
+//!
+//! Each running container with probes has a task of its own, which ends with it. The verdicts wake the pod's worker,
+//! which restarts what is dead and tells who is ready.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container as Spec, Pod, Probe};
+use orrery_api::task::TaskGroup;
+use orrery_client::EventKind;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use crate::context::Context;
+use crate::handler::Handler;
+use crate::runtime::{ContainerState, PodSandbox};
+use crate::view::{View, api_status, host_network, views};
+
+/// What the probes have found out about a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Health {
+    /// It has started.
+    pub started: bool,
+    /// It is ready.
+    pub ready: bool,
+    /// It has to be restarted: the message for the event.
+    pub dead: Option<String>,
+}
+
+type Healths = Arc<Mutex<BTreeMap<String, Health>>>;
+
+fn lock(healths: &Healths) -> MutexGuard<'_, BTreeMap<String, Health>> {
+    healths.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The probes of a pod's containers.
+#[derive(Default)]
+pub struct Prober {
+    healths: Healths,
+    tasks: BTreeMap<String, TaskGroup>,
+}
+
+/// One probe of one container.
+struct Check {
+    kind: &'static str,
+    handler: Handler,
+    initial_delay: Duration,
+    period: Duration,
+    timeout: Duration,
+    success_threshold: i32,
+    failure_threshold: i32,
+}
+
+/// Everything a container's probe task needs.
+struct Patient {
+    context: Arc<Context>,
+    pod: Arc<Pod>,
+    name: String,
+    id: String,
+    healths: Healths,
+    wake: Arc<Notify>,
+}
+
+impl Prober {
+    /// Probes what runs, and nothing else.
+    pub fn attend(&mut self, context: &Arc<Context>, pod: &Arc<Pod>, sandboxes: &[PodSandbox], wake: &Arc<Notify>) {
+        let views = views(pod, sandboxes);
+        let mut running = BTreeSet::new();
+        for view in &views {
+            let Some((container, sandbox)) = view.current else {
+                continue;
+            };
+            if !matches!(container.state, ContainerState::Running { .. }) {
+                continue;
+            }
+            running.insert(container.id.clone());
+            if lock(&self.healths).contains_key(&container.id) {
+                continue;
+            }
+            let ip = if host_network(pod) {
+                Some(context.options.node_ip)
+            } else {
+                sandbox.ip
+            };
+            lock(&self.healths).insert(container.id.clone(), first_health(pod, view, &container.id));
+            let patient = Patient {
+                context: context.clone(),
+                pod: pod.clone(),
+                name: container.name.clone(),
+                id: container.id.clone(),
+                healths: self.healths.clone(),
+                wake: wake.clone(),
+            };
+            if let Some(ip) = ip
+                && let Some(task) = patient.task(view.spec, ip)
+            {
+                let group = TaskGroup::new();
+                group.spawn(task);
+                self.tasks.insert(container.id.clone(), group);
+            }
+        }
+        self.tasks.retain(|id, _| running.contains(id));
+        lock(&self.healths).retain(|id, _| running.contains(id));
+    }
+
+    /// What is known of the running containers, by id.
+    pub fn healths(&self) -> BTreeMap<String, Health> {
+        lock(&self.healths).clone()
+    }
+}
+
+/// What holds of a container before its probes have spoken. A container that a kubelet finds running at its start is
+/// what the API says of it: a restart of the kubelet makes nothing unready.
+fn first_health(pod: &Pod, view: &View<'_>, id: &str) -> Health {
+    let known = api_status(pod, &view.spec.name).filter(|status| {
+        status
+            .container_id
+            .as_deref()
+            .and_then(|known| known.split_once("://"))
+            .is_some_and(|(_, known)| known == id)
+    });
+    let started = view.spec.startup_probe.is_none() || known.is_some_and(|known| known.started == Some(true));
+    let ready = started && (view.spec.readiness_probe.is_none() || known.is_some_and(|known| known.ready));
+    Health {
+        started,
+        ready,
+        dead: None,
+    }
+}
+
+fn check(kind: &'static str, probe: Option<&Probe>, spec: &Spec, ip: IpAddr) -> Option<Check> {
+    let probe = probe?;
+    let seconds = |seconds: Option<i32>, default: i32, least: i32| {
+        Duration::from_secs(u64::try_from(seconds.filter(|own| *own > 0).unwrap_or(default).max(least)).unwrap_or(0))
+    };
+    Some(Check {
+        kind,
+        handler: Handler::of_probe(probe, spec, ip)?,
+        initial_delay: seconds(probe.initial_delay_seconds, 0, 0),
+        period: seconds(probe.period_seconds, 10, 1),
+        timeout: seconds(probe.timeout_seconds, 1, 1),
+        success_threshold: probe.success_threshold.unwrap_or(1).max(1),
+        failure_threshold: probe.failure_threshold.filter(|threshold| *threshold > 0).unwrap_or(3),
+    })
+}
+
+impl Patient {
+    /// The task that runs the container's probes; none if it has none.
+    fn task(self, spec: &Spec, ip: IpAddr) -> Option<impl Future<Output = ()> + Send + 'static> {
+        let startup = check("Startup", spec.startup_probe.as_ref(), spec, ip);
+        let liveness = check("Liveness", spec.liveness_probe.as_ref(), spec, ip);
+        let readiness = check("Readiness", spec.readiness_probe.as_ref(), spec, ip);
+        if startup.is_none() && liveness.is_none() && readiness.is_none() {
+            return None;
+        }
+        let probes_readiness = readiness.is_some();
+        Some(async move {
+            let started = self.health(|health| health.started);
+            if let Some(startup) = startup.filter(|_| !started)
+                && !self.watch(&startup, |_| {}, true).await
+            {
+                return self.bury("failed startup probe");
+            }
+            self.change(|health| {
+                health.started = true;
+                health.ready |= !probes_readiness;
+            });
+            tokio::join!(
+                async {
+                    if let Some(liveness) = liveness {
+                        self.watch(&liveness, |_| {}, false).await;
+                        self.bury("failed liveness probe");
+                    }
+                },
+                async {
+                    if let Some(readiness) = readiness {
+                        self.watch(&readiness, |ready| self.change(|health| health.ready = ready), false)
+                            .await;
+                    }
+                }
+            );
+        })
+    }
+
+    /// Probes until the verdict is final: for startup the first verdict, for liveness the first bad one, for readiness
+    /// never. Each verdict is told to `verdict`.
+    async fn watch(&self, check: &Check, verdict: impl Fn(bool), first_is_final: bool) -> bool {
+        sleep(check.initial_delay).await;
+        let (mut good, mut bad) = (0, 0);
+        loop {
+            let context = &self.context;
+            let result = check
+                .handler
+                .run(&*context.runtime, &*context.network, &self.id, check.timeout)
+                .await;
+            match result {
+                Ok(()) => {
+                    (good, bad) = (good + 1, 0);
+                    if good >= check.success_threshold {
+                        verdict(true);
+                        if first_is_final {
+                            return true;
+                        }
+                    }
+                }
+                Err(why) => {
+                    (good, bad) = (0, bad + 1);
+                    let message = format!("{} probe failed: {why}", check.kind);
+                    context.container_event(&self.pod, &self.name, EventKind::Warning, "Unhealthy", &message);
+                    if bad >= check.failure_threshold {
+                        verdict(false);
+                        if check.kind != "Readiness" {
+                            return false;
+                        }
+                    }
+                }
+            }
+            sleep(check.period).await;
+        }
+    }
+
+    fn health<T>(&self, read: impl FnOnce(&Health) -> T) -> T {
+        read(lock(&self.healths).entry(self.id.clone()).or_default())
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Health)) {
+        let changed = {
+            let mut healths = lock(&self.healths);
+            let health = healths.entry(self.id.clone()).or_default();
+            let before = health.clone();
+            change(health);
+            *health != before
+        };
+        if changed {
+            self.wake.notify_one();
+        }
+    }
+
+    fn bury(&self, why: &str) {
+        let message = format!("Container {} {why}, will be restarted", self.name);
+        self.change(|health| health.dead = Some(message));
+    }
+}
