@@ -228,7 +228,7 @@ async fn a_udp_flow_leaves_an_endpoint_that_is_gone() {
     let endpoint = UdpSocket::bind("10.244.0.5:5353").unwrap();
     endpoint.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let client = UdpSocket::bind("192.168.9.1:0").unwrap();
-    let mut received = || {
+    let received = || {
         // A refusal of the packet before is told at the next; it is not this packet's.
         let _ = client
             .send_to(b"?", "10.96.0.10:53")
