@@ -6,9 +6,13 @@
 //! shared cache is filled. Leader election is not done here: who assembles the process wraps it around [`run`].
 
 mod backends;
+#[cfg(test)]
+mod behaviour_tests;
 mod deployment;
 mod endpoints;
 mod endpointslice;
+#[cfg(test)]
+mod fake;
 mod garbagecollector;
 mod informers;
 mod kinds;

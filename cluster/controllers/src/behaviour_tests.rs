@@ -1,0 +1,321 @@
+//! The contracts of whole controllers, against an API server in memory.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Node, Pod};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use orrery_api::meta::Object;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::Options;
+use crate::fake::{Server, eventually};
+
+fn service(server: &Server) {
+    server.put(
+        "services",
+        json!({
+            "metadata": {"namespace": "a", "name": "web"},
+            "spec": {"selector": {"app": "web"}, "clusterIP": "10.96.0.9", "ports": [{"port": 80, "protocol": "TCP"}]}
+        }),
+    );
+}
+
+fn pod(server: &Server, number: u32, node: &str) -> Value {
+    server.put(
+        "pods",
+        json!({
+            "metadata": {"namespace": "a", "name": format!("web-{number}"), "labels": {"app": "web"}},
+            "spec": {"nodeName": node, "containers": []},
+            "status": {
+                "phase": "Running", "podIP": format!("10.0.0.{number}"),
+                "conditions": [{"type": "Ready", "status": "True"}]
+            }
+        }),
+    )
+}
+
+fn map(server: &Server, name: &str, owner: Option<&Value>, finalizers: &[&str]) -> Value {
+    let owners: Vec<Value> = owner
+        .iter()
+        .map(|owner| {
+            json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "name": owner["metadata"]["name"],
+                "uid": owner["metadata"]["uid"], "blockOwnerDeletion": true
+            })
+        })
+        .collect();
+    let meta = json!({"namespace": "a", "name": name, "ownerReferences": owners, "finalizers": finalizers});
+    server.put("configmaps", json!({"metadata": meta}))
+}
+
+fn exists(server: &Server, name: &str) -> bool {
+    server.get("configmaps", "a", name).is_some()
+}
+
+fn in_slices(server: &Server) -> Vec<String> {
+    let slices = server.list::<EndpointSlice>();
+    let mut addresses: Vec<String> = slices
+        .into_iter()
+        .flat_map(|slice| slice.endpoints)
+        .flat_map(|endpoint| endpoint.addresses)
+        .collect();
+    addresses.sort();
+    addresses
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_pod_of_a_service_is_in_one_slice_however_late_the_slices_are_seen() {
+    let server = Server::default();
+    node(&server, "n1");
+    let _running = server.run(Options::default());
+    sleep(Duration::from_secs(1)).await;
+    server.hold("endpointslices", true);
+    service(&server);
+    for number in 1..=5 {
+        pod(&server, number, "n1");
+        sleep(Duration::from_millis(300)).await;
+    }
+    eventually("all pods are in slices", || in_slices(&server).len() >= 5).await;
+    renew(&server, &["n1"], 60).await;
+    server.hold("endpointslices", false);
+    renew(&server, &["n1"], 60).await;
+    assert_eq!(
+        in_slices(&server),
+        ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"]
+    );
+    assert_eq!(server.list::<EndpointSlice>().len(), 1);
+    // All is told: nothing more is written.
+    let writes = server.writes().len();
+    renew(&server, &["n1"], 600).await;
+    assert_eq!(server.writes().len(), writes, "{:?}", server.writes());
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_follow_their_service() {
+    let server = Server::default();
+    let _running = server.run(Options::default());
+    service(&server);
+    pod(&server, 1, "n1");
+    let has_address = || {
+        let endpoints = server.list::<Endpoints>();
+        endpoints
+            .iter()
+            .flat_map(|one| one.subsets.iter().flatten())
+            .any(|subset| subset.addresses.is_some())
+    };
+    eventually("the endpoints have an address", has_address).await;
+    server.put(
+        "endpoints",
+        json!({"metadata": {"namespace": "a", "name": "others"}, "subsets": []}),
+    );
+    server.remove("services", "a", "web");
+    eventually("the endpoints are gone", || {
+        server.get("endpoints", "a", "web").is_none()
+    })
+    .await;
+    assert!(server.get("endpoints", "a", "others").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_belongs_to_nobody_goes_and_what_has_a_living_owner_stays() {
+    let server = Server::default();
+    let ghost = json!({"metadata": {"name": "gone", "uid": "of-old"}});
+    map(&server, "old-orphan", Some(&ghost), &[]);
+    let _running = server.run(Options::default());
+    eventually("the orphan of old is gone", || !exists(&server, "old-orphan")).await;
+    let owner = map(&server, "owner", None, &[]);
+    map(&server, "child", Some(&owner), &[]);
+    sleep(Duration::from_secs(60)).await;
+    assert!(exists(&server, "child"));
+    server.remove("configmaps", "a", "owner");
+    eventually("the child is gone", || !exists(&server, "child")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_whose_owner_has_not_been_heard_of_yet_stays() {
+    let server = Server::default();
+    let _running = server.run(Options::default());
+    sleep(Duration::from_secs(1)).await;
+    server.hold("secrets", true);
+    let owner = server.put("secrets", json!({"metadata": {"namespace": "a", "name": "owner"}}));
+    let meta = json!({"namespace": "a", "name": "child", "ownerReferences": [{
+        "apiVersion": "v1", "kind": "Secret", "name": "owner", "uid": owner["metadata"]["uid"]
+    }]});
+    server.put("configmaps", json!({"metadata": meta}));
+    sleep(Duration::from_secs(120)).await;
+    assert!(exists(&server, "child"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_deleted_in_the_foreground_goes_last() {
+    let server = Server::default();
+    let owner = map(&server, "owner", None, &[]);
+    map(&server, "child", Some(&owner), &["test/held"]);
+    let _running = server.run(Options::default());
+    sleep(Duration::from_secs(1)).await;
+    server.delete("configmaps", "a", "owner", "Foreground");
+    sleep(Duration::from_secs(60)).await;
+    assert!(exists(&server, "owner"));
+    let child = server.get("configmaps", "a", "child").expect("its finalizer holds it");
+    assert!(!child["metadata"]["deletionTimestamp"].is_null());
+    server.remove("configmaps", "a", "child");
+    eventually("the owner is gone", || !exists(&server, "owner")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_orphans_leaves_its_dependents() {
+    let server = Server::default();
+    let owner = map(&server, "owner", None, &[]);
+    let _running = server.run(Options::default());
+    sleep(Duration::from_secs(1)).await;
+    // Even the one that nobody has heard of yet.
+    server.hold("configmaps", true);
+    map(&server, "child", Some(&owner), &[]);
+    server.delete("configmaps", "a", "owner", "Orphan");
+    server.hold("configmaps", false);
+    eventually("the owner is gone", || !exists(&server, "owner")).await;
+    sleep(Duration::from_secs(60)).await;
+    let child = server
+        .list::<ConfigMap>()
+        .into_iter()
+        .find(|map| map.name() == "child")
+        .expect("it stays");
+    assert!(child.metadata.owner_references.unwrap_or_default().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_ends_when_it_is_empty_and_has_its_defaults_until_then() {
+    let server = Server::default();
+    let _running = server.run(Options {
+        cluster_ca: "PEM".into(),
+        ..Options::default()
+    });
+    server.put(
+        "namespaces",
+        json!({"metadata": {"name": "a"}, "spec": {"finalizers": ["kubernetes"]}}),
+    );
+    eventually("it has an account", || {
+        server.get("serviceaccounts", "a", "default").is_some()
+    })
+    .await;
+    eventually("it has the authority", || exists(&server, "kube-root-ca.crt")).await;
+    server.remove("configmaps", "a", "kube-root-ca.crt");
+    server.remove("serviceaccounts", "a", "default");
+    eventually("the authority is back", || exists(&server, "kube-root-ca.crt")).await;
+    eventually("the account is back", || {
+        server.get("serviceaccounts", "a", "default").is_some()
+    })
+    .await;
+    map(&server, "held", None, &["test/held"]);
+    server.delete("namespaces", "", "a", "Background");
+    let account_gone = || server.get("serviceaccounts", "a", "default").is_none();
+    eventually("its account is gone", account_gone).await;
+    sleep(Duration::from_secs(60)).await;
+    let namespace = server.get("namespaces", "", "a").expect("it waits for what is held");
+    let conditions = namespace["status"]["conditions"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    assert!(
+        conditions
+            .iter()
+            .any(|one| one["type"] == "NamespaceContentRemaining" && one["status"] == "True")
+    );
+    server.remove("configmaps", "a", "held");
+    eventually("it is gone", || server.get("namespaces", "", "a").is_none()).await;
+}
+
+fn node(server: &Server, name: &str) {
+    let conditions = json!([{"type": "Ready", "status": "True"}]);
+    server.put(
+        "nodes",
+        json!({"metadata": {"name": name}, "spec": {}, "status": {"conditions": conditions}}),
+    );
+}
+
+/// Lets `nodes` renew their leases for `seconds`.
+async fn renew(server: &Server, nodes: &[&str], seconds: u64) {
+    for _ in (0..seconds).step_by(10) {
+        for node in nodes {
+            let time = jiff::Timestamp::from_second(server.revision() as i64).expect("a small number");
+            let lease = json!({
+                "metadata": {"namespace": "kube-node-lease", "name": node},
+                "spec": {"renewTime": format!("{time}")}
+            });
+            server.put("leases", lease);
+        }
+        sleep(Duration::from_secs(10)).await;
+    }
+}
+
+fn taints(server: &Server, name: &str) -> Vec<String> {
+    let node = server
+        .list::<Node>()
+        .into_iter()
+        .find(|node| node.name() == name)
+        .expect("the node");
+    let taints = node.spec.and_then(|spec| spec.taints).unwrap_or_default();
+    taints
+        .into_iter()
+        .map(|taint| format!("{}:{}", taint.key, taint.effect))
+        .collect()
+}
+
+const LOST: [&str; 2] = [
+    "node.kubernetes.io/unreachable:NoSchedule",
+    "node.kubernetes.io/unreachable:NoExecute",
+];
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_node_is_given_up_and_taken_back() {
+    let server = Server::default();
+    node(&server, "n1");
+    node(&server, "n2");
+    pod(&server, 1, "n1");
+    pod(&server, 2, "n2");
+    let _running = server.run(Options::default());
+    renew(&server, &["n1", "n2"], 30).await;
+    assert!(taints(&server, "n2").is_empty());
+    renew(&server, &["n1"], 70).await;
+    assert_eq!(taints(&server, "n2"), LOST);
+    assert!(taints(&server, "n1").is_empty());
+    let left: Vec<String> = server.list::<Pod>().iter().map(|pod| pod.name().to_owned()).collect();
+    assert_eq!(left, ["web-1"]);
+    node(&server, "n2");
+    renew(&server, &["n1", "n2"], 20).await;
+    assert!(taints(&server, "n2").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_evicted_when_all_nodes_are_cut_off_at_once() {
+    let server = Server::default();
+    for number in 1..=4 {
+        node(&server, &format!("n{number}"));
+        pod(&server, number, &format!("n{number}"));
+    }
+    let _running = server.run(Options::default());
+    let all = ["n1", "n2", "n3", "n4"];
+    renew(&server, &all, 30).await;
+    // The last signs of life are spread over a renewal's time.
+    renew(&server, &["n3", "n4"], 10).await;
+    sleep(Duration::from_secs(900)).await;
+    for name in all {
+        assert_eq!(taints(&server, name), ["node.kubernetes.io/unreachable:NoSchedule"]);
+    }
+    assert_eq!(server.list::<Pod>().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_of_a_node_that_is_gone_are_removed() {
+    let server = Server::default();
+    node(&server, "n1");
+    pod(&server, 1, "n1");
+    pod(&server, 2, "gone");
+    let _running = server.run(Options::default());
+    renew(&server, &["n1"], 30).await;
+    assert_eq!(server.list::<Pod>().len(), 2);
+    renew(&server, &["n1"], 60).await;
+    let left: Vec<String> = server.list::<Pod>().iter().map(|pod| pod.name().to_owned()).collect();
+    assert_eq!(left, ["web-1"]);
+}
