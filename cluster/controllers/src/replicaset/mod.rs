@@ -314,3 +314,6 @@ fn pod_changed(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! Replica sets and deployments against a server whose answers get lost and whose events come late.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::Method;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::Pod;
+use orrery_api::message::{Direct, Identity, Request, Response, Transport, TransportError};
+use orrery_api::meta::Object;
+use orrery_api::random::Random;
+use orrery_api::task::TaskGroup;
+use orrery_client::Client;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::Options;
+use crate::fake::{Server, eventually};
+
+/// Loses requests to create pods, or the answers to them, in turn with letting them through.
+struct Lossy {
+    server: Direct,
+    creates: AtomicUsize,
+}
+
+#[async_trait]
+impl Transport for Lossy {
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        let lost = || TransportError {
+            message: "the answer was lost".to_owned(),
+            sent: true,
+        };
+        if request.method() != Method::POST || !request.uri().path().ends_with("/pods") {
+            return self.server.send(request).await;
+        }
+        match self.creates.fetch_add(1, Ordering::Relaxed) % 3 {
+            0 => Err(lost()),
+            1 => self.server.send(request).await.and_then(|_| Err(lost())),
+            _ => self.server.send(request).await,
+        }
+    }
+}
+
+fn template(image: &str) -> Value {
+    json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": image}]}})
+}
+
+fn set(replicas: i32) -> Value {
+    json!({
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "web"}}, "template": template("web:1")},
+    })
+}
+
+fn pods(server: &Server) -> BTreeSet<String> {
+    server.list::<Pod>().iter().map(|pod| pod.name().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn lost_answers_make_neither_too_many_pods_nor_too_few() {
+    let server = Server::default();
+    server.put("replicasets", set(5));
+    let direct = Direct::new(Arc::new(server.clone()), Identity::new("test", &["system:masters"]));
+    let client = Client::new(
+        Arc::new(Lossy {
+            server: direct,
+            creates: AtomicUsize::new(0),
+        }),
+        "test",
+    );
+    let tasks = TaskGroup::new();
+    tasks.spawn(crate::run(client, Options::default(), Random::from_number(1)));
+    eventually("five pods", || {
+        let count = pods(&server).len();
+        assert!(count <= 5, "{count} pods");
+        count == 5
+    })
+    .await;
+    let made = pods(&server);
+    sleep(Duration::from_millis(1500)).await;
+    assert_eq!(pods(&server), made, "what was made stays, and nothing is added");
+}
+
+#[tokio::test]
+async fn a_cache_that_shows_nothing_does_not_make_a_second_set_of_pods() {
+    let server = Server::default();
+    server.hold("pods", true);
+    server.put("replicasets", set(3));
+    let _tasks = server.run(Options::default());
+    eventually("three pods", || pods(&server).len() == 3).await;
+    let mut touched = set(3);
+    touched["metadata"]["annotations"] = json!({"touched": "yes"});
+    touched["metadata"]["uid"] =
+        server.get("replicasets", "default", "web").expect("the set")["metadata"]["uid"].clone();
+    server.put("replicasets", touched);
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(pods(&server).len(), 3);
+    server.hold("pods", false);
+    eventually("a status that counts them", || {
+        server.list::<ReplicaSet>()[0]
+            .status
+            .as_ref()
+            .is_some_and(|status| status.replicas == 3)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_set_that_another_process_filled_unseen_is_counted_before_it_is_filled_again() {
+    let server = Server::default();
+    server.put("replicasets", set(2));
+    let first = server.run(Options::default());
+    eventually("two pods and a status", || {
+        let told = server.list::<ReplicaSet>()[0]
+            .status
+            .as_ref()
+            .is_some_and(|status| status.replicas == 2);
+        told && pods(&server).len() == 2
+    })
+    .await;
+    drop(first);
+    let made = pods(&server);
+    let _second = server.run(Options::default());
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(pods(&server), made);
+}
+
+#[tokio::test]
+async fn a_deleted_pod_is_replaced_under_another_name_and_a_smaller_set_loses_pods() {
+    let server = Server::default();
+    server.put("replicasets", set(2));
+    let _tasks = server.run(Options::default());
+    eventually("two pods", || pods(&server).len() == 2).await;
+    let before = pods(&server);
+    let victim = before.first().expect("a pod");
+    server.remove("pods", "default", victim);
+    eventually("a replacement", || {
+        let now = pods(&server);
+        now.len() == 2 && !now.contains(victim)
+    })
+    .await;
+    let mut smaller = server.get("replicasets", "default", "web").expect("the set");
+    smaller["spec"]["replicas"] = json!(1);
+    server.put("replicasets", smaller);
+    eventually("one pod", || pods(&server).len() == 1).await;
+}
+
+#[tokio::test]
+async fn a_rolling_update_never_has_too_many_pods_and_ends_with_the_new_template() {
+    let server = Server::default();
+    let deployment = |image: &str| {
+        json!({
+            "metadata": {"name": "web", "namespace": "default", "uid": "deployment"},
+            "spec": {
+                "replicas": 3,
+                "selector": {"matchLabels": {"app": "web"}},
+                "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}},
+                "template": template(image),
+            },
+        })
+    };
+    server.put("deployments", deployment("web:1"));
+    let _tasks = server.run(Options::default());
+    let image = |pod: &Pod| {
+        pod.spec
+            .as_ref()
+            .and_then(|spec| spec.containers[0].image.clone())
+            .unwrap_or_default()
+    };
+    for wanted in ["web:1", "web:2"] {
+        server.put("deployments", deployment(wanted));
+        eventually(wanted, || {
+            let live = server.list::<Pod>();
+            assert!(live.len() <= 4, "{} pods", live.len());
+            // The node's part: whatever is there becomes ready.
+            for pod in live.iter().filter(|pod| pod.status.is_none()) {
+                let mut pod = serde_json::to_value(pod).expect("a pod is JSON");
+                let ready = json!([{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+                pod["status"] = json!({"phase": "Running", "conditions": ready});
+                server.put("pods", pod);
+            }
+            live.len() == 3 && live.iter().all(|pod| image(pod) == wanted && pod.status.is_some())
+        })
+        .await;
+    }
+    let sets = server.list::<ReplicaSet>();
+    let revisions: BTreeSet<_> = sets
+        .iter()
+        .filter_map(|set| set.annotation("deployment.kubernetes.io/revision"))
+        .collect();
+    assert_eq!(revisions, BTreeSet::from(["1", "2"]));
+}
