@@ -7,12 +7,13 @@ use orrery_proxy::ruleset::Table;
 
 use crate::objects::{options, ready, service, slice};
 
-/// The lines of a table that say something of services.
+/// The lines of a table that bear the word in their comment, and those that lead on from external addresses, which have
+/// no comment.
 fn lines_of(table: &Table, word: &str) -> String {
     let lines: Vec<_> = table
         .to_string()
         .lines()
-        .filter(|line| line.contains(word))
+        .filter(|line| line.contains(word) || line.starts_with("-A KUBE-EXT-"))
         .map(str::to_string)
         .collect();
     lines.join("\n")
@@ -29,6 +30,7 @@ fn a_node_port_service_reads_as_kube_proxy_writes_it() {
     let rules = plan(&[web], &[endpoints], &options());
     insta::assert_snapshot!(lines_of(&rules.nat, "default/web"), @r#"
     -A KUBE-EXT-LOLE4ISW44XBNF3G -m comment --comment "masquerade traffic for default/web external destinations" -j KUBE-MARK-MASQ
+    -A KUBE-EXT-LOLE4ISW44XBNF3G -j KUBE-SVC-LOLE4ISW44XBNF3G
     -A KUBE-NODEPORTS -p tcp -m comment --comment "default/web" -m tcp --dport 30080 -j KUBE-EXT-LOLE4ISW44XBNF3G
     -A KUBE-SEP-5ORQWIE3QG6L2KWO -s 10.244.0.5/32 -m comment --comment "default/web" -j KUBE-MARK-MASQ
     -A KUBE-SEP-5ORQWIE3QG6L2KWO -p tcp -m comment --comment "default/web" -j DNAT --to-destination 10.244.0.5:8080
