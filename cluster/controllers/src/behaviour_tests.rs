@@ -91,6 +91,21 @@ async fn every_pod_of_a_service_is_in_one_slice_however_late_the_slices_are_seen
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slice_whose_creation_was_never_confirmed_is_not_made_twice() {
+    let server = Server::default();
+    node(&server, "n1");
+    let _running = server.run(Options::default());
+    sleep(Duration::from_secs(1)).await;
+    server.hold("endpointslices", true);
+    server.lose_answers("endpointslices", 2);
+    service(&server);
+    pod(&server, 1, "n1");
+    renew(&server, &["n1"], 30).await;
+    assert_eq!(in_slices(&server), ["10.0.0.1"]);
+    assert_eq!(server.list::<EndpointSlice>().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn endpoints_follow_their_service() {
     let server = Server::default();
     let _running = server.run(Options::default());
@@ -303,6 +318,56 @@ async fn nobody_is_evicted_when_all_nodes_are_cut_off_at_once() {
         assert_eq!(taints(&server, name), ["node.kubernetes.io/unreachable:NoSchedule"]);
     }
     assert_eq!(server.list::<Pod>().len(), 4);
+}
+
+/// Taints `n1` with `keys`, each driving pods out.
+fn taint(server: &Server, keys: &[&str]) {
+    let mut node = server.get("nodes", "", "n1").expect("the node");
+    node["spec"]["taints"] = keys
+        .iter()
+        .map(|key| json!({"key": key, "effect": "NoExecute"}))
+        .collect();
+    server.put("nodes", node);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_stays_for_as_long_as_it_tolerates_the_taint_that_is_in_force() {
+    let server = Server::default();
+    node(&server, "n1");
+    let mut pod = pod(&server, 1, "n1");
+    pod["spec"]["tolerations"] = json!([
+        {"key": "slow", "operator": "Exists", "tolerationSeconds": 100},
+        {"key": "fast", "operator": "Exists", "tolerationSeconds": 20}
+    ]);
+    server.put("pods", pod);
+    let _running = server.run(Options::default());
+    renew(&server, &["n1"], 10).await;
+    taint(&server, &["slow", "fast"]);
+    renew(&server, &["n1"], 10).await;
+    taint(&server, &["slow"]);
+    renew(&server, &["n1"], 80).await;
+    assert_eq!(server.list::<Pod>().len(), 1);
+    // The other taint comes back: that does not renew the first one's time.
+    taint(&server, &["slow", "fast"]);
+    renew(&server, &["n1"], 20).await;
+    assert!(server.list::<Pod>().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_taint_taken_away_before_its_time_evicts_nobody_even_when_that_is_not_heard() {
+    let server = Server::default();
+    node(&server, "n1");
+    let mut pod = pod(&server, 1, "n1");
+    pod["spec"]["tolerations"] = json!([{"key": "slow", "operator": "Exists", "tolerationSeconds": 30}]);
+    server.put("pods", pod);
+    let _running = server.run(Options::default());
+    renew(&server, &["n1"], 10).await;
+    taint(&server, &["slow"]);
+    renew(&server, &["n1"], 10).await;
+    server.hold("nodes", true);
+    taint(&server, &[]);
+    renew(&server, &["n1"], 60).await;
+    assert_eq!(server.list::<Pod>().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

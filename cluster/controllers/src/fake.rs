@@ -36,6 +36,7 @@ struct State {
     objects: BTreeMap<Key, Value>,
     events: Vec<Event>,
     held: BTreeSet<String>,
+    lost: BTreeMap<String, usize>,
     calls: Vec<String>,
 }
 
@@ -125,6 +126,11 @@ impl Server {
         };
         drop(state);
         self.wake.notify_waiters();
+    }
+
+    /// Lets the next `count` writes to a resource happen without telling their outcome.
+    pub(crate) fn lose_answers(&self, resource: &str, count: usize) {
+        self.state().lost.insert(resource.to_owned(), count);
     }
 
     /// The revision: how many changes there were.
@@ -224,6 +230,17 @@ impl Server {
 }
 
 impl State {
+    fn loses(&mut self, request: &Request) -> bool {
+        let resource = target(request.uri()).map(|target| target.key.0).unwrap_or_default();
+        match self.lost.get_mut(&resource) {
+            Some(count) if *count > 0 && *request.method() != Method::GET => {
+                *count -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
     fn list(&self, key: &Key, selector: Option<&String>) -> Value {
         let wanted: Vec<(&str, &str)> = selector
             .into_iter()
@@ -322,8 +339,11 @@ impl Service for Server {
                 .unwrap_or(0);
             return self.watch(target.key.0, from);
         }
-        let answer = self.answer(&request);
+        let mut answer = self.answer(&request);
         self.wake.notify_waiters();
+        if self.state().loses(&request) {
+            answer = Err(ApiError::timeout("the answer is lost"));
+        }
         match answer {
             Ok(value) => {
                 let mut response = http::Response::new(Body::Full(Bytes::from(value.to_string())));
