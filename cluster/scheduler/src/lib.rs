@@ -162,3 +162,6 @@ impl Scheduler {
         self.say_unschedulable(&pod, &why.message).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -204,13 +204,20 @@ impl DeploymentController {
 
     async fn act(&self, deployment: &Deployment, plan: Plan) -> Result<(), Error> {
         let mut status = plan.status;
-        if let Some(set) = &plan.create
-            && let Err(error) = self.create(deployment, set).await
-        {
-            if matches!(error, Error::Api(_)) && !error.is_conflict() && !error.outcome_unknown() {
-                self.tell_failure(deployment, &error).await?;
+        if let Some(set) = &plan.create {
+            match self.create(deployment, set).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.queue.add_after(deployment.key(), AFTER_CONFLICT);
+                    return Ok(());
+                }
+                Err(error) => {
+                    if matches!(error, Error::Api(_)) && !error.outcome_unknown() {
+                        self.tell_failure(deployment, &error).await?;
+                    }
+                    return Err(error);
+                }
             }
-            return Err(error);
         }
         for update in &plan.updates {
             self.update(deployment, update).await?;
@@ -241,8 +248,9 @@ impl DeploymentController {
         Ok(())
     }
 
-    /// Creates the replica set of a new template, or finds that it has been created.
-    async fn create(&self, deployment: &Deployment, set: &ReplicaSet) -> Result<(), Error> {
+    /// Creates the replica set of a new template, or finds that it has been created. False if it is to be tried again:
+    /// the name was another's, and the next try hashes to another one.
+    async fn create(&self, deployment: &Deployment, set: &ReplicaSet) -> Result<bool, Error> {
         let error = match self.set_api.create(set).await {
             Ok(created) => {
                 let to = template::size(&created);
@@ -250,32 +258,35 @@ impl DeploymentController {
                 if to > 0 {
                     self.tell_scaled(deployment, set.name(), 0, to);
                 }
-                return Ok(());
+                return Ok(true);
             }
             Err(error) if error.is_already_exists() || error.outcome_unknown() => error,
             Err(error) => return Err(error),
         };
-        match self.set_api.get(&set.key()).await {
-            Ok(live) => {
-                let ours = is_controlled_by(&live.metadata, deployment.uid())
-                    && template::is_of_template(&live, &template::template(deployment));
-                if ours {
-                    self.written.note(live);
-                    self.queue.add_after(deployment.key(), Duration::from_millis(50));
-                    return Ok(());
-                }
-                // Another template's, or another owner's: the next attempt hashes to another name.
-                let mut status = deployment.status.clone().unwrap_or_default();
-                status.collision_count = Some(status.collision_count.unwrap_or(0) + 1);
-                let deployment = Deployment {
-                    status: Some(status),
-                    ..deployment.clone()
-                };
-                self.deployment_api.replace_status(&deployment).await?;
-                Err(error)
-            }
-            Err(read) if read.is_not_found() => Err(error),
-            Err(read) => Err(read),
+        let live = match self.set_api.get(&set.key()).await {
+            Ok(live) => live,
+            // Not there after all; a create that is still on its way will be found under the same name.
+            Err(missing) if missing.is_not_found() && error.is_already_exists() => return Ok(false),
+            Err(missing) if missing.is_not_found() => return Err(error),
+            Err(unread) if unread.outcome_unknown() || error.is_already_exists() => return Err(unread),
+            Err(_) => return Err(error),
+        };
+        if is_controlled_by(&live.metadata, deployment.uid())
+            && template::is_of_template(&live, &template::template(deployment))
+        {
+            self.written.note(live);
+            return Ok(true);
+        }
+        let mut status = deployment.status.clone().unwrap_or_default();
+        status.collision_count = Some(status.collision_count.unwrap_or(0) + 1);
+        let deployment = Deployment {
+            status: Some(status),
+            ..deployment.clone()
+        };
+        match self.deployment_api.replace_status(&deployment).await {
+            Ok(_) => Ok(false),
+            Err(error) if error.is_conflict() || error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
