@@ -338,7 +338,62 @@ mod tests {
         let deployments = apps
             .pointer("/items/0/versions/0/resources/0")
             .expect("apps come first");
-        insta::assert_snapshot!(serde_json::to_string_pretty(deployments).unwrap_or_default(), @"");
+        insta::assert_snapshot!(serde_json::to_string_pretty(deployments).unwrap_or_default(), @r#"
+        {
+          "categories": [
+            "all"
+          ],
+          "resource": "deployments",
+          "responseKind": {
+            "group": "apps",
+            "kind": "Deployment",
+            "version": "v1"
+          },
+          "scope": "Namespaced",
+          "shortNames": [
+            "deploy"
+          ],
+          "singularResource": "deployment",
+          "subresources": [
+            {
+              "responseKind": {
+                "group": "autoscaling",
+                "kind": "Scale",
+                "version": "v1"
+              },
+              "subresource": "scale",
+              "verbs": [
+                "get",
+                "patch",
+                "update"
+              ]
+            },
+            {
+              "responseKind": {
+                "group": "apps",
+                "kind": "Deployment",
+                "version": "v1"
+              },
+              "subresource": "status",
+              "verbs": [
+                "get",
+                "patch",
+                "update"
+              ]
+            }
+          ],
+          "verbs": [
+            "create",
+            "delete",
+            "deletecollection",
+            "get",
+            "list",
+            "patch",
+            "update",
+            "watch"
+          ]
+        }
+        "#);
         assert_eq!(
             aggregated(Flavor::V2Beta1, true).expect("a document")["apiVersion"],
             "apidiscovery.k8s.io/v2beta1"
@@ -348,7 +403,7 @@ mod tests {
 
     #[test]
     fn each_level_has_its_document() {
-        insta::assert_snapshot!(api_group("apps").unwrap_or_default(), @"");
+        insta::assert_snapshot!(api_group("apps").unwrap_or_default(), @r#"{"apiVersion":"v1","kind":"APIGroup","name":"apps","preferredVersion":{"groupVersion":"apps/v1","version":"v1"},"versions":[{"groupVersion":"apps/v1","version":"v1"}]}"#);
         assert_eq!(api_group("nope"), None);
         let core = api_resource_list("", "v1").expect("the core group");
         let names: Vec<&str> = core["resources"]
@@ -357,9 +412,9 @@ mod tests {
             .flatten()
             .filter_map(|one| one["name"].as_str())
             .collect();
-        insta::assert_snapshot!(names.join(" "), @"");
+        insta::assert_snapshot!(names.join(" "), @"configmaps endpoints events namespaces namespaces/finalize namespaces/status nodes nodes/status pods pods/binding pods/eviction pods/log pods/status secrets serviceaccounts services services/status");
         assert_eq!(api_resource_list("apps", "v2"), None);
-        insta::assert_snapshot!(root_paths(), @"");
+        insta::assert_snapshot!(root_paths(), @r#"{"paths":["/api","/api/v1","/apis","/apis/","/apis/apps","/apis/apps/v1","/apis/coordination.k8s.io","/apis/coordination.k8s.io/v1","/apis/discovery.k8s.io","/apis/discovery.k8s.io/v1","/healthz","/livez","/metrics","/openapi/v3","/openapi/v3/","/readyz","/version"]}"#);
     }
 
     #[test]

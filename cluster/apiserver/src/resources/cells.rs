@@ -150,6 +150,6 @@ mod tests {
         ]
         .map(human_duration)
         .join(" ");
-        insta::assert_snapshot!(shown, @"");
+        insta::assert_snapshot!(shown, @"<invalid> 0s 0s 119s 2m 2m5s 9m59s 10m 179m 3h 3h5m 8h 2d 2d2h 8d 2y 2y80d 9y");
     }
 }

@@ -112,7 +112,10 @@ mod tests {
     #[test]
     fn keys_are_file_names_and_data_has_a_limit() {
         let bad: ConfigMap = object(json!({"data": {"a/b": "1", "ok": "2"}, "binaryData": {"ok": "MQ=="}}));
-        insta::assert_snapshot!(faults(&ConfigMaps, &bad), @"");
+        insta::assert_snapshot!(faults(&ConfigMaps, &bad), @r#"
+        data[a/b]: Invalid value: "a/b": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')
+        data[ok]: Invalid value: "ok": duplicate of key present in binaryData
+        "#);
         let big: ConfigMap = object(json!({"data": {"a": "x".repeat(MAX_DATA + 1)}}));
         insta::assert_snapshot!(faults(&ConfigMaps, &big), @"[]: Too long: may not be more than 1048576 bytes");
     }
@@ -121,7 +124,10 @@ mod tests {
     fn a_sealed_config_map_does_not_change() {
         let old: ConfigMap = object(json!({"data": {"a": "1"}, "immutable": true}));
         let new: ConfigMap = object(json!({"data": {"a": "2"}}));
-        insta::assert_snapshot!(update_faults(&ConfigMaps, &new, &old), @"");
+        insta::assert_snapshot!(update_faults(&ConfigMaps, &new, &old), @"
+        immutable: Forbidden: field is immutable when `immutable` is set
+        data: Forbidden: field is immutable when `immutable` is set
+        ");
         assert_eq!(update_faults(&ConfigMaps, &old, &old), "");
     }
 }

@@ -337,11 +337,21 @@ mod tests {
         let mut bad = web();
         bad["spec"]["strategy"] = json!({"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "0%"}});
         bad["spec"]["replicas"] = json!(-1);
-        insta::assert_snapshot!(show(bad.clone()), @"");
+        insta::assert_snapshot!(show(bad.clone()), @r#"
+        spec.replicas: Invalid value: -1: must be greater than or equal to 0
+        spec.strategy.rollingUpdate.maxUnavailable: Invalid value: "0%": may not be 0 when `maxSurge` is 0
+        "#);
         bad["spec"]["strategy"] = json!({"rollingUpdate": {"maxSurge": "x", "maxUnavailable": "110%"}});
-        insta::assert_snapshot!(show(bad.clone()), @"");
+        insta::assert_snapshot!(show(bad.clone()), @r#"
+        spec.replicas: Invalid value: -1: must be greater than or equal to 0
+        spec.strategy.rollingUpdate.maxSurge: Invalid value: "x": a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')
+        spec.strategy.rollingUpdate.maxUnavailable: Invalid value: "110%": must not be greater than 100%
+        "#);
         bad["spec"]["strategy"] = json!({"type": "Recreate", "rollingUpdate": {}});
-        insta::assert_snapshot!(show(bad), @"");
+        insta::assert_snapshot!(show(bad), @"
+        spec.replicas: Invalid value: -1: must be greater than or equal to 0
+        spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'
+        ");
     }
 
     #[test]

@@ -198,7 +198,15 @@ mod tests {
             "addressType": "IPv4", "ports": [{"port": 0, "protocol": "TCP"}, {"protocol": "X"}],
             "endpoints": [{"addresses": []}, {"addresses": ["fd00::1", "127.0.0.1"], "hostname": "A"}],
         }));
-        insta::assert_snapshot!(faults(&EndpointSlices, &bad), @"");
+        insta::assert_snapshot!(faults(&EndpointSlices, &bad), @r#"
+        endpoints[0].addresses: Required value: must contain at least 1 address
+        endpoints[1].addresses[0]: Invalid value: "fd00::1": must be a valid IPv4 address
+        endpoints[1].addresses[1]: Invalid value: "127.0.0.1": may not be in the loopback range (127.0.0.0/8, ::1/128)
+        endpoints[1].hostname: Invalid value: "A": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
+        ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive
+        ports[1].name: Duplicate value: ""
+        ports[1].protocol: Unsupported value: "X": supported values: "SCTP", "TCP", "UDP"
+        "#);
         insta::assert_snapshot!(faults(&EndpointSlices, &object(json!({}))), @"addressType: Required value");
     }
 

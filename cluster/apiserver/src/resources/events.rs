@@ -253,7 +253,13 @@ mod tests {
             "events of nodes live in default"
         );
         event["eventTime"] = json!("2026-01-01T00:05:00.000000Z");
-        insta::assert_snapshot!(faults(&Events, &object(event)), @"");
+        insta::assert_snapshot!(faults(&Events, &object(event)), @r#"
+        reportingController: Required value
+        reportingController: Invalid value: "": name part must be non-empty
+        reportingController: Invalid value: "": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
+        reportingInstance: Required value
+        action: Required value
+        "#);
     }
 
     #[test]

@@ -258,7 +258,14 @@ mod tests {
         let bad = object(json!({"spec": {"taints": [
             {"key": "a b", "effect": "NoSchedule"}, {"key": "x", "effect": "Never"}, {"key": "x", "effect": "Never"}, {"key": "y"},
         ], "podCIDRs": ["10.0.0.0"]}}));
-        insta::assert_snapshot!(faults(&Nodes, &bad), @"");
+        insta::assert_snapshot!(faults(&Nodes, &bad), @r#"
+        spec.taints[0].key: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
+        spec.taints[1].effect: Unsupported value: "Never": supported values: "NoExecute", "NoSchedule", "PreferNoSchedule"
+        spec.taints[2].effect: Unsupported value: "Never": supported values: "NoExecute", "NoSchedule", "PreferNoSchedule"
+        spec.taints[2]: Duplicate value: {"effect":"Never","key":"x"}: taints must be unique by key and effect pair
+        spec.taints[3].effect: Required value
+        spec.podCIDRs[0]: Invalid value: "10.0.0.0": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)
+        "#);
     }
 
     #[test]

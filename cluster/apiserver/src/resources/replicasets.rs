@@ -207,7 +207,11 @@ mod tests {
             "selector": {"matchLabels": {"app": "a"}},
             "template": {"metadata": {"labels": {"app": "a"}}, "spec": {"restartPolicy": "Never", "containers": [{"name": "C"}]}},
         }}));
-        insta::assert_snapshot!(faults(&ReplicaSets, &defaulted(&ReplicaSets, bad)), @"");
+        insta::assert_snapshot!(faults(&ReplicaSets, &defaulted(&ReplicaSets, bad)), @r#"
+        spec.template.spec.containers[0].name: Invalid value: "C": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
+        spec.template.spec.containers[0].image: Required value
+        spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always"
+        "#);
     }
 
     #[test]

@@ -172,13 +172,13 @@ mod tests {
     fn a_type_tells_the_keys() {
         let show = |value: Value| faults(&Secrets, &object(value));
         insta::assert_snapshot!(show(json!({"type": "kubernetes.io/tls", "data": {"tls.crt": "MQ=="}})), @"data[tls.key]: Required value");
-        insta::assert_snapshot!(show(json!({"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "MQ=="}})), @"");
+        insta::assert_snapshot!(show(json!({"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "MQ=="}})), @r#"data[.dockerconfigjson]: Invalid value: "<secret contents redacted>": must be a JSON object"#);
         insta::assert_snapshot!(show(json!({"type": "kubernetes.io/service-account-token"})), @"metadata.annotations[kubernetes.io/service-account.name]: Required value");
     }
 
     #[test]
     fn the_type_of_a_secret_stays() {
         let (new, old): (Secret, Secret) = (object(json!({"type": "a"})), object(json!({"type": "b"})));
-        insta::assert_snapshot!(update_faults(&Secrets, &new, &old), @"");
+        insta::assert_snapshot!(update_faults(&Secrets, &new, &old), @r#"type: Invalid value: "a": field is immutable"#);
     }
 }

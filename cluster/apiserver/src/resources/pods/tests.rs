@@ -24,7 +24,7 @@ fn checked(spec: Value) -> String {
 fn a_pod_has_defaults() {
     let pod = pod(nginx(), json!({}));
     assert_eq!(faults(&Pods, &pod), "");
-    insta::assert_snapshot!(value(&pod)["spec"], @"");
+    insta::assert_snapshot!(value(&pod)["spec"], @r#"{"containers":[{"image":"nginx","imagePullPolicy":"Always","name":"c","resources":{},"terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File"}],"dnsPolicy":"ClusterFirst","enableServiceLinks":true,"restartPolicy":"Always","schedulerName":"default-scheduler","securityContext":{},"terminationGracePeriodSeconds":30}"#);
 }
 
 #[test]
@@ -45,8 +45,13 @@ fn probes_volumes_and_fields_have_defaults() {
     let spec = &value(&full)["spec"];
     let container = &spec["containers"][0];
     let parts = ["ports", "livenessProbe", "resources", "env"].map(|key| container[key].to_string());
-    insta::assert_snapshot!(parts.join("\n"), @"");
-    insta::assert_snapshot!(spec["volumes"], @"");
+    insta::assert_snapshot!(parts.join("\n"), @r#"
+    [{"containerPort":80,"hostPort":80,"protocol":"TCP"}]
+    {"failureThreshold":3,"httpGet":{"path":"/","port":80,"scheme":"HTTP"},"periodSeconds":10,"successThreshold":1,"timeoutSeconds":1}
+    {"limits":{"cpu":"1"},"requests":{"cpu":"1"}}
+    [{"name":"A","valueFrom":{"fieldRef":{"apiVersion":"v1","fieldPath":"metadata.name"}}}]
+    "#);
+    insta::assert_snapshot!(spec["volumes"], @r#"[{"emptyDir":{},"name":"a"},{"name":"b","secret":{"defaultMode":420,"secretName":"s"}},{"hostPath":{"path":"/","type":""},"name":"c"}]"#);
     assert_eq!(spec["serviceAccountName"], "old");
 }
 
@@ -102,7 +107,12 @@ fn quality_of_service_follows_requests_and_limits() {
 #[test]
 fn containers_are_checked() {
     insta::assert_snapshot!(checked(json!({})), @"spec.containers: Required value");
-    insta::assert_snapshot!(checked(json!({"containers": [{"name": "C"}, {"name": "a", "image": "i "}, {"name": "a", "image": "i"}]})), @"");
+    insta::assert_snapshot!(checked(json!({"containers": [{"name": "C"}, {"name": "a", "image": "i "}, {"name": "a", "image": "i"}]})), @r#"
+    spec.containers[0].name: Invalid value: "C": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
+    spec.containers[0].image: Required value
+    spec.containers[2].name: Duplicate value: "a"
+    spec.containers[1].image: Invalid value: "i ": must not have leading or trailing whitespace
+    "#);
     insta::assert_snapshot!(checked(json!({
         "restartPolicy": "Sometimes",
         "containers": [{
@@ -114,7 +124,30 @@ fn containers_are_checked() {
             "volumeMounts": [{"name": "v", "mountPath": "/a"}, {"name": "w", "mountPath": "/a"}],
         }],
         "volumes": [{"name": "v", "secret": {"secretName": ""}, "hostPath": {"path": "/../x"}}],
-    })), @"");
+    })), @r#"
+    spec.volumes[0].secret: Forbidden: may not specify more than 1 volume type
+    spec.volumes[0].hostPath.path: Invalid value: "/../x": must not contain '..'
+    spec.volumes[0].secret.secretName: Required value
+    spec.containers[0].ports[0].containerPort: Required value
+    spec.containers[0].ports[1].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive
+    spec.containers[0].ports[2].name: Duplicate value: "a"
+    spec.containers[0].ports[2].protocol: Unsupported value: "x": supported values: "SCTP", "TCP", "UDP"
+    spec.containers[0].env[0].name: Required value
+    spec.containers[0].env[1].name: Invalid value: "A=B": a valid environment variable name must consist only of printable ASCII characters other than '='
+    spec.containers[0].env[2].valueFrom: Invalid value: "": must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`
+    spec.containers[0].env[3].valueFrom.fieldRef.fieldPath: Unsupported value: "spec.x": supported values: "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"
+    spec.containers[0].volumeMounts[1].name: Not found: "w"
+    spec.containers[0].volumeMounts[1].mountPath: Invalid value: "/a": must be unique
+    spec.containers[0].resources.requests[gpu]: Invalid value: "gpu": must be a standard resource type or fully qualified
+    spec.containers[0].resources.requests[gpu]: Invalid value: "gpu": must be a standard resource for containers
+    spec.containers[0].resources.requests[memory]: Invalid value: "-1": must be greater than or equal to 0
+    spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1
+    spec.containers[0].resources.limits: Required value: Limit must be set for non overcommitable resources
+    spec.containers[0].livenessProbe: Required value: must specify a handler type
+    spec.containers[0].livenessProbe.periodSeconds: Invalid value: -1: must be greater than or equal to 0
+    spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1
+    spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "Never", "OnFailure"
+    "#);
 }
 
 #[test]
@@ -125,7 +158,10 @@ fn init_containers_have_probes_only_when_they_stay() {
             {"name": "c", "image": "i", "readinessProbe": {"tcpSocket": {"port": 1}}},
             {"name": "d", "image": "i", "restartPolicy": "Always", "readinessProbe": {"tcpSocket": {"port": 1}}},
         ],
-    })), @"");
+    })), @r#"
+    spec.initContainers[0].name: Duplicate value: "c"
+    spec.initContainers[0].readinessProbe: Forbidden: may not be set for init containers without restartPolicy=Always
+    "#);
 }
 
 #[test]
@@ -136,7 +172,17 @@ fn placement_is_checked() {
         "tolerations": [{"operator": "Equal"}, {"key": "a", "operator": "Exists", "value": "b", "tolerationSeconds": 1}],
         "topologySpreadConstraints": [{"maxSkew": 0, "topologyKey": "", "whenUnsatisfiable": "x"}],
         "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 0, "podAffinityTerm": {"topologyKey": ""}}]}},
-    })), @"");
+    })), @r#"
+    spec.nodeSelector: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
+    spec.tolerations[0].operator: Invalid value: "Equal": operator must be Exists when `key` is empty, which means "match all values and all keys"
+    spec.tolerations[1].effect: Invalid value: "": effect must be 'NoExecute' when `tolerationSeconds` is set
+    spec.tolerations[1].operator: Invalid value: {"key":"a","operator":"Exists","tolerationSeconds":1,"value":"b"}: value must be empty when `operator` is 'Exists'
+    spec.affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight: Invalid value: 0: must be in the range 1-100
+    spec.affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].podAffinityTerm.topologyKey: Required value: can not be empty
+    spec.topologySpreadConstraints[0].maxSkew: Invalid value: 0: must be greater than zero
+    spec.topologySpreadConstraints[0].topologyKey: Required value: can not be empty
+    spec.topologySpreadConstraints[0].whenUnsatisfiable: Unsupported value: "x": supported values: "DoNotSchedule", "ScheduleAnyway"
+    "#);
 }
 
 #[test]
@@ -146,7 +192,7 @@ fn a_pods_spec_is_frozen_but_for_its_images() {
     new.spec.as_mut().expect("a spec").containers[0].image = Some("nginx:2".to_owned());
     assert_eq!(update_faults(&Pods, &new, &old), "");
     new.spec.as_mut().expect("a spec").hostname = Some("x".to_owned());
-    insta::assert_snapshot!(update_faults(&Pods, &new, &old), @"");
+    insta::assert_snapshot!(update_faults(&Pods, &new, &old), @"spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)");
     let two = pod(
         json!({"containers": [{"name": "c", "image": "nginx"}, {"name": "d", "image": "i"}]}),
         json!({}),
@@ -220,7 +266,21 @@ fn a_pod_says_how_it_is() {
     ]
     .map(|(spec, status)| row(&Pods, &object(json!({"spec": spec, "status": status}))))
     .join("\n");
-    insta::assert_snapshot!(shown, @"");
+    insta::assert_snapshot!(shown, @"
+    web | 0/1 | Pending | 0 | 10m | <none> | <none> | <none> | <none>
+    web | 0/1 | SchedulingGated | 0 | 10m | <none> | <none> | <none> | <none>
+    web | 0/1 | ContainerCreating | 0 | 10m | 10.0.0.9 | n1 | <none> | <none>
+    web | 1/1 | Running | 0 | 10m | 10.0.0.9 | n1 | <none> | <none>
+    web | 1/2 | CrashLoopBackOff | 3 (5m ago) | 10m | 10.0.0.9 | <none> | <none> | <none>
+    web | 0/1 | Completed | 0 | 10m | 10.0.0.9 | <none> | <none> | <none>
+    web | 0/1 | ExitCode:137 | 0 | 10m | 10.0.0.9 | <none> | <none> | <none>
+    web | 0/1 | Signal:9 | 0 | 10m | 10.0.0.9 | <none> | <none> | <none>
+    web | 0/1 | Init:1/2 | 0 | 10m | <none> | <none> | <none> | <none>
+    web | 0/1 | Init:Error | 0 | 10m | <none> | <none> | <none> | <none>
+    web | 0/1 | Init:CrashLoopBackOff | 0 | 10m | <none> | <none> | <none> | <none>
+    web | 0/1 | Evicted | 0 | 10m | <none> | <none> | <none> | <none>
+    web | 0/1 |  | 0 | 10m | <none> | <none> | <none> | 1/2
+    ");
 }
 
 #[test]

@@ -12,13 +12,13 @@ fn service(spec: Value) -> Service {
 #[test]
 fn a_service_has_defaults() {
     let spec = value(&service(json!({"ports": [{"port": 80}]})));
-    insta::assert_snapshot!(spec["spec"], @"");
+    insta::assert_snapshot!(spec["spec"], @r#"{"internalTrafficPolicy":"Cluster","ipFamilies":["IPv4"],"ipFamilyPolicy":"SingleStack","ports":[{"port":80,"protocol":"TCP","targetPort":80}],"sessionAffinity":"None","type":"ClusterIP"}"#);
     let balancer = value(&service(
         json!({"type": "LoadBalancer", "sessionAffinity": "ClientIP", "ports": [{"port": 80}]}),
     ));
-    insta::assert_snapshot!(balancer["spec"], @"");
+    insta::assert_snapshot!(balancer["spec"], @r#"{"allocateLoadBalancerNodePorts":true,"externalTrafficPolicy":"Cluster","internalTrafficPolicy":"Cluster","ipFamilies":["IPv4"],"ipFamilyPolicy":"SingleStack","ports":[{"port":80,"protocol":"TCP","targetPort":80}],"sessionAffinity":"ClientIP","sessionAffinityConfig":{"clientIP":{"timeoutSeconds":10800}},"type":"LoadBalancer"}"#);
     let name = value(&service(json!({"type": "ExternalName", "externalName": "example.com"})));
-    insta::assert_snapshot!(name["spec"], @"");
+    insta::assert_snapshot!(name["spec"], @r#"{"externalName":"example.com","sessionAffinity":"None","type":"ExternalName"}"#);
 }
 
 #[test]
@@ -32,7 +32,13 @@ fn a_service_shows_its_addresses_and_ports() {
     ]
     .map(|spec| row(&Services, &service(spec)))
     .join("\n");
-    insta::assert_snapshot!(shown, @"");
+    insta::assert_snapshot!(shown, @"
+    web | ClusterIP | 10.96.0.10 | <none> | 53/UDP,53/TCP | 10m | app=dns
+    web | NodePort | 10.96.0.11 | <none> | 80:30080/TCP | 10m | <none>
+    web | LoadBalancer | <none> | <pending> | 80/TCP | 10m | <none>
+    web | ExternalName | <none> | example.com | <none> | 10m | <none>
+    web | ClusterIP | None | <none> | <none> | 10m | <none>
+    ");
 }
 
 #[test]
@@ -44,9 +50,23 @@ fn services_are_checked() {
         "",
         "a headless service needs no ports"
     );
-    insta::assert_snapshot!(show(json!({"ports": [{"port": 80}, {"port": 80, "name": "b", "nodePort": 30000}]})), @"");
-    insta::assert_snapshot!(show(json!({"type": "NodePort", "clusterIP": "None", "ports": [{"port": 0}]})), @"");
-    insta::assert_snapshot!(show(json!({"type": "Nope", "sessionAffinity": "x", "externalTrafficPolicy": "Local", "clusterIP": "a", "ports": [{"port": 1, "protocol": "ICMP"}]})), @"");
+    insta::assert_snapshot!(show(json!({"ports": [{"port": 80}, {"port": 80, "name": "b", "nodePort": 30000}]})), @r#"
+    spec.ports[0].name: Required value
+    spec.ports[1]: Duplicate value: {"port":80,"protocol":"TCP"}
+    spec.ports[1].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'
+    "#);
+    insta::assert_snapshot!(show(json!({"type": "NodePort", "clusterIP": "None", "ports": [{"port": 0}]})), @r#"
+    spec.clusterIPs[0]: Invalid value: "None": may not be set to 'None' for NodePort services
+    spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive
+    spec.ports[0].targetPort: Invalid value: 0: must be between 1 and 65535, inclusive
+    "#);
+    insta::assert_snapshot!(show(json!({"type": "Nope", "sessionAffinity": "x", "externalTrafficPolicy": "Local", "clusterIP": "a", "ports": [{"port": 1, "protocol": "ICMP"}]})), @r#"
+    spec.ports[0].protocol: Unsupported value: "ICMP": supported values: "SCTP", "TCP", "UDP"
+    spec.sessionAffinity: Unsupported value: "x": supported values: "ClientIP", "None"
+    spec.type: Unsupported value: "Nope": supported values: "ClusterIP", "ExternalName", "LoadBalancer", "NodePort"
+    spec.clusterIPs: Invalid value: []: first value must match `clusterIP`
+    spec.externalTrafficPolicy: Invalid value: "Local": may only be set for externally-accessible services
+    "#);
     insta::assert_snapshot!(show(json!({"type": "ExternalName"})), @"spec.externalName: Required value");
 }
 
