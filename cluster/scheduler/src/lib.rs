@@ -76,8 +76,9 @@ pub async fn run(client: Client, options: Options, random: Random) {
     // On half a picture nodes would look empty that are full.
     caches.0.wait_synced().await;
     caches.1.wait_synced().await;
+    let mut alarm = None;
     loop {
-        let turn = scheduler.queue.next().await;
+        let turn = scheduler.queue.next(&mut alarm).await;
         if let Some(work) = scheduler.clone().turn(turn) {
             tasks.spawn(work);
         }

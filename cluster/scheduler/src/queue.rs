@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use orrery_api::meta::ObjectKey;
+use orrery_api::task::Alarm;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 /// The first pause after a failed try; doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -184,22 +185,24 @@ impl Queue {
         }
     }
 
-    /// The next pod whose turn it is; waits until there is one.
-    pub async fn next(&self) -> Turn {
+    /// The next pod whose turn it is; waits until there is one. The caller keeps `alarm` from turn to turn, so that
+    /// each moment is waited for once.
+    pub async fn next(&self, alarm: &mut Option<Alarm>) -> Turn {
         loop {
             let due = match self.try_next() {
                 Ok(turn) => return turn,
                 Err(due) => due,
             };
-            match due {
-                Some(due) => {
-                    tokio::select! {
-                        biased;
-                        () = self.ready.notified() => {}
-                        () = sleep_until(due) => {}
-                    }
-                }
-                None => self.ready.notified().await,
+            let Some(due) = due else {
+                self.ready.notified().await;
+                continue;
+            };
+            let alarm = alarm.get_or_insert_with(|| Alarm::at(due));
+            alarm.reset(due);
+            tokio::select! {
+                biased;
+                () = self.ready.notified() => {}
+                () = alarm.passed() => {}
             }
         }
     }
@@ -277,7 +280,7 @@ mod tests {
         }
         let mut order = Vec::new();
         for _ in 0..3 {
-            order.push(queue.next().await.uid);
+            order.push(queue.next(&mut None).await.uid);
         }
         assert_eq!(order, ["urgent", "a", "b"]);
     }
@@ -286,7 +289,7 @@ mod tests {
     async fn an_event_during_the_try_is_not_lost() {
         let queue = Queue::default();
         add(&queue, "a", 0);
-        queue.next().await;
+        queue.next(&mut None).await;
         queue.happened(Event::Node);
         queue.park("a", BTreeSet::from([Event::Node]));
         assert!(matches!(queue.inner().entries["a"].place, Place::Pausing(_)));
@@ -297,7 +300,7 @@ mod tests {
         let queue = Queue::default();
         queue.happened(Event::Node);
         add(&queue, "a", 0);
-        queue.next().await;
+        queue.next(&mut None).await;
         queue.happened(Event::PodPlaced);
         queue.park("a", BTreeSet::from([Event::Node]));
         assert!(matches!(queue.inner().entries["a"].place, Place::Waiting(..)));
@@ -309,7 +312,7 @@ mod tests {
     async fn a_pod_that_is_removed_while_it_is_tried_does_not_come_back() {
         let queue = Queue::default();
         add(&queue, "a", 0);
-        queue.next().await;
+        queue.next(&mut None).await;
         queue.remove("a");
         queue.park("a", BTreeSet::from([Event::Node]));
         queue.retry("a");
