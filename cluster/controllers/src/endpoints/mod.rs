@@ -91,6 +91,11 @@ impl EndpointsController {
             .collect();
         let changed = backends::last_change(&service, pods.iter().copied()).map(backends::stamp);
         let content = subsets::content(&service, pods);
+        let content = match &current {
+            // The event of this write brings the service back here.
+            Some(current) => subsets::without_moved(content, current),
+            None => content,
+        };
         if let Some(endpoints) = plan(&service, content, changed, current.as_deref()) {
             match current {
                 Some(_) => self.api.replace(&endpoints).await?,

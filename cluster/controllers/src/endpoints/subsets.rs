@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Pod, Service};
+use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Pod, Service};
 use orrery_api::meta::Object;
 
 use crate::{backends, pods};
@@ -78,6 +78,36 @@ pub(super) fn content<'a>(service: &Service, selected: impl IntoIterator<Item = 
         subsets: subsets.collect(),
         truncated: total > LIMIT,
     }
+}
+
+/// `content` without the addresses that `current` has on another node. An address may not change its node in one write:
+/// it has to leave before it comes back.
+pub(super) fn without_moved(mut content: Content, current: &Endpoints) -> Content {
+    let nodes: BTreeMap<&str, &str> = current
+        .subsets
+        .iter()
+        .flatten()
+        .flat_map(|subset| subset.addresses.iter().chain(&subset.not_ready_addresses).flatten())
+        .filter_map(|address| Some((address.ip.as_str(), address.node_name.as_deref()?)))
+        .collect();
+    let stays = |address: &EndpointAddress| {
+        let before = nodes.get(address.ip.as_str());
+        before.is_none_or(|before| address.node_name.as_deref().is_none_or(|node| node == *before))
+    };
+    for subset in &mut content.subsets {
+        for addresses in [&mut subset.addresses, &mut subset.not_ready_addresses] {
+            *addresses = addresses
+                .take()
+                .map(|list| list.into_iter().filter(stays).collect::<Vec<_>>());
+            if addresses.as_ref().is_some_and(Vec::is_empty) {
+                *addresses = None;
+            }
+        }
+    }
+    content
+        .subsets
+        .retain(|subset| subset.addresses.is_some() || subset.not_ready_addresses.is_some());
+    content
 }
 
 fn cut(addresses: &mut Vec<EndpointAddress>, room: &mut usize) {
@@ -194,5 +224,30 @@ mod tests {
             content(&open, [&pod]).subsets[0].addresses.as_ref().map(Vec::len),
             Some(1)
         );
+    }
+
+    #[test]
+    fn an_address_that_moved_to_another_node_leaves_before_it_comes_back() {
+        let before = content(&service(), [&pod(1, true), &pod(2, true)]);
+        let current = Endpoints {
+            subsets: Some(before.subsets),
+            ..Endpoints::default()
+        };
+        let mut moved = pod(1, true);
+        moved.spec.get_or_insert_default().node_name = Some("other".into());
+        let step = without_moved(content(&service(), [&moved, &pod(2, true)]), &current);
+        let left: Vec<_> = step.subsets[0]
+            .addresses
+            .iter()
+            .flatten()
+            .map(|address| address.ip.as_str())
+            .collect();
+        assert_eq!(left, ["10.0.0.3"]);
+        let gone = Endpoints {
+            subsets: Some(step.subsets),
+            ..Endpoints::default()
+        };
+        let last = without_moved(content(&service(), [&moved, &pod(2, true)]), &gone);
+        assert_eq!(last.subsets[0].addresses.as_ref().map(Vec::len), Some(2));
     }
 }
