@@ -8,6 +8,8 @@ mod api;
 mod cache;
 mod client;
 mod error;
+#[cfg(not(madsim))]
+pub mod https;
 mod informer;
 mod leader;
 mod recorder;
