@@ -1,2 +1,5 @@
 //! The command `orrery-sim`.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    orrery_sim::command::main()
+}

@@ -1,0 +1,227 @@
+//! `fuzz`: many seeds of scenarios, on all cores; every failure with the command that replays it.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::coverage;
+use crate::report;
+use crate::run::{Outcome, Settings, Verdict, run};
+use crate::scenario::Scenario;
+
+/// Without a terminal a line is written so often.
+const LINE: Duration = Duration::from_secs(10);
+
+/// Runs scenarios with many seeds.
+#[derive(Args)]
+pub struct Fuzz {
+    /// The scenarios' files.
+    #[arg(required = true)]
+    scenarios: Vec<String>,
+    /// How many seeds of each.
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// How many at once; as many as there are cores by default.
+    #[arg(long)]
+    jobs: Option<usize>,
+}
+
+/// What a campaign found.
+#[derive(Default)]
+struct Tally {
+    runs: u64,
+    failures: Vec<(String, u64, Outcome)>,
+    coverage: BTreeMap<&'static str, u64>,
+    unstruck: BTreeMap<String, u64>,
+    simulated: Duration,
+    spent: Duration,
+}
+
+impl Fuzz {
+    /// Does it; the exit code: that of the first failure by scenario and seed.
+    pub fn execute(&self) -> u8 {
+        let mut scenarios: Vec<(String, Arc<Scenario>)> = Vec::new();
+        for path in &self.scenarios {
+            match super::read(path) {
+                Ok(scenario) => scenarios.push((path.clone(), Arc::new(scenario))),
+                Err(code) => return code,
+            }
+        }
+        let total = self.seeds.saturating_mul(scenarios.len() as u64);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs = self.jobs.unwrap_or(cores).max(1);
+        let next = AtomicU64::new(0);
+        let gone = AtomicBool::new(false);
+        let (sender, receiver) = mpsc::channel();
+        let started = Instant::now();
+        let mut tally = Tally::default();
+        std::thread::scope(|scope| {
+            for _ in 0..jobs {
+                let (sender, next, gone, scenarios) = (sender.clone(), &next, &gone, &scenarios);
+                scope.spawn(move || {
+                    while !gone.load(Ordering::Relaxed) {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        if number >= total {
+                            return;
+                        }
+                        let (path, scenario) = &scenarios[(number % scenarios.len() as u64) as usize];
+                        let seed = self.from + number / scenarios.len() as u64;
+                        let settings = Settings {
+                            scenario: scenario.clone(),
+                            seed,
+                            trace: None,
+                            verbose: false,
+                        };
+                        if sender.send((path.clone(), seed, run(settings))).is_err() {
+                            gone.store(true, Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+            drop(sender);
+            let progress = Progress::new(total, started);
+            for (path, seed, outcome) in receiver {
+                if !matches!(outcome.verdict, Verdict::Held) {
+                    progress.say(&format!(
+                        "{path}, seed {seed}: {}",
+                        report::describe(&path, seed, &outcome)
+                    ));
+                }
+                tally.add(path, seed, outcome);
+                progress.step(tally.runs, tally.failures.len());
+            }
+            progress.end();
+        });
+        tally.print(started.elapsed());
+        tally
+            .failures
+            .sort_by(|one, other| (&one.0, one.1).cmp(&(&other.0, other.1)));
+        tally
+            .failures
+            .first()
+            .map_or(0, |(_, _, outcome)| outcome.verdict.code())
+    }
+}
+
+impl Tally {
+    fn add(&mut self, path: String, seed: u64, outcome: Outcome) {
+        self.runs += 1;
+        self.simulated += outcome.simulated;
+        self.spent += outcome.spent;
+        for (thing, count) in &outcome.coverage {
+            *self.coverage.entry(thing).or_default() += u64::from(*count > 0);
+        }
+        for fault in &outcome.never_struck {
+            *self.unstruck.entry(fault.clone()).or_default() += 1;
+        }
+        if !matches!(outcome.verdict, Verdict::Held) {
+            self.failures.push((path, seed, outcome));
+        }
+    }
+
+    fn print(&self, elapsed: Duration) {
+        let rate = self.runs as f64 / elapsed.as_secs_f64().max(1e-9);
+        let speed = self.simulated.as_secs_f64() / self.spent.as_secs_f64().max(1e-9);
+        println!(
+            "{} runs in {:.0} s ({rate:.2} seeds/s, {speed:.0} simulated seconds a CPU second), {} failed",
+            self.runs,
+            elapsed.as_secs_f64(),
+            self.failures.len()
+        );
+        let mut kinds: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        for (path, seed, outcome) in &self.failures {
+            let kind = match &outcome.verdict {
+                Verdict::Violated(violations) => violations
+                    .first()
+                    .map_or("an invariant", |violation| violation.finding.invariant)
+                    .to_owned(),
+                Verdict::NotConverged { .. } => "convergence".to_owned(),
+                Verdict::Panicked { component, .. } => format!("panic of {component}"),
+                Verdict::Wrong(_) => "wrong scenario".to_owned(),
+                Verdict::Held => continue,
+            };
+            kinds.entry(format!("{path}: {kind}")).or_default().push(*seed);
+        }
+        for (kind, seeds) in &kinds {
+            let shown: Vec<String> = seeds.iter().take(8).map(u64::to_string).collect();
+            println!(
+                "  {kind}: {} of {} (seeds {}…)",
+                seeds.len(),
+                self.runs,
+                shown.join(", ")
+            );
+        }
+        println!("seen sometimes (in how many runs):");
+        for thing in coverage::THINGS {
+            match self.coverage.get(thing) {
+                Some(count) => println!("  {count:>6}  {thing}"),
+                None => println!("   never  {thing}"),
+            }
+        }
+        for (fault, count) in &self.unstruck {
+            println!("never struck in {count} runs: {fault}");
+        }
+    }
+}
+
+/// A bar on a terminal, lines elsewhere.
+struct Progress {
+    bar: Option<ProgressBar>,
+    total: u64,
+    started: Instant,
+    last: std::cell::Cell<Instant>,
+}
+
+impl Progress {
+    fn new(total: u64, started: Instant) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(total);
+            let style = "{bar:40} {pos}/{len} seeds, {per_sec}, {msg}, {eta} left";
+            bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
+        Progress {
+            bar,
+            total,
+            started,
+            last: std::cell::Cell::new(started),
+        }
+    }
+
+    fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => println!("{text}"),
+        }
+    }
+
+    fn step(&self, done: u64, failed: usize) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(format!("{failed} failed"));
+                bar.set_position(done);
+            }
+            None if self.last.get().elapsed() >= LINE => {
+                self.last.set(Instant::now());
+                let rate = done as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
+                println!("{done}/{} seeds, {rate:.2} seeds/s, {failed} failed", self.total);
+            }
+            None => {}
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The commands, and the exit codes by which scripts tell outcomes apart.
+
+mod check;
+mod fuzz;
+mod run;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Play a whole cluster, with faults, in one deterministic process.
+///
+/// Exit codes: 0 held, 10 an invariant was broken, 11 did not converge, 12 not deterministic, 13 a component panicked,
+/// 2 the scenario or the command line is wrong.
+#[derive(Parser)]
+#[command(name = "orrery-sim", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a scenario with one seed.
+    Run(run::Run),
+    /// Run scenarios with many seeds, on all cores.
+    Fuzz(fuzz::Fuzz),
+    /// Run a scenario twice, in two processes, and compare what happens event by event.
+    Verify(verify::Verify),
+    /// Read a scenario and say what is wrong with it, and where.
+    Check(check::Check),
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let code = match Arguments::parse().command {
+        Command::Run(run) => run.execute(),
+        Command::Fuzz(fuzz) => fuzz.execute(),
+        Command::Verify(verify) => verify.execute(),
+        Command::Check(check) => check.execute(),
+    };
+    ExitCode::from(code)
+}
+
+/// Reads a scenario, or says what is wrong with it.
+fn read(path: &str) -> Result<crate::scenario::Scenario, u8> {
+    crate::scenario::read_file(path).map_err(|error| {
+        eprintln!("error: {error}");
+        2
+    })
+}

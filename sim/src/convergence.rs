@@ -1,0 +1,277 @@
+//! Convergence: after the heal the cluster reaches what was asked for, and then is quiet.
+//!
+//! Judged over the store, the containers that really run and the rules that really stand. Machines that stay broken are
+//! left out: their pods may linger as terminating, their containers may run on unheard. Not judged: informers' caches
+//! (no component shows them), and events.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::Value;
+
+use crate::model::{Cluster, Item};
+use crate::world::World;
+
+/// What is still missing; nothing when the cluster has converged. `left` are the machines that stay broken.
+pub fn missing(world: &World, left: &[String]) -> Vec<String> {
+    world.witness.look(world, |cluster| {
+        let mut missing = Vec::new();
+        nodes(world, cluster, left, &mut missing);
+        workloads(cluster, &mut missing);
+        pods(world, cluster, left, &mut missing);
+        endpoints(cluster, &mut missing);
+        containers(world, cluster, left, &mut missing);
+        rules(world, cluster, left, &mut missing);
+        expected(world, cluster, &mut missing);
+        missing
+    })
+}
+
+fn nodes(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<String>) {
+    for machine in world.workers().filter(|machine| !left.contains(&machine.name)) {
+        match cluster.find("nodes", "", &machine.name) {
+            None => missing.push(format!("node {} is not registered", machine.name)),
+            Some(node) if !node.condition("Ready") => missing.push(format!("node {} is not ready", machine.name)),
+            Some(_) => {}
+        }
+    }
+}
+
+fn workloads(cluster: &Cluster, missing: &mut Vec<String>) {
+    for item in cluster
+        .everything()
+        .filter(|item| item.is_terminating() && item.pod().is_none())
+    {
+        missing.push(format!("{} is still being deleted", item.id));
+    }
+    for item in cluster.all("deployments.apps") {
+        let Some(deployment) = item.deployment() else { continue };
+        let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        let status = deployment.status.clone().unwrap_or_default();
+        let seen = status.observed_generation.unwrap_or(0);
+        let counts = [
+            ("replicas", status.replicas),
+            ("updatedReplicas", status.updated_replicas),
+            ("readyReplicas", status.ready_replicas),
+            ("availableReplicas", status.available_replicas),
+        ];
+        if Some(seen) != deployment.metadata.generation {
+            missing.push(format!(
+                "{} is observed at generation {seen}, not {:?}",
+                item.id, deployment.metadata.generation
+            ));
+        }
+        for (name, count) in counts.into_iter().filter(|(_, count)| count.unwrap_or(0) != wanted) {
+            missing.push(format!("{} has {} {name}, not {wanted}", item.id, count.unwrap_or(0)));
+        }
+    }
+    for item in cluster.all("replicasets.apps") {
+        let Some(set) = item.replica_set() else { continue };
+        let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        let status = set.status.clone().unwrap_or_default();
+        let live = cluster.owned(item.uid()).filter(|pod| pod.is_live_pod()).count() as i32;
+        if status.observed_generation != set.metadata.generation || status.replicas != wanted || live != wanted {
+            missing.push(format!(
+                "{} wants {wanted}, says {} and has {live}",
+                item.id, status.replicas
+            ));
+        }
+    }
+}
+
+fn pods(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<String>) {
+    for pod in cluster.all("pods").filter(|pod| !pod.is_finished()) {
+        let node = pod.node_name();
+        if pod.is_terminating() {
+            if !left.iter().any(|name| name == node) {
+                missing.push(format!("{} is still being deleted", pod.id));
+            }
+        } else if node.is_empty() {
+            missing.push(format!("{} is bound to no node", pod.id));
+        } else if !world.is_well(node) {
+            missing.push(format!("{} is bound to {node}, which is broken", pod.id));
+        } else if pod.phase() != "Running" || !pod.condition("Ready") {
+            missing.push(format!("{} on {node} is {} and not ready", pod.id, pod.phase()));
+        }
+    }
+}
+
+/// The addresses of a service's ready pods, as its selector says.
+fn ready_pods(cluster: &Cluster, service: &Item) -> Option<BTreeSet<String>> {
+    let spec = service.service()?.spec.as_ref()?;
+    let selector = spec.selector.as_ref().filter(|selector| !selector.is_empty())?;
+    let selected = cluster.all("pods").filter(|pod| {
+        pod.id.namespace == service.id.namespace
+            && selector
+                .iter()
+                .all(|(key, value)| pod.meta.labels.as_ref().and_then(|labels| labels.get(key)) == Some(value))
+    });
+    let ready = selected.filter(|pod| pod.is_live_pod() && pod.condition("Ready"));
+    Some(
+        ready
+            .filter_map(|pod| pod.pod()?.status.as_ref()?.pod_ip.clone())
+            .collect(),
+    )
+}
+
+/// The slices of a service.
+fn slices<'a>(cluster: &'a Cluster, service: &'a Item) -> impl Iterator<Item = &'a Item> {
+    cluster
+        .all("endpointslices.discovery.k8s.io")
+        .map(|slice| &**slice)
+        .filter(|slice| {
+            let name = slice
+                .meta
+                .labels
+                .as_ref()
+                .and_then(|labels| labels.get("kubernetes.io/service-name"));
+            slice.id.namespace == service.id.namespace && name == Some(&service.id.name)
+        })
+}
+
+/// The addresses of a slice's ready endpoints.
+fn ready_endpoints(slice: &Item) -> Vec<String> {
+    let endpoints = slice.slice().into_iter().flat_map(|slice| &slice.endpoints);
+    let ready = endpoints.filter(|endpoint| {
+        endpoint
+            .conditions
+            .as_ref()
+            .and_then(|conditions| conditions.ready)
+            .unwrap_or(true)
+    });
+    ready.flat_map(|endpoint| endpoint.addresses.iter().cloned()).collect()
+}
+
+/// E2 and E3 at rest: every ready pod is in exactly one slice, and nothing else is.
+fn endpoints(cluster: &Cluster, missing: &mut Vec<String>) {
+    for service in cluster.all("services") {
+        let Some(wanted) = ready_pods(cluster, service) else {
+            continue;
+        };
+        let mut there: Vec<String> = slices(cluster, service).flat_map(ready_endpoints).collect();
+        there.sort();
+        let unique: BTreeSet<String> = there.iter().cloned().collect();
+        if unique != wanted {
+            let list = |ips: &BTreeSet<String>| ips.iter().cloned().collect::<Vec<_>>().join(" ");
+            missing.push(format!(
+                "the endpoints of {} are [{}], its ready pods [{}]",
+                service.id,
+                list(&unique),
+                list(&wanted)
+            ));
+        } else if unique.len() != there.len() {
+            missing.push(format!("a pod is in two slices of {}", service.id));
+        }
+    }
+}
+
+fn containers(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<String>) {
+    for machine in world.workers().filter(|machine| !left.contains(&machine.name)) {
+        let Some(worker) = &machine.worker else { continue };
+        let running = worker.runtime.running();
+        let mut there: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for (pod, container) in &running {
+            *there.entry((pod.uid.as_str(), container.as_str())).or_default() += 1;
+        }
+        let bound = cluster.all("pods").filter(|pod| pod.node_name() == machine.name);
+        for pod in bound.filter(|pod| pod.is_live_pod()) {
+            let spec = pod.pod().and_then(|pod| pod.spec.as_ref());
+            for container in spec.iter().flat_map(|spec| &spec.containers) {
+                match there.remove(&(pod.uid(), container.name.as_str())) {
+                    Some(1) => {}
+                    count => missing.push(format!(
+                        "container {} of {} runs {} times on {}",
+                        container.name,
+                        pod.id,
+                        count.unwrap_or(0),
+                        machine.name
+                    )),
+                }
+            }
+        }
+        for (uid, container) in there.keys() {
+            missing.push(format!(
+                "container {container} of a pod with uid {uid} runs on {} for nobody",
+                machine.name
+            ));
+        }
+    }
+}
+
+/// E4 at rest: the rules translate to the ready endpoints of all services and to nothing else.
+fn rules(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<String>) {
+    let mut wanted: BTreeSet<String> = BTreeSet::new();
+    for service in cluster.all("services") {
+        let Some(spec) = service.service().and_then(|service| service.spec.as_ref()) else {
+            continue;
+        };
+        let headless = spec
+            .cluster_ip
+            .as_deref()
+            .is_none_or(|ip| ip.is_empty() || ip == "None");
+        if headless || spec.type_.as_deref() == Some("ExternalName") {
+            continue;
+        }
+        for port in spec.ports.iter().flatten() {
+            for slice in slices(cluster, service) {
+                let ports = slice
+                    .slice()
+                    .and_then(|slice| slice.ports.as_ref())
+                    .into_iter()
+                    .flatten();
+                let number = ports
+                    .filter(|own| own.name.as_deref().unwrap_or_default() == port.name.as_deref().unwrap_or_default())
+                    .find_map(|own| own.port);
+                let number = number.or(match &port.target_port {
+                    Some(IntOrString::Int(number)) => Some(*number),
+                    _ => None,
+                });
+                for address in ready_endpoints(slice) {
+                    wanted.extend(number.map(|number| format!("{address}:{number}")));
+                }
+            }
+        }
+    }
+    for machine in world.workers().filter(|machine| !left.contains(&machine.name)) {
+        let Some(worker) = &machine.worker else { continue };
+        let stand: BTreeSet<String> = worker.filter.rules().endpoints().map(|to| to.to_string()).collect();
+        if stand != wanted {
+            let differ: Vec<&str> = stand.symmetric_difference(&wanted).map(String::as_str).collect();
+            missing.push(format!(
+                "the packet rules of {} differ from the services in {}",
+                machine.name,
+                differ.join(" ")
+            ));
+        }
+    }
+}
+
+/// The scenario's own expectations.
+fn expected(world: &World, cluster: &Cluster, missing: &mut Vec<String>) {
+    for (object, fields) in world.scenario.expect.state.iter().flatten() {
+        let parts: Vec<&str> = object.split('/').collect();
+        let (kind, namespace, name) = match parts.as_slice() {
+            [kind, namespace, name] => (*kind, *namespace, *name),
+            [kind, name] => (*kind, "default", *name),
+            _ => continue,
+        };
+        let plural = crate::workload::plural(kind);
+        let found = cluster.everything().find(|item| {
+            item.id.resource.split('.').next() == Some(plural.as_str())
+                && item.id.name == name
+                && (item.id.namespace.is_empty() || item.id.namespace == namespace)
+        });
+        let Some(value) = found.and_then(|item| serde_json::from_slice::<Value>(&item.bytes).ok()) else {
+            missing.push(format!("{object} does not exist"));
+            continue;
+        };
+        for (path, wanted) in fields {
+            let wanted = serde_json::to_value(wanted).unwrap_or_default();
+            let pointer = format!("/{}", path.replace('.', "/"));
+            let is = value.pointer(&pointer).cloned().unwrap_or_default();
+            if is != wanted && !(is.is_null() && wanted == Value::from(0)) {
+                missing.push(format!("{path} of {object} is {is}, not {wanted}"));
+            }
+        }
+    }
+}

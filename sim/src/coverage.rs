@@ -1,0 +1,57 @@
+//! What a run *sometimes* saw: a campaign that never saw a thing has not tested it.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// Everything worth seeing, so that a campaign can name what it never saw.
+pub const THINGS: &[&str] = &[
+    "a request was lost",
+    "an answer was lost",
+    "a watch broke",
+    "a relist after 410",
+    "a write conflicted",
+    "a create found the name taken",
+    "a component restarted",
+    "a component was paused",
+    "a machine crashed",
+    "a machine came back",
+    "a partition opened",
+    "the API server restarted",
+    "an unsynced write was lost",
+    "a leader changed",
+    "a pod moved after node loss",
+    "a pod was replaced",
+    "a name was used again",
+    "a container crashed",
+    "a container was restarted",
+    "a rollout finished",
+    "a finalizer was removed",
+    "an object was collected after its owner",
+];
+
+/// Counters of what was seen.
+#[derive(Default)]
+pub struct Coverage {
+    seen: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Coverage {
+    /// Counts one sight of `thing`.
+    pub fn saw(&self, thing: &'static str) {
+        debug_assert!(
+            THINGS.contains(&thing),
+            "{thing:?} is not in the list of things worth seeing"
+        );
+        *self
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(thing)
+            .or_default() += 1;
+    }
+
+    /// The counts.
+    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

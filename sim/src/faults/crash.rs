@@ -1,0 +1,51 @@
+//! A crash: a machine loses power, or a component is killed, and is back after a while.
+
+use std::sync::Arc;
+
+use orrery_api::random::Random;
+use tokio::time::sleep;
+
+use super::{machine, process};
+use crate::scenario::{CrashSpec, Role};
+use crate::world::World;
+
+/// See the module.
+pub async fn strike(world: &Arc<World>, spec: &CrashSpec, random: &Random, struck: impl FnOnce()) {
+    let lasts = spec.lasts.draw(random);
+    if let Some(target) = &spec.node {
+        let Some(name) = machine(world, target, random).filter(|name| world.is_up(name)) else {
+            return;
+        };
+        struck();
+        world
+            .trace
+            .event(world.now(), "fault", format_args!("{name} crashes for {lasts:?}"));
+        if name == world.control_plane() {
+            stall_clients(world, lasts);
+        }
+        world.crash_machine(&name);
+        sleep(lasts).await;
+        world.boot_machine(&name);
+    } else if let Some(target) = &spec.component {
+        let Some(name) = process(world, target, random) else {
+            return;
+        };
+        struck();
+        world
+            .trace
+            .event(world.now(), "fault", format_args!("{name} crashes for {lasts:?}"));
+        if target.role == Role::ApiServer {
+            stall_clients(world, lasts);
+        }
+        world.kill(&name);
+        sleep(lasts).await;
+        world.start(&name);
+    }
+}
+
+/// Without an API server nobody learns anything.
+pub fn stall_clients(world: &World, lasts: std::time::Duration) {
+    for role in Role::ALL {
+        world.stall(role, lasts);
+    }
+}

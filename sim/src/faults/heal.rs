@@ -1,0 +1,54 @@
+//! The end of the chaos: what is healed, and what stays broken for ever.
+//!
+//! The control plane is always healed. Of the broken workers a part stays as it is, never so many that fewer than two thirds
+//! of all are well: the healed core must have room for the pods.
+
+use crate::scenario::Heal;
+use crate::world::World;
+
+/// Heals the core, or everything; the machines that stay broken.
+pub fn heal(world: &World) -> Vec<String> {
+    let random = world.random.stream("heal");
+    world.set_healed();
+    world.network.lose_no_answers();
+    let total = world.workers().count();
+    let mut broken: Vec<String> = world
+        .workers()
+        .map(|machine| machine.name.clone())
+        .filter(|name| !world.is_well(name))
+        .collect();
+    random.shuffle(&mut broken);
+    let mut left = Vec::new();
+    for name in broken {
+        let room = (left.len() + 1) * 3 <= total;
+        let lost = !world.is_up(&name) || world.network.is_cut(&name);
+        if world.scenario.heal == Heal::Core && room && lost && random.chance(0.5) {
+            left.push(name);
+        }
+    }
+    left.sort();
+    let processes = world.process_names(|process| !left.contains(&process.machine));
+    world.network.mend_all(world.control_plane());
+    let mut machines = vec![world.control_plane().to_owned()];
+    machines.extend(world.workers().map(|machine| machine.name.clone()));
+    for name in machines.iter().filter(|name| !left.contains(name)) {
+        world.network.mend_all(name);
+        world.boot_machine(name);
+    }
+    for process in &processes {
+        world.resume_fully(process);
+        world.start(process);
+    }
+    world.witness.change(crate::model::Cluster::heal);
+    let rest = if left.is_empty() {
+        "everything".to_owned()
+    } else {
+        format!("all but {}", left.join(", "))
+    };
+    world.trace.event(
+        world.now(),
+        "fault",
+        format_args!("the chaos is over; healed is {rest}"),
+    );
+    left
+}

@@ -1,0 +1,176 @@
+//! Faults: one file each, all of one shape, and the campaign that lets them strike when the scenario says so.
+//!
+//! A fault is an `async fn strike(world, spec, random)`: it does its harm, waits, takes it back, and says whether it found
+//! anybody to strike. It may be dropped at any moment; what it left broken is healed (or not) by [`heal`].
+
+mod crash;
+mod heal;
+mod lost_answers;
+mod partition;
+mod pause;
+mod restart;
+mod swarm;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use orrery_api::random::Random;
+use orrery_api::task::TaskGroup;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::scenario::{FaultAction, Moment, NodeTarget, Trigger};
+use crate::world::World;
+
+pub use heal::heal;
+
+/// Something that waits for its moment.
+pub struct Waiting {
+    moment: Moment,
+    trigger: Option<Arc<Notify>>,
+    at: Duration,
+}
+
+impl Waiting {
+    /// Prepares to wait for `moment`; triggers count from now on.
+    pub fn new(world: &World, moment: &Moment, random: &Random) -> Self {
+        let trigger = match moment {
+            Moment::When(trigger) => Some(world.witness.arm(Trigger::clone(trigger))),
+            _ => None,
+        };
+        let at = match moment {
+            Moment::At(at) => *at,
+            Moment::Between(span) => span.draw(random),
+            Moment::When(_) => Duration::ZERO,
+        };
+        Waiting {
+            moment: moment.clone(),
+            trigger,
+            at,
+        }
+    }
+
+    /// Waits for a moment that is drawn from a range.
+    pub async fn wait(self, start: Instant) {
+        match self.trigger {
+            Some(trigger) => trigger.notified().await,
+            None => sleep_until(start + self.at).await,
+        }
+    }
+
+    /// Waits for the beginning of a range; its end.
+    pub async fn wait_for_range(self, start: Instant) -> Instant {
+        match self.moment {
+            Moment::Between(span) => {
+                sleep_until(start + span.low).await;
+                start + span.high
+            }
+            _ => {
+                self.wait(start).await;
+                Instant::now()
+            }
+        }
+    }
+}
+
+/// The faults of a run.
+pub struct Faults {
+    tasks: TaskGroup,
+    struck: Arc<Mutex<Vec<(String, u32)>>>,
+}
+
+impl Faults {
+    /// Lets the scenario's faults strike when they are due.
+    pub fn begin(world: &Arc<World>, start: Instant) -> Self {
+        let tasks = TaskGroup::new();
+        let struck = Arc::new(Mutex::new(Vec::new()));
+        for (index, plan) in world.scenario.faults.iter().enumerate() {
+            let random = world.random.stream(&format!("fault/{index}"));
+            let waiting = Waiting::new(world, &plan.moment, &random);
+            lock(&struck).push((describe(&plan.action), 0));
+            let (world, action, struck) = (world.clone(), plan.action.clone(), struck.clone());
+            tasks.spawn(async move {
+                let count = move |times: u32| lock(&struck)[index].1 += times;
+                if let FaultAction::Swarm(kinds) = &action {
+                    let end = waiting.wait_for_range(start).await;
+                    swarm::run(&world, kinds, end, &random, count).await;
+                } else {
+                    waiting.wait(start).await;
+                    // Counted before it ends: a fault may outlast the chaos.
+                    strike(&world, &action, &random, || count(1)).await;
+                }
+            });
+        }
+        Faults { tasks, struck }
+    }
+
+    /// No more faults.
+    pub fn end(&self) {
+        self.tasks.abort_all();
+    }
+
+    /// The faults that found nobody to strike, or whose moment never came.
+    pub fn never_struck(&self) -> Vec<String> {
+        lock(&self.struck)
+            .iter()
+            .filter(|(_, times)| *times == 0)
+            .map(|(what, _)| what.clone())
+            .collect()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets one fault strike, to its end; `struck` is told when it found somebody.
+async fn strike(world: &Arc<World>, action: &FaultAction, random: &Random, struck: impl FnOnce()) {
+    match action {
+        FaultAction::Crash(spec) => crash::strike(world, spec, random, struck).await,
+        FaultAction::Restart(target) => restart::strike(world, target, random, struck).await,
+        FaultAction::Pause(spec) => pause::strike(world, spec, random, struck).await,
+        FaultAction::Partition(spec) => partition::strike(world, spec, random, struck).await,
+        FaultAction::LostAnswers(spec) => lost_answers::strike(world, spec, random, struck).await,
+        FaultAction::Swarm(_) => {}
+    }
+}
+
+fn describe(action: &FaultAction) -> String {
+    match action {
+        FaultAction::Crash(spec) => match (&spec.node, &spec.component) {
+            (Some(node), _) => format!("crash of machine {node}"),
+            (_, Some(component)) => format!("crash of {component}"),
+            _ => "crash".to_owned(),
+        },
+        FaultAction::Restart(target) => format!("restart of {target}"),
+        FaultAction::Pause(spec) => match (&spec.node, &spec.component) {
+            (Some(node), _) => format!("pause of machine {node}"),
+            (_, Some(component)) => format!("pause of {component}"),
+            _ => "pause".to_owned(),
+        },
+        FaultAction::Partition(spec) => format!("partition of {}", spec.node),
+        FaultAction::LostAnswers(_) => "lost answers".to_owned(),
+        FaultAction::Swarm(_) => "swarm".to_owned(),
+    }
+}
+
+/// The machine that a target means: of any, one that is well.
+fn machine(world: &World, target: &NodeTarget, random: &Random) -> Option<String> {
+    match target {
+        NodeTarget::Named(name) => Some(name.clone()),
+        NodeTarget::Any => {
+            let well: Vec<&str> = world
+                .workers()
+                .map(|machine| machine.name.as_str())
+                .filter(|name| world.is_well(name))
+                .collect();
+            random.choose(&well).map(|name| (*name).to_owned())
+        }
+    }
+}
+
+/// The running process that a target means.
+fn process(world: &World, target: &crate::scenario::ComponentTarget, random: &Random) -> Option<String> {
+    let running = world.process_names(|process| process.is_running() && process.is_meant_by(target));
+    random.choose(&running).cloned()
+}

@@ -1,0 +1,33 @@
+//! A partition: a machine is cut off from all others for a while, both ways or one.
+
+use std::sync::Arc;
+
+use orrery_api::random::Random;
+use tokio::time::sleep;
+
+use super::machine;
+use crate::scenario::{Direction, PartitionSpec};
+use crate::world::World;
+
+/// See the module.
+pub async fn strike(world: &Arc<World>, spec: &PartitionSpec, random: &Random, struck: impl FnOnce()) {
+    let Some(name) = machine(world, &spec.node, random) else {
+        return;
+    };
+    let lasts = spec.lasts.draw(random);
+    let out = matches!(spec.direction, Direction::Both | Direction::Out);
+    let inward = matches!(spec.direction, Direction::Both | Direction::In);
+    struck();
+    world.coverage.saw("a partition opened");
+    world.trace.event(
+        world.now(),
+        "fault",
+        format_args!("{name} is cut off ({:?}) for {lasts:?}", spec.direction),
+    );
+    world.network.cut(&name, out, inward);
+    sleep(lasts).await;
+    world.network.mend(&name, out, inward);
+    world
+        .trace
+        .event(world.now(), "fault", format_args!("{name} is connected again"));
+}

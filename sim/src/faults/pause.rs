@@ -1,0 +1,48 @@
+//! A pause: a component, or all of a machine, stands still for a while and then goes on as if nothing had happened.
+
+use std::sync::Arc;
+
+use orrery_api::random::Random;
+use tokio::time::sleep;
+
+use super::crash::stall_clients;
+use super::{machine, process};
+use crate::scenario::{PauseSpec, Role};
+use crate::world::World;
+
+/// See the module.
+pub async fn strike(world: &Arc<World>, spec: &PauseSpec, random: &Random, struck: impl FnOnce()) {
+    let lasts = spec.lasts.draw(random);
+    let paused: Vec<String> = if let Some(target) = &spec.node {
+        let Some(name) = machine(world, target, random) else {
+            return;
+        };
+        world.process_names(|process| process.machine == name && process.is_running())
+    } else if let Some(target) = &spec.component {
+        process(world, target, random).into_iter().collect()
+    } else {
+        Vec::new()
+    };
+    let paused: Vec<String> = paused.into_iter().filter(|name| world.pause(name)).collect();
+    if paused.is_empty() {
+        return;
+    }
+    struck();
+    world.trace.event(
+        world.now(),
+        "fault",
+        format_args!("{} stand still for {lasts:?}", paused.join(", ")),
+    );
+    for role in Role::ALL {
+        if paused.iter().any(|name| name.starts_with(role.as_str())) {
+            world.stall(role, lasts);
+            if role == Role::ApiServer {
+                stall_clients(world, lasts);
+            }
+        }
+    }
+    sleep(lasts).await;
+    for name in &paused {
+        world.resume(name);
+    }
+}

@@ -1,0 +1,108 @@
+//! The swarm: each seed draws which kinds of faults strike, how often, and for how long.
+//!
+//! A seed that leaves kinds out finds what is hidden when everything happens at once (swarm testing).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use orrery_api::random::Random;
+use orrery_api::task::TaskGroup;
+use tokio::time::{Instant, sleep_until};
+
+use super::strike;
+use crate::scenario::{
+    ComponentTarget, CrashSpec, Direction, FaultAction, FaultKind, LostAnswersSpec, NodeTarget, PartitionSpec,
+    PauseSpec, Role, Span,
+};
+use crate::world::World;
+
+/// Lets faults of `kinds` strike until `end`; `struck` is told of each.
+pub async fn run(
+    world: &Arc<World>,
+    kinds: &[FaultKind],
+    end: Instant,
+    random: &Random,
+    struck: impl Fn(u32) + Clone + Send + Sync + 'static,
+) {
+    let mut drawn: Vec<FaultKind> = kinds.iter().copied().filter(|_| random.chance(0.6)).collect();
+    if drawn.is_empty() {
+        drawn.extend(random.choose(kinds));
+    }
+    let mean = random.duration(Duration::from_secs(3), Duration::from_secs(40));
+    let longest = random.between(2, 90);
+    world.trace.event(
+        world.now(),
+        "fault",
+        format_args!("the swarm draws {drawn:?}, one each {mean:?}"),
+    );
+    let tasks = TaskGroup::new();
+    let mut number = 0u32;
+    let mut next = Instant::now();
+    loop {
+        next += random.duration(mean / 4, mean * 2);
+        if next >= end {
+            break;
+        }
+        sleep_until(next).await;
+        let Some(kind) = random.choose(&drawn) else { break };
+        let own = random.stream(&number.to_string());
+        let action = draw(world, *kind, longest, &own);
+        let (world, struck) = (world.clone(), struck.clone());
+        tasks.spawn(async move { strike(&world, &action, &own, move || struck(1)).await });
+        number += 1;
+    }
+    // The tasks end with this future, when the chaos does.
+    std::future::pending::<()>().await;
+}
+
+fn draw(world: &World, kind: FaultKind, longest: u64, random: &Random) -> FaultAction {
+    let lasts = Span::seconds(1, longest);
+    let any_component = || ComponentTarget {
+        role: *random.choose(&Role::ALL).unwrap_or(&Role::Kubelet),
+        instance: None,
+    };
+    match kind {
+        FaultKind::Crash if random.chance(0.5) => FaultAction::Crash(CrashSpec {
+            node: None,
+            component: Some(any_component()),
+            lasts,
+        }),
+        FaultKind::Crash => {
+            let control = NodeTarget::Named(world.control_plane().to_owned());
+            let node = if random.chance(0.2) { control } else { NodeTarget::Any };
+            FaultAction::Crash(CrashSpec {
+                node: Some(node),
+                component: None,
+                lasts,
+            })
+        }
+        FaultKind::Restart => FaultAction::Restart(any_component()),
+        FaultKind::Pause if random.chance(0.7) => FaultAction::Pause(PauseSpec {
+            node: None,
+            component: Some(any_component()),
+            lasts,
+        }),
+        FaultKind::Pause => FaultAction::Pause(PauseSpec {
+            node: Some(NodeTarget::Any),
+            component: None,
+            lasts,
+        }),
+        FaultKind::Partition => {
+            let directions = [Direction::Both, Direction::Both, Direction::In, Direction::Out];
+            let direction = *random.choose(&directions).unwrap_or(&Direction::Both);
+            FaultAction::Partition(PartitionSpec {
+                node: NodeTarget::Any,
+                direction,
+                lasts,
+            })
+        }
+        FaultKind::LostAnswers => {
+            let client = random.chance(0.6).then(any_component);
+            FaultAction::LostAnswers(LostAnswersSpec {
+                client,
+                probability: 0.1 + 0.8 * random.fraction(),
+                lasts,
+            })
+        }
+    }
+}

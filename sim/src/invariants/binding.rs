@@ -1,0 +1,39 @@
+//! Q1: a pod is bound once: its node, once set, never changes.
+//!
+//! Checked over every write of a pod.
+
+use super::{Invariant, Report};
+use crate::model::{Cluster, Seen};
+
+/// See the module.
+pub struct BoundOnce;
+
+impl Invariant for BoundOnce {
+    fn id(&self) -> &'static str {
+        "Q1"
+    }
+
+    fn statement(&self) -> &'static str {
+        "A pod is bound once."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, _cluster: &Cluster, report: &mut Report) {
+        let Seen::Change(change) = seen else { return };
+        let (Some(before), Some(after)) = (&change.before, &change.after) else {
+            return;
+        };
+        let (old, new) = (before.node_name(), after.node_name());
+        if before.uid() == after.uid() && !old.is_empty() && old != new {
+            report.broken(
+                self.id(),
+                format!(
+                    "{} (uid {}) was bound to {old}, and at revision {} to {new:?}",
+                    change.id,
+                    after.uid(),
+                    change.revision
+                ),
+                &["scheduler", "apiserver"],
+            );
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Q3: the requests of the pods on a node never exceed what it has.
+//!
+//! Checked at the write that binds: cpu, memory and the number of pods, summed over the pods bound there that have not
+//! finished, against the node's allocatable. Init containers count by their largest, as in Kubernetes. Not judged: a
+//! binding by a scheduler that a fault held up shortly before, whose picture may be old without its fault; bindings
+//! while several schedulers run for the lead.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Pod;
+use orrery_api::quantity::Quantity;
+
+use super::{Invariant, Report};
+use crate::model::{Cluster, Seen};
+use crate::scenario::Role;
+
+/// See the module.
+pub struct Capacity;
+
+/// Thousandths of a unit of what a pod requests.
+fn requests(pod: &Pod) -> BTreeMap<String, i128> {
+    let Some(spec) = &pod.spec else { return BTreeMap::new() };
+    let of = |container: &k8s_openapi::api::core::v1::Container| -> BTreeMap<String, i128> {
+        let requests = container
+            .resources
+            .iter()
+            .flat_map(|resources| resources.requests.iter().flatten());
+        requests
+            .filter_map(|(name, amount)| Some((name.clone(), millis(&amount.0)?)))
+            .collect()
+    };
+    let mut total: BTreeMap<String, i128> = BTreeMap::new();
+    for container in &spec.containers {
+        for (name, amount) in of(container) {
+            *total.entry(name).or_default() += amount;
+        }
+    }
+    for container in spec.init_containers.iter().flatten() {
+        for (name, amount) in of(container) {
+            let known = total.entry(name).or_default();
+            *known = (*known).max(amount);
+        }
+    }
+    total.insert("pods".to_owned(), 1000);
+    total
+}
+
+fn millis(text: &str) -> Option<i128> {
+    Quantity::parse(text)
+        .ok()
+        .map(|quantity| i128::from(quantity.milli_value()))
+}
+
+impl Invariant for Capacity {
+    fn id(&self) -> &'static str {
+        "Q3"
+    }
+
+    fn statement(&self) -> &'static str {
+        "The requests of the pods on a node never exceed what it has."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        let Seen::Change(change) = seen else { return };
+        let (Some(before), Some(after)) = (&change.before, &change.after) else {
+            return;
+        };
+        let name = after.node_name();
+        if after.pod().is_none() || !before.node_name().is_empty() || name.is_empty() {
+            return;
+        }
+        if cluster.was_stalled(Role::Scheduler) {
+            return;
+        }
+        let Some(node) = cluster.find("nodes", "", name).and_then(|item| item.node()) else {
+            return;
+        };
+        let Some(allocatable) = node.status.as_ref().and_then(|status| status.allocatable.as_ref()) else {
+            return;
+        };
+        let mut used: BTreeMap<String, i128> = BTreeMap::new();
+        for item in cluster
+            .all("pods")
+            .filter(|item| item.node_name() == name && !item.is_finished())
+        {
+            for (resource, amount) in item.pod().map(requests).unwrap_or_default() {
+                *used.entry(resource).or_default() += amount;
+            }
+        }
+        for (resource, used) in used {
+            let Some(has) = allocatable.get(&resource).and_then(|quantity| millis(&quantity.0)) else {
+                continue;
+            };
+            if used > has {
+                report.broken(
+                    self.id(),
+                    format!(
+                        "{} (uid {}) was bound to {name} at revision {}, which makes {used}m of {resource} where there are {has}m",
+                        change.id,
+                        after.uid(),
+                        change.revision
+                    ),
+                    &["scheduler"],
+                );
+            }
+        }
+    }
+}

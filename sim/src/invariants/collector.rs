@@ -1,0 +1,161 @@
+//! G1: the collector deletes an object only when none of its owners lives.
+//!
+//! Checked when the controller manager asks to delete an object that has owners, all judged against the store at that
+//! moment: an owner's uid never comes back, so one that lives then lived all the time before. Several controllers
+//! share the process, and some may delete what lives under a living owner; these lawful deletes pass: everything in a
+//! namespace that is going; endpoint slices; replica sets that want nothing (old revisions); pods that are finished,
+//! already terminating, in excess of what their set wanted within the controller's lag, or on a node that is or just was
+//! lost or tainted. Owners of kinds that the model does not hold by uid count as living only if they are found.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Invariant, MEMORY, Report};
+use crate::model::{Change, Cluster, Item, Seen};
+use crate::scenario::Role;
+
+/// See the module.
+#[derive(Default)]
+pub struct Collector {
+    /// When nodes were last seen lost or tainted.
+    unwell: BTreeMap<String, Duration>,
+    /// By uid of a replica set: when pods of it ceased to be live.
+    ceased: BTreeMap<String, Vec<Duration>>,
+    /// By uid of a replica set: smaller numbers of replicas it wanted, and until when.
+    wanted: BTreeMap<String, Vec<(Duration, i32)>>,
+}
+
+impl Invariant for Collector {
+    fn id(&self) -> &'static str {
+        "G1"
+    }
+
+    fn statement(&self) -> &'static str {
+        "The collector deletes an object only when none of its owners lives."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        match seen {
+            Seen::Change(change) => self.remember(change, cluster.now),
+            Seen::Asked(asked) => {
+                let Some(path) = &asked.path else { return };
+                let delete = asked.method == http::Method::DELETE && !path.name.is_empty();
+                if !delete || !asked.client.starts_with("controller-manager") {
+                    return;
+                }
+                let Some(item) = cluster.get(&path.id()) else { return };
+                if asked.uid.as_deref().is_some_and(|uid| uid != item.uid()) {
+                    return;
+                }
+                let owners = item.meta.owner_references.as_deref().unwrap_or_default();
+                let living = owners.iter().find_map(|owner| cluster.by_uid(&owner.uid));
+                let Some(owner) = living.filter(|owner| !owner.is_terminating()) else {
+                    return;
+                };
+                if self.is_lawful(item, owner, cluster) {
+                    return;
+                }
+                let message = format!(
+                    "{} deletes {} (uid {}, revision {}) though its owner {} (uid {}) lives",
+                    asked.client,
+                    item.id,
+                    item.uid(),
+                    item.revision,
+                    owner.id,
+                    owner.uid()
+                );
+                report.broken(self.id(), message, &[&asked.client, "apiserver"]);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn wants(item: &Item) -> Option<i32> {
+    Some(
+        item.replica_set()?
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.replicas)
+            .unwrap_or(1),
+    )
+}
+
+impl Collector {
+    fn remember(&mut self, change: &Change, now: Duration) {
+        if let Some(node) = change.newest().filter(|item| item.node().is_some()) {
+            let tainted = node
+                .node()
+                .and_then(|node| node.spec.as_ref()?.taints.as_ref())
+                .is_some_and(|taints| taints.iter().any(|taint| taint.effect == "NoExecute"));
+            let was_unwell = change.before.as_ref().is_some_and(|before| !before.condition("Ready"));
+            if change.after.is_none() || tainted || !node.condition("Ready") || was_unwell {
+                self.unwell.insert(change.id.name.clone(), now);
+            }
+        }
+        let Some(before) = &change.before else { return };
+        if before.is_live_pod()
+            && change.after.as_ref().is_none_or(|after| !after.is_live_pod())
+            && let Some(owner) = before.controller_uid()
+        {
+            let ceased = self.ceased.entry(owner.to_owned()).or_default();
+            ceased.retain(|at| *at + MEMORY > now);
+            ceased.push(now);
+        }
+        if let Some(old) = wants(before) {
+            match change.after.as_ref().and_then(|after| wants(after)) {
+                Some(new) if new != old => {
+                    let wanted = self.wanted.entry(before.uid().to_owned()).or_default();
+                    wanted.retain(|(until, _)| *until + MEMORY > now);
+                    wanted.push((now, old));
+                }
+                Some(_) => {}
+                None => {
+                    self.wanted.remove(before.uid());
+                    self.ceased.remove(before.uid());
+                }
+            }
+        }
+    }
+
+    fn is_lawful(&self, item: &Item, owner: &Item, cluster: &Cluster) -> bool {
+        let namespace = cluster.find("namespaces", "", &item.id.namespace);
+        if !item.id.namespace.is_empty() && namespace.is_none_or(|namespace| namespace.is_terminating()) {
+            return true;
+        }
+        match &*item.id.resource {
+            "endpointslices.discovery.k8s.io" | "endpoints" => true,
+            "replicasets.apps" => wants(item) == Some(0),
+            "pods" => {
+                let node = item.node_name();
+                let unwell = !node.is_empty()
+                    && (cluster
+                        .find("nodes", "", node)
+                        .is_none_or(|node| !node.condition("Ready"))
+                        || self.unwell.get(node).is_some_and(|at| *at + MEMORY > cluster.now));
+                if item.is_finished() || item.is_terminating() || unwell {
+                    return true;
+                }
+                let Some(now_wanted) = wants(owner) else { return false };
+                let lag = cluster.lag(Role::ControllerManager);
+                let since = |at: &Duration| *at + lag > cluster.now;
+                let past = self.wanted.get(owner.uid()).into_iter().flatten();
+                let least = past
+                    .filter(|(until, _)| since(until))
+                    .map(|(_, wanted)| *wanted)
+                    .chain([now_wanted])
+                    .min();
+                let live = cluster.owned(owner.uid()).filter(|pod| pod.is_live_pod()).count();
+                let ceased = self
+                    .ceased
+                    .get(owner.uid())
+                    .into_iter()
+                    .flatten()
+                    .filter(|at| since(at))
+                    .count();
+                (live + ceased) as i64 > i64::from(least.unwrap_or(0))
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What must hold at every moment. One file an invariant, all of one shape; a new one touches only this list.
+//!
+//! An invariant is told of everything that happens, in order, and looks at the store's true history, not at what a
+//! status claims. It must be right: an alarm over correct components is worse than none, so each says which
+//! unlucky but lawful histories it lets pass.
+
+mod addresses;
+mod binding;
+mod capacity;
+mod collector;
+mod containers;
+mod durability;
+mod endpoints;
+mod phases;
+mod pod_addresses;
+mod replicas;
+mod revisions;
+mod sandboxes;
+mod target_node;
+mod updates;
+mod watches;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{Cluster, ObjectId, Seen};
+
+/// A broken invariant: which, and what is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The invariant's id.
+    pub invariant: &'static str,
+    /// What is wrong, with uids and revisions.
+    pub message: String,
+    /// Whose last events explain it: the beginnings of actors' names.
+    pub actors: Vec<String>,
+}
+
+/// Something that must always hold.
+pub trait Invariant: Send {
+    /// Its id in the contract, for example `S3`.
+    fn id(&self) -> &'static str;
+
+    /// What it says, in a sentence.
+    fn statement(&self) -> &'static str;
+
+    /// Takes in what happened; `cluster` already has it. What is wrong goes to `report`.
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report);
+}
+
+/// Where invariants write what is wrong.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Something is wrong.
+    pub fn broken(&mut self, invariant: &'static str, message: String, actors: &[&str]) {
+        let actors = actors.iter().map(|actor| (*actor).to_owned()).collect();
+        self.findings.push(Finding {
+            invariant,
+            message,
+            actors,
+        });
+    }
+}
+
+/// Every invariant, freshly made.
+pub fn all() -> Vec<Box<dyn Invariant>> {
+    vec![
+        Box::new(durability::Durability),
+        Box::new(revisions::Revisions::default()),
+        Box::new(updates::Updates::default()),
+        Box::new(watches::Watches::default()),
+        Box::new(binding::BoundOnce),
+        Box::new(target_node::TargetNode::default()),
+        Box::new(capacity::Capacity),
+        Box::new(replicas::Replicas::default()),
+        Box::new(phases::Phases),
+        Box::new(containers::Containers::default()),
+        Box::new(sandboxes::Sandboxes::default()),
+        Box::new(pod_addresses::PodAddresses::default()),
+        Box::new(addresses::ServiceAddresses),
+        Box::new(endpoints::Endpoints::default()),
+        Box::new(collector::Collector::default()),
+    ]
+}
+
+/// The ids of every invariant, in the order of the list. `W` stands for W1 to W6, `E3` is judged at convergence.
+pub fn ids() -> Vec<&'static str> {
+    all().iter().map(|invariant| invariant.id()).collect()
+}
+
+/// The invariants of one run, with what they look at.
+pub struct Monitor {
+    /// What is known to be true.
+    pub cluster: Cluster,
+    invariants: Vec<Box<dyn Invariant>>,
+    report: Report,
+}
+
+impl Monitor {
+    /// A monitor of the invariants that `wanted` accepts.
+    pub fn new(wanted: impl Fn(&str) -> bool) -> Self {
+        let mut invariants = all();
+        invariants.retain(|invariant| wanted(invariant.id()));
+        Monitor {
+            cluster: Cluster::default(),
+            invariants,
+            report: Report::default(),
+        }
+    }
+
+    /// Takes in a write of the store.
+    pub fn write(&mut self, id: ObjectId, revision: u64, bytes: Option<bytes::Bytes>) -> Arc<crate::model::Change> {
+        let change = self.cluster.apply(id, revision, bytes);
+        self.observe(&Seen::Change(&change));
+        change
+    }
+
+    /// Takes in what happened.
+    pub fn observe(&mut self, seen: &Seen<'_>) {
+        for invariant in &mut self.invariants {
+            invariant.observe(seen, &self.cluster, &mut self.report);
+        }
+    }
+
+    /// What was found since the last call.
+    pub fn findings(&mut self) -> Vec<Finding> {
+        std::mem::take(&mut self.report.findings)
+    }
+}
+
+/// How long invariants remember what was, for controllers that act on an old picture.
+const MEMORY: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests;

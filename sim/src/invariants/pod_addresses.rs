@@ -1,0 +1,85 @@
+//! K4: pod IPs are unique, and the address that a pod's status shows is one that a sandbox of it really had.
+//!
+//! Checked over the sandboxes that really are, when one becomes ready, and over every write of a pod's address. Not
+//! judged: a status that still shows the address of a sandbox that has died (the kubelet learns of it later), and pods
+//! in the host's network.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::{Invariant, Report};
+use crate::model::{Cluster, Seen};
+
+/// See the module.
+#[derive(Default)]
+pub struct PodAddresses {
+    /// Which sandbox has an address now.
+    holders: BTreeMap<IpAddr, (String, String)>,
+    /// The addresses that the sandboxes of a pod ever had.
+    ever: BTreeMap<String, Vec<IpAddr>>,
+}
+
+impl Invariant for PodAddresses {
+    fn id(&self) -> &'static str {
+        "K4"
+    }
+
+    fn statement(&self) -> &'static str {
+        "Pod IPs are unique, and those shown are those of the pod's own sandboxes."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, _cluster: &Cluster, report: &mut Report) {
+        match seen {
+            Seen::SandboxReady {
+                machine,
+                pod_uid,
+                sandbox,
+                ip: Some(ip),
+            } => {
+                let holder = ((*sandbox).to_owned(), (*pod_uid).to_owned());
+                if let Some((other, uid)) = self.holders.insert(*ip, holder) {
+                    let message = format!(
+                        "sandbox {sandbox} (pod uid {pod_uid}) on {machine} got {ip}, which {other} (pod uid {uid}) has"
+                    );
+                    report.broken(self.id(), message, &[&format!("runtime/{machine}")]);
+                }
+                self.ever.entry((*pod_uid).to_owned()).or_default().push(*ip);
+            }
+            Seen::SandboxGone { sandbox } => self.holders.retain(|_, (holder, _)| holder != sandbox),
+            Seen::Change(change) => {
+                let Some(after) = &change.after else {
+                    if let Some(before) = &change.before {
+                        self.ever.remove(before.uid());
+                    }
+                    return;
+                };
+                let address = |item: &crate::model::Item| {
+                    item.pod()
+                        .and_then(|pod| pod.status.as_ref()?.pod_ip.clone())
+                        .filter(|ip| !ip.is_empty())
+                };
+                let Some(shown) = address(after) else { return };
+                let host = after
+                    .pod()
+                    .and_then(|pod| pod.spec.as_ref()?.host_network)
+                    .unwrap_or(false);
+                if host || change.before.as_ref().and_then(|item| address(item)).as_ref() == Some(&shown) {
+                    return;
+                }
+                let own = shown
+                    .parse()
+                    .is_ok_and(|ip| self.ever.get(after.uid()).is_some_and(|ever| ever.contains(&ip)));
+                if !own {
+                    let message = format!(
+                        "{} (uid {}) shows {shown} at revision {}, which no sandbox of it ever had",
+                        change.id,
+                        after.uid(),
+                        change.revision
+                    );
+                    report.broken(self.id(), message, &[&format!("kubelet/{}", after.node_name())]);
+                }
+            }
+            _ => {}
+        }
+    }
+}

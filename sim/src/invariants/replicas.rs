@@ -1,0 +1,158 @@
+//! P2: live pods of a ReplicaSet ≤ its replicas; replicas of a Deployment's sets ≤ replicas + surge.
+//!
+//! Judged when something is added, since what a scale-down leaves over is lawful until it is deleted. A pod that is
+//! created counts together with the live pods (not finished, not terminating) of its set; the bound is the largest
+//! number of replicas that the set was asked for within the controller's lag. A set whose replicas grow counts with
+//! the replicas its siblings are *asked* for (their pods follow later), against the deployment's replicas and surge
+//! within the same lag. A fault that held the controller manager up lengthens the lag.
+//! Not judged: the lower bound (`maxUnavailable`).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::{Invariant, MEMORY, Report};
+use crate::model::{Change, Cluster, Item, Seen};
+use crate::scenario::Role;
+
+/// See the module.
+#[derive(Default)]
+pub struct Replicas {
+    /// By uid of a set or deployment: the bounds there were, each with the time at which it ceased to be the newest.
+    past: BTreeMap<String, VecDeque<(Duration, i32)>>,
+}
+
+impl Invariant for Replicas {
+    fn id(&self) -> &'static str {
+        "P2"
+    }
+
+    fn statement(&self) -> &'static str {
+        "Live pods of a ReplicaSet or Deployment ≤ replicas + surge."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        let Seen::Change(change) = seen else { return };
+        self.remember(change, cluster.now);
+        let Some(after) = &change.after else { return };
+        if change.is_create() && after.is_live_pod() {
+            self.judge_pod(change, after, cluster, report);
+        }
+        if let Some(set) = after.replica_set() {
+            let wanted = |set: &k8s_openapi::api::apps::v1::ReplicaSet| {
+                set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+            };
+            let before = change
+                .before
+                .as_ref()
+                .and_then(|item| item.replica_set())
+                .map_or(0, wanted);
+            if wanted(set) > before {
+                self.judge_set(change, after, cluster, report);
+            }
+        }
+    }
+}
+
+impl Replicas {
+    fn remember(&mut self, change: &Change, now: Duration) {
+        let Some(before) = &change.before else { return };
+        let Some(old) = bound(before) else { return };
+        if change.after.is_none() {
+            self.past.remove(before.uid());
+            return;
+        }
+        if change.after.as_ref().and_then(|after| bound(after)) != Some(old) {
+            let past = self.past.entry(before.uid().to_owned()).or_default();
+            past.push_back((now, old));
+            while past.front().is_some_and(|(until, _)| *until + MEMORY < now) {
+                past.pop_front();
+            }
+        }
+    }
+
+    /// The largest bound of `item` within the controller's lag.
+    fn limit(&self, item: &Item, cluster: &Cluster) -> i32 {
+        let (now, lag) = (cluster.now, cluster.lag(Role::ControllerManager));
+        let past = self.past.get(item.uid()).into_iter().flatten();
+        let recent = past.filter(|(until, _)| *until + lag > now).map(|(_, bound)| *bound);
+        recent.chain(bound(item)).max().unwrap_or(0)
+    }
+
+    fn judge_pod(&self, change: &Change, pod: &Item, cluster: &Cluster, report: &mut Report) {
+        let Some(set) = pod.controller_uid().and_then(|uid| cluster.by_uid(uid)) else {
+            return;
+        };
+        if set.replica_set().is_none() {
+            return;
+        }
+        let live = cluster.owned(set.uid()).filter(|item| item.is_live_pod()).count();
+        let limit = self.limit(set, cluster);
+        if live as i64 > i64::from(limit) {
+            report.broken(
+                "P2",
+                format!(
+                    "{} (uid {}) created at revision {} makes {live} live pods of {} (uid {}), which wants {limit}",
+                    change.id,
+                    pod.uid(),
+                    change.revision,
+                    set.id,
+                    set.uid()
+                ),
+                &["controller-manager", "apiserver"],
+            );
+        }
+    }
+
+    fn judge_set(&self, change: &Change, set: &Item, cluster: &Cluster, report: &mut Report) {
+        let Some(deployment) = set.controller_uid().and_then(|uid| cluster.by_uid(uid)) else {
+            return;
+        };
+        if deployment.deployment().is_none() {
+            return;
+        }
+        let total: i64 = cluster
+            .owned(deployment.uid())
+            .filter_map(|item| bound(item))
+            .map(i64::from)
+            .sum();
+        let limit = self.limit(deployment, cluster);
+        if total > i64::from(limit) {
+            report.broken(
+                "P2",
+                format!(
+                    "{} scaled up at revision {} makes {total} replicas of the sets of {} (uid {}), which allows {limit}",
+                    change.id,
+                    change.revision,
+                    deployment.id,
+                    deployment.uid()
+                ),
+                &["controller-manager", "apiserver"],
+            );
+        }
+    }
+}
+
+/// How many replicas there may be: a set's own, a deployment's with its surge.
+fn bound(item: &Item) -> Option<i32> {
+    if let Some(set) = item.replica_set() {
+        return Some(set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1));
+    }
+    let spec = item.deployment()?.spec.as_ref()?;
+    let replicas = spec.replicas.unwrap_or(1);
+    let strategy = spec.strategy.as_ref();
+    if strategy.and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate") {
+        return Some(replicas);
+    }
+    let surge = strategy.and_then(|strategy| strategy.rolling_update.as_ref()?.max_surge.as_ref());
+    let surge = match surge {
+        Some(IntOrString::Int(number)) => *number,
+        Some(IntOrString::String(text)) => {
+            let percent: f64 = text.trim_end_matches('%').parse().unwrap_or(0.0);
+            (f64::from(replicas) * percent / 100.0).ceil() as i32
+        }
+        None => (f64::from(replicas) * 0.25).ceil() as i32,
+    };
+    Some(replicas + surge)
+}

@@ -1,0 +1,75 @@
+//! S4: an update with resourceVersion v succeeded ⇒ the object was at v just before; two successes never share a base.
+//!
+//! Checked over every answer that a PUT gets, against the store's history: the write at the revision the answer shows
+//! must be of that object, with the base that was sent. An update that changed nothing is answered with the object
+//! as it was, and passes. Not checked: patches without a base, whose base the server chooses.
+
+use std::collections::BTreeMap;
+
+use super::{Invariant, Report};
+use crate::model::{Cluster, Seen};
+
+/// See the module.
+#[derive(Default)]
+pub struct Updates {
+    /// Which client was told that a revision is its own.
+    claimed: BTreeMap<u64, String>,
+}
+
+impl Invariant for Updates {
+    fn id(&self) -> &'static str {
+        "S4"
+    }
+
+    fn statement(&self) -> &'static str {
+        "An update with resourceVersion v succeeded ⇒ the object was at v just before; two successes never share one base."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        let Seen::Answered(asked, answer) = seen else { return };
+        let (Some(path), Some(base), Some(shown)) = (&asked.path, asked.base, answer.revision) else {
+            return;
+        };
+        if asked.method != http::Method::PUT || !(200..300).contains(&answer.status) || shown == base {
+            return;
+        }
+        let Some(history) = cluster.history(&path.resource) else {
+            return;
+        };
+        if shown < history.oldest() {
+            return;
+        }
+        let wrong = match history.at(shown, &path.namespace, &path.name) {
+            None => Some("the store has no such write".to_owned()),
+            Some(change) => match &change.before {
+                Some(before) if before.revision == base => None,
+                Some(before) => Some(format!("the object was at {} just before", before.revision)),
+                None => Some("the object did not exist just before".to_owned()),
+            },
+        };
+        if let Some(wrong) = wrong {
+            report.broken(
+                self.id(),
+                format!(
+                    "{} updated {} from revision {base} to {shown}, but {wrong}",
+                    asked.client,
+                    path.id()
+                ),
+                &[&asked.client, "apiserver", "store"],
+            );
+        } else if let Some(other) = self.claimed.insert(shown, asked.client.clone()) {
+            report.broken(
+                self.id(),
+                format!(
+                    "{} and {other} were both told that revision {shown} of {} is theirs",
+                    asked.client,
+                    path.id()
+                ),
+                &[&asked.client, &other, "apiserver"],
+            );
+        }
+        while self.claimed.len() > 10_000 {
+            self.claimed.pop_first();
+        }
+    }
+}

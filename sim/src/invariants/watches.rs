@@ -1,0 +1,158 @@
+//! W1–W6: a watch is ordered, without duplicates, without splits, without gaps, resumable from any revision it has
+//! shown, and a bookmark comes after everything it covers.
+//!
+//! Each watch is followed beside the store's history: what it says next must be the next change that it selects, with
+//! the right verb (an object that begins or ceases to match is added or deleted). A watch that begins with the state
+//! (no `resourceVersion`) is judged from its first bookmark on. Not judged: watches that lag further than the history
+//! that is kept, and selections by fields that the model does not know.
+
+use std::collections::BTreeMap;
+
+use super::{Invariant, Report};
+use crate::model::{Cluster, Seen, Selection, WatchEventKind};
+
+/// See the module.
+#[derive(Default)]
+pub struct Watches {
+    streams: BTreeMap<u64, Followed>,
+}
+
+struct Followed {
+    client: String,
+    selection: Selection,
+    /// The last revision shown.
+    shown: u64,
+    /// The number of the next change to look at; none while the state is being sent.
+    next: Option<u64>,
+}
+
+impl Invariant for Watches {
+    fn id(&self) -> &'static str {
+        "W"
+    }
+
+    fn statement(&self) -> &'static str {
+        "A watch is ordered, without duplicates, without splits, without gaps, and a bookmark comes after everything it covers."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        match seen {
+            Seen::WatchOpened {
+                stream,
+                client,
+                selection,
+                from,
+            } => {
+                let known = ["metadata.name", "metadata.namespace"];
+                let pods = [
+                    "spec.nodeName",
+                    "status.phase",
+                    "spec.schedulerName",
+                    "spec.serviceAccountName",
+                ];
+                let understood = selection
+                    .fields
+                    .iter()
+                    .flat_map(|fields| fields.paths())
+                    .all(|path| known.contains(&path) || (&*selection.resource == "pods" && pods.contains(&path)));
+                if !understood {
+                    return;
+                }
+                let next = from.map(|from| cluster.history(&selection.resource).map_or(0, |all| all.after(from)));
+                self.streams.insert(
+                    *stream,
+                    Followed {
+                        client: (*client).to_owned(),
+                        selection: (*selection).clone(),
+                        shown: from.unwrap_or(0),
+                        next,
+                    },
+                );
+            }
+            Seen::WatchClosed { stream } => {
+                self.streams.remove(stream);
+            }
+            Seen::Watched {
+                stream,
+                kind,
+                revision,
+                namespace,
+                name,
+            } => {
+                let Some(followed) = self.streams.get_mut(stream) else {
+                    return;
+                };
+                let wrong = match followed.step(*kind, *revision, namespace, name, cluster) {
+                    Step::Right => return,
+                    Step::Unknown => None,
+                    Step::Wrong(wrong) => Some(wrong),
+                };
+                let followed = self.streams.remove(stream);
+                if let (Some(followed), Some(wrong)) = (followed, wrong) {
+                    let message = format!(
+                        "the watch of {} by {} showed {kind:?} of {namespace}/{name} at revision {revision}: {wrong}",
+                        followed.selection.resource, followed.client
+                    );
+                    report.broken("W", message, &[&followed.client, "apiserver", "store"]);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+enum Step {
+    Right,
+    Unknown,
+    Wrong(String),
+}
+
+impl Followed {
+    fn step(&mut self, kind: WatchEventKind, revision: u64, namespace: &str, name: &str, cluster: &Cluster) -> Step {
+        if kind == WatchEventKind::Error {
+            return Step::Right;
+        }
+        let Some(history) = cluster.history(&self.selection.resource) else {
+            return Step::Right;
+        };
+        let Some(mut next) = self.next else {
+            if kind == WatchEventKind::Bookmark {
+                self.shown = revision;
+                self.next = Some(history.after(revision));
+            }
+            return Step::Right;
+        };
+        let bookmark = kind == WatchEventKind::Bookmark;
+        if revision < self.shown || (revision == self.shown && !bookmark) {
+            return Step::Wrong(format!("it had already shown revision {}", self.shown));
+        }
+        loop {
+            let change = match history.get(next) {
+                Err(_) => return Step::Unknown,
+                Ok(change) => change,
+            };
+            let expected = change.and_then(|change| Some((change, self.selection.shows(change)?)));
+            match (change, expected) {
+                (Some(change), _) if bookmark && change.revision > revision => break,
+                (None, _) if bookmark => break,
+                (None, _) => return Step::Wrong("the store has no such change".to_owned()),
+                (Some(_), None) => next += 1,
+                (Some(change), Some((_, expected))) => {
+                    let same =
+                        change.revision == revision && change.id.name == name && change.id.namespace == namespace;
+                    if same && expected == kind {
+                        next += 1;
+                        break;
+                    }
+                    return Step::Wrong(format!(
+                        "the next change was {expected:?} of {} at revision {}",
+                        change.id, change.revision
+                    ));
+                }
+            }
+        }
+        self.next = Some(next);
+        self.shown = revision;
+        Step::Right
+    }
+}

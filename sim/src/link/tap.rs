@@ -1,0 +1,227 @@
+//! Reads, beside the links, what requests, answers and watches say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::Uri;
+use orrery_api::message::Request;
+use orrery_api::{fields, labels};
+use serde::Deserialize;
+
+use crate::model::{Asked, Path, Seen, Selection, WatchEventKind};
+use crate::world::World;
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Meta {
+    name: String,
+    namespace: String,
+    resource_version: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Partial {
+    metadata: Meta,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Delete {
+    grace_period_seconds: Option<i64>,
+    preconditions: Preconditions,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Preconditions {
+    uid: Option<String>,
+}
+
+/// The parameters of a query, decoded.
+pub fn parameters(query: &str) -> Vec<(String, String)> {
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (name.to_owned(), percent_decode(value)))
+        .collect()
+}
+
+fn percent_decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escaped = text
+            .get(at + 1..at + 3)
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match (bytes[at], escaped) {
+            (b'%', Some(byte)) => {
+                decoded.push(byte);
+                at += 2;
+            }
+            (b'+', _) => decoded.push(b' '),
+            (byte, _) => decoded.push(byte),
+        }
+        at += 1;
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// What `request` of `client` asks for.
+pub fn describe(client: &str, request: &Request, at: Duration) -> Asked {
+    let path = Path::parse(request.uri().path());
+    let parameters = parameters(request.uri().query().unwrap_or_default());
+    let parameter = |name: &str| {
+        parameters
+            .iter()
+            .find(|(own, _)| own == name)
+            .map(|(_, value)| value.clone())
+            .filter(|value| !value.is_empty())
+    };
+    let agent = request
+        .headers()
+        .get(http::header::USER_AGENT)
+        .and_then(|agent| agent.to_str().ok());
+    let mut asked = Asked {
+        client: client.to_owned(),
+        user_agent: agent.unwrap_or_default().to_owned(),
+        method: request.method().clone(),
+        path,
+        version_asked: parameter("resourceVersion")
+            .or_else(|| parameter("continue"))
+            .or_else(|| parameter("watch")),
+        base: None,
+        uid: None,
+        grace: parameter("gracePeriodSeconds").and_then(|grace| grace.parse().ok()),
+        floor: 0,
+        at,
+    };
+    if request.method() == http::Method::PUT {
+        asked.base = revision(request.body());
+    } else if request.method() == http::Method::DELETE
+        && let Ok(options) = serde_json::from_slice::<Delete>(request.body())
+    {
+        asked.grace = options.grace_period_seconds.or(asked.grace);
+        asked.uid = options.preconditions.uid;
+    }
+    asked
+}
+
+/// The resourceVersion in the metadata of an object or list.
+pub fn revision(bytes: &[u8]) -> Option<u64> {
+    serde_json::from_slice::<Partial>(bytes)
+        .ok()?
+        .metadata
+        .resource_version
+        .parse()
+        .ok()
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    r#type: &'a str,
+    #[serde(default)]
+    object: Partial,
+}
+
+/// Follows one watch.
+pub struct WatchTap {
+    world: Arc<World>,
+    stream: u64,
+    buffer: BytesMut,
+}
+
+impl WatchTap {
+    /// A tap on the watch that `client` asked for as its request `number`; none if it is no watch (logs).
+    pub fn open(world: &Arc<World>, client: &str, number: u64, uri: &Uri, asked: &Asked) -> Option<Self> {
+        let parameters = parameters(uri.query().unwrap_or_default());
+        let parameter = |name: &str| {
+            parameters
+                .iter()
+                .find(|(own, _)| own == name)
+                .map(|(_, value)| value.as_str())
+        };
+        if !matches!(parameter("watch"), Some("true" | "1")) {
+            return None;
+        }
+        let path = asked.path.as_ref()?;
+        let labels = parameter("labelSelector")
+            .map(labels::Selector::parse)
+            .transpose()
+            .ok()?;
+        let fields = parameter("fieldSelector")
+            .map(fields::Selector::parse)
+            .transpose()
+            .ok()?;
+        let from = parameter("resourceVersion")
+            .and_then(|version| version.parse().ok())
+            .filter(|from| *from > 0);
+        let selection = Selection {
+            resource: path.resource.clone(),
+            namespace: path.namespace.clone(),
+            labels,
+            fields,
+        };
+        let stream = world.next_stream();
+        world.trace.event(
+            world.now(),
+            "apiserver",
+            format_args!("watch {stream} of {} is {client} {number}", path.resource),
+        );
+        world.witness.observe(
+            world,
+            &Seen::WatchOpened {
+                stream,
+                client,
+                selection: &selection,
+                from,
+            },
+        );
+        Some(WatchTap {
+            world: world.clone(),
+            stream,
+            buffer: BytesMut::new(),
+        })
+    }
+
+    /// Takes in a frame.
+    pub fn see(&mut self, bytes: &Bytes) {
+        self.buffer.extend_from_slice(bytes);
+        while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+            let line = self.buffer.split_to(end + 1);
+            let Ok(line) = serde_json::from_slice::<Line<'_>>(&line) else {
+                continue;
+            };
+            let kind = match line.r#type {
+                "ADDED" => WatchEventKind::Added,
+                "MODIFIED" => WatchEventKind::Modified,
+                "DELETED" => WatchEventKind::Deleted,
+                "BOOKMARK" => WatchEventKind::Bookmark,
+                _ => WatchEventKind::Error,
+            };
+            if kind == WatchEventKind::Error {
+                self.world.coverage.saw("a relist after 410");
+            }
+            let meta = &line.object.metadata;
+            let revision = meta.resource_version.parse().unwrap_or(0);
+            let seen = Seen::Watched {
+                stream: self.stream,
+                kind,
+                revision,
+                namespace: &meta.namespace,
+                name: &meta.name,
+            };
+            self.world.witness.observe(&self.world, &seen);
+        }
+    }
+}
+
+impl Drop for WatchTap {
+    fn drop(&mut self) {
+        self.world
+            .witness
+            .observe(&self.world, &Seen::WatchClosed { stream: self.stream });
+    }
+}

@@ -1,0 +1,254 @@
+//! An object as it stood at a revision: its metadata, and its kind's type where an invariant looks inside.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+
+/// Which object: its resource (`pods`, `deployments.apps`), namespace and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId {
+    /// The resource, with its group.
+    pub resource: Arc<str>,
+    /// The namespace; empty for cluster-wide kinds.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl ObjectId {
+    /// Reads a key of the store: `/registry/pods/default/web-1`.
+    pub fn of_key(key: &str) -> Option<Self> {
+        let mut parts = key.strip_prefix("/registry/")?.split('/');
+        let resource = Arc::from(parts.next()?);
+        let (first, second) = (parts.next()?, parts.next());
+        if parts.next().is_some() {
+            return None;
+        }
+        let (namespace, name) = match second {
+            Some(name) => (first, name),
+            None => ("", first),
+        };
+        Some(ObjectId {
+            resource,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            write!(f, "{}/{}", self.resource, self.name)
+        } else {
+            write!(f, "{}/{}/{}", self.resource, self.namespace, self.name)
+        }
+    }
+}
+
+/// An object as it stood at a revision.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// Which one.
+    pub id: ObjectId,
+    /// The revision it was written at.
+    pub revision: u64,
+    /// Its metadata.
+    pub meta: ObjectMeta,
+    /// Its content, for the kinds that somebody looks into.
+    pub typed: Typed,
+    /// As it lies in the store.
+    pub bytes: Bytes,
+}
+
+/// The content of an object.
+#[derive(Debug, Clone)]
+pub enum Typed {
+    /// A pod.
+    Pod(Box<Pod>),
+    /// A node.
+    Node(Box<Node>),
+    /// A replica set.
+    ReplicaSet(Box<ReplicaSet>),
+    /// A deployment.
+    Deployment(Box<Deployment>),
+    /// A service.
+    Service(Box<Service>),
+    /// An endpoint slice.
+    EndpointSlice(Box<EndpointSlice>),
+    /// Any other kind.
+    Other,
+}
+
+impl Item {
+    /// Decodes what lies at `id`. Bytes that cannot be read have empty metadata.
+    pub fn decode(id: ObjectId, revision: u64, bytes: Bytes) -> Self {
+        #[derive(Deserialize)]
+        struct Partial {
+            metadata: ObjectMeta,
+        }
+        fn whole<K: serde::de::DeserializeOwned + k8s_openapi::Metadata<Ty = ObjectMeta>>(
+            bytes: &[u8],
+            wrap: impl FnOnce(Box<K>) -> Typed,
+        ) -> (ObjectMeta, Typed) {
+            match serde_json::from_slice::<K>(bytes) {
+                Ok(object) => (object.metadata().clone(), wrap(Box::new(object))),
+                Err(_) => (ObjectMeta::default(), Typed::Other),
+            }
+        }
+        let (meta, typed) = match &*id.resource {
+            "pods" => whole(&bytes, Typed::Pod),
+            "nodes" => whole(&bytes, Typed::Node),
+            "replicasets.apps" => whole(&bytes, Typed::ReplicaSet),
+            "deployments.apps" => whole(&bytes, Typed::Deployment),
+            "services" => whole(&bytes, Typed::Service),
+            "endpointslices.discovery.k8s.io" => whole(&bytes, Typed::EndpointSlice),
+            _ => {
+                let meta = serde_json::from_slice::<Partial>(&bytes).map(|partial| partial.metadata);
+                (meta.unwrap_or_default(), Typed::Other)
+            }
+        };
+        Item {
+            id,
+            revision,
+            meta,
+            typed,
+            bytes,
+        }
+    }
+
+    /// The uid; empty if there is none.
+    pub fn uid(&self) -> &str {
+        self.meta.uid.as_deref().unwrap_or_default()
+    }
+
+    /// Whether it is being deleted.
+    pub fn is_terminating(&self) -> bool {
+        self.meta.deletion_timestamp.is_some()
+    }
+
+    /// The uid of the owner that controls it.
+    pub fn controller_uid(&self) -> Option<&str> {
+        orrery_api::meta::controller_of(&self.meta).map(|owner| owner.uid.as_str())
+    }
+
+    /// The pod.
+    pub fn pod(&self) -> Option<&Pod> {
+        if let Typed::Pod(pod) = &self.typed {
+            Some(pod)
+        } else {
+            None
+        }
+    }
+
+    /// The node.
+    pub fn node(&self) -> Option<&Node> {
+        if let Typed::Node(node) = &self.typed {
+            Some(node)
+        } else {
+            None
+        }
+    }
+
+    /// The replica set.
+    pub fn replica_set(&self) -> Option<&ReplicaSet> {
+        if let Typed::ReplicaSet(set) = &self.typed {
+            Some(set)
+        } else {
+            None
+        }
+    }
+
+    /// The deployment.
+    pub fn deployment(&self) -> Option<&Deployment> {
+        if let Typed::Deployment(deployment) = &self.typed {
+            Some(deployment)
+        } else {
+            None
+        }
+    }
+
+    /// The service.
+    pub fn service(&self) -> Option<&Service> {
+        if let Typed::Service(service) = &self.typed {
+            Some(service)
+        } else {
+            None
+        }
+    }
+
+    /// The endpoint slice.
+    pub fn slice(&self) -> Option<&EndpointSlice> {
+        if let Typed::EndpointSlice(slice) = &self.typed {
+            Some(slice)
+        } else {
+            None
+        }
+    }
+
+    /// A pod's node; empty if it is not bound.
+    pub fn node_name(&self) -> &str {
+        self.pod()
+            .and_then(|pod| pod.spec.as_ref()?.node_name.as_deref())
+            .unwrap_or_default()
+    }
+
+    /// A pod's phase; empty if it has none.
+    pub fn phase(&self) -> &str {
+        self.pod()
+            .and_then(|pod| pod.status.as_ref()?.phase.as_deref())
+            .unwrap_or_default()
+    }
+
+    /// Whether a pod has ended for good.
+    pub fn is_finished(&self) -> bool {
+        matches!(self.phase(), "Succeeded" | "Failed")
+    }
+
+    /// Whether a pod counts for its controller: neither finished nor being deleted.
+    pub fn is_live_pod(&self) -> bool {
+        self.pod().is_some() && !self.is_finished() && !self.is_terminating()
+    }
+
+    /// Whether a pod's or node's condition `kind` is `True`.
+    pub fn condition(&self, kind: &str) -> bool {
+        match &self.typed {
+            Typed::Pod(pod) => pod
+                .status
+                .iter()
+                .flat_map(|status| status.conditions.iter().flatten())
+                .any(|condition| condition.type_ == kind && condition.status == "True"),
+            Typed::Node(node) => node
+                .status
+                .iter()
+                .flat_map(|status| status.conditions.iter().flatten())
+                .any(|condition| condition.type_ == kind && condition.status == "True"),
+            _ => false,
+        }
+    }
+
+    /// A field by its selector's path; `None` when this kind's is not known here.
+    pub fn field(&self, path: &str) -> Option<&str> {
+        match path {
+            "metadata.name" => return Some(&self.id.name),
+            "metadata.namespace" => return Some(&self.id.namespace),
+            _ => {}
+        }
+        let pod = self.pod()?;
+        let spec = pod.spec.as_ref();
+        match path {
+            "spec.nodeName" => Some(self.node_name()),
+            "status.phase" => Some(self.phase()),
+            "spec.schedulerName" => Some(spec?.scheduler_name.as_deref().unwrap_or_default()),
+            "spec.serviceAccountName" => Some(spec?.service_account_name.as_deref().unwrap_or_default()),
+            "spec.restartPolicy" => Some(spec?.restart_policy.as_deref().unwrap_or_default()),
+            _ => None,
+        }
+    }
+}

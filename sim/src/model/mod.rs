@@ -1,0 +1,11 @@
+//! What the world knows to be true: the store's history, decoded, and who is stalled by a fault.
+//!
+//! Nothing here is read from a component's memory or a status's claim: the history comes from the store's own watch.
+
+mod cluster;
+mod item;
+mod seen;
+
+pub use cluster::{Cluster, History};
+pub use item::{Item, ObjectId, Typed};
+pub use seen::{Answered, Asked, Change, Path, Seen, Selection, WatchEventKind};

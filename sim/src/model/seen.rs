@@ -1,0 +1,256 @@
+//! What the world sees happen: the words in which invariants are told of it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use orrery_api::{fields, labels};
+
+use super::item::{Item, ObjectId};
+
+/// One committed write of one object.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The transaction's revision.
+    pub revision: u64,
+    /// Which object.
+    pub id: ObjectId,
+    /// How it stood before; none if it is new.
+    pub before: Option<Arc<Item>>,
+    /// How it stands now; none if it is gone.
+    pub after: Option<Arc<Item>>,
+}
+
+impl Change {
+    /// The newest state there is: that after the write, or the last one of a deleted object.
+    pub fn newest(&self) -> Option<&Arc<Item>> {
+        self.after.as_ref().or(self.before.as_ref())
+    }
+
+    /// Whether it created the object.
+    pub fn is_create(&self) -> bool {
+        self.before.is_none() && self.after.is_some()
+    }
+}
+
+/// What a request's path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path {
+    /// The resource, with its group.
+    pub resource: Arc<str>,
+    /// The namespace; empty for all.
+    pub namespace: String,
+    /// The object; empty for a collection.
+    pub name: String,
+    /// The subresource; empty for none.
+    pub subresource: String,
+}
+
+impl Path {
+    /// Reads `/api/v1/namespaces/default/pods/web/status?…`; none for paths of no resource.
+    pub fn parse(path: &str) -> Option<Self> {
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        let (group, rest) = match parts.as_slice() {
+            ["api", _version, rest @ ..] => ("", rest),
+            ["apis", group, _version, rest @ ..] => (*group, rest),
+            _ => return None,
+        };
+        let (namespace, plural, rest) = match rest {
+            ["namespaces"] | ["namespaces", _] | ["namespaces", _, "status" | "finalize", ..] => {
+                ("", "namespaces", &rest[1..])
+            }
+            ["namespaces", namespace, plural, rest @ ..] => (*namespace, *plural, rest),
+            [plural, rest @ ..] => ("", *plural, rest),
+            [] => return None,
+        };
+        let resource = if group.is_empty() {
+            plural.to_owned()
+        } else {
+            format!("{plural}.{group}")
+        };
+        Some(Path {
+            resource: Arc::from(resource),
+            namespace: namespace.to_owned(),
+            name: rest.first().copied().unwrap_or_default().to_owned(),
+            subresource: rest.get(1).copied().unwrap_or_default().to_owned(),
+        })
+    }
+
+    /// The object it names.
+    pub fn id(&self) -> ObjectId {
+        ObjectId {
+            resource: self.resource.clone(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
+    }
+}
+
+/// A request as it leaves its client.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// Which process asks: `scheduler/1`, `kubelet/node-2`, `user`.
+    pub client: String,
+    /// How the request calls its sender.
+    pub user_agent: String,
+    /// The method.
+    pub method: Method,
+    /// What it is about, if that is a resource.
+    pub path: Option<Path>,
+    /// The state asked for: the parameter `resourceVersion`, if it is there.
+    pub version_asked: Option<String>,
+    /// The resourceVersion of the object sent.
+    pub base: Option<u64>,
+    /// The uid that a delete is conditional on.
+    pub uid: Option<String>,
+    /// The grace period of a delete, in seconds.
+    pub grace: Option<i64>,
+    /// The store's revision when it left.
+    pub floor: u64,
+    /// When it left.
+    pub at: Duration,
+}
+
+/// An answer as the server gives it.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    /// The HTTP status.
+    pub status: u16,
+    /// The revision that the answer's metadata shows, of a success.
+    pub revision: Option<u64>,
+}
+
+/// What a watch selects.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// The resource, with its group.
+    pub resource: Arc<str>,
+    /// Only this namespace, unless empty.
+    pub namespace: String,
+    /// Only objects with these labels.
+    pub labels: Option<labels::Selector>,
+    /// Only objects with these fields.
+    pub fields: Option<fields::Selector>,
+}
+
+impl Selection {
+    /// Whether `item` is selected.
+    pub fn matches(&self, item: &Item) -> bool {
+        (self.namespace.is_empty() || self.namespace == item.id.namespace)
+            && self
+                .fields
+                .as_ref()
+                .is_none_or(|fields| fields.matches(|path| item.field(path)))
+            && self
+                .labels
+                .as_ref()
+                .is_none_or(|labels| labels.matches_by(|key| item.meta.labels.as_ref()?.get(key).map(String::as_str)))
+    }
+
+    /// What a watch must show of `change`, if anything.
+    pub fn shows(&self, change: &Change) -> Option<WatchEventKind> {
+        let before = change.before.as_ref().is_some_and(|item| self.matches(item));
+        let after = change.after.as_ref().is_some_and(|item| self.matches(item));
+        match (before, after) {
+            (false, true) => Some(WatchEventKind::Added),
+            (true, true) => Some(WatchEventKind::Modified),
+            (true, false) => Some(WatchEventKind::Deleted),
+            (false, false) => None,
+        }
+    }
+}
+
+/// What a line of a watch says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchEventKind {
+    /// New, or matching now.
+    Added,
+    /// Changed.
+    Modified,
+    /// Gone, or matching no more.
+    Deleted,
+    /// Nothing more up to this revision.
+    Bookmark,
+    /// The watch ends with an error.
+    Error,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub enum Seen<'a> {
+    /// A write is durable.
+    Change(&'a Arc<Change>),
+    /// The store was opened again: at which revision, and how it differs from what it had acknowledged.
+    Reopened {
+        /// The revision it came back with.
+        revision: u64,
+        /// What is not as it was acknowledged.
+        differences: &'a [String],
+    },
+    /// A request left its client.
+    Asked(&'a Asked),
+    /// The server answered.
+    Answered(&'a Asked, &'a Answered),
+    /// A watch began.
+    WatchOpened {
+        /// A number of its own.
+        stream: u64,
+        /// Whose it is.
+        client: &'a str,
+        /// What it selects.
+        selection: &'a Selection,
+        /// After which revision; none when it begins with the state.
+        from: Option<u64>,
+    },
+    /// A watch said something.
+    Watched {
+        /// The watch.
+        stream: u64,
+        /// What.
+        kind: WatchEventKind,
+        /// The revision it shows.
+        revision: u64,
+        /// The object's namespace.
+        namespace: &'a str,
+        /// The object's name.
+        name: &'a str,
+    },
+    /// A watch is over.
+    WatchClosed {
+        /// The watch.
+        stream: u64,
+    },
+    /// A sandbox is up.
+    SandboxReady {
+        /// Where.
+        machine: &'a str,
+        /// Of which pod.
+        pod_uid: &'a str,
+        /// The sandbox.
+        sandbox: &'a str,
+        /// Its address.
+        ip: Option<IpAddr>,
+    },
+    /// A sandbox is no more.
+    SandboxGone {
+        /// The sandbox.
+        sandbox: &'a str,
+    },
+    /// A container runs.
+    ContainerStarted {
+        /// Where.
+        machine: &'a str,
+        /// Of which pod.
+        pod_uid: &'a str,
+        /// Its id.
+        container: &'a str,
+        /// Its name in the pod.
+        name: &'a str,
+    },
+    /// A container has ended.
+    ContainerEnded {
+        /// Its id.
+        container: &'a str,
+    },
+}

@@ -1,0 +1,80 @@
+//! What a run tells people: how it ended, why, and how to get it again.
+
+use std::fmt::Write as _;
+
+use crate::run::{Outcome, Verdict};
+
+/// The command that replays a run.
+pub fn replay(scenario: &str, seed: u64) -> String {
+    format!("cargo sim run {scenario} --seed {seed}")
+}
+
+/// A run's outcome in words.
+pub fn describe(scenario: &str, seed: u64, outcome: &Outcome) -> String {
+    let mut text = String::new();
+    match &outcome.verdict {
+        Verdict::Held => {
+            let after = outcome.converged.unwrap_or_default().as_secs_f64();
+            let _ = writeln!(text, "held: converged {after:.0} s after the heal, and stayed quiet");
+        }
+        Verdict::Violated(violations) => {
+            for violation in violations {
+                let finding = &violation.finding;
+                let at = violation.at.as_secs_f64();
+                let _ = writeln!(
+                    text,
+                    "{} is broken at {at:.6} s: {}",
+                    finding.invariant,
+                    statement(finding.invariant)
+                );
+                let _ = writeln!(text, "  {}", finding.message);
+                let _ = writeln!(text, "  before that:");
+                for event in &violation.events {
+                    let _ = writeln!(text, "    {event}");
+                }
+            }
+        }
+        Verdict::NotConverged { missing, left } => {
+            let _ = writeln!(text, "did not converge within the bound; what is missing:");
+            for line in missing.iter().take(20) {
+                let _ = writeln!(text, "  {line}");
+            }
+            if missing.len() > 20 {
+                let _ = writeln!(text, "  and {} more", missing.len() - 20);
+            }
+            if !left.is_empty() {
+                let _ = writeln!(text, "  (left broken, as the seed wants: {})", left.join(", "));
+            }
+        }
+        Verdict::Panicked { component, message } => {
+            let _ = writeln!(text, "{component} panicked: {message}");
+        }
+        Verdict::Wrong(why) => {
+            let _ = writeln!(text, "the scenario cannot be played: {why}");
+        }
+    }
+    for fault in &outcome.never_struck {
+        let _ = writeln!(text, "never struck: {fault}");
+    }
+    let _ = writeln!(text, "replay: {}", replay(scenario, seed));
+    if !outcome.hash.is_empty() {
+        let _ = writeln!(text, "trace: {} ({} events)", outcome.hash, outcome.events);
+    }
+    text
+}
+
+fn statement(id: &str) -> &'static str {
+    let all = crate::invariants::all();
+    all.iter()
+        .find(|invariant| invariant.id() == id)
+        .map_or("", |invariant| invariant.statement())
+}
+
+/// How fast a run was.
+pub fn speed(outcome: &Outcome) -> String {
+    let (simulated, spent) = (outcome.simulated.as_secs_f64(), outcome.spent.as_secs_f64());
+    format!(
+        "{simulated:.0} s simulated in {spent:.2} s of CPU: {:.0} times real time",
+        simulated / spent.max(1e-9)
+    )
+}

@@ -1,0 +1,266 @@
+//! One run: chaos, heal, convergence, quiet. In a thread of its own, because a second runtime in one thread differs.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use orrery_api::task::TaskGroup;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::convergence;
+use crate::faults::{self, Faults};
+use crate::observing;
+use crate::scenario::Scenario;
+use crate::trace::Trace;
+use crate::workload::Workload;
+use crate::world::{Violation, World};
+
+/// So long nothing but heartbeats may be written in the end.
+const QUIET: Duration = Duration::from_secs(30);
+/// How often the world is looked at.
+const LOOK: Duration = Duration::from_millis(1000);
+/// How often the invariants catch up with the store when nothing else makes them.
+const CATCH_UP: Duration = Duration::from_millis(200);
+
+/// What to run.
+pub struct Settings {
+    /// The scenario.
+    pub scenario: Arc<Scenario>,
+    /// The seed.
+    pub seed: u64,
+    /// Where the trace goes, if anywhere.
+    pub trace: Option<Box<dyn Write + Send>>,
+    /// Whether what components say is shown.
+    pub verbose: bool,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// Everything held.
+    Held,
+    /// An invariant was broken.
+    Violated(Vec<Violation>),
+    /// The cluster did not reach what was asked for, or was not quiet: what is missing, and which machines stayed broken.
+    NotConverged {
+        /// What is missing.
+        missing: Vec<String>,
+        /// Machines that stayed broken.
+        left: Vec<String>,
+    },
+    /// A component panicked.
+    Panicked {
+        /// Which.
+        component: String,
+        /// What it said, and where.
+        message: String,
+    },
+    /// The scenario cannot be played.
+    Wrong(String),
+}
+
+impl Verdict {
+    /// The exit code that tells it.
+    pub fn code(&self) -> u8 {
+        match self {
+            Verdict::Held => 0,
+            Verdict::Violated(_) => 10,
+            Verdict::NotConverged { .. } => 11,
+            Verdict::Panicked { .. } => 13,
+            Verdict::Wrong(_) => 2,
+        }
+    }
+}
+
+/// What came of a run.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// The trace's hash.
+    pub hash: String,
+    /// How many events the trace has.
+    pub events: u64,
+    /// How long it took, in simulated time.
+    pub simulated: Duration,
+    /// How long it took, in time of the processor.
+    pub spent: Duration,
+    /// How long after the heal the cluster had converged.
+    pub converged: Option<Duration>,
+    /// What was seen sometimes.
+    pub coverage: BTreeMap<&'static str, u64>,
+    /// Faults that were asked for and never struck.
+    pub never_struck: Vec<String>,
+}
+
+/// Runs a scenario with a seed.
+pub fn run(settings: Settings) -> Outcome {
+    let thread = std::thread::Builder::new()
+        .name("world".to_owned())
+        .stack_size(16 << 20);
+    match thread.spawn(move || in_this_thread(settings)) {
+        Ok(thread) => thread
+            .join()
+            .unwrap_or_else(|_| failed("the simulator", "it panicked outside of a run")),
+        Err(error) => failed("the simulator", &format!("no thread: {error}")),
+    }
+}
+
+fn failed(component: &str, message: &str) -> Outcome {
+    Outcome {
+        verdict: Verdict::Panicked {
+            component: component.to_owned(),
+            message: message.to_owned(),
+        },
+        hash: String::new(),
+        events: 0,
+        simulated: Duration::ZERO,
+        spent: Duration::ZERO,
+        converged: None,
+        coverage: BTreeMap::new(),
+        never_struck: Vec::new(),
+    }
+}
+
+fn in_this_thread(settings: Settings) -> Outcome {
+    observing::begin();
+    let before = processor_time();
+    let runtime = madsim::runtime::Runtime::with_seed_and_config(settings.seed, madsim::Config::default());
+    let trace = Trace::new(settings.trace, settings.verbose);
+    let (scenario, seed) = (settings.scenario, settings.seed);
+    let result = catch_unwind(AssertUnwindSafe(|| runtime.block_on(play(scenario, seed, trace))));
+    let spent = processor_time().saturating_sub(before);
+    match result {
+        Ok(outcome) => Outcome { spent, ..outcome },
+        Err(_) => {
+            let (component, message) =
+                observing::panicked().unwrap_or_else(|| ("the simulator".to_owned(), "it panicked".to_owned()));
+            Outcome {
+                spent,
+                ..failed(&component, &message)
+            }
+        }
+    }
+}
+
+/// The time that this thread spent on a processor.
+fn processor_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = text.split(' ').next().and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or(0))
+}
+
+async fn play(scenario: Arc<Scenario>, seed: u64, trace: Trace) -> Outcome {
+    let world = World::new(scenario, seed, trace);
+    observing::plays(&world);
+    let tasks = TaskGroup::new();
+    let start = Instant::now();
+    world.start_all();
+    let faults = Faults::begin(&world, start);
+    let workload = Workload::begin(&world, start);
+    let looking = world.clone();
+    tasks.spawn(async move {
+        for turn in 0u64.. {
+            sleep(CATCH_UP).await;
+            looking.witness.catch_up(&looking);
+            if turn % 50 == 0 {
+                looking.sweep();
+            }
+        }
+    });
+    tokio::select! {
+        biased;
+        () = world.stop.notified() => {}
+        () = sleep_until(start + world.scenario.duration) => {}
+    }
+    faults.end();
+    let mut converged = None;
+    let mut verdict = broken(&world);
+    if verdict.is_none() {
+        let left = faults::heal(&world);
+        let healed = Instant::now();
+        let end = converge(&world, &workload, &left, healed);
+        let end = tokio::select! {
+            biased;
+            () = world.stop.notified() => None,
+            end = end => Some(end),
+        };
+        verdict = broken(&world).or(end.map(|end| match end {
+            Ok(after) => {
+                converged = Some(after);
+                Verdict::Held
+            }
+            Err(missing) => Verdict::NotConverged { missing, left },
+        }));
+    }
+    let verdict = verdict.unwrap_or(Verdict::Held);
+    world
+        .trace
+        .event(world.now(), "run", format_args!("ends with code {}", verdict.code()));
+    let verdict = match world.trace.finish() {
+        Ok(()) => verdict,
+        Err(error) => Verdict::Wrong(format!("the trace cannot be written: {error}")),
+    };
+    let outcome = Outcome {
+        verdict,
+        hash: world.trace.hash().to_string(),
+        events: world.trace.events(),
+        simulated: world.now(),
+        spent: Duration::ZERO,
+        converged,
+        coverage: world.coverage.counts(),
+        never_struck: faults.never_struck(),
+    };
+    drop((tasks, workload, faults));
+    world.end();
+    // Killed tasks are dropped when they are next looked at; a runtime that is dropped before leaks them.
+    sleep(Duration::from_millis(10)).await;
+    outcome
+}
+
+/// Why the run cannot go on, if so.
+fn broken(world: &World) -> Option<Verdict> {
+    let violations = world.violations();
+    if !violations.is_empty() {
+        return Some(Verdict::Violated(violations));
+    }
+    world.troubles().into_iter().next().map(Verdict::Wrong)
+}
+
+/// Waits until nothing is missing and the cluster was quiet; after how long nothing was missing, or what is.
+async fn converge(
+    world: &World,
+    workload: &Workload,
+    left: &[String],
+    healed: Instant,
+) -> Result<Duration, Vec<String>> {
+    let bound = world.scenario.expect.converge;
+    let mut since: Option<Instant> = None;
+    loop {
+        sleep(LOOK).await;
+        let mut missing = convergence::missing(world, left);
+        if workload.open() > 0 {
+            missing.push(format!("{} steps of the workload are not done", workload.open()));
+        }
+        if missing.is_empty() {
+            let since = *since.get_or_insert_with(Instant::now);
+            let (at, what) = world.witness.noise();
+            let quiet = world.now().saturating_sub(at);
+            if quiet >= QUIET && since.elapsed() >= QUIET {
+                return Ok(since - healed);
+            }
+            if healed.elapsed() >= bound + QUIET + LOOK * 2 {
+                return Err(vec![format!(
+                    "the cluster is as asked for, but not quiet: {what}, {quiet:?} ago"
+                )]);
+            }
+        } else {
+            since = None;
+            if healed.elapsed() >= bound {
+                return Err(missing);
+            }
+        }
+    }
+}

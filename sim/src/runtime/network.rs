@@ -1,0 +1,83 @@
+//! The way from a machine to its pods, for probes.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use orrery_kubelet::runtime::{ErrorKind, HttpGet, PodNetwork, RuntimeError};
+use tokio::time::sleep;
+
+use super::{SharedRuntime, SimRuntime};
+
+/// Whether somebody answers at an address.
+enum Answer {
+    /// Yes.
+    Yes,
+    /// The connection is refused: nobody listens, or not yet.
+    Refused,
+    /// Nobody has the address.
+    Nobody,
+}
+
+impl SimRuntime {
+    fn answer(&self, host: &str, port: u16) -> Answer {
+        let Ok(ip) = host.parse::<IpAddr>() else {
+            return Answer::Nobody;
+        };
+        let state = self.lock();
+        let mut sandboxes = state
+            .sandboxes
+            .iter()
+            .filter(|(_, sandbox)| sandbox.ready)
+            .filter(|(_, sandbox)| sandbox.ip == Some(ip) || (sandbox.config.host_network && ip == self.address))
+            .map(|(id, _)| id.as_str())
+            .peekable();
+        if sandboxes.peek().is_none() {
+            return if ip == self.address {
+                Answer::Refused
+            } else {
+                Answer::Nobody
+            };
+        }
+        let answers = sandboxes.any(|sandbox| {
+            state.containers.values().any(|container| {
+                container.sandbox == sandbox
+                    && container.answers()
+                    && (container.listen.is_empty() || container.listen.contains(&port))
+            })
+        });
+        if answers { Answer::Yes } else { Answer::Refused }
+    }
+
+    async fn connect(self: &Arc<Self>, host: &str, port: u16, timeout: Duration) -> Result<(), RuntimeError> {
+        self.call().await;
+        match self.answer(host, port) {
+            Answer::Yes => Ok(()),
+            Answer::Refused => Err(RuntimeError::other(format!(
+                "dial tcp {host}:{port}: connect: connection refused"
+            ))),
+            Answer::Nobody => {
+                sleep(timeout).await;
+                Err(RuntimeError::new(
+                    ErrorKind::Timeout,
+                    format!("dial tcp {host}:{port}: i/o timeout"),
+                ))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl PodNetwork for SharedRuntime {
+    async fn http_get(&self, probe: &HttpGet) -> Result<u16, RuntimeError> {
+        self.0
+            .connect(&probe.host, probe.port, probe.timeout)
+            .await
+            .map(|()| 200)
+    }
+
+    async fn tcp_connect(&self, host: &str, port: u16, timeout: Duration) -> Result<(), RuntimeError> {
+        self.0.connect(host, port, timeout).await
+    }
+}

@@ -1,0 +1,130 @@
+//! Starting and stopping: the calls that take time and may be cut off half-way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use orrery_api::clock;
+use orrery_kubelet::runtime::{ErrorKind, RuntimeError};
+use tokio::time::{Instant, sleep};
+
+use super::SimRuntime;
+use crate::model::Seen;
+
+fn no_container(id: &str) -> RuntimeError {
+    RuntimeError::new(ErrorKind::NotFound, format!("no container {id}"))
+}
+
+/// Kills whatever runs in a sandbox, and the sandbox.
+pub(super) fn stop_sandbox(runtime: &Arc<SimRuntime>, sandbox_id: &str) {
+    let (uid, containers) = {
+        let state = runtime.lock();
+        let Some(sandbox) = state.sandboxes.get(sandbox_id) else {
+            return;
+        };
+        let containers: Vec<String> = state
+            .containers
+            .iter()
+            .filter(|(_, container)| container.sandbox == sandbox_id && container.is_running())
+            .map(|(id, _)| id.clone())
+            .collect();
+        (sandbox.config.pod.uid.clone(), containers)
+    };
+    for container in containers {
+        runtime.end(&container, &uid, 137, "Error");
+    }
+    runtime.take_down(sandbox_id, &uid);
+}
+
+/// Starts a created container, after the time that its script says.
+pub(super) async fn start_container(runtime: &Arc<SimRuntime>, id: &str) -> Result<(), RuntimeError> {
+    let image = runtime
+        .lock()
+        .containers
+        .get(id)
+        .map(|container| container.config.image.clone());
+    let script = runtime.script(&image.ok_or_else(|| no_container(id))?);
+    sleep(script.start.draw(&runtime.random)).await;
+    let ready = script.ready.draw(&runtime.random);
+    let (uid, name, attempt) = {
+        let mut state = runtime.lock();
+        let up = state.containers.get(id).is_some_and(|container| {
+            state
+                .sandboxes
+                .get(&container.sandbox)
+                .is_some_and(|sandbox| sandbox.ready)
+        });
+        let container = state.containers.get_mut(id).ok_or_else(|| no_container(id))?;
+        if container.started_at.is_some() {
+            return Ok(());
+        }
+        if !up {
+            return Err(RuntimeError::other("the sandbox is not ready"));
+        }
+        container.started_at = Some(clock::now());
+        container.ready_at = Some(Instant::now() + ready);
+        container.listen = script.listen.clone();
+        container.stop = script.stop;
+        (
+            container.config.pod.uid.clone(),
+            container.config.name.clone(),
+            container.config.attempt,
+        )
+    };
+    if attempt > 0
+        && let Some(world) = runtime.world()
+    {
+        world.coverage.saw("a container was restarted");
+    }
+    let seen = Seen::ContainerStarted {
+        machine: &runtime.machine,
+        pod_uid: &uid,
+        container: id,
+        name: &name,
+    };
+    runtime.tell(
+        &uid,
+        &seen,
+        format_args!("container {} ({name}) of {uid} runs", &id[..12]),
+    );
+    runtime.schedule_end(id, &uid, &script);
+    runtime.call().await;
+    Ok(())
+}
+
+/// Asks a container to end, kills it after `grace`, and waits for its end. It ends also if nobody waits any more.
+pub(super) async fn stop_container(runtime: &Arc<SimRuntime>, id: &str, grace: Duration) -> Result<(), RuntimeError> {
+    runtime.call().await;
+    let (mut ended, uid, stop) = {
+        let state = runtime.lock();
+        let Some(container) = state.containers.get(id) else {
+            return Ok(());
+        };
+        if !container.is_running() {
+            return Ok(());
+        }
+        (
+            container.ended.subscribe(),
+            container.config.pod.uid.clone(),
+            container.stop,
+        )
+    };
+    let takes = stop.draw(&runtime.random);
+    let (after, code) = if takes < grace { (takes, 0) } else { (grace, 137) };
+    if after.is_zero() {
+        runtime.end(id, &uid, code, "Error");
+    } else {
+        let (weak, id, uid) = (Arc::downgrade(runtime), id.to_owned(), uid.clone());
+        runtime.spawn(async move {
+            sleep(after).await;
+            if let Some(runtime) = weak.upgrade() {
+                runtime.end(&id, &uid, code, if code == 0 { "Completed" } else { "Error" });
+            }
+        });
+    }
+    while !*ended.borrow_and_update() {
+        if ended.changed().await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}

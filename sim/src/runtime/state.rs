@@ -1,0 +1,220 @@
+//! What a machine's runtime has: images, sandboxes, containers and their addresses. Plain data, no time passes here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use jiff::Timestamp;
+use orrery_api::clock;
+use orrery_kubelet::runtime::{
+    Container, ContainerConfig, ContainerState, ErrorKind, Exit, ImageInfo, PodSandbox, RuntimeError, SandboxConfig,
+    SandboxState,
+};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::scenario::Span;
+
+/// What a machine's runtime has.
+pub struct State {
+    network: (u8, u8),
+    next_host: u8,
+    pub images: BTreeSet<String>,
+    pub sandboxes: BTreeMap<String, SimSandbox>,
+    pub containers: BTreeMap<String, SimContainer>,
+    pub volumes: BTreeSet<(String, String)>,
+    pub followers: Vec<mpsc::UnboundedSender<String>>,
+}
+
+/// A sandbox.
+pub struct SimSandbox {
+    pub config: SandboxConfig,
+    pub ready: bool,
+    pub ip: Option<IpAddr>,
+    created_at: Timestamp,
+}
+
+/// A container.
+pub struct SimContainer {
+    pub sandbox: String,
+    pub config: ContainerConfig,
+    pub started_at: Option<Timestamp>,
+    /// From when on it answers.
+    pub ready_at: Option<Instant>,
+    pub exit: Option<Exit>,
+    /// The ports it answers on; all if empty.
+    pub listen: Vec<u16>,
+    pub stop: Span,
+    /// Turns true when it ends.
+    pub ended: watch::Sender<bool>,
+    created_at: Timestamp,
+}
+
+impl SimContainer {
+    /// Whether it runs.
+    pub fn is_running(&self) -> bool {
+        self.running_since().is_some()
+    }
+
+    /// Since when it runs, if it does.
+    pub fn running_since(&self) -> Option<Timestamp> {
+        if self.exit.is_some() { None } else { self.started_at }
+    }
+
+    /// Whether it runs and has come so far that it answers.
+    pub fn answers(&self) -> bool {
+        self.is_running() && self.ready_at.is_some_and(|at| at <= Instant::now())
+    }
+}
+
+/// What is known of an image that is present.
+pub fn image(reference: &str) -> ImageInfo {
+    let hash = orrery_api::random::fnv1a(reference.as_bytes());
+    ImageInfo {
+        id: format!("sha256:{}", format!("{hash:016x}").repeat(4)),
+        size: 10_000_000,
+        user: None,
+    }
+}
+
+impl State {
+    /// An empty runtime with addresses of `10.<second>.<third>.0/24`.
+    pub fn new(network: (u8, u8)) -> Self {
+        State {
+            network,
+            next_host: 2,
+            images: BTreeSet::new(),
+            sandboxes: BTreeMap::new(),
+            containers: BTreeMap::new(),
+            volumes: BTreeSet::new(),
+            followers: Vec::new(),
+        }
+    }
+
+    /// The next free address; addresses go round, so that one is not used again at once.
+    fn address(&mut self) -> Option<IpAddr> {
+        for _ in 2..=254 {
+            let ip = IpAddr::V4(Ipv4Addr::new(10, self.network.0, self.network.1, self.next_host));
+            self.next_host = if self.next_host == 254 { 2 } else { self.next_host + 1 };
+            if !self.sandboxes.values().any(|sandbox| sandbox.ip == Some(ip)) {
+                return Some(ip);
+            }
+        }
+        None
+    }
+
+    /// Adds a ready sandbox; its address.
+    pub fn add_sandbox(&mut self, id: &str, config: &SandboxConfig) -> Result<Option<IpAddr>, RuntimeError> {
+        let taken = self
+            .sandboxes
+            .values()
+            .any(|other| other.config.pod.uid == config.pod.uid && other.config.attempt == config.attempt);
+        if taken {
+            let message = format!("sandbox {} of {} is there already", config.attempt, config.pod);
+            return Err(RuntimeError::new(ErrorKind::AlreadyExists, message));
+        }
+        let ip = match config.host_network {
+            true => None,
+            false => Some(
+                self.address()
+                    .ok_or_else(|| RuntimeError::other("no address is free"))?,
+            ),
+        };
+        let sandbox = SimSandbox {
+            config: config.clone(),
+            ready: true,
+            ip,
+            created_at: clock::now(),
+        };
+        self.sandboxes.insert(id.to_owned(), sandbox);
+        Ok(ip)
+    }
+
+    /// Removes a sandbox and its containers.
+    pub fn remove_sandbox(&mut self, id: &str) {
+        self.sandboxes.remove(id);
+        self.containers.retain(|_, container| container.sandbox != id);
+    }
+
+    /// Adds a container to a ready sandbox.
+    pub fn add_container(&mut self, id: &str, sandbox: &str, config: &ContainerConfig) -> Result<(), RuntimeError> {
+        if !self.sandboxes.get(sandbox).is_some_and(|sandbox| sandbox.ready) {
+            return Err(RuntimeError::new(
+                ErrorKind::NotFound,
+                format!("no ready sandbox {sandbox}"),
+            ));
+        }
+        if !self.images.contains(&config.image) {
+            let message = format!("the image {:?} is not present", config.image);
+            return Err(RuntimeError::new(ErrorKind::ImageNotFound, message));
+        }
+        let taken = self.containers.values().any(|other| {
+            other.sandbox == sandbox && other.config.name == config.name && other.config.attempt == config.attempt
+        });
+        if taken {
+            let message = format!(
+                "container {} {} of {} is there already",
+                config.name, config.attempt, config.pod
+            );
+            return Err(RuntimeError::new(ErrorKind::AlreadyExists, message));
+        }
+        let container = SimContainer {
+            sandbox: sandbox.to_owned(),
+            config: config.clone(),
+            started_at: None,
+            ready_at: None,
+            exit: None,
+            listen: Vec::new(),
+            stop: Span::millis(0, 0),
+            ended: watch::channel(false).0,
+            created_at: clock::now(),
+        };
+        self.containers.insert(id.to_owned(), container);
+        Ok(())
+    }
+
+    /// Everything there is, as the kubelet sees it.
+    pub fn list(&self) -> Vec<PodSandbox> {
+        let mut pods: BTreeMap<&str, PodSandbox> = BTreeMap::new();
+        for (id, sandbox) in &self.sandboxes {
+            pods.insert(
+                id,
+                PodSandbox {
+                    id: id.clone(),
+                    pod: sandbox.config.pod.clone(),
+                    attempt: sandbox.config.attempt,
+                    state: if sandbox.ready {
+                        SandboxState::Ready
+                    } else {
+                        SandboxState::NotReady
+                    },
+                    ip: sandbox.ip,
+                    host_network: sandbox.config.host_network,
+                    grace: sandbox.config.grace,
+                    created_at: sandbox.created_at,
+                    containers: Vec::new(),
+                },
+            );
+        }
+        for (id, container) in &self.containers {
+            let Some(pod) = pods.get_mut(container.sandbox.as_str()) else {
+                continue;
+            };
+            let state = match (&container.exit, container.started_at) {
+                (Some(exit), _) => ContainerState::Exited(exit.clone()),
+                (None, Some(started_at)) => ContainerState::Running { started_at },
+                (None, None) => ContainerState::Created,
+            };
+            pod.containers.push(Container {
+                id: id.clone(),
+                name: container.config.name.clone(),
+                attempt: container.config.attempt,
+                image: container.config.image.clone(),
+                image_id: image(&container.config.image).id,
+                spec_hash: container.config.spec_hash.clone(),
+                state,
+                created_at: container.created_at,
+            });
+        }
+        pods.into_values().collect()
+    }
+}

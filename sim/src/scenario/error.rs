@@ -1,0 +1,118 @@
+//! What is wrong with a scenario, and where.
+
+use std::fmt;
+
+use super::nearest;
+
+/// What is wrong with a scenario, and where: `file:line:column: message`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    /// The file.
+    pub file: String,
+    /// Line and column, from one, where known.
+    pub at: Option<(usize, usize)>,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl Error {
+    /// The error of `file` as a whole.
+    pub fn of(file: &str, message: impl Into<String>) -> Self {
+        Error {
+            file: file.to_owned(),
+            at: None,
+            message: message.into(),
+        }
+    }
+
+    /// An error found after reading, about `word` in `source`: its first place outside of comments.
+    pub fn about(file: &str, source: &str, word: &str, message: impl Into<String>) -> Self {
+        Error {
+            file: file.to_owned(),
+            at: locate(source, word),
+            message: message.into(),
+        }
+    }
+
+    /// An error of the reader.
+    pub fn of_yaml(file: &str, source: &str, error: &serde_yaml::Error) -> Self {
+        let text = error.to_string();
+        // The position stands in the prefix of the line; the rest says the path and what is wrong.
+        let text = match text.rfind(" at line ") {
+            Some(end) => text[..end].to_owned(),
+            None => text,
+        };
+        let unknown = unknown_word(&text);
+        let mut at = error.location().map(|location| (location.line(), location.column()));
+        if let Some((word, _)) = &unknown
+            && let Some(exact) = locate_from(source, at.map_or(1, |(line, _)| line), word)
+        {
+            at = Some(exact);
+        }
+        let message = match unknown {
+            Some((word, known)) if !known.is_empty() => {
+                let known: Vec<&str> = known.iter().map(String::as_str).collect();
+                let place = text.split_once(": unknown").map_or("", |(place, _)| place);
+                let place = if place.is_empty() {
+                    String::new()
+                } else {
+                    format!("{place}: ")
+                };
+                format!("{place}unknown key {word:?}{}", nearest::hint(&word, &known))
+            }
+            _ => text,
+        };
+        Error {
+            file: file.to_owned(),
+            at,
+            message,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.at {
+            Some((line, column)) => write!(f, "{}:{line}:{column}: {}", self.file, self.message),
+            None => write!(f, "{}: {}", self.file, self.message),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Reads serde's "unknown field `x`, expected one of `a`, `b`": the word and what it could have been.
+fn unknown_word(text: &str) -> Option<(String, Vec<String>)> {
+    let start = text
+        .find("unknown field `")
+        .or_else(|| text.find("unknown variant `"))?;
+    let mut quoted = text[start..].split('`').skip(1).step_by(2).map(str::to_owned);
+    let word = quoted.next()?;
+    Some((word, quoted.collect()))
+}
+
+/// The first place of `word` outside of comments.
+fn locate(source: &str, word: &str) -> Option<(usize, usize)> {
+    locate_from(source, 1, word)
+}
+
+/// The first place of `word` as a whole word, outside of comments, from `line` on or else from the beginning.
+fn locate_from(source: &str, line: usize, word: &str) -> Option<(usize, usize)> {
+    let place = |(number, text): (usize, &str)| {
+        let text = text.split(" #").next().unwrap_or_default();
+        if text.trim_start().starts_with('#') {
+            return None;
+        }
+        text.match_indices(word).find_map(|(at, _)| {
+            let part = |letter: char| letter.is_alphanumeric() || letter == '-' || letter == '_';
+            let whole = !text[..at].ends_with(part) && !text[at + word.len()..].starts_with(part);
+            whole.then(|| (number + 1, text[..at].chars().count() + 1))
+        })
+    };
+    source
+        .lines()
+        .enumerate()
+        .skip(line.saturating_sub(1))
+        .find_map(place)
+        .or_else(|| source.lines().enumerate().find_map(place))
+}

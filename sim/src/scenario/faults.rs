@@ -1,0 +1,293 @@
+//! What goes wrong: pinned to a moment, triggered by a write, or drawn by the swarm.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::quantity::{self, Span};
+use super::target::{ComponentTarget, NodeTarget};
+
+/// When something happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Moment {
+    /// Then.
+    At(Duration),
+    /// At a moment drawn from the range; what goes on for a while does so all the range long.
+    Between(Span),
+    /// When a write happened.
+    When(Trigger),
+}
+
+impl Moment {
+    pub(super) fn of(at: Option<Duration>, between: Option<Span>, when: Option<Trigger>) -> Result<Self, String> {
+        match (at, between, when) {
+            (Some(at), None, None) => Ok(Moment::At(at)),
+            (None, Some(between), None) => Ok(Moment::Between(between)),
+            (None, None, Some(when)) => Ok(Moment::When(when)),
+            (None, None, None) => Err("say when: one of `at`, `between` and `when` is needed".to_owned()),
+            _ => Err("say when only once: `at`, `between` and `when` exclude each other".to_owned()),
+        }
+    }
+}
+
+/// A write that something waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "TriggerWire")]
+pub struct Trigger {
+    /// Which kind of write.
+    pub kind: TriggerKind,
+    /// Of which object: `Kind/namespace/name`, or `Kind/name`; `*` for any name.
+    pub object: String,
+    /// The how manieth such write, from 1.
+    pub occurrence: u32,
+}
+
+/// A kind of write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TriggerKind {
+    /// A create.
+    Create,
+    /// An update.
+    Update,
+    /// A delete.
+    Delete,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TriggerWire {
+    create: Option<String>,
+    update: Option<String>,
+    delete: Option<String>,
+    occurrence: Option<u32>,
+}
+
+impl TryFrom<TriggerWire> for Trigger {
+    type Error = String;
+
+    fn try_from(wire: TriggerWire) -> Result<Self, String> {
+        let (kind, object) = match (wire.create, wire.update, wire.delete) {
+            (Some(object), None, None) => (TriggerKind::Create, object),
+            (None, Some(object), None) => (TriggerKind::Update, object),
+            (None, None, Some(object)) => (TriggerKind::Delete, object),
+            _ => return Err("a trigger is one of `create`, `update` and `delete`".to_owned()),
+        };
+        if object.split('/').count() < 2 {
+            return Err(format!("{object:?} names no object: write Kind/namespace/name"));
+        }
+        match wire.occurrence.unwrap_or(1) {
+            0 => Err("occurrences are counted from 1".to_owned()),
+            occurrence => Ok(Trigger {
+                kind,
+                object,
+                occurrence,
+            }),
+        }
+    }
+}
+
+/// A fault with its moment.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "FaultWire")]
+pub struct FaultPlan {
+    /// When.
+    pub moment: Moment,
+    /// What.
+    pub action: FaultAction,
+}
+
+/// A fault.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FaultAction {
+    /// A machine loses power, or a component is killed; back after a while.
+    Crash(CrashSpec),
+    /// A component is killed and started again at once.
+    Restart(ComponentTarget),
+    /// A component, or a whole machine, stands still for a while.
+    Pause(PauseSpec),
+    /// A machine is cut off from the others for a while.
+    Partition(PartitionSpec),
+    /// Answers of the API server are lost though the requests took effect.
+    LostAnswers(LostAnswersSpec),
+    /// Faults of these kinds, as the seed draws them.
+    Swarm(Vec<FaultKind>),
+}
+
+/// A kind of fault that the swarm draws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// See [`FaultAction::Crash`].
+    Crash,
+    /// See [`FaultAction::Restart`].
+    Restart,
+    /// See [`FaultAction::Pause`].
+    Pause,
+    /// See [`FaultAction::Partition`].
+    Partition,
+    /// See [`FaultAction::LostAnswers`].
+    LostAnswers,
+}
+
+impl FaultKind {
+    /// Every kind.
+    pub const ALL: [FaultKind; 5] = [
+        FaultKind::Crash,
+        FaultKind::Restart,
+        FaultKind::Pause,
+        FaultKind::Partition,
+        FaultKind::LostAnswers,
+    ];
+}
+
+/// Which machine or component crashes, for how long.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CrashSpec {
+    /// The machine.
+    #[serde(default)]
+    pub node: Option<NodeTarget>,
+    /// The component.
+    #[serde(default)]
+    pub component: Option<ComponentTarget>,
+    /// For how long.
+    #[serde(rename = "for", default = "some_time")]
+    pub lasts: Span,
+}
+
+/// Who stands still, for how long.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PauseSpec {
+    /// The machine.
+    #[serde(default)]
+    pub node: Option<NodeTarget>,
+    /// The component.
+    #[serde(default)]
+    pub component: Option<ComponentTarget>,
+    /// For how long.
+    #[serde(rename = "for", default = "some_time")]
+    pub lasts: Span,
+}
+
+/// Which machine is cut off, in which direction, for how long.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartitionSpec {
+    /// The machine.
+    pub node: NodeTarget,
+    /// What is cut.
+    #[serde(default)]
+    pub direction: Direction,
+    /// For how long.
+    #[serde(rename = "for", default = "some_time")]
+    pub lasts: Span,
+}
+
+/// What a partition cuts, as the machine sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Both ways.
+    #[default]
+    Both,
+    /// What others send it.
+    In,
+    /// What it sends.
+    Out,
+}
+
+/// Whose answers are lost, how many, for how long.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LostAnswersSpec {
+    /// Whose; everybody's if none.
+    #[serde(default)]
+    pub client: Option<ComponentTarget>,
+    /// How many of the answers to writes.
+    #[serde(deserialize_with = "quantity::probability", default = "half")]
+    pub probability: f64,
+    /// For how long.
+    #[serde(rename = "for", default = "some_time")]
+    pub lasts: Span,
+}
+
+fn half() -> f64 {
+    0.5
+}
+
+fn some_time() -> Span {
+    Span::seconds(5, 60)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FaultWire {
+    #[serde(default, deserialize_with = "quantity::some_duration")]
+    at: Option<Duration>,
+    between: Option<Span>,
+    when: Option<Trigger>,
+    crash: Option<CrashSpec>,
+    restart: Option<ComponentTarget>,
+    pause: Option<PauseSpec>,
+    partition: Option<PartitionSpec>,
+    lost_answers: Option<LostAnswersSpec>,
+    swarm: Option<SwarmWire>,
+}
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "`all`, or a list of: crash, restart, pause, partition, lost-answers"
+)]
+enum SwarmWire {
+    Word(AllWord),
+    Kinds(Vec<FaultKind>),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum AllWord {
+    All,
+}
+
+impl TryFrom<FaultWire> for FaultPlan {
+    type Error = String;
+
+    fn try_from(wire: FaultWire) -> Result<Self, String> {
+        let one_of = |node: bool, component: bool| match (node, component) {
+            (true, true) | (false, false) => Err("one of `node` and `component` is needed".to_owned()),
+            _ => Ok(()),
+        };
+        let mut actions = Vec::new();
+        if let Some(spec) = wire.crash {
+            one_of(spec.node.is_some(), spec.component.is_some())?;
+            actions.push(FaultAction::Crash(spec));
+        }
+        actions.extend(wire.restart.map(FaultAction::Restart));
+        if let Some(spec) = wire.pause {
+            one_of(spec.node.is_some(), spec.component.is_some())?;
+            actions.push(FaultAction::Pause(spec));
+        }
+        actions.extend(wire.partition.map(FaultAction::Partition));
+        actions.extend(wire.lost_answers.map(FaultAction::LostAnswers));
+        actions.extend(wire.swarm.map(|swarm| match swarm {
+            SwarmWire::Word(AllWord::All) => FaultAction::Swarm(FaultKind::ALL.to_vec()),
+            SwarmWire::Kinds(kinds) => FaultAction::Swarm(kinds),
+        }));
+        let moment = Moment::of(wire.at, wire.between, wire.when)?;
+        let action = match (actions.pop(), actions.is_empty()) {
+            (Some(action), true) => action,
+            (None, _) => {
+                return Err(
+                    "a fault is one of `crash`, `restart`, `pause`, `partition`, `lost-answers` and `swarm`".into(),
+                );
+            }
+            _ => return Err("one fault an entry: write another entry for the second".to_owned()),
+        };
+        if matches!(action, FaultAction::Swarm(_)) && !matches!(moment, Moment::Between(_)) {
+            return Err("a swarm needs `between`: how long it may strike".to_owned());
+        }
+        Ok(FaultPlan { moment, action })
+    }
+}

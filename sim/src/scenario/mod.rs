@@ -1,0 +1,200 @@
+//! Scenarios: topology, workload, faults, expectations, as people write them in YAML.
+//!
+//! This module knows the format and nothing of worlds. Unknown keys, and parts of the format that are not built yet,
+//! are errors with their place: a scenario is never half understood.
+
+mod error;
+mod faults;
+pub mod nearest;
+mod quantity;
+mod read;
+mod target;
+mod topology;
+mod workload;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+pub use error::Error;
+pub use faults::{
+    CrashSpec, Direction, FaultAction, FaultKind, FaultPlan, LostAnswersSpec, Moment, PartitionSpec, PauseSpec,
+    Trigger, TriggerKind,
+};
+pub use quantity::{Span, parse_duration};
+pub use read::{read, read_file};
+pub use target::{ComponentTarget, NodeTarget, Role};
+pub use topology::{NodeSpec, Topology};
+pub use workload::{ChurnKind, ChurnSpec, Manifest, StepAction, StepPlan};
+
+/// What happens in a world, and what must hold.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Its name.
+    pub name: String,
+    /// What it is about, for people.
+    #[serde(default)]
+    pub about: String,
+    /// Machines and processes.
+    #[serde(default)]
+    pub topology: Topology,
+    /// How the network behaves when nothing is wrong with it.
+    #[serde(default)]
+    pub network: NetworkSpec,
+    /// How containers behave, by image.
+    #[serde(default)]
+    pub images: BTreeMap<String, ImageScript>,
+    /// What users do.
+    #[serde(default)]
+    pub workload: Vec<StepPlan>,
+    /// What goes wrong.
+    #[serde(default)]
+    pub faults: Vec<FaultPlan>,
+    /// What is healed after the chaos.
+    #[serde(default)]
+    pub heal: Heal,
+    /// What must hold.
+    #[serde(default)]
+    pub expect: Expect,
+    /// How long the chaos lasts.
+    #[serde(deserialize_with = "quantity::duration")]
+    pub duration: Duration,
+}
+
+/// How the network behaves when nothing is wrong with it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkSpec {
+    /// How long a message takes, one way; at least a millisecond.
+    pub latency: Span,
+    /// How many requests, and how many answers, are lost.
+    #[serde(deserialize_with = "quantity::probability")]
+    pub loss: f64,
+}
+
+impl Default for NetworkSpec {
+    fn default() -> Self {
+        NetworkSpec {
+            latency: Span::millis(1, 5),
+            loss: 0.0,
+        }
+    }
+}
+
+/// How containers of an image behave.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImageScript {
+    /// How long the image takes to pull.
+    pub pull: Span,
+    /// How long a container takes to start.
+    pub start: Span,
+    /// How long after its start a container answers.
+    pub ready: Span,
+    /// How likely a container is to crash some time after its start.
+    #[serde(deserialize_with = "quantity::probability")]
+    pub crash: f64,
+    /// How long a container lives before it crashes, if it does.
+    pub lifetime: Span,
+    /// The ports that it answers on; all if none are named.
+    pub listen: Vec<u16>,
+    /// It ends at once with this code.
+    pub exit: Option<i32>,
+    /// How long it takes to end when asked to.
+    pub stop: Span,
+}
+
+impl Default for ImageScript {
+    fn default() -> Self {
+        ImageScript {
+            pull: Span::millis(100, 1000),
+            start: Span::millis(50, 500),
+            ready: Span::millis(0, 1000),
+            crash: 0.0,
+            lifetime: Span::seconds(1, 60),
+            listen: Vec::new(),
+            exit: None,
+            stop: Span::millis(10, 1000),
+        }
+    }
+}
+
+/// What is healed after the chaos.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Heal {
+    /// A random part of what is broken: the control plane, and enough nodes; the rest may stay broken for ever.
+    #[default]
+    Core,
+    /// Everything.
+    All,
+}
+
+/// What must hold.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expect {
+    /// Which invariants are checked.
+    pub invariants: InvariantChoice,
+    /// How long after the heal the cluster may take to reach its desired state.
+    #[serde(deserialize_with = "quantity::duration")]
+    pub converge: Duration,
+    /// Fields of objects at the end: `deployment/web: { status.availableReplicas: 3 }`.
+    pub state: Vec<BTreeMap<String, BTreeMap<String, serde_yaml::Value>>>,
+}
+
+impl Default for Expect {
+    fn default() -> Self {
+        Expect {
+            invariants: InvariantChoice::default(),
+            converge: Duration::from_secs(120),
+            state: Vec::new(),
+        }
+    }
+}
+
+/// Which invariants are checked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum InvariantChoice {
+    /// All there are.
+    #[default]
+    All,
+    /// Those with these ids.
+    These(Vec<String>),
+}
+
+impl InvariantChoice {
+    /// Whether the invariant `id` is checked.
+    pub fn includes(&self, id: &str) -> bool {
+        match self {
+            InvariantChoice::All => true,
+            InvariantChoice::These(ids) => ids.iter().any(|own| own == id),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for InvariantChoice {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "`all` or a list of invariants' ids, such as [S3, P2]")]
+        enum Wire {
+            Word(String),
+            List(Vec<String>),
+        }
+        let ids = match Wire::deserialize(deserializer)? {
+            Wire::Word(word) if word == "all" => return Ok(InvariantChoice::All),
+            Wire::Word(word) => vec![word],
+            Wire::List(ids) => ids,
+        };
+        let known = crate::invariants::ids();
+        match ids.iter().find(|id| !known.contains(&id.as_str())) {
+            Some(wrong) => Err(serde::de::Error::custom(format!(
+                "no invariant {wrong:?} is built{}",
+                nearest::hint(wrong, &known)
+            ))),
+            None => Ok(InvariantChoice::These(ids)),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Reads scenarios from files, and checks what their types alone cannot.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::error::Error;
+use super::nearest;
+use super::workload::{Manifest, StepAction, documents};
+use super::{FaultAction, NodeTarget, Role, Scenario};
+
+/// The machine that the control plane runs on.
+const CONTROL_PLANE: &str = "control-plane";
+
+/// Reads the scenario in the file at `path`, and the manifests it names.
+pub fn read_file(path: &str) -> Result<Scenario, Error> {
+    let source = load(path)?;
+    let folder = Path::new(path).parent().unwrap_or(Path::new("."));
+    read(path, &source, |name| {
+        let file = folder.join(name);
+        std::fs::read_to_string(&file).map_err(|error| format!("cannot read {}: {error}", file.display()))
+    })
+}
+
+fn load(path: &str) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|error| Error::of(path, format!("cannot read the scenario: {error}")))
+}
+
+/// Reads a scenario from its text; `load` finds the manifests it names.
+pub fn read(file: &str, source: &str, load: impl Fn(&str) -> Result<String, String>) -> Result<Scenario, Error> {
+    let mut scenario: Scenario = serde_yaml::from_str(source).map_err(|error| Error::of_yaml(file, source, &error))?;
+    for step in &mut scenario.workload {
+        let StepAction::Apply(manifest) = &mut step.action else {
+            continue;
+        };
+        if let Manifest::File(name) = manifest {
+            let text = load(name).map_err(|message| Error::about(file, source, name, message))?;
+            let objects = documents(&text)
+                .map_err(|message| Error::about(file, source, name, format!("in {name}: {message}")))?;
+            *manifest = Manifest::Inline(objects);
+        }
+        if let Manifest::Inline(objects) = manifest {
+            for object in objects {
+                check_object(object).map_err(|message| Error::about(file, source, "apply", message))?;
+            }
+        }
+    }
+    check(&scenario).map_err(|(word, message)| Error::about(file, source, &word, message))?;
+    Ok(scenario)
+}
+
+fn check_object(object: &Value) -> Result<(), String> {
+    for path in ["/apiVersion", "/kind", "/metadata/name"] {
+        if object.pointer(path).and_then(Value::as_str).is_none_or(str::is_empty) {
+            return Err(format!("an object to apply has no {}", path[1..].replace('/', ".")));
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong beyond the types: the word it is about, and why.
+fn check(scenario: &Scenario) -> Result<(), (String, String)> {
+    let topology = &scenario.topology;
+    if topology.apiservers != 1 {
+        return Err((
+            "apiservers".to_owned(),
+            format!("apiservers: {} is not built; only 1 is, for now", topology.apiservers),
+        ));
+    }
+    for (key, count) in [
+        ("schedulers", topology.schedulers),
+        ("controllerManagers", topology.controller_managers),
+    ] {
+        if !(1..=5).contains(&count) {
+            return Err((key.to_owned(), format!("{key}: {count}: there must be 1 to 5")));
+        }
+    }
+    let mut names = vec![CONTROL_PLANE];
+    for node in &topology.nodes {
+        if names.contains(&node.name.as_str()) {
+            return Err((node.name.clone(), format!("two machines are called {:?}", node.name)));
+        }
+        names.push(&node.name);
+    }
+    for fault in &scenario.faults {
+        let (node, component) = match &fault.action {
+            FaultAction::Crash(spec) => (spec.node.as_ref(), spec.component.as_ref()),
+            FaultAction::Pause(spec) => (spec.node.as_ref(), spec.component.as_ref()),
+            FaultAction::Partition(spec) => (Some(&spec.node), None),
+            FaultAction::Restart(component) => (None, Some(component)),
+            FaultAction::LostAnswers(spec) => (None, spec.client.as_ref()),
+            FaultAction::Swarm(_) => (None, None),
+        };
+        if let Some(NodeTarget::Named(name)) = node {
+            known(name, &names)?;
+        }
+        if let Some(component) = component
+            && let Some(instance) = &component.instance
+            && matches!(component.role, Role::Kubelet | Role::Proxy)
+        {
+            known(instance, &names[1..])?;
+        }
+    }
+    for step in &scenario.workload {
+        if let StepAction::Cordon(spec) | StepAction::Uncordon(spec) = &step.action
+            && let NodeTarget::Named(name) = &spec.node
+        {
+            known(name, &names[1..])?;
+        }
+    }
+    for entry in &scenario.expect.state {
+        for object in entry.keys() {
+            if !(2..=3).contains(&object.split('/').count()) {
+                return Err((object.clone(), format!("{object:?} names no object: write kind/name")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn known(name: &str, names: &[&str]) -> Result<(), (String, String)> {
+    if names.contains(&name) {
+        return Ok(());
+    }
+    Err((
+        name.to_owned(),
+        format!("no machine {name:?}{}", nearest::hint(name, names)),
+    ))
+}

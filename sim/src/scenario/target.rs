@@ -1,0 +1,118 @@
+//! Whom a fault or a step is about: a machine, a component, or any of them.
+
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer};
+
+use super::nearest;
+
+/// A component of the cluster; each process is one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// The API server with its store.
+    ApiServer,
+    /// The scheduler.
+    Scheduler,
+    /// The controller manager.
+    ControllerManager,
+    /// A node's kubelet.
+    Kubelet,
+    /// A node's proxy.
+    Proxy,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Role; 5] = [
+        Role::ApiServer,
+        Role::Scheduler,
+        Role::ControllerManager,
+        Role::Kubelet,
+        Role::Proxy,
+    ];
+
+    /// The name in scenarios and traces.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::ApiServer => "apiserver",
+            Role::Scheduler => "scheduler",
+            Role::ControllerManager => "controller-manager",
+            Role::Kubelet => "kubelet",
+            Role::Proxy => "proxy",
+        }
+    }
+
+    fn parse(text: &str) -> Result<Role, String> {
+        Role::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| {
+            let names: Vec<_> = Role::ALL.iter().map(|role| role.as_str()).collect();
+            format!("no component {text:?}{}", nearest::hint(text, &names))
+        })
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A component: `scheduler`, any of its processes; `kubelet/node-2`, the one there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComponentTarget {
+    /// Which component.
+    pub role: Role,
+    /// On which machine, or its number among twins; any if none.
+    pub instance: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for ComponentTarget {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (role, instance) = match text.split_once('/') {
+            Some((role, instance)) => (role, Some(instance.to_owned())),
+            None => (text.as_str(), None),
+        };
+        Ok(ComponentTarget {
+            role: Role::parse(role).map_err(de::Error::custom)?,
+            instance,
+        })
+    }
+}
+
+impl fmt::Display for ComponentTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.instance {
+            Some(instance) => write!(f, "{}/{instance}", self.role),
+            None => write!(f, "{}", self.role),
+        }
+    }
+}
+
+/// A machine: `any` worker node, a named one, or `control-plane`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeTarget {
+    /// Any worker node.
+    Any,
+    /// The machine of this name.
+    Named(String),
+}
+
+impl<'de> Deserialize<'de> for NodeTarget {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Ok(if text == "any" {
+            NodeTarget::Any
+        } else {
+            NodeTarget::Named(text)
+        })
+    }
+}
+
+impl fmt::Display for NodeTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NodeTarget::Any => f.write_str("any"),
+            NodeTarget::Named(name) => f.write_str(name),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Machines and processes of a world.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+
+/// Machines and processes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct Topology {
+    /// How many API servers; only 1 is built.
+    pub apiservers: u32,
+    /// How many schedulers; more than one elect a leader.
+    pub schedulers: u32,
+    /// How many controller managers; more than one elect a leader.
+    pub controller_managers: u32,
+    /// The worker nodes.
+    #[serde(deserialize_with = "nodes")]
+    pub nodes: Vec<NodeSpec>,
+    /// Over how many zones the nodes are spread in turn.
+    pub zones: u32,
+    /// What a node has that does not say so itself: `cpu`, `memory`, `pods`.
+    pub node: BTreeMap<String, String>,
+}
+
+impl Default for Topology {
+    fn default() -> Self {
+        Topology {
+            apiservers: 1,
+            schedulers: 1,
+            controller_managers: 1,
+            nodes: numbered(3),
+            zones: 1,
+            node: BTreeMap::new(),
+        }
+    }
+}
+
+/// A worker node.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSpec {
+    /// Its name.
+    pub name: String,
+    /// Its zone; by default it is given one in turn.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// Further labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Its taints.
+    #[serde(default)]
+    pub taints: Vec<TaintSpec>,
+    /// What it has.
+    #[serde(default)]
+    pub capacity: BTreeMap<String, String>,
+}
+
+/// A taint of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaintSpec {
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    #[serde(default)]
+    pub value: Option<String>,
+    /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+    pub effect: String,
+}
+
+fn numbered(count: u32) -> Vec<NodeSpec> {
+    (1..=count)
+        .map(|number| NodeSpec {
+            name: format!("node-{number}"),
+            zone: None,
+            labels: BTreeMap::new(),
+            taints: Vec::new(),
+            capacity: BTreeMap::new(),
+        })
+        .collect()
+}
+
+fn nodes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NodeSpec>, D::Error> {
+    struct NodesVisitor;
+    impl<'de> serde::de::Visitor<'de> for NodesVisitor {
+        type Value = Vec<NodeSpec>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("how many nodes, or a list of nodes with their names")
+        }
+
+        fn visit_u64<E: serde::de::Error>(self, count: u64) -> Result<Self::Value, E> {
+            match u32::try_from(count) {
+                Ok(count @ 1..=5000) => Ok(numbered(count)),
+                _ => Err(E::custom(format!("{count} nodes: there must be 1 to 5000"))),
+            }
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, sequence: A) -> Result<Self::Value, A::Error> {
+            Vec::deserialize(serde::de::value::SeqAccessDeserializer::new(sequence))
+        }
+    }
+    deserializer.deserialize_any(NodesVisitor)
+}

@@ -1,0 +1,168 @@
+//! What happened in a run: events in order, hashed as they come, perhaps written to a file, the last ones remembered.
+//!
+//! An event is (simulated time, actor, what). Everything that enters must be a function of (build, scenario, seed): no
+//! addresses, no task ids, no real time. Traces are compared between processes, see `command::verify`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::{self, Write as _};
+use std::io::Write;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::fingerprint::Fingerprint;
+
+/// So many events of each actor are remembered for reports.
+const REMEMBERED: usize = 12;
+
+/// The trace of one run.
+pub struct Trace {
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    hash: Fingerprint,
+    events: u64,
+    line: String,
+    recent: BTreeMap<String, VecDeque<(Duration, String)>>,
+    output: Option<Box<dyn Write + Send>>,
+    failure: Option<String>,
+    verbose: bool,
+}
+
+impl Trace {
+    /// A trace that also goes to `output`, one line an event; `verbose` shows what components say on standard error.
+    pub fn new(output: Option<Box<dyn Write + Send>>, verbose: bool) -> Self {
+        Trace {
+            inner: Mutex::new(Inner {
+                hash: Fingerprint::default(),
+                events: 0,
+                line: String::new(),
+                recent: BTreeMap::new(),
+                output,
+                failure: None,
+                verbose,
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an event of `actor` at `now`.
+    pub fn event(&self, now: Duration, actor: &str, what: fmt::Arguments<'_>) {
+        self.lock().add(now, actor, what);
+    }
+
+    /// Adds what a component says, and shows it if the run is verbose.
+    pub fn say(&self, now: Duration, actor: &str, what: fmt::Arguments<'_>) {
+        let mut inner = self.lock();
+        inner.add(now, actor, format_args!("says {what}"));
+        if inner.verbose {
+            eprintln!("{:>12.6} {actor}: {what}", now.as_secs_f64());
+        }
+    }
+
+    /// Mixes bytes into the hash without making an event of them: the content behind an event.
+    pub fn content(&self, bytes: &[u8]) {
+        self.lock().hash.add(bytes);
+    }
+
+    /// The hash of everything so far.
+    pub fn hash(&self) -> Fingerprint {
+        self.lock().hash
+    }
+
+    /// How many events there were.
+    pub fn events(&self) -> u64 {
+        self.lock().events
+    }
+
+    /// The last events of the actors whose name `wanted` accepts, in the order of their time.
+    pub fn recent(&self, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let inner = self.lock();
+        let mut found: Vec<(Duration, String)> = inner
+            .recent
+            .iter()
+            .filter(|(actor, _)| wanted(actor))
+            .flat_map(|(actor, events)| {
+                events
+                    .iter()
+                    .map(move |(at, what)| (*at, format!("{:>12.6} {actor}: {what}", at.as_secs_f64())))
+            })
+            .collect();
+        found.sort_by_key(|(at, _)| *at);
+        found.into_iter().map(|(_, line)| line).collect()
+    }
+
+    /// Finishes the output; why it could not be written, if so.
+    pub fn finish(&self) -> Result<(), String> {
+        let mut inner = self.lock();
+        if let Some(output) = &mut inner.output
+            && let Err(error) = output.flush()
+        {
+            return Err(error.to_string());
+        }
+        inner.failure.take().map_or(Ok(()), Err)
+    }
+}
+
+impl Inner {
+    fn add(&mut self, now: Duration, actor: &str, what: fmt::Arguments<'_>) {
+        self.line.clear();
+        let _ = write!(self.line, "{what}");
+        self.events += 1;
+        self.hash.add_number(now.as_nanos() as u64);
+        self.hash.add(actor.as_bytes());
+        self.hash.add(self.line.as_bytes());
+        if let Some(output) = &mut self.output {
+            let text = self.line.replace('\n', "\\n");
+            let written = writeln!(
+                output,
+                "{}.{:09} {actor}: {text} [{}]",
+                now.as_secs(),
+                now.subsec_nanos(),
+                self.hash
+            );
+            if let Err(error) = written {
+                self.failure = Some(error.to_string());
+                self.output = None;
+            }
+        }
+        if !self.recent.contains_key(actor) {
+            self.recent
+                .insert(actor.to_owned(), VecDeque::with_capacity(REMEMBERED));
+        }
+        if let Some(recent) = self.recent.get_mut(actor) {
+            // The oldest one's buffer is used again: a run has millions of events.
+            let mut text = if recent.len() == REMEMBERED {
+                recent.pop_front().map(|(_, text)| text).unwrap_or_default()
+            } else {
+                String::new()
+            };
+            text.clear();
+            text.push_str(&self.line);
+            recent.push_back((now, text));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_events_hash_equally_and_the_last_ones_are_remembered() {
+        let (one, other) = (Trace::new(None, false), Trace::new(None, false));
+        for number in 0..40 {
+            one.event(Duration::from_secs(number), "scheduler", format_args!("step {number}"));
+            other.event(Duration::from_secs(number), "scheduler", format_args!("step {number}"));
+        }
+        assert_eq!(one.hash(), other.hash());
+        other.event(Duration::from_secs(40), "proxy", format_args!("more"));
+        assert_ne!(one.hash(), other.hash());
+        let recent = other.recent(|actor| actor == "scheduler");
+        assert_eq!(recent.len(), REMEMBERED);
+        assert!(recent[0].ends_with("step 28"), "{recent:?}");
+    }
+}

@@ -1,0 +1,99 @@
+//! Paths of objects of any kind, for users who only have a manifest.
+
+use serde_json::Value;
+
+/// Kinds that do not live in namespaces.
+const CLUSTER_WIDE: &[&str] = &[
+    "Node",
+    "Namespace",
+    "PersistentVolume",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "StorageClass",
+    "PriorityClass",
+    "RuntimeClass",
+    "IngressClass",
+    "CSIDriver",
+    "CSINode",
+    "CustomResourceDefinition",
+];
+
+/// A kind's plural, as paths have it: `Deployment` or `deployment` → `deployments`. Short names of `kubectl` too.
+pub fn plural(kind: &str) -> String {
+    let kind = kind.to_lowercase();
+    match kind.as_str() {
+        "po" => return "pods".to_owned(),
+        "svc" => return "services".to_owned(),
+        "deploy" => return "deployments".to_owned(),
+        "rs" => return "replicasets".to_owned(),
+        "no" => return "nodes".to_owned(),
+        "ns" => return "namespaces".to_owned(),
+        "cm" => return "configmaps".to_owned(),
+        "endpoints" => return kind,
+        _ => {}
+    }
+    if kind.ends_with("class") || kind.ends_with("ingress") {
+        format!("{kind}es")
+    } else if kind.ends_with('s') {
+        kind
+    } else if let Some(stem) = kind.strip_suffix('y') {
+        format!("{stem}ies")
+    } else {
+        format!("{kind}s")
+    }
+}
+
+/// Whether a kind's objects live in namespaces.
+pub fn is_namespaced(kind: &str) -> bool {
+    !CLUSTER_WIDE.iter().any(|own| own.eq_ignore_ascii_case(kind))
+}
+
+/// The path of a collection.
+pub fn collection(api_version: &str, kind: &str, namespace: &str) -> String {
+    let root = if api_version.contains('/') { "/apis" } else { "/api" };
+    if is_namespaced(kind) {
+        format!("{root}/{api_version}/namespaces/{namespace}/{}", plural(kind))
+    } else {
+        format!("{root}/{api_version}/{}", plural(kind))
+    }
+}
+
+/// The paths of a manifest's collection and of itself.
+pub fn path_of(object: &Value) -> (String, String) {
+    let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let namespace = match text("/metadata/namespace") {
+        "" => "default",
+        own => own,
+    };
+    let all = collection(text("/apiVersion"), text("/kind"), namespace);
+    let one = format!("{all}/{}", text("/metadata/name"));
+    (all, one)
+}
+
+/// The apiVersion of a kind that users name without one.
+pub fn api_version(kind: &str) -> &'static str {
+    match plural(kind).as_str() {
+        "deployments" | "replicasets" | "statefulsets" | "daemonsets" => "apps/v1",
+        "jobs" | "cronjobs" => "batch/v1",
+        "endpointslices" => "discovery.k8s.io/v1",
+        "leases" => "coordination.k8s.io/v1",
+        "poddisruptionbudgets" => "policy/v1",
+        _ => "v1",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_has_the_path_that_kubectl_would_use() {
+        let object = serde_json::json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}});
+        assert_eq!(path_of(&object).1, "/apis/apps/v1/namespaces/default/deployments/web");
+        let node = serde_json::json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}});
+        assert_eq!(path_of(&node).0, "/api/v1/nodes");
+        assert_eq!(plural("Ingress"), "ingresses");
+        assert_eq!(plural("NetworkPolicy"), "networkpolicies");
+        assert_eq!(plural("EndpointSlice"), "endpointslices");
+    }
+}

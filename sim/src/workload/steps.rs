@@ -1,0 +1,238 @@
+//! What a user does, once: as `kubectl` would, again and again until the server has answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use orrery_api::clock;
+use orrery_api::labels::Selector;
+use orrery_api::random::Random;
+use orrery_client::{Client, Error};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::requests::{api_version, collection, path_of};
+use crate::scenario::{Manifest, NodeTarget, StepAction};
+use crate::world::World;
+
+/// So often a user tries before he gives up: longer than any server is away in a run that converges.
+const TRIES: u32 = 120;
+
+/// A user.
+pub struct User {
+    /// Where he lives.
+    pub world: Arc<World>,
+    /// His way to the server.
+    pub client: Client,
+    /// His moods.
+    pub random: Random,
+}
+
+/// What the server made of a request, when it answered.
+pub enum Reply {
+    /// It did it.
+    Done,
+    /// It refused.
+    Refused(u16, String),
+}
+
+impl User {
+    /// Sends a request until the server answers; none if it never does.
+    pub async fn ask(&self, method: Method, path: &str, body: Option<(&'static str, Value)>) -> Option<Reply> {
+        for _ in 0..TRIES {
+            let mut request = http::Request::builder().method(method.clone()).uri(path);
+            let mut bytes = Bytes::new();
+            if let Some((content_type, body)) = &body {
+                request = request.header(http::header::CONTENT_TYPE, *content_type);
+                bytes = Bytes::from(body.to_string());
+            }
+            let request = match request.body(bytes) {
+                Ok(request) => request,
+                Err(error) => return Some(Reply::Refused(400, error.to_string())),
+            };
+            match self.client.fetch(request).await {
+                Ok(_) => return Some(Reply::Done),
+                Err(Error::Api(error)) if error.code() < 500 && error.code() != 429 => {
+                    return Some(Reply::Refused(error.code(), error.to_string()));
+                }
+                Err(_) => sleep(self.random.duration(Duration::from_millis(500), Duration::from_secs(2))).await,
+            }
+        }
+        None
+    }
+
+    /// Sends a request; what the server refuses for good is the scenario's fault, unless it is one of `expected`.
+    async fn insist(&self, method: Method, path: &str, body: Option<(&'static str, Value)>, expected: &[u16]) -> bool {
+        match self.ask(method.clone(), path, body).await {
+            Some(Reply::Done) => true,
+            Some(Reply::Refused(code, _)) if expected.contains(&code) => false,
+            Some(Reply::Refused(_, why)) => {
+                self.world.trouble(format!("{method} {path} was refused: {why}"));
+                false
+            }
+            None => {
+                self.world.trouble(format!("{method} {path} was never answered"));
+                false
+            }
+        }
+    }
+
+    /// Creates an object, or merges it into the one of its name.
+    pub async fn apply(&self, object: &Value) {
+        let (all, one) = path_of(object);
+        for _ in 0..TRIES {
+            let created = self
+                .ask(Method::POST, &all, Some(("application/json", object.clone())))
+                .await;
+            match created {
+                Some(Reply::Done) => return,
+                Some(Reply::Refused(409, _)) => {
+                    let merge = Some(("application/merge-patch+json", object.clone()));
+                    if self.insist(Method::PATCH, &one, merge, &[404]).await {
+                        return;
+                    }
+                }
+                // The namespace may be about to come.
+                Some(Reply::Refused(404 | 403, _)) => {}
+                Some(Reply::Refused(_, why)) => return self.world.trouble(format!("{one} was refused: {why}")),
+                None => return self.world.trouble(format!("{one} was never answered")),
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        self.world.trouble(format!("{one} could not be applied"));
+    }
+
+    /// Merges `patch` into an object; users do not mind if it is gone.
+    pub async fn merge(&self, kind: &str, namespace: &str, name: &str, patch: Value) {
+        let path = format!("{}/{name}", collection(api_version(kind), kind, namespace));
+        self.insist(
+            Method::PATCH,
+            &path,
+            Some(("application/merge-patch+json", patch)),
+            &[404],
+        )
+        .await;
+    }
+
+    /// Deletes an object; users do not mind if it is gone.
+    pub async fn delete(&self, kind: &str, namespace: &str, name: &str) {
+        let path = format!("{}/{name}", collection(api_version(kind), kind, namespace));
+        self.insist(Method::DELETE, &path, None, &[404, 409]).await;
+    }
+
+    /// The names of live pods, in order.
+    pub fn live_pods(&self, namespace: &str, selector: Option<&Selector>) -> Vec<String> {
+        self.world.witness.look(&self.world, |cluster| {
+            let empty = std::collections::BTreeMap::new();
+            cluster
+                .all("pods")
+                .filter(|pod| pod.id.namespace == namespace && pod.is_live_pod())
+                .filter(|pod| selector.is_none_or(|wanted| wanted.matches(pod.meta.labels.as_ref().unwrap_or(&empty))))
+                .map(|pod| pod.id.name.clone())
+                .collect()
+        })
+    }
+
+    /// Rolls a deployment over, as `kubectl rollout restart` does.
+    pub async fn restart(&self, namespace: &str, name: &str) {
+        let now = clock::now_time().0.to_string();
+        let patch =
+            json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}}}});
+        self.merge("Deployment", namespace, name, patch).await;
+    }
+
+    /// Deletes a deployment and applies it again as it was asked for.
+    pub async fn delete_and_create(&self, namespace: &str, name: &str) {
+        let known = self.world.witness.look(&self.world, |cluster| {
+            cluster
+                .find("deployments.apps", namespace, name)
+                .map(|item| item.bytes.clone())
+        });
+        let Some(mut object) = known.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) else {
+            return;
+        };
+        object["apiVersion"] = json!("apps/v1");
+        object["kind"] = json!("Deployment");
+        if let Some(object) = object.as_object_mut() {
+            object.remove("status");
+        }
+        if let Some(meta) = object["metadata"].as_object_mut() {
+            meta.retain(|key, _| matches!(key.as_str(), "name" | "namespace" | "labels"));
+        }
+        self.delete("Deployment", namespace, name).await;
+        self.apply(&object).await;
+    }
+}
+
+/// Does a step.
+pub async fn perform(user: &User, action: &StepAction) {
+    match action {
+        StepAction::Apply(Manifest::Inline(objects)) => {
+            for object in objects {
+                user.apply(object).await;
+            }
+        }
+        StepAction::Apply(Manifest::File(name)) => user.world.trouble(format!("{name} was never read")),
+        StepAction::Delete(object) => {
+            let parts: Vec<&str> = object.split('/').collect();
+            match parts.as_slice() {
+                [kind, namespace, name] => user.delete(kind, namespace, name).await,
+                [kind, name] => user.delete(kind, "default", name).await,
+                _ => user
+                    .world
+                    .trouble(format!("{object:?} names no object: write kind/name")),
+            }
+        }
+        StepAction::Scale(spec) => {
+            let patch = json!({"spec": {"replicas": spec.replicas}});
+            user.merge("Deployment", &spec.namespace, &spec.deployment, patch).await;
+        }
+        StepAction::SetImage(spec) => {
+            let patch = json!({"spec": {"template": {"spec": {"containers": [
+                {"name": spec.container, "image": spec.image}
+            ]}}}});
+            let path = format!(
+                "{}/{}",
+                collection("apps/v1", "Deployment", &spec.namespace),
+                spec.deployment
+            );
+            user.insist(
+                Method::PATCH,
+                &path,
+                Some(("application/strategic-merge-patch+json", patch)),
+                &[404],
+            )
+            .await;
+        }
+        StepAction::DeletePod(choice) => {
+            let selector = match choice.labels.as_deref().map(Selector::parse).transpose() {
+                Ok(selector) => selector,
+                Err(error) => return user.world.trouble(error.to_string()),
+            };
+            let mut names = user.live_pods(&choice.namespace, selector.as_ref());
+            user.random.shuffle(&mut names);
+            for name in names.iter().take(choice.count) {
+                user.delete("Pod", &choice.namespace, name).await;
+            }
+        }
+        StepAction::Restart(choice) => user.restart(&choice.namespace, &choice.deployment).await,
+        StepAction::Cordon(spec) => cordon(user, &spec.node, true).await,
+        StepAction::Uncordon(spec) => cordon(user, &spec.node, false).await,
+        StepAction::CreateDeleteSameName(choice) => user.delete_and_create(&choice.namespace, &choice.deployment).await,
+        StepAction::Churn(_) => {}
+    }
+}
+
+/// Forbids or allows new pods on a node.
+pub async fn cordon(user: &User, target: &NodeTarget, forbid: bool) {
+    let names: Vec<String> = user.world.workers().map(|machine| machine.name.clone()).collect();
+    let name = match target {
+        NodeTarget::Named(name) => Some(name.clone()),
+        NodeTarget::Any => user.random.choose(&names).cloned(),
+    };
+    if let Some(name) = name {
+        user.merge("Node", "", &name, json!({"spec": {"unschedulable": forbid}}))
+            .await;
+    }
+}

@@ -1,0 +1,175 @@
+//! The components' assembly: what each process is given. The components are the same as in the real world.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Taint;
+use orrery_api::message::Identity;
+use orrery_api::random::Random;
+use orrery_apiserver::ApiServer;
+use orrery_client::{Client, LeaderElection, lead};
+use orrery_kubelet::Kubelet;
+use orrery_proxy::ruleset::Cidr;
+use orrery_store::Store;
+
+use super::{CONTROL_PLANE, Process, Server, World};
+use crate::invariants::Finding;
+use crate::link::SimTransport;
+use crate::runtime::SharedRuntime;
+use crate::scenario::Role;
+
+/// The main task of a process.
+pub fn main(world: Arc<World>, process: Process, random: Random) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    match process.role {
+        Role::ApiServer => Box::pin(api_server(world, process, random)),
+        Role::Scheduler => Box::pin(scheduler(world, process, random)),
+        Role::ControllerManager => Box::pin(controller_manager(world, process, random)),
+        Role::Kubelet => Box::pin(kubelet(world, process, random)),
+        Role::Proxy => Box::pin(proxy(world, process, random)),
+    }
+}
+
+fn client(world: &Arc<World>, process: &Process, identity: Identity, agent: &str, random: &Random) -> Client {
+    let link = random.stream("link");
+    let transport = SimTransport::new(
+        world,
+        &process.name,
+        Some(process.role),
+        &process.machine,
+        identity,
+        link,
+    );
+    Client::new(transport, agent)
+}
+
+async fn api_server(world: Arc<World>, process: Process, random: Random) {
+    let Some(machine) = world.machine(CONTROL_PLANE) else {
+        return;
+    };
+    let Some(disk) = machine.disk.clone() else { return };
+    let advertise = Some((machine.address.to_string(), 6443));
+    let store = match Store::open(disk, orrery_store::Options::default()).await {
+        Ok(store) => store,
+        Err(error) => {
+            let message = format!("the store cannot be opened again: {error}");
+            let actors = vec!["apiserver".to_owned(), "disk".to_owned()];
+            world.violated(vec![Finding {
+                invariant: "S2",
+                message,
+                actors,
+            }]);
+            return;
+        }
+    };
+    world.witness.attach(&world, &store);
+    let options = orrery_apiserver::Options {
+        advertise,
+        ..orrery_apiserver::Options::default()
+    };
+    let server = ApiServer::new(store, options, random);
+    if let Some(node) = world.handle.get_node(process.node) {
+        world.set_server(Some(Server {
+            service: server.clone(),
+            node,
+        }));
+    }
+    server.run().await;
+}
+
+async fn scheduler(world: Arc<World>, process: Process, random: Random) {
+    let identity = Identity::new("system:kube-scheduler", &[]);
+    let client = client(&world, &process, identity, "kube-scheduler", &random);
+    let twins = world.scenario.topology.schedulers;
+    let work = || orrery_scheduler::run(client.clone(), orrery_scheduler::Options::default(), random.clone());
+    alone_or_leading(&client, "kube-scheduler", &process, twins, &random, work).await;
+}
+
+async fn controller_manager(world: Arc<World>, process: Process, random: Random) {
+    let identity = Identity::new("system:kube-controller-manager", &[]);
+    let client = client(&world, &process, identity, "kube-controller-manager", &random);
+    let twins = world.scenario.topology.controller_managers;
+    let work = || {
+        let options = orrery_controllers::Options {
+            cluster_ca: "-----BEGIN CERTIFICATE-----\nsimulated\n-----END CERTIFICATE-----\n".to_owned(),
+            ..orrery_controllers::Options::default()
+        };
+        orrery_controllers::run(client.clone(), options, random.clone())
+    };
+    alone_or_leading(&client, "kube-controller-manager", &process, twins, &random, work).await;
+}
+
+/// A process without twins needs no lease: it would only wait for its own old one after a restart.
+async fn alone_or_leading<F, Fut>(client: &Client, name: &str, process: &Process, twins: u32, random: &Random, work: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = ()>,
+{
+    if twins > 1 {
+        let identity = format!("{}_{}", process.name, process.starts);
+        lead(client, LeaderElection::new(name, &identity), random, work).await;
+    } else {
+        work().await;
+    }
+}
+
+async fn kubelet(world: Arc<World>, process: Process, random: Random) {
+    let Some(machine) = world.machine(&process.machine) else {
+        return;
+    };
+    let Some(worker) = &machine.worker else { return };
+    let spec = &worker.spec;
+    let client = client(&world, &process, Identity::node(&spec.name), "kubelet", &random);
+    let mut labels: BTreeMap<String, String> = spec.labels.clone();
+    labels
+        .entry("topology.kubernetes.io/zone".to_owned())
+        .or_insert_with(|| worker.zone.clone());
+    let defaults = orrery_kubelet::Options::default();
+    let mut capacity = defaults.capacity.clone();
+    capacity.extend(world.scenario.topology.node.clone());
+    capacity.extend(spec.capacity.clone());
+    let taints = spec.taints.iter().map(|taint| Taint {
+        key: taint.key.clone(),
+        value: taint.value.clone(),
+        effect: taint.effect.clone(),
+        time_added: None,
+    });
+    let boot = world.random.stream(&format!("boot/{}/{}", spec.name, machine.boots()));
+    let options = orrery_kubelet::Options {
+        node_name: spec.name.clone(),
+        node_ip: IpAddr::V4(machine.address),
+        labels,
+        taints: taints.collect(),
+        pod_cidr: Some(worker.pod_cidr()),
+        capacity,
+        machine_id: world.random.stream(&format!("machine/{}", spec.name)).uid(),
+        boot_id: boot.uid(),
+        api_server: Some(("10.96.0.1".to_owned(), 443)),
+        ..defaults
+    };
+    let runtime = Arc::new(SharedRuntime(worker.runtime.clone()));
+    let kubelet = Kubelet::new(options, client, runtime.clone(), runtime, random);
+    kubelet.run().await;
+}
+
+async fn proxy(world: Arc<World>, process: Process, random: Random) {
+    let Some(machine) = world.machine(&process.machine) else {
+        return;
+    };
+    let Some(worker) = &machine.worker else { return };
+    let client = client(
+        &world,
+        &process,
+        Identity::new("system:kube-proxy", &["system:node-proxier"]),
+        "kube-proxy",
+        &random,
+    );
+    let mut options = orrery_proxy::Options::new(
+        worker.spec.name.clone(),
+        vec![machine.address],
+        Cidr::new(Ipv4Addr::new(10, 244, 0, 0), 13),
+    );
+    options.service_cidr = Some(Cidr::new(Ipv4Addr::new(10, 96, 0, 0), 16));
+    orrery_proxy::run(client, options, worker.filter.clone(), random).await;
+}

@@ -1,0 +1,294 @@
+//! The world: machines, processes, the network between them, and what is known of them all.
+//!
+//! Assembly only: what happens on a link is in `link`, in a runtime in `runtime`, what must hold in `invariants`.
+
+mod components;
+mod machine;
+mod noise;
+mod process;
+mod witness;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use madsim::runtime::{Handle, NodeHandle};
+use madsim::task::NodeId;
+use madsim::time::TimeHandle;
+use orrery_api::message::Service;
+use orrery_api::random::Random;
+use tokio::sync::Notify;
+
+use crate::coverage::Coverage;
+use crate::invariants::Finding;
+use crate::link::Network;
+use crate::scenario::{Role, Scenario};
+use crate::trace::Trace;
+
+pub use machine::Machine;
+pub use process::Process;
+pub use witness::Witness;
+
+/// The machine of the control plane.
+const CONTROL_PLANE: &str = "control-plane";
+
+/// A broken invariant, with what led to it.
+#[derive(Debug, Clone)]
+pub struct Violation {
+    /// When.
+    pub at: Duration,
+    /// What.
+    pub finding: Finding,
+    /// The last events of the actors involved.
+    pub events: Vec<String>,
+}
+
+/// The API server, while it runs.
+#[derive(Clone)]
+pub struct Server {
+    /// Where requests go.
+    pub service: Arc<dyn Service>,
+    /// The process they are carried out in.
+    pub node: NodeHandle,
+}
+
+/// All simulated things of one run.
+pub struct World {
+    /// What shall happen.
+    pub scenario: Arc<Scenario>,
+    /// The seed.
+    pub seed: u64,
+    /// The root of all chance; take streams of it.
+    pub random: Random,
+    /// What happened.
+    pub trace: Trace,
+    /// What was seen sometimes.
+    pub coverage: Coverage,
+    /// Who can reach whom.
+    pub network: Network,
+    /// What is true, and whether it may be.
+    pub witness: Witness,
+    machines: BTreeMap<String, Machine>,
+    processes: Mutex<BTreeMap<String, Process>>,
+    server: Mutex<Option<Server>>,
+    streams: AtomicU64,
+    healed: AtomicBool,
+    violations: Mutex<Vec<Violation>>,
+    troubles: Mutex<Vec<String>>,
+    /// Told when the run is to end.
+    pub stop: Notify,
+    time: TimeHandle,
+    handle: Handle,
+    own: Weak<World>,
+}
+
+impl World {
+    /// A world in which nothing runs yet. Call it inside the simulation.
+    pub fn new(scenario: Arc<Scenario>, seed: u64, trace: Trace) -> Arc<World> {
+        let random = Random::from_number(seed);
+        let handle = Handle::current();
+        let world = Arc::new_cyclic(|own: &Weak<World>| {
+            let machines = machine::build(&scenario, &random, &handle, own);
+            World {
+                witness: Witness::new(&scenario),
+                seed,
+                random: random.clone(),
+                trace,
+                coverage: Coverage::default(),
+                network: Network::default(),
+                machines,
+                processes: Mutex::default(),
+                server: Mutex::default(),
+                streams: AtomicU64::new(1),
+                healed: AtomicBool::new(false),
+                violations: Mutex::default(),
+                troubles: Mutex::default(),
+                stop: Notify::new(),
+                time: TimeHandle::current(),
+                handle: handle.clone(),
+                own: own.clone(),
+                scenario,
+            }
+        });
+        process::build(&world);
+        world
+    }
+
+    /// Simulated time since the beginning.
+    pub fn now(&self) -> Duration {
+        self.time.elapsed()
+    }
+
+    /// The name of the control plane's machine.
+    pub fn control_plane(&self) -> &str {
+        CONTROL_PLANE
+    }
+
+    /// The API server, if it runs.
+    pub fn server(&self) -> Option<Server> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_server(&self, server: Option<Server>) {
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = server;
+    }
+
+    /// A number for a new watch.
+    pub fn next_stream(&self) -> u64 {
+        self.streams.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The machine of a name. Machines neither come nor go.
+    pub fn machine(&self, name: &str) -> Option<&Machine> {
+        self.machines.get(name)
+    }
+
+    /// All worker machines, in the order of their names' numbers.
+    pub fn workers(&self) -> impl Iterator<Item = &Machine> {
+        let specs = self.scenario.topology.nodes.iter();
+        specs.filter_map(|spec| self.machines.get(&spec.name))
+    }
+
+    /// Whether a machine has power. Machines that are not simulated always have.
+    pub fn is_up(&self, machine: &str) -> bool {
+        self.machines.get(machine).is_none_or(Machine::is_up)
+    }
+
+    /// Runs a task of a machine itself, which dies with it.
+    pub fn spawn_on_machine(&self, machine: &str, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(machine) = self.machines.get(machine)
+            && let Some(node) = self.handle.get_node(machine.node)
+        {
+            node.spawn(task);
+        }
+    }
+
+    fn processes(&self) -> MutexGuard<'_, BTreeMap<String, Process>> {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The names of the processes that `wanted` accepts, in order.
+    pub fn process_names(&self, wanted: impl Fn(&Process) -> bool) -> Vec<String> {
+        self.processes()
+            .values()
+            .filter(|process| wanted(process))
+            .map(|process| process.name.clone())
+            .collect()
+    }
+
+    /// The name of the process or machine that a node of the executor is.
+    pub fn name_of(&self, node: NodeId) -> Option<String> {
+        if let Some(machine) = self.machines.values().find(|machine| machine.node == node) {
+            return Some(machine.name.clone());
+        }
+        self.processes()
+            .values()
+            .find(|process| process.node == node)
+            .map(|process| process.name.clone())
+    }
+
+    /// The names by the executor's nodes, for whoever must not lock the world.
+    pub fn node_names(&self) -> Vec<(NodeId, String)> {
+        let machines = self
+            .machines
+            .values()
+            .map(|machine| (machine.node, machine.name.clone()));
+        machines
+            .chain(
+                self.processes()
+                    .values()
+                    .map(|process| (process.node, process.name.clone())),
+            )
+            .collect()
+    }
+
+    /// Says that something is broken; the run ends soon.
+    pub fn violated(&self, findings: Vec<Finding>) {
+        for finding in findings {
+            let mut actors = finding.actors.clone();
+            actors.push("fault".to_owned());
+            let events = self
+                .trace
+                .recent(|actor| actors.iter().any(|wanted| actor.starts_with(wanted.as_str())));
+            let at = self.now();
+            self.trace.event(
+                at,
+                "invariants",
+                format_args!("{} is broken: {}", finding.invariant, finding.message),
+            );
+            self.violations
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(Violation { at, finding, events });
+            self.stop.notify_one();
+        }
+    }
+
+    /// What was broken.
+    pub fn violations(&self) -> Vec<Violation> {
+        self.violations.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says that the scenario itself cannot be played: a step that the API refuses for good.
+    pub fn trouble(&self, what: String) {
+        self.trace.event(self.now(), "user", format_args!("{what}"));
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+        self.stop.notify_one();
+    }
+
+    /// Why the scenario cannot be played.
+    pub fn troubles(&self) -> Vec<String> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the chaos is over.
+    pub fn is_healed(&self) -> bool {
+        self.healed.load(Ordering::Relaxed)
+    }
+
+    /// The chaos is over: nothing more goes wrong by itself.
+    pub fn set_healed(&self) {
+        self.healed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a machine is up, reachable, and its components run.
+    pub fn is_well(&self, machine: &str) -> bool {
+        self.is_up(machine)
+            && !self.network.is_cut(machine)
+            && self
+                .processes()
+                .values()
+                .filter(|process| process.machine == machine)
+                .all(Process::is_well)
+    }
+
+    /// Ends everything that runs.
+    pub fn end(&self) {
+        self.set_server(None);
+        for process in self.processes().values() {
+            self.handle.kill(process.node);
+        }
+        for machine in self.machines.values() {
+            self.handle.kill(machine.node);
+        }
+    }
+
+    /// A finished task leaves something behind until this is called.
+    pub fn sweep(&self) {
+        let _ = self.handle.metrics().num_tasks();
+    }
+
+    /// The address of a worker or of the control plane.
+    fn address(number: usize) -> Ipv4Addr {
+        let [high, low] = (number as u16).to_be_bytes();
+        Ipv4Addr::new(192, 168, high, low)
+    }
+
+    /// A fault holds `role` up until `until`: its picture may be old afterwards.
+    pub fn stall(&self, role: Role, lasts: Duration) {
+        let from = self.now();
+        self.witness.change(|cluster| cluster.stall(role, from, from + lasts));
+    }
+}

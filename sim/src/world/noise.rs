@@ -1,0 +1,40 @@
+//! What is no noise in a quiet cluster: heartbeats and events.
+
+use k8s_openapi::api::core::v1::Node;
+
+use crate::model::{Change, Item};
+
+/// Whether a write is a mere sign of life: a lease, an event, or a node that says it is as it was.
+pub fn is_heartbeat(change: &Change) -> bool {
+    match &*change.id.resource {
+        "leases.coordination.k8s.io" | "events" | "events.events.k8s.io" => true,
+        "nodes" => match (&change.before, &change.after) {
+            (Some(before), Some(after)) => same_node(before, after),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+fn same_node(before: &Item, after: &Item) -> bool {
+    let still = |node: &Node| {
+        let mut node = node.clone();
+        node.metadata.resource_version = None;
+        node.metadata.managed_fields = None;
+        for condition in node
+            .status
+            .iter_mut()
+            .flat_map(|status| status.conditions.iter_mut().flatten())
+        {
+            condition.last_heartbeat_time = None;
+        }
+        if let Some(status) = &mut node.status {
+            status.images = None;
+        }
+        node
+    };
+    match (before.node(), after.node()) {
+        (Some(before), Some(after)) => still(before) == still(after),
+        _ => false,
+    }
+}

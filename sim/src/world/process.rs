@@ -1,0 +1,179 @@
+//! Processes: one component each, on a machine, killed and started, paused and resumed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use madsim::task::NodeId;
+
+use super::{CONTROL_PLANE, World, components};
+use crate::scenario::{ComponentTarget, Role};
+
+/// A process.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// `scheduler/1`, `kubelet/node-2`.
+    pub name: String,
+    /// Which component it is.
+    pub role: Role,
+    /// Where it runs.
+    pub machine: String,
+    /// What its tasks run on.
+    pub node: NodeId,
+    running: bool,
+    paused: u32,
+    pub(super) starts: u32,
+}
+
+impl Process {
+    /// Whether it runs, and nobody holds it up.
+    pub fn is_well(&self) -> bool {
+        self.running && self.paused == 0
+    }
+
+    /// Whether it runs, perhaps held up.
+    pub fn is_running(&self) -> bool {
+        self.running
+    }
+
+    /// Whether `target` means it.
+    pub fn is_meant_by(&self, target: &ComponentTarget) -> bool {
+        self.role == target.role
+            && target
+                .instance
+                .as_ref()
+                .is_none_or(|instance| self.machine == *instance || self.name.ends_with(&format!("/{instance}")))
+    }
+}
+
+/// Makes the processes of the world's scenario; none runs yet.
+pub fn build(world: &Arc<World>) {
+    let mut processes = BTreeMap::new();
+    let mut add = |role: Role, instance: &str, machine: &str| {
+        let name = format!("{role}/{instance}");
+        let node = world.handle.create_node().name(name.clone()).build().id();
+        let process = Process {
+            name: name.clone(),
+            role,
+            machine: machine.to_owned(),
+            node,
+            running: false,
+            paused: 0,
+            starts: 0,
+        };
+        processes.insert(name, process);
+    };
+    let topology = &world.scenario.topology;
+    add(Role::ApiServer, "1", CONTROL_PLANE);
+    for number in 1..=topology.schedulers {
+        add(Role::Scheduler, &number.to_string(), CONTROL_PLANE);
+    }
+    for number in 1..=topology.controller_managers {
+        add(Role::ControllerManager, &number.to_string(), CONTROL_PLANE);
+    }
+    for node in &topology.nodes {
+        add(Role::Kubelet, &node.name, &node.name);
+        add(Role::Proxy, &node.name, &node.name);
+    }
+    *world.processes() = processes;
+}
+
+impl World {
+    /// Starts everything that is not running, where there is power.
+    pub fn start_all(&self) {
+        for process in self.process_names(|_| true) {
+            self.start(&process);
+        }
+    }
+
+    /// Starts a process, unless it runs or its machine is down.
+    pub fn start(&self, name: &str) {
+        let (process, again) = {
+            let mut processes = self.processes();
+            let Some(process) = processes.get_mut(name) else { return };
+            if process.running || !self.is_up(&process.machine) {
+                return;
+            }
+            process.running = true;
+            process.paused = 0;
+            process.starts += 1;
+            (process.clone(), process.starts > 1)
+        };
+        if again {
+            // It was killed before: a node that is restarted without loses its tasks' wakers.
+            self.handle.restart(process.node);
+            let restarted = if process.role == Role::ApiServer {
+                "the API server restarted"
+            } else {
+                "a component restarted"
+            };
+            self.coverage.saw(restarted);
+        }
+        self.trace.event(
+            self.now(),
+            name,
+            format_args!("starts, for the {}. time", process.starts),
+        );
+        let (Some(world), Some(node)) = (self.own.upgrade(), self.handle.get_node(process.node)) else {
+            return;
+        };
+        let random = self.random.stream(name).stream(&process.starts.to_string());
+        let main = components::main(world, process, random);
+        node.spawn(main);
+    }
+
+    /// Kills a process.
+    pub fn kill(&self, name: &str) {
+        let process = {
+            let mut processes = self.processes();
+            let Some(process) = processes.get_mut(name) else { return };
+            if !process.running {
+                return;
+            }
+            process.running = false;
+            process.paused = 0;
+            process.clone()
+        };
+        self.trace.event(self.now(), name, format_args!("is killed"));
+        if process.role == Role::ApiServer {
+            self.set_server(None);
+        }
+        self.handle.kill(process.node);
+        self.network.notify();
+    }
+
+    /// Holds a process up; whether it ran.
+    pub fn pause(&self, name: &str) -> bool {
+        let mut processes = self.processes();
+        let Some(process) = processes.get_mut(name).filter(|process| process.running) else {
+            return false;
+        };
+        process.paused += 1;
+        if process.paused == 1 {
+            self.handle.pause(process.node);
+        }
+        self.coverage.saw("a component was paused");
+        self.trace.event(self.now(), name, format_args!("is paused"));
+        true
+    }
+
+    /// Takes back one [`pause`](Self::pause).
+    pub fn resume(&self, name: &str) {
+        let mut processes = self.processes();
+        let Some(process) = processes.get_mut(name).filter(|process| process.paused > 0) else {
+            return;
+        };
+        process.paused -= 1;
+        if process.paused == 0 {
+            self.handle.resume(process.node);
+            self.trace.event(self.now(), name, format_args!("goes on"));
+        }
+    }
+
+    /// Lets a process go on, however often it was paused.
+    pub fn resume_fully(&self, name: &str) {
+        if let Some(process) = self.processes().get_mut(name).filter(|process| process.paused > 0) {
+            process.paused = 1;
+        }
+        self.resume(name);
+    }
+}

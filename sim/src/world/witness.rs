@@ -1,0 +1,309 @@
+//! The witness: sees every write of the store and whatever links and runtimes tell, keeps what is true, and asks the
+//! invariants.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use orrery_store::{EventKind, Range, Store, Watcher};
+use tokio::sync::Notify;
+
+use super::{World, noise};
+use crate::invariants::Monitor;
+use crate::model::{Asked, Change, Cluster, ObjectId, Seen};
+use crate::scenario::{Scenario, Trigger, TriggerKind};
+
+/// See the module.
+pub struct Witness {
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    monitor: Monitor,
+    watcher: Option<Watcher>,
+    opened: bool,
+    triggers: Vec<Armed>,
+    /// The last write that was no heartbeat.
+    noise: (Duration, String),
+    /// Names that were deleted.
+    gone: BTreeSet<ObjectId>,
+}
+
+struct Armed {
+    trigger: Trigger,
+    count: u32,
+    fired: Arc<Notify>,
+}
+
+impl Witness {
+    /// A witness of the invariants that the scenario wants.
+    pub fn new(scenario: &Scenario) -> Self {
+        Witness {
+            inner: Mutex::new(Inner {
+                monitor: Monitor::new(|id| scenario.expect.invariants.includes(id)),
+                watcher: None,
+                opened: false,
+                triggers: Vec::new(),
+                noise: (Duration::ZERO, String::new()),
+                gone: BTreeSet::new(),
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follows a store that was just opened, and compares it with what it had shown before.
+    pub fn attach(&self, world: &World, store: &Store) {
+        let mut inner = self.lock();
+        inner.drain(world);
+        let last = inner.monitor.cluster.revision;
+        let revision = store.revision();
+        if inner.opened {
+            let differences = differences(&inner.monitor.cluster, store, last);
+            inner.monitor.observe(&Seen::Reopened {
+                revision,
+                differences: &differences,
+            });
+        }
+        world
+            .trace
+            .event(world.now(), "store", format_args!("opened at revision {revision}"));
+        inner.opened = true;
+        inner.watcher = store.watch("", last.min(revision)).ok();
+        inner.drain(world);
+        inner.conclude(world);
+    }
+
+    /// Takes in what happened, after every write that came before it.
+    pub fn observe(&self, world: &World, seen: &Seen<'_>) {
+        let mut inner = self.lock();
+        inner.drain(world);
+        inner.monitor.observe(seen);
+        inner.conclude(world);
+    }
+
+    /// Takes in a request, and notes the revision that its answer may not be behind.
+    pub fn ask(&self, world: &World, mut asked: Asked) -> Asked {
+        let mut inner = self.lock();
+        inner.drain(world);
+        asked.floor = inner.monitor.cluster.revision;
+        inner.monitor.observe(&Seen::Asked(&asked));
+        inner.conclude(world);
+        asked
+    }
+
+    /// Catches up with the store.
+    pub fn catch_up(&self, world: &World) {
+        let mut inner = self.lock();
+        inner.drain(world);
+        inner.conclude(world);
+    }
+
+    /// Looks at what is true.
+    pub fn look<R>(&self, world: &World, look: impl FnOnce(&Cluster) -> R) -> R {
+        let mut inner = self.lock();
+        inner.drain(world);
+        inner.conclude(world);
+        look(&inner.monitor.cluster)
+    }
+
+    /// Changes what is known beside the store.
+    pub fn change(&self, change: impl FnOnce(&mut Cluster)) {
+        change(&mut self.lock().monitor.cluster);
+    }
+
+    /// When something was last written that was no heartbeat, and what.
+    pub fn noise(&self) -> (Duration, String) {
+        self.lock().noise.clone()
+    }
+
+    /// Tells `Notify` when `trigger` has happened.
+    pub fn arm(&self, trigger: Trigger) -> Arc<Notify> {
+        let fired = Arc::new(Notify::new());
+        self.lock().triggers.push(Armed {
+            trigger,
+            count: 0,
+            fired: fired.clone(),
+        });
+        fired
+    }
+
+    /// Counts what an answer shows of the unusual.
+    pub fn cover(&self, world: &World, asked: &Asked, status: u16) {
+        match (status, &asked.method) {
+            (409, method) if *method == http::Method::POST => world.coverage.saw("a create found the name taken"),
+            (409, _) => world.coverage.saw("a write conflicted"),
+            (410, _) => world.coverage.saw("a relist after 410"),
+            _ => {}
+        }
+    }
+}
+
+impl Inner {
+    fn drain(&mut self, world: &World) {
+        self.monitor.cluster.now = world.now();
+        let Some(watcher) = &mut self.watcher else { return };
+        let events = match watcher.try_next() {
+            Ok(events) => events,
+            Err(_) => {
+                self.watcher = None;
+                return;
+            }
+        };
+        for event in events {
+            let Some(id) = ObjectId::of_key(&event.kv.key) else {
+                self.monitor.cluster.revision = self.monitor.cluster.revision.max(event.revision);
+                continue;
+            };
+            let (verb, bytes) = match event.kind {
+                EventKind::Put => ("put", Some(event.kv.value.clone())),
+                EventKind::Delete => ("delete", None),
+            };
+            world.trace.content(&event.kv.value);
+            world
+                .trace
+                .event(world.now(), "store", format_args!("{} {verb} {id}", event.revision));
+            let change = self.monitor.write(id, event.revision, bytes);
+            if !noise::is_heartbeat(&change) {
+                self.noise = (
+                    world.now(),
+                    format!("{verb} {} at revision {}", change.id, change.revision),
+                );
+            }
+            self.fire(&change);
+            self.cover(world, &change);
+        }
+    }
+
+    fn conclude(&mut self, world: &World) {
+        let findings = self.monitor.findings();
+        if !findings.is_empty() {
+            world.violated(findings);
+        }
+    }
+
+    fn fire(&mut self, change: &Change) {
+        let kind = match (&change.before, &change.after) {
+            (None, _) => TriggerKind::Create,
+            (_, None) => TriggerKind::Delete,
+            _ => TriggerKind::Update,
+        };
+        for armed in self.triggers.iter_mut().filter(|armed| armed.trigger.kind == kind) {
+            if names(&armed.trigger.object, &change.id) {
+                armed.count += 1;
+                if armed.count == armed.trigger.occurrence {
+                    armed.fired.notify_one();
+                }
+            }
+        }
+    }
+
+    fn cover(&mut self, world: &World, change: &Change) {
+        let coverage = &world.coverage;
+        let heartbeat = matches!(&*change.id.resource, "leases.coordination.k8s.io" | "events" | "nodes");
+        if heartbeat {
+            return;
+        }
+        match (&change.before, &change.after) {
+            (None, Some(after)) => {
+                if self.gone.remove(&change.id) {
+                    coverage.saw("a name was used again");
+                }
+                if after.pod().is_some() && after.controller_uid().is_some_and(|uid| self.gone_pods(uid)) {
+                    coverage.saw("a pod was replaced");
+                }
+            }
+            (Some(before), after) => {
+                if after.is_none() {
+                    self.gone.insert(change.id.clone());
+                    let owners = before.meta.owner_references.as_deref().unwrap_or_default();
+                    if !owners.is_empty()
+                        && owners
+                            .iter()
+                            .all(|owner| self.monitor.cluster.by_uid(&owner.uid).is_none())
+                    {
+                        coverage.saw("an object was collected after its owner");
+                    }
+                }
+                let finalizers = |item: &crate::model::Item| item.meta.finalizers.as_ref().map_or(0, Vec::len);
+                if after.as_ref().map_or(0, |after| finalizers(after)) < finalizers(before) {
+                    coverage.saw("a finalizer was removed");
+                }
+                let node = before.node_name();
+                let ends = !before.is_terminating() && after.as_ref().is_none_or(|after| after.is_terminating());
+                if !node.is_empty() && ends {
+                    let lost = self
+                        .monitor
+                        .cluster
+                        .find("nodes", "", node)
+                        .is_none_or(|node| !node.condition("Ready"));
+                    if lost {
+                        coverage.saw("a pod moved after node loss");
+                    }
+                }
+                if let (Some(old), Some(new)) =
+                    (before.deployment(), after.as_ref().and_then(|after| after.deployment()))
+                {
+                    let done = |deployment: &k8s_openapi::api::apps::v1::Deployment| {
+                        let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+                        let status = deployment.status.as_ref();
+                        status.and_then(|status| status.updated_replicas) == wanted
+                            && status.and_then(|status| status.available_replicas) == wanted
+                    };
+                    if done(new) && !done(old) {
+                        coverage.saw("a rollout finished");
+                    }
+                }
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Whether a pod of this owner was deleted before.
+    fn gone_pods(&self, _owner: &str) -> bool {
+        self.gone.iter().any(|id| &*id.resource == "pods")
+    }
+}
+
+/// Whether a trigger's object, `Kind/namespace/name` or `Kind/name`, is the one written.
+fn names(pattern: &str, id: &ObjectId) -> bool {
+    let parts: Vec<&str> = pattern.split('/').collect();
+    let (kind, namespace, name) = match parts.as_slice() {
+        [kind, namespace, name] => (*kind, Some(*namespace), *name),
+        [kind, name] => (*kind, None, *name),
+        _ => return false,
+    };
+    let plural = id.resource.split('.').next().unwrap_or_default();
+    crate::workload::plural(kind) == plural
+        && namespace.is_none_or(|namespace| namespace == "*" || namespace == id.namespace)
+        && (name == "*" || name == id.name)
+}
+
+/// How the store differs, at `revision`, from what it had shown.
+fn differences(cluster: &Cluster, store: &Store, revision: u64) -> Vec<String> {
+    if store.revision() < revision {
+        return vec![format!("it had shown revision {revision}")];
+    }
+    let range = match store.range(Range::prefix("/registry/").at(revision)) {
+        Ok(range) => range,
+        Err(error) => return vec![format!("its state at revision {revision} cannot be read: {error}")],
+    };
+    let mut there: BTreeMap<ObjectId, u64> = BTreeMap::new();
+    for item in &range.items {
+        if let Some(id) = ObjectId::of_key(&item.key) {
+            there.insert(id, item.mod_revision);
+        }
+    }
+    let mut differences = Vec::new();
+    for item in cluster.everything() {
+        match there.remove(&item.id) {
+            Some(found) if found == item.revision => {}
+            Some(found) => differences.push(format!("{} is at revision {found}, not {}", item.id, item.revision)),
+            None => differences.push(format!("{} of revision {} is gone", item.id, item.revision)),
+        }
+    }
+    differences.extend(there.keys().map(|id| format!("{id} is there though it was deleted")));
+    differences
+}
