@@ -20,6 +20,8 @@ mod handler;
 mod heartbeat;
 mod images;
 mod kubelet;
+#[cfg(test)]
+mod model_tests;
 mod node;
 mod observer;
 mod options;

@@ -1,0 +1,133 @@
+//! Probes over the host's network: one HTTP/1.1 request, or one connection.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::runtime::{ErrorKind, HttpGet, PodNetwork, RuntimeError};
+
+/// The longest beginning of an answer that is read in search of the status line.
+const ANSWER_LIMIT: usize = 4096;
+
+/// The host's network reaches pods directly.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HostNetwork;
+
+#[async_trait]
+impl PodNetwork for HostNetwork {
+    async fn http_get(&self, probe: &HttpGet) -> Result<u16, RuntimeError> {
+        let about = || {
+            let scheme = if probe.tls { "https" } else { "http" };
+            format!("Get \"{scheme}://{}:{}{}\"", probe.host, probe.port, probe.path)
+        };
+        if probe.tls {
+            // A handshake is not worth a TLS client here: a port that accepts connections passes.
+            return self
+                .tcp_connect(&probe.host, probe.port, probe.timeout)
+                .await
+                .map(|()| 200);
+        }
+        match timeout(probe.timeout, ask(probe)).await {
+            Ok(Ok(code)) => Ok(code),
+            Ok(Err(error)) => Err(RuntimeError::other(format!("{}: {error}", about()))),
+            Err(_) => {
+                let message = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
+                Err(RuntimeError::new(ErrorKind::Timeout, format!("{}: {message}", about())))
+            }
+        }
+    }
+
+    async fn tcp_connect(&self, host: &str, port: u16, limit: Duration) -> Result<(), RuntimeError> {
+        match timeout(limit, TcpStream::connect((host, port))).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(RuntimeError::other(format!("dial tcp {host}:{port}: connect: {error}"))),
+            Err(_) => Err(RuntimeError::new(
+                ErrorKind::Timeout,
+                format!("dial tcp {host}:{port}: i/o timeout"),
+            )),
+        }
+    }
+}
+
+async fn ask(probe: &HttpGet) -> std::io::Result<u16> {
+    let mut stream = TcpStream::connect((probe.host.as_str(), probe.port)).await?;
+    stream.write_all(request(probe).as_bytes()).await?;
+    let mut answer = Vec::new();
+    let mut piece = [0; 1024];
+    while answer.len() < ANSWER_LIMIT {
+        let read = stream.read(&mut piece).await?;
+        answer.extend_from_slice(&piece[..read]);
+        if let Some(code) = status(&answer) {
+            return Ok(code);
+        }
+        if read == 0 {
+            break;
+        }
+    }
+    Err(std::io::Error::other("malformed HTTP response"))
+}
+
+fn request(probe: &HttpGet) -> String {
+    let clean = |text: &str| text.replace(['\r', '\n'], " ");
+    let mut request = format!("GET {} HTTP/1.1\r\n", clean(&probe.path).replace(' ', "%20"));
+    let given = |name: &str| probe.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
+    let host = format!("{}:{}", probe.host, probe.port);
+    for (name, value) in [
+        ("Host", host.as_str()),
+        ("User-Agent", "kube-probe/1.35"),
+        ("Accept", "*/*"),
+        ("Connection", "close"),
+    ] {
+        if !given(name) {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    for (name, value) in &probe.headers {
+        request.push_str(&format!("{}: {}\r\n", clean(name), clean(value)));
+    }
+    request.push_str("\r\n");
+    request
+}
+
+/// The status code of an answer whose first line is complete.
+fn status(answer: &[u8]) -> Option<u16> {
+    let end = answer.iter().position(|byte| *byte == b'\n')?;
+    let line = std::str::from_utf8(&answer[..end]).ok()?;
+    line.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn probe() -> HttpGet {
+        HttpGet {
+            tls: false,
+            host: "10.0.0.1".to_owned(),
+            port: 80,
+            path: "/healthz".to_owned(),
+            headers: vec![("host".to_owned(), "web\r\nX: y".to_owned())],
+            timeout: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn a_probe_is_one_plain_request() {
+        assert_eq!(
+            request(&probe()),
+            "GET /healthz HTTP/1.1\r\nUser-Agent: kube-probe/1.35\r\nAccept: */*\r\nConnection: close\r\n\
+             host: web  X: y\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn the_status_code_is_in_the_first_line() {
+        assert_eq!(status(b"HTTP/1.1 204 No Content\r\n"), Some(204));
+        assert_eq!(status(b"HTTP/1.0 500\n"), Some(500));
+        assert_eq!(status(b"HTTP/1.1 20"), None);
+        assert_eq!(status(b"SSH-2.0\n"), None);
+    }
+}

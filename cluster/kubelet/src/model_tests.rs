@@ -1,0 +1,577 @@
+//! The plan against a model of a runtime: whatever containers, sandboxes and kubelets do, some things never happen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use proptest::prelude::*;
+
+use crate::plan::{Action, Memory, Plan, cleanup, finished, running, terminating};
+use crate::runtime::{Container, ContainerState, Exit, PodSandbox, SandboxState};
+use crate::status::{Seen, pod_status};
+use crate::view::{api_phase, identity, is_terminal, spec_hash};
+
+/// A runtime that does what it is told, and the kubelet's memory.
+struct World {
+    pod: Pod,
+    sandboxes: Vec<PodSandbox>,
+    memory: Memory,
+    now: Duration,
+    made: u32,
+    /// How often each container was started, by name.
+    starts: BTreeMap<String, u32>,
+}
+
+fn at(now: Duration) -> Timestamp {
+    Timestamp::from_second(1_000_000 + i64::try_from(now.as_secs()).unwrap_or(0)).expect("a time")
+}
+
+impl World {
+    fn new(spec: serde_json::Value) -> Self {
+        let pod = serde_json::json!({"metadata": {"name": "web", "namespace": "default", "uid": "u"}, "spec": spec});
+        World {
+            pod: serde_json::from_value(pod).expect("a pod"),
+            sandboxes: Vec::new(),
+            memory: Memory::default(),
+            now: Duration::from_secs(1),
+            made: 0,
+            starts: BTreeMap::new(),
+        }
+    }
+
+    fn plan(&mut self) -> Plan {
+        self.memory.notice(&self.sandboxes, self.now);
+        if is_terminal(api_phase(&self.pod)) {
+            return finished(&self.pod, &self.sandboxes);
+        }
+        running(&self.pod, &self.sandboxes, &self.memory, self.now)
+    }
+
+    /// Plans, tells the status, and does the first thing; returns what it did.
+    fn step(&mut self) -> Option<Action> {
+        let plan = self.plan();
+        self.tell(&plan, false);
+        let action = plan.actions.into_iter().next()?;
+        self.act(&action);
+        Some(action)
+    }
+
+    /// Steps until there is nothing to do.
+    fn settle(&mut self) -> Vec<Action> {
+        let mut done = Vec::new();
+        while let Some(action) = self.step() {
+            done.push(action);
+            assert!(done.len() < 200, "it does not settle: {:?}", &done[190..]);
+        }
+        done
+    }
+
+    fn tell(&mut self, plan: &Plan, gone: bool) {
+        let up: BTreeSet<String> = self
+            .sandboxes
+            .iter()
+            .flat_map(|sandbox| &sandbox.containers)
+            .filter(|container| matches!(container.state, ContainerState::Running { .. }))
+            .map(|container| container.id.clone())
+            .collect();
+        let seen = Seen {
+            waiting: &plan.waiting,
+            ready: &up,
+            started: &up,
+            host_ip: [192, 168, 0, 1].into(),
+            last_ip: None,
+            runtime: "docker",
+            ended: None,
+            gone,
+            now: at(self.now),
+        };
+        self.pod.status = Some(pod_status(&self.pod, &self.sandboxes, &seen));
+    }
+
+    fn status(&self) -> &PodStatus {
+        self.pod.status.as_ref().expect("a status")
+    }
+
+    fn exit(&mut self, id: &str, code: i32) {
+        let now = at(self.now);
+        for container in self.sandboxes.iter_mut().flat_map(|sandbox| &mut sandbox.containers) {
+            if container.id == id
+                && let ContainerState::Running { started_at } = container.state
+            {
+                let (reason, message) = (String::new(), String::new());
+                container.state = ContainerState::Exited(Exit {
+                    code,
+                    reason,
+                    message,
+                    started_at,
+                    finished_at: now,
+                });
+            }
+        }
+    }
+
+    fn act(&mut self, action: &Action) {
+        match action {
+            Action::CreateSandbox { attempt } => {
+                let live = self
+                    .sandboxes
+                    .iter()
+                    .filter(|own| own.state == SandboxState::Ready)
+                    .count();
+                assert_eq!(live, 0, "two ready sandboxes");
+                self.made += 1;
+                self.sandboxes.push(PodSandbox {
+                    id: format!("s{}", self.made),
+                    pod: identity(&self.pod),
+                    attempt: *attempt,
+                    state: SandboxState::Ready,
+                    ip: Some([10, 0, 0, self.made as u8].into()),
+                    host_network: false,
+                    grace: Duration::from_secs(30),
+                    created_at: at(self.now),
+                    containers: Vec::new(),
+                });
+            }
+            Action::StopSandbox { id } => self.kill_sandbox(id),
+            Action::RemoveSandbox { id } => {
+                let sandbox = self
+                    .sandboxes
+                    .iter()
+                    .find(|own| own.id == *id)
+                    .expect("a sandbox to remove");
+                assert_eq!(sandbox.state, SandboxState::NotReady, "a live sandbox was removed");
+                self.sandboxes.retain(|own| own.id != *id);
+            }
+            Action::StartContainer { name, attempt, sandbox } => self.start(name, *attempt, sandbox),
+            Action::StopContainers(stops) => {
+                for stop in stops {
+                    assert!(stop.grace >= Duration::from_secs(1));
+                    self.exit(&stop.id, 143);
+                }
+            }
+            Action::RemoveContainer { id } => {
+                for sandbox in &mut self.sandboxes {
+                    sandbox.containers.retain(|own| {
+                        let runs = matches!(own.state, ContainerState::Running { .. });
+                        assert!(own.id != *id || !runs, "a running container was removed");
+                        own.id != *id
+                    });
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, name: &str, attempt: u32, sandbox: &str) {
+        assert!(!is_terminal(api_phase(&self.pod)), "a finished pod was started again");
+        let spec = self.pod.spec.as_ref().expect("a spec");
+        let all = || spec.containers.iter().chain(spec.init_containers.iter().flatten());
+        let hash = spec_hash(all().find(|own| own.name == name).expect("a container"));
+        let same = self
+            .sandboxes
+            .iter()
+            .flat_map(|own| &own.containers)
+            .filter(|own| own.name == name);
+        for own in same {
+            assert!(
+                !matches!(own.state, ContainerState::Running { .. }),
+                "{name} runs twice"
+            );
+            assert!(own.attempt < attempt, "the restart count of {name} does not grow");
+            if let Some(ended) = self.memory.ended.get(&own.id).copied() {
+                self.memory.crashes.raise(name, ended, self.now);
+            }
+        }
+        self.made += 1;
+        *self.starts.entry(name.to_owned()).or_default() += 1;
+        let container = Container {
+            id: format!("c{}", self.made),
+            name: name.to_owned(),
+            attempt,
+            image: "image".to_owned(),
+            image_id: "sha".to_owned(),
+            spec_hash: hash,
+            state: ContainerState::Running {
+                started_at: at(self.now),
+            },
+            created_at: at(self.now),
+        };
+        let sandbox = self
+            .sandboxes
+            .iter_mut()
+            .find(|own| own.id == sandbox)
+            .expect("a sandbox to start in");
+        assert_eq!(sandbox.state, SandboxState::Ready, "started in a dead sandbox");
+        sandbox.containers.push(container);
+    }
+
+    fn kill_sandbox(&mut self, id: &str) {
+        let containers: Vec<String> = self
+            .sandboxes
+            .iter_mut()
+            .filter(|own| own.id == id)
+            .flat_map(|own| {
+                own.state = SandboxState::NotReady;
+                own.ip = None;
+                own.containers
+                    .iter()
+                    .map(|container| container.id.clone())
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        for container in containers {
+            self.exit(&container, 137);
+        }
+    }
+
+    fn running(&self) -> Vec<String> {
+        let containers = self.sandboxes.iter().flat_map(|own| &own.containers);
+        let up = containers.filter(|own| matches!(own.state, ContainerState::Running { .. }));
+        up.map(|own| own.id.clone()).collect()
+    }
+
+    fn names_running(&self) -> Vec<&str> {
+        let containers = self.sandboxes.iter().flat_map(|own| &own.containers);
+        let up = containers.filter(|own| matches!(own.state, ContainerState::Running { .. }));
+        up.map(|own| own.name.as_str()).collect()
+    }
+
+    /// The kubelet forgets everything but the runtime and the API.
+    fn restart_kubelet(&mut self) {
+        self.memory = Memory::default();
+    }
+}
+
+fn one(policy: &str) -> serde_json::Value {
+    serde_json::json!({"restartPolicy": policy, "containers": [{"name": "web", "image": "image"}]})
+}
+
+fn rank(phase: &str) -> u8 {
+    ["Pending", "Running"]
+        .iter()
+        .position(|own| *own == phase)
+        .map_or(2, |rank| rank as u8)
+}
+
+#[test]
+fn a_pod_gets_a_sandbox_and_its_containers() {
+    let mut world = World::new(one("Always"));
+    let done = world.settle();
+    assert_eq!(
+        done,
+        [
+            Action::CreateSandbox { attempt: 0 },
+            Action::StartContainer {
+                name: "web".to_owned(),
+                attempt: 0,
+                sandbox: "s1".to_owned()
+            }
+        ]
+    );
+    let status = world.status();
+    assert_eq!(status.phase.as_deref(), Some("Running"));
+    assert_eq!(status.pod_ip.as_deref(), Some("10.0.0.1"));
+    let ready = |status: &PodStatus| {
+        let all = status.conditions.iter().flatten();
+        all.filter(|own| own.status == "True")
+            .map(|own| own.type_.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        ready(status),
+        [
+            "PodReadyToStartContainers",
+            "Initialized",
+            "Ready",
+            "ContainersReady",
+            "PodScheduled"
+        ]
+    );
+}
+
+#[test]
+fn a_restarted_kubelet_takes_over_what_runs() {
+    let mut world = World::new(one("Always"));
+    world.settle();
+    world.restart_kubelet();
+    assert_eq!(world.settle(), []);
+}
+
+#[test]
+fn a_crashing_container_waits_ever_longer() {
+    let mut world = World::new(one("Always"));
+    world.settle();
+    let id = world.running()[0].clone();
+    world.exit(&id, 1);
+    assert_eq!(world.settle().len(), 1, "the first restart is at once");
+    world.now += Duration::from_secs(1);
+    let id = world.running()[0].clone();
+    world.exit(&id, 1);
+    let plan = world.plan();
+    assert_eq!(plan.actions, []);
+    assert_eq!(plan.wake, Some(Duration::from_secs(10)));
+    world.settle();
+    let status = &world.status().container_statuses.as_ref().expect("statuses")[0];
+    let waiting = status
+        .state
+        .as_ref()
+        .and_then(|state| state.waiting.as_ref())
+        .expect("waiting");
+    assert_eq!(waiting.reason.as_deref(), Some("CrashLoopBackOff"));
+    assert_eq!(
+        waiting.message.as_deref(),
+        Some("back-off 10s restarting failed container=web pod=web_default(u)")
+    );
+    let last = status
+        .last_state
+        .as_ref()
+        .and_then(|state| state.terminated.as_ref())
+        .expect("a last state");
+    assert_eq!(
+        (last.exit_code, last.reason.as_deref(), status.restart_count),
+        (1, Some("Error"), 1)
+    );
+    world.now += Duration::from_secs(10);
+    world.settle();
+    assert_eq!(world.starts["web"], 3);
+}
+
+#[test]
+fn init_containers_run_in_order_before_the_others() {
+    let mut world = World::new(serde_json::json!({"containers": [{"name": "web"}],
+        "initContainers": [{"name": "a"}, {"name": "side", "restartPolicy": "Always"}, {"name": "b"}]}));
+    world.settle();
+    assert_eq!(world.names_running(), ["a"]);
+    assert_eq!(world.status().phase.as_deref(), Some("Pending"));
+    let id = world.running()[0].clone();
+    world.exit(&id, 0);
+    world.settle();
+    assert_eq!(world.names_running(), ["side", "b"]);
+    let id = world.running()[1].clone();
+    world.exit(&id, 0);
+    world.settle();
+    assert_eq!(world.names_running(), ["side", "web"]);
+    assert_eq!(world.status().phase.as_deref(), Some("Running"));
+}
+
+#[test]
+fn a_failed_init_container_fails_a_pod_that_never_restarts() {
+    let mut world = World::new(
+        serde_json::json!({"restartPolicy": "Never", "containers": [{"name": "web"}],
+        "initContainers": [{"name": "a"}]}),
+    );
+    world.settle();
+    let id = world.running()[0].clone();
+    world.exit(&id, 1);
+    world.settle();
+    assert_eq!(world.status().phase.as_deref(), Some("Failed"));
+    assert_eq!(world.starts.get("web"), None);
+}
+
+#[test]
+fn a_sidecar_ends_with_the_pods_work() {
+    let mut world = World::new(
+        serde_json::json!({"restartPolicy": "Never", "containers": [{"name": "web"}],
+        "initContainers": [{"name": "side", "restartPolicy": "Always"}]}),
+    );
+    world.settle();
+    let id = world.running()[1].clone();
+    world.exit(&id, 0);
+    world.settle();
+    assert!(world.running().is_empty());
+    assert_eq!(world.status().phase.as_deref(), Some("Succeeded"));
+}
+
+#[test]
+fn a_finished_pod_never_runs_again_even_if_nothing_is_left_of_it() {
+    for (policy, code) in [("Never", 1), ("Never", 0), ("OnFailure", 0)] {
+        let mut world = World::new(one(policy));
+        world.settle();
+        let id = world.running()[0].clone();
+        world.exit(&id, code);
+        world.settle();
+        assert!(is_terminal(api_phase(&world.pod)));
+        world.restart_kubelet();
+        assert_eq!(world.settle(), []);
+        world.sandboxes.clear();
+        assert_eq!(world.settle(), [], "{policy}");
+    }
+}
+
+#[test]
+fn a_pod_that_never_restarts_fails_when_its_node_loses_its_containers() {
+    let mut world = World::new(one("Never"));
+    world.settle();
+    world.sandboxes.clear();
+    world.restart_kubelet();
+    world.settle();
+    assert_eq!(world.status().phase.as_deref(), Some("Failed"));
+    assert_eq!(world.starts["web"], 1);
+}
+
+#[test]
+fn a_sandbox_without_an_address_is_made_anew() {
+    let mut world = World::new(one("Always"));
+    world.step();
+    world.sandboxes[0].ip = None;
+    world.restart_kubelet();
+    world.settle();
+    let ready: Vec<_> = world
+        .sandboxes
+        .iter()
+        .filter(|own| own.state == SandboxState::Ready)
+        .collect();
+    assert_eq!((ready.len(), ready[0].attempt), (1, 1));
+    assert!(world.status().pod_ip.is_some());
+}
+
+#[test]
+fn of_two_sandboxes_one_stays() {
+    let mut world = World::new(one("Always"));
+    world.settle();
+    let mut twin = world.sandboxes[0].clone();
+    twin.id = "twin".to_owned();
+    twin.attempt = 1;
+    twin.containers.clear();
+    world.sandboxes.push(twin);
+    world.settle();
+    assert_eq!(
+        world
+            .sandboxes
+            .iter()
+            .filter(|own| own.state == SandboxState::Ready)
+            .count(),
+        1
+    );
+    assert_eq!(world.names_running(), ["web"]);
+}
+
+#[test]
+fn a_pod_that_goes_ends_its_containers_then_its_sandbox() {
+    let mut world = World::new(serde_json::json!({"containers": [{"name": "web"}],
+        "initContainers": [{"name": "side", "restartPolicy": "Always"}]}));
+    world.settle();
+    let mut kinds = Vec::new();
+    loop {
+        let plan = terminating(Some(&world.pod), &world.sandboxes, Duration::from_secs(5));
+        let Some(action) = plan.actions.into_iter().next() else {
+            break;
+        };
+        kinds.push(match &action {
+            Action::StopContainers(stops) => stops
+                .iter()
+                .map(|stop| stop.name.as_str())
+                .collect::<Vec<_>>()
+                .join(","),
+            Action::StopSandbox { .. } => "sandbox".to_owned(),
+            other => format!("{other:?}"),
+        });
+        world.act(&action);
+    }
+    assert_eq!(kinds, ["web", "side", "sandbox"]);
+    world.tell(&Plan::default(), true);
+    assert_eq!(world.status().phase.as_deref(), Some("Failed"));
+    for action in cleanup(&world.sandboxes).actions {
+        world.act(&action);
+    }
+    assert!(world.sandboxes.is_empty());
+}
+
+/// What may happen to a pod.
+#[derive(Debug, Clone)]
+enum Blow {
+    Exit { which: usize, code: i32 },
+    SandboxDies,
+    RestartKubelet,
+    Time(u64),
+    Wiped,
+    Step,
+}
+
+fn blows() -> impl Strategy<Value = Vec<Blow>> {
+    let blow = prop_oneof![
+        3 => (0usize..3, prop_oneof![Just(0), Just(1)]).prop_map(|(which, code)| Blow::Exit { which, code }),
+        1 => Just(Blow::SandboxDies),
+        1 => Just(Blow::RestartKubelet),
+        2 => (1u64..400).prop_map(Blow::Time),
+        1 => Just(Blow::Wiped),
+        4 => Just(Blow::Step),
+    ];
+    proptest::collection::vec(blow, 0..40)
+}
+
+fn specs() -> impl Strategy<Value = serde_json::Value> {
+    (
+        prop_oneof![Just("Always"), Just("OnFailure"), Just("Never")],
+        0usize..3,
+        any::<bool>(),
+        1usize..3,
+    )
+        .prop_map(|(policy, inits, sidecar, mains)| {
+            let mut init: Vec<serde_json::Value> = (0..inits)
+                .map(|index| serde_json::json!({"name": format!("i{index}")}))
+                .collect();
+            if sidecar {
+                init.push(serde_json::json!({"name": "side", "restartPolicy": "Always"}));
+            }
+            let main: Vec<_> = (0..mains)
+                .map(|index| serde_json::json!({"name": format!("m{index}")}))
+                .collect();
+            serde_json::json!({"restartPolicy": policy, "initContainers": init, "containers": main})
+        })
+}
+
+proptest! {
+    /// The world's own assertions watch every action: one ready sandbox, no container twice, restart counts that grow,
+    /// nothing started in a finished pod, nothing alive removed.
+    #[test]
+    fn whatever_happens_a_pod_moves_forward_only(spec in specs(), blows in blows()) {
+        let mut world = World::new(spec);
+        let mut reached = 0;
+        for blow in blows {
+            match blow {
+                Blow::Exit { which, code } => {
+                    let up = world.running();
+                    if let Some(id) = up.get(which % up.len().max(1)) {
+                        world.exit(&id.clone(), code);
+                    }
+                }
+                Blow::SandboxDies => {
+                    let ids: Vec<String> = world.sandboxes.iter().map(|own| own.id.clone()).collect();
+                    for id in ids {
+                        world.kill_sandbox(&id);
+                    }
+                }
+                Blow::RestartKubelet => world.restart_kubelet(),
+                Blow::Time(seconds) => world.now += Duration::from_secs(seconds),
+                Blow::Wiped => world.sandboxes.clear(),
+                Blow::Step => {
+                    world.step();
+                }
+            }
+            let now = rank(api_phase(&world.pod));
+            prop_assert!(now >= reached, "the phase went back to {}", api_phase(&world.pod));
+            reached = now;
+        }
+        // With the blows over, everything settles, and a pod that restarts always runs in the end.
+        for _ in 0..50 {
+            world.settle();
+            world.now += Duration::from_secs(301);
+            if let Some(id) = world.running().iter().find(|id| {
+                world.sandboxes.iter().flat_map(|own| &own.containers)
+                    .any(|own| own.id == **id && own.name.starts_with('i'))
+            }).cloned() {
+                world.exit(&id, 0);
+            }
+        }
+        let spec = world.pod.spec.clone().expect("a spec");
+        if spec.restart_policy.as_deref() == Some("Always") {
+            prop_assert_eq!(api_phase(&world.pod), "Running");
+            let names = world.names_running();
+            prop_assert!(spec.containers.iter().all(|own| names.contains(&own.name.as_str())), "{:?}", names);
+        }
+        if is_terminal(api_phase(&world.pod)) {
+            prop_assert!(world.running().is_empty());
+        }
+    }
+}
