@@ -338,62 +338,7 @@ mod tests {
         let deployments = apps
             .pointer("/items/0/versions/0/resources/0")
             .expect("apps come first");
-        insta::assert_snapshot!(serde_json::to_string_pretty(deployments).unwrap_or_default(), @r#"
-        {
-          "categories": [
-            "all"
-          ],
-          "resource": "deployments",
-          "responseKind": {
-            "group": "apps",
-            "kind": "Deployment",
-            "version": "v1"
-          },
-          "scope": "Namespaced",
-          "shortNames": [
-            "deploy"
-          ],
-          "singularResource": "deployment",
-          "subresources": [
-            {
-              "responseKind": {
-                "group": "autoscaling",
-                "kind": "Scale",
-                "version": "v1"
-              },
-              "subresource": "scale",
-              "verbs": [
-                "get",
-                "patch",
-                "update"
-              ]
-            },
-            {
-              "responseKind": {
-                "group": "apps",
-                "kind": "Deployment",
-                "version": "v1"
-              },
-              "subresource": "status",
-              "verbs": [
-                "get",
-                "patch",
-                "update"
-              ]
-            }
-          ],
-          "verbs": [
-            "create",
-            "delete",
-            "deletecollection",
-            "get",
-            "list",
-            "patch",
-            "update",
-            "watch"
-          ]
-        }
-        "#);
+        insta::assert_snapshot!(deployments, @r#"{"categories":["all"],"resource":"deployments","responseKind":{"group":"apps","kind":"Deployment","version":"v1"},"scope":"Namespaced","shortNames":["deploy"],"singularResource":"deployment","subresources":[{"responseKind":{"group":"autoscaling","kind":"Scale","version":"v1"},"subresource":"scale","verbs":["get","patch","update"]},{"responseKind":{"group":"apps","kind":"Deployment","version":"v1"},"subresource":"status","verbs":["get","patch","update"]}],"verbs":["create","delete","deletecollection","get","list","patch","update","watch"]}"#);
         assert_eq!(
             aggregated(Flavor::V2Beta1, true).expect("a document")["apiVersion"],
             "apidiscovery.k8s.io/v2beta1"

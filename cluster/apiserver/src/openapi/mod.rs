@@ -193,8 +193,8 @@ mod tests {
         let containers = &schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
         insta::assert_snapshot!(containers, @r##"{"description":"The containers; there must be one.","items":{"allOf":[{"$ref":"#/components/schemas/io.k8s.api.core.v1.Container"}],"default":{}},"type":"array","x-kubernetes-list-map-keys":["name"],"x-kubernetes-list-type":"map","x-kubernetes-patch-merge-key":"name","x-kubernetes-patch-strategy":"merge"}"##);
         let surge = &schemas["io.k8s.api.apps.v1.RollingUpdateDeployment"]["properties"]["maxSurge"];
-        insta::assert_snapshot!(surge, @r##"{"allOf":[{"$ref":"#/components/schemas/io.k8s.apimachinery.pkg.util.intstr.IntOrString"}]}"##);
+        insta::assert_snapshot!(surge, @r##"{"allOf":[{"$ref":"#/components/schemas/io.k8s.apimachinery.pkg.util.intstr.IntOrString"}],"description":"How many pods more than wanted there may be: a number, or a percentage."}"##);
         let limits = &schemas["io.k8s.api.core.v1.ResourceRequirements"]["properties"]["limits"];
-        insta::assert_snapshot!(limits, @r##"{"additionalProperties":{"allOf":[{"$ref":"#/components/schemas/io.k8s.apimachinery.pkg.api.resource.Quantity"}]},"type":"object"}"##);
+        insta::assert_snapshot!(limits, @r##"{"additionalProperties":{"allOf":[{"$ref":"#/components/schemas/io.k8s.apimachinery.pkg.api.resource.Quantity"}]},"description":"The most that may be used.","type":"object"}"##);
     }
 }

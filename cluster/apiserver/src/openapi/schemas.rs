@@ -159,6 +159,9 @@ fn property(message: &Message, field: &Field) -> Value {
     if let Some(description) = describe::field(message.short_name(), field.name) {
         property["description"] = json!(description);
     }
+    if let Some(values) = describe::values(message.short_name(), field.name) {
+        property["enum"] = json!(values);
+    }
     if let Some(default) = field.default.and_then(|text| serde_json::from_str::<Value>(text).ok()) {
         property["default"] = default;
     }

@@ -111,9 +111,9 @@ impl Strategy for Deployments {
     }
 
     fn validate_status_update(&self, new: &Deployment, old: &Deployment) -> Vec<field::Error> {
-        let status = new.status.clone().unwrap_or_default();
+        let Some(status) = &new.status else { return Vec::new() };
         let collisions = |object: &Deployment| object.status.as_ref().and_then(|status| status.collision_count);
-        let mut errors = validate_status(&status);
+        let mut errors = validate_status(status);
         if let Some(old) = collisions(old)
             && collisions(new).is_none_or(|new| new < old)
         {
@@ -131,8 +131,9 @@ impl Strategy for Deployments {
     }
 
     fn cells(&self, object: &Deployment, now: Timestamp) -> Vec<Value> {
-        let spec = object.spec.clone().unwrap_or_default();
-        let status = object.status.clone().unwrap_or_default();
+        let (no_spec, no_status) = (DeploymentSpec::default(), DeploymentStatus::default());
+        let spec = object.spec.as_ref().unwrap_or(&no_spec);
+        let status = object.status.as_ref().unwrap_or(&no_status);
         let (names, images) = templates::containers(Some(&spec.template));
         vec![
             json!(object.name()),

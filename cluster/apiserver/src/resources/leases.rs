@@ -45,7 +45,7 @@ impl Strategy for Leases {
         if let Some(transitions) = spec.lease_transitions {
             errors.extend(non_negative("spec.leaseTransitions", transitions));
         }
-        if text(&spec.preferred_holder) != "" && text(&spec.strategy).is_empty() {
+        if !text(&spec.preferred_holder).is_empty() && text(&spec.strategy).is_empty() {
             errors.push(Error::forbidden(
                 "spec.preferredHolder",
                 "may only be specified when `strategy` is defined",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use orrery_api::field::Error;
 use orrery_api::labels::Selector;
@@ -34,8 +34,9 @@ pub(super) fn validate(selector: &LabelSelector, template: &PodTemplateSpec) -> 
         Ok(_) => {}
     }
     errors.extend(labels("spec.template.labels", own));
-    let spec = template.spec.clone().unwrap_or_default();
-    errors.extend(pods::validation::spec("spec.template.spec", &spec));
+    let default = PodSpec::default();
+    let spec = template.spec.as_ref().unwrap_or(&default);
+    errors.extend(pods::validation::spec("spec.template.spec", spec));
     if !items(&spec.ephemeral_containers).is_empty() {
         let rule = "ephemeral containers not allowed in pod template";
         errors.push(Error::forbidden("spec.template.spec.ephemeralContainers", rule));
