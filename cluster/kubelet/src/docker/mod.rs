@@ -6,6 +6,12 @@
 //!
 //! Not here: pulling with credentials, user namespaces, storage limits.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the real half of ContainerRuntime and PodNetwork"
+)]
+
 mod body;
 mod error;
 mod labels;

@@ -68,7 +68,10 @@ impl ContainerRuntime for DockerRuntime {
                 ],
             ),
         ]);
+        // The connection is made when the stream is first asked; what happens until then is told then.
+        let since = Some(orrery_api::clock::now().as_second().to_string());
         let options = EventsOptions {
+            since,
             filters: Some(filters),
             ..EventsOptions::default()
         };
