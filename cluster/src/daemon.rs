@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::jiff::Timestamp;
 use orrery_api::message::{Direct, Identity, Service, Transport};
 use orrery_api::meta::ObjectKey;
 use orrery_api::random::Random;
@@ -84,6 +86,7 @@ impl NodeConnector for OwnKubelet {
 /// Runs the cluster until SIGTERM or SIGINT. Says on `progress` how it comes up; `ready` is called once it is.
 pub async fn run(settings: &Settings, progress: &Progress, ready: impl FnOnce()) -> Result<(), Failure> {
     let place = &settings.place;
+    let since = orrery_api::clock::now();
     let _held = lock::take(&place.lock())
         .map_err(fail("cannot take the lock"))?
         .ok_or_else(|| Failure("another process runs this cluster".to_owned()))?;
@@ -208,7 +211,7 @@ pub async fn run(settings: &Settings, progress: &Progress, ready: impl FnOnce())
     );
     let _ = kubelet_service.set(kubelet.service());
     tasks.spawn(async move { kubelet.run().await });
-    wait_for_node(&node).await?;
+    wait_for_node(&node, since).await?;
     progress.done(&format!("the node {} is Ready", place::NAME));
     ready();
 
@@ -255,25 +258,23 @@ async fn wait_until(limit: Duration, mut holds: impl FnMut() -> bool) -> Option<
     Some(())
 }
 
-async fn wait_for_node(client: &Client) -> Result<(), Failure> {
+/// Waits until the node is Ready by its own word of this run: what an earlier run said may no longer hold.
+async fn wait_for_node(client: &Client, since: Timestamp) -> Result<(), Failure> {
     let nodes: Api<Node> = Api::new(client);
+    let leases: Api<Lease> = Api::new(client);
     let end = Instant::now() + READY_LIMIT;
     loop {
+        let lease = leases.get(&ObjectKey::new("kube-node-lease", place::NAME)).await.ok();
+        let renewed = lease.and_then(|lease| lease.spec?.renew_time).is_some_and(|time| time.0 >= since);
         let node = nodes.get(&ObjectKey::new("", place::NAME)).await.ok();
         let conditions = node.and_then(|node| node.status?.conditions).unwrap_or_default();
-        if conditions
-            .iter()
-            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
-        {
+        let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
+        if renewed && ready.is_some_and(|condition| condition.status == "True") {
             return Ok(());
         }
         if Instant::now() >= end {
-            let why = conditions.iter().find(|condition| condition.type_ == "Ready");
-            let why = why.and_then(|condition| condition.message.clone()).unwrap_or_default();
-            return Err(Failure(format!(
-                "the node did not become Ready within {} s: {why}",
-                READY_LIMIT.as_secs()
-            )));
+            let why = ready.and_then(|condition| condition.message.clone()).unwrap_or_default();
+            return Err(Failure(format!("the node did not become Ready within {} s: {why}", READY_LIMIT.as_secs())));
         }
         sleep(Duration::from_millis(10)).await;
     }

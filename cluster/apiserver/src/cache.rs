@@ -85,10 +85,12 @@ pub struct CacheEvent {
 
 /// Indexes of objects that were just encoded, for the cache to take instead of decoding them again.
 #[derive(Clone, Default)]
-pub struct Hints(Arc<Mutex<BTreeMap<(Revision, String), Arc<Cached>>>>);
+pub struct Hints(Arc<Mutex<HintMap>>);
+
+type HintMap = BTreeMap<(Revision, String), Arc<Cached>>;
 
 impl Hints {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Revision, String), Arc<Cached>>> {
+    fn lock(&self) -> MutexGuard<'_, HintMap> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -150,6 +152,9 @@ pub struct WatchCache {
     revision: watch::Sender<Revision>,
     filled_at: AtomicU64,
 }
+
+/// A watch that begins: its queue, the objects to show first, and the revision from which it goes on.
+pub type Opened = (Arc<WatchQueue>, Vec<Arc<Cached>>, Revision);
 
 /// A list out of the cache.
 pub struct Listed {
@@ -328,7 +333,7 @@ impl WatchCache {
         resource: &'static dyn AnyResource,
         selection: Selection,
         revision: Option<Revision>,
-    ) -> Result<(Arc<WatchQueue>, Vec<Arc<Cached>>, Revision), ApiError> {
+    ) -> Result<Opened, ApiError> {
         let kind = self.kind(resource)?;
         let mut state = kind.lock();
         let initial = match revision {

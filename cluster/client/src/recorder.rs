@@ -84,9 +84,11 @@ impl Recorder {
         let namespace = namespace.unwrap_or_else(|| "default".to_owned());
         let name = about.name.clone().unwrap_or_default();
         let now = clock::now_time();
+        // Names tell the order of events of one second: time above, chance below (two may fall on one moment).
+        let moment = (clock::now().as_nanosecond() as u64 & !0xffff) | (shared.random.bits() & 0xffff);
         let event = Event {
             metadata: ObjectMeta {
-                name: Some(format!("{name}.{:016x}", shared.random.bits())),
+                name: Some(format!("{name}.{moment:016x}")),
                 namespace: Some(namespace.clone()),
                 ..ObjectMeta::default()
             },

@@ -204,7 +204,6 @@ async fn renew(api: &Api<Lease>, name: &str, owner: Option<Arc<Node>>, held: Opt
     api.create(&Lease {
         metadata,
         spec: Some(spec(None)),
-        ..Lease::default()
     })
     .await
 }

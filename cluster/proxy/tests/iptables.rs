@@ -1,6 +1,8 @@
 //! The real packet filter, in a network namespace of its own: the machine's rules are not touched. Without iptables or
 //! the right to make a namespace the tests say so and pass; with ORRERY_REQUIRE_IPTABLES=1 they fail.
 
+#![allow(clippy::disallowed_methods, reason = "it drives the real packet filter from outside")]
+
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};

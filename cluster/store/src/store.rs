@@ -122,6 +122,7 @@ impl Store {
         let (queue, requests) = mpsc::channel(QUEUE);
         let commits = committer::run(shared.clone(), recovered.log, recovered.snapshot, requests, options);
         let leases = lease::end_leases(shared.clone(), queue.downgrade());
+        #[allow(clippy::disallowed_methods, reason = "the store's last handle aborts them")]
         let tasks = [tokio::spawn(commits), tokio::spawn(leases)];
         Ok(Store {
             inner: Arc::new(Inner { shared, queue, tasks }),

@@ -1,5 +1,6 @@
 //! The store's contract, sentence by sentence.
 #![cfg(not(madsim))]
+#![allow(clippy::disallowed_methods, reason = "a test owns its tasks")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! The store on real files.
 #![cfg(not(madsim))]
+#![allow(clippy::disallowed_methods, reason = "it drives the real disk from outside")]
 
 mod common;
 
