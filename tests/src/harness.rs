@@ -211,7 +211,7 @@ fn stages<'a>(plan: &Plan<'_>, choice: &Choice, kubectls: &'a [Kubectl], newest:
 fn all(stages: [Vec<Job<'_>>; 4], choice: &Choice, folder: &Path) -> Result<Tally, String> {
     let binary = cluster::binary()?;
     let cluster = Cluster::new(&binary, folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let others = machine::docker_lines(&["ps", "--all", "--quiet", "--filter", "label=io.orrery.cluster"]);
+    let others = machine::docker_lines(&["ps", "--all", "--quiet", "--filter", "label=io.orrery.cluster=orrery"]);
     if !others.is_empty()
         || !machine::docker_lines(&["network", "ls", "--quiet", "--filter", "name=^orrery$"]).is_empty()
     {

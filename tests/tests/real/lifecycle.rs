@@ -85,7 +85,7 @@ fn a_stop_and_a_start_bring_everything_back(session: &Session<'_>) {
     assert!(stopped.is_success(), "{stopped}");
     assert_eq!(cluster.orrery("status").code, Some(3));
     assert!(session.try_kubectl("get pods --request-timeout=5s").code != Some(0));
-    let running = machine::docker_lines(&["ps", "--quiet", "--filter", "label=io.orrery.cluster"]);
+    let running = machine::docker_lines(&["ps", "--quiet", "--filter", "label=io.orrery.cluster=orrery"]);
     assert!(running.is_empty(), "{running:?} run in a stopped cluster");
     assert!(cluster.orrery("stop").is_success(), "a second stop is as good");
 
