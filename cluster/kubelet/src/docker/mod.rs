@@ -49,7 +49,7 @@ const API: ClientVersion = ClientVersion {
     major_version: 1,
     minor_version: 41,
 };
-/// Docker's socket.
+/// Docker's socket, unless `DOCKER_HOST` names another.
 const SOCKET: &str = "/var/run/docker.sock";
 /// Requests may take as long as a container's grace period; shorter limits are the caller's.
 const REQUEST_SECONDS: u64 = 4 * 3600;
@@ -224,12 +224,24 @@ impl DockerRuntime {
 
 /// Connects to Docker, or says in plain words why not.
 async fn reach() -> Result<Docker, DockerError> {
-    let docker = Docker::connect_with_unix(SOCKET, REQUEST_SECONDS, &API)
+    let host = std::env::var("DOCKER_HOST").unwrap_or_default();
+    let docker = Docker::connect_with_unix(socket(&host)?, REQUEST_SECONDS, &API)
         .map_err(|error| DockerError::NotRunning(error.to_string()))?;
     match tokio::time::timeout(PING_LIMIT, docker.ping()).await {
         Ok(Ok(_)) => Ok(docker),
         Ok(Err(error)) => Err(DockerError::NotRunning(error.to_string())),
         Err(_) => Err(DockerError::NotRunning("no answer".to_owned())),
+    }
+}
+
+/// The socket that a `DOCKER_HOST` names. Pods need the network and the files of this machine, so it is a local one.
+fn socket(host: &str) -> Result<&str, DockerError> {
+    match host.strip_prefix("unix://") {
+        Some(path) => Ok(path),
+        None if host.is_empty() => Ok(SOCKET),
+        None => Err(DockerError::Options(format!(
+            "DOCKER_HOST is {host:?}; pods need a Docker on this machine: unix:///PATH, or nothing"
+        ))),
     }
 }
 

@@ -280,3 +280,14 @@ async fn a_pod_lives_and_dies_on_docker() {
     assert!(runtime.list_pods().await.expect("a list").is_empty());
     runtime.remove_image(&options.pause_image).await.expect("a removal");
 }
+
+#[test]
+fn only_a_docker_of_this_machine_can_be_named() {
+    assert_eq!(super::socket("").ok(), Some("/var/run/docker.sock"));
+    assert_eq!(
+        super::socket("unix:///run/user/7/docker.sock").ok(),
+        Some("/run/user/7/docker.sock")
+    );
+    let refused = super::socket("tcp://10.0.0.1:2375").expect_err("it is another machine's");
+    assert!(refused.to_string().contains("tcp://10.0.0.1:2375"), "{refused}");
+}
