@@ -1,8 +1,10 @@
 //! `fuzz`: many seeds of scenarios, on all cores; every failure with the command that replays it.
+//!
+//! Each seed runs in a process of its own, exactly as its replay will: what runs share within a process would shift them.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::sync::Arc;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -10,10 +12,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::summary::Summary;
 use crate::coverage;
-use crate::report;
-use crate::run::{Outcome, Settings, Verdict, run};
-use crate::scenario::Scenario;
 
 /// Without a terminal a line is written so often.
 const LINE: Duration = Duration::from_secs(10);
@@ -39,23 +39,22 @@ pub struct Fuzz {
 #[derive(Default)]
 struct Tally {
     runs: u64,
-    failures: Vec<(String, u64, Outcome)>,
-    coverage: BTreeMap<&'static str, u64>,
+    failures: Vec<(String, u64, Summary)>,
+    coverage: BTreeMap<String, u64>,
     unstruck: BTreeMap<String, u64>,
-    simulated: Duration,
-    spent: Duration,
+    simulated: f64,
+    spent: f64,
 }
 
 impl Fuzz {
     /// Does it; the exit code: that of the first failure by scenario and seed.
     pub fn execute(&self) -> u8 {
-        let mut scenarios: Vec<(String, Arc<Scenario>)> = Vec::new();
         for path in &self.scenarios {
-            match super::read(path) {
-                Ok(scenario) => scenarios.push((path.clone(), Arc::new(scenario))),
-                Err(code) => return code,
+            if let Err(code) = super::read(path) {
+                return code;
             }
         }
+        let scenarios = &self.scenarios;
         let total = self.seeds.saturating_mul(scenarios.len() as u64);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = self.jobs.unwrap_or(cores).max(1);
@@ -66,22 +65,16 @@ impl Fuzz {
         let mut tally = Tally::default();
         std::thread::scope(|scope| {
             for _ in 0..jobs {
-                let (sender, next, gone, scenarios) = (sender.clone(), &next, &gone, &scenarios);
+                let (sender, next, gone) = (sender.clone(), &next, &gone);
                 scope.spawn(move || {
                     while !gone.load(Ordering::Relaxed) {
                         let number = next.fetch_add(1, Ordering::Relaxed);
                         if number >= total {
                             return;
                         }
-                        let (path, scenario) = &scenarios[(number % scenarios.len() as u64) as usize];
+                        let path = &scenarios[(number % scenarios.len() as u64) as usize];
                         let seed = self.from + number / scenarios.len() as u64;
-                        let settings = Settings {
-                            scenario: scenario.clone(),
-                            seed,
-                            trace: None,
-                            verbose: false,
-                        };
-                        if sender.send((path.clone(), seed, run(settings))).is_err() {
+                        if sender.send((path.clone(), seed, in_process(path, seed))).is_err() {
                             gone.store(true, Ordering::Relaxed);
                         }
                     }
@@ -89,14 +82,11 @@ impl Fuzz {
             }
             drop(sender);
             let progress = Progress::new(total, started);
-            for (path, seed, outcome) in receiver {
-                if !matches!(outcome.verdict, Verdict::Held) {
-                    progress.say(&format!(
-                        "{path}, seed {seed}: {}",
-                        report::describe(&path, seed, &outcome)
-                    ));
+            for (path, seed, summary) in receiver {
+                if summary.code != 0 {
+                    progress.say(&format!("{path}, seed {seed}: {}", summary.text));
                 }
-                tally.add(path, seed, outcome);
+                tally.add(path, seed, summary);
                 progress.step(tally.runs, tally.failures.len());
             }
             progress.end();
@@ -105,32 +95,54 @@ impl Fuzz {
         tally
             .failures
             .sort_by(|one, other| (&one.0, one.1).cmp(&(&other.0, other.1)));
-        tally
-            .failures
-            .first()
-            .map_or(0, |(_, _, outcome)| outcome.verdict.code())
+        tally.failures.first().map_or(0, |(_, _, summary)| summary.code)
     }
 }
 
+/// Runs one seed in a process of its own.
+fn in_process(path: &str, seed: u64) -> Summary {
+    let output = std::env::current_exe().and_then(|own| {
+        let mut command = Command::new(own);
+        command
+            .args(["run", path, "--seed", &seed.to_string(), "--json"])
+            .stdin(Stdio::null())
+            .output()
+    });
+    let output = match output {
+        Ok(output) => output,
+        Err(error) => return Summary::died(path, seed, &error.to_string()),
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let summary = text.lines().last().and_then(|line| serde_json::from_str(line).ok());
+    summary.unwrap_or_else(|| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        Summary::died(
+            path,
+            seed,
+            &format!("{}; {}", output.status, said.lines().last().unwrap_or_default()),
+        )
+    })
+}
+
 impl Tally {
-    fn add(&mut self, path: String, seed: u64, outcome: Outcome) {
+    fn add(&mut self, path: String, seed: u64, summary: Summary) {
         self.runs += 1;
-        self.simulated += outcome.simulated;
-        self.spent += outcome.spent;
-        for (thing, count) in &outcome.coverage {
-            *self.coverage.entry(thing).or_default() += u64::from(*count > 0);
+        self.simulated += summary.simulated;
+        self.spent += summary.spent;
+        for (thing, count) in &summary.coverage {
+            *self.coverage.entry(thing.clone()).or_default() += u64::from(*count > 0);
         }
-        for fault in &outcome.never_struck {
+        for fault in &summary.never_struck {
             *self.unstruck.entry(fault.clone()).or_default() += 1;
         }
-        if !matches!(outcome.verdict, Verdict::Held) {
-            self.failures.push((path, seed, outcome));
+        if summary.code != 0 {
+            self.failures.push((path, seed, summary));
         }
     }
 
     fn print(&self, elapsed: Duration) {
         let rate = self.runs as f64 / elapsed.as_secs_f64().max(1e-9);
-        let speed = self.simulated.as_secs_f64() / self.spent.as_secs_f64().max(1e-9);
+        let speed = self.simulated / self.spent.max(1e-9);
         println!(
             "{} runs in {:.0} s ({rate:.2} seeds/s, {speed:.0} simulated seconds a CPU second), {} failed",
             self.runs,
@@ -138,18 +150,11 @@ impl Tally {
             self.failures.len()
         );
         let mut kinds: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-        for (path, seed, outcome) in &self.failures {
-            let kind = match &outcome.verdict {
-                Verdict::Violated(violations) => violations
-                    .first()
-                    .map_or("an invariant", |violation| violation.finding.invariant)
-                    .to_owned(),
-                Verdict::NotConverged { .. } => "convergence".to_owned(),
-                Verdict::Panicked { component, .. } => format!("panic of {component}"),
-                Verdict::Wrong(_) => "wrong scenario".to_owned(),
-                Verdict::Held => continue,
-            };
-            kinds.entry(format!("{path}: {kind}")).or_default().push(*seed);
+        for (path, seed, summary) in &self.failures {
+            kinds
+                .entry(format!("{path}: {}", summary.kind))
+                .or_default()
+                .push(*seed);
         }
         for (kind, seeds) in &kinds {
             let shown: Vec<String> = seeds.iter().take(8).map(u64::to_string).collect();
@@ -162,7 +167,7 @@ impl Tally {
         }
         println!("seen sometimes (in how many runs):");
         for thing in coverage::THINGS {
-            match self.coverage.get(thing) {
+            match self.coverage.get(*thing) {
                 Some(count) => println!("  {count:>6}  {thing}"),
                 None => println!("   never  {thing}"),
             }

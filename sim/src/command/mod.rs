@@ -3,6 +3,7 @@
 mod check;
 mod fuzz;
 mod run;
+mod summary;
 mod verify;
 
 use std::process::ExitCode;

@@ -20,6 +20,9 @@ pub struct Run {
     /// Write every event to this file; `-` is standard output.
     #[arg(long)]
     trace: Option<String>,
+    /// Print one line of JSON instead of words; for campaigns.
+    #[arg(long, hide = true)]
+    json: bool,
     /// Show what the components say.
     #[arg(short, long)]
     verbose: bool,
@@ -50,6 +53,13 @@ impl Run {
             trace,
             verbose: self.verbose,
         });
+        if self.json {
+            println!(
+                "{}",
+                super::summary::Summary::of(&self.scenario, self.seed, &outcome).to_json()
+            );
+            return outcome.verdict.code();
+        }
         let mut text = report::describe(&self.scenario, self.seed, &outcome);
         text.push_str(&report::speed(&outcome));
         if to_stdout {

@@ -1,1 +1,495 @@
+//! Each invariant fires on a history that breaks it, and keeps silent on the lawful one beside it.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Monitor;
+use crate::model::{Answered, Asked, ObjectId, Path, Seen, Selection, WatchEventKind};
+
+/// A history in the making.
+struct History {
+    monitor: Monitor,
+    revision: u64,
+}
+
+impl History {
+    fn new() -> Self {
+        History {
+            monitor: Monitor::new(|_| true),
+            revision: 1,
+        }
+    }
+
+    fn at(mut self, seconds: u64) -> Self {
+        self.monitor.cluster.now = Duration::from_secs(seconds);
+        self
+    }
+
+    /// Writes an object; its resource is `plural.group`.
+    fn put(mut self, resource: &str, object: Value) -> Self {
+        self.revision += 1;
+        let id = id(resource, &object);
+        self.monitor
+            .write(id, self.revision, Some(object.to_string().into_bytes().into()));
+        self
+    }
+
+    fn delete(mut self, resource: &str, object: &Value) -> Self {
+        self.revision += 1;
+        self.monitor.write(id(resource, object), self.revision, None);
+        self
+    }
+
+    fn see(mut self, seen: &Seen<'_>) -> Self {
+        self.monitor.observe(seen);
+        self
+    }
+
+    /// The ids of what is broken.
+    fn broken(mut self) -> Vec<&'static str> {
+        self.monitor
+            .findings()
+            .iter()
+            .map(|finding| finding.invariant)
+            .collect()
+    }
+}
+
+fn id(resource: &str, object: &Value) -> ObjectId {
+    let text = |path: &str| {
+        object
+            .pointer(path)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    ObjectId {
+        resource: resource.into(),
+        namespace: text("/metadata/namespace"),
+        name: text("/metadata/name"),
+    }
+}
+
+fn pod(name: &str, node: &str, phase: &str) -> Value {
+    json!({"metadata": {"name": name, "namespace": "default", "uid": format!("uid-{name}")},
+        "spec": {"nodeName": node, "containers": [{"name": "c", "resources": {"requests": {"cpu": "600m"}}}]},
+        "status": {"phase": phase}})
+}
+
+fn owned(mut object: Value, kind: &str, owner: &str) -> Value {
+    object["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": kind, "name": owner, "uid": format!("uid-{owner}"), "controller": true}]);
+    object
+}
+
+fn set(name: &str, replicas: i32) -> Value {
+    json!({"metadata": {"name": name, "namespace": "default", "uid": format!("uid-{name}")},
+        "spec": {"replicas": replicas, "selector": {}}})
+}
+
+fn node(name: &str) -> Value {
+    json!({"metadata": {"name": name, "uid": format!("uid-{name}")},
+        "status": {"allocatable": {"cpu": "1", "pods": "10"}, "conditions": [{"type": "Ready", "status": "True"}]}})
+}
+
+fn asked(client: &str, method: http::Method, path: &str) -> Asked {
+    Asked {
+        client: client.to_owned(),
+        user_agent: String::new(),
+        method,
+        path: Path::parse(path),
+        version_asked: None,
+        base: None,
+        uid: None,
+        grace: None,
+        floor: 0,
+        at: Duration::ZERO,
+    }
+}
+
+fn started<'a>(machine: &'a str, pod_uid: &'a str) -> Seen<'a> {
+    Seen::ContainerStarted {
+        machine,
+        pod_uid,
+        container: "c1",
+        name: "c",
+    }
+}
+
+const POD: &str = "/api/v1/namespaces/default/pods/a";
+
+#[test]
+fn a_store_that_comes_back_without_a_write_breaks_s2() {
+    let differences = ["pods/default/a of revision 2 is gone".to_owned()];
+    let history = History::new().put("pods", pod("a", "", "Pending"));
+    assert_eq!(
+        history
+            .see(&Seen::Reopened {
+                revision: 2,
+                differences: &differences
+            })
+            .broken(),
+        ["S2"]
+    );
+    assert!(
+        History::new()
+            .see(&Seen::Reopened {
+                revision: 2,
+                differences: &[]
+            })
+            .broken()
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_revision_that_falls_breaks_s3() {
+    let mut history = History::new().put("pods", pod("a", "", "Pending"));
+    history.revision = 0;
+    assert_eq!(history.put("pods", pod("b", "", "Pending")).broken(), ["S3"]);
+    let history = History::new().put("pods", pod("a", "", "Pending"));
+    assert_eq!(
+        history
+            .see(&Seen::Reopened {
+                revision: 1,
+                differences: &[]
+            })
+            .broken(),
+        ["S3"]
+    );
+}
+
+#[test]
+fn a_list_older_than_what_was_durable_breaks_s3() {
+    let list = Asked {
+        floor: 9,
+        ..asked("scheduler/1", http::Method::GET, "/api/v1/pods")
+    };
+    let answer = |revision| Answered {
+        status: 200,
+        revision: Some(revision),
+    };
+    assert_eq!(History::new().see(&Seen::Answered(&list, &answer(8))).broken(), ["S3"]);
+    assert!(
+        History::new()
+            .see(&Seen::Answered(&list, &answer(9)))
+            .broken()
+            .is_empty()
+    );
+}
+
+#[test]
+fn an_update_from_another_base_breaks_s4() {
+    let history = || {
+        History::new()
+            .put("pods", pod("a", "", "Pending"))
+            .put("pods", pod("a", "", "Running"))
+    };
+    let put = |base| Asked {
+        base: Some(base),
+        ..asked("kubelet/n", http::Method::PUT, POD)
+    };
+    let answer = Answered {
+        status: 200,
+        revision: Some(3),
+    };
+    assert_eq!(history().see(&Seen::Answered(&put(1), &answer)).broken(), ["S4"]);
+    assert!(history().see(&Seen::Answered(&put(2), &answer)).broken().is_empty());
+    // The same base cannot win twice.
+    let twice = history()
+        .see(&Seen::Answered(&put(2), &answer))
+        .see(&Seen::Answered(&put(2), &answer));
+    assert_eq!(twice.broken(), ["S4"]);
+}
+
+fn watched(kind: WatchEventKind, revision: u64, name: &str) -> Seen<'_> {
+    Seen::Watched {
+        stream: 1,
+        kind,
+        revision,
+        namespace: "default",
+        name,
+    }
+}
+
+fn watching(from: u64) -> History {
+    let selection = Selection {
+        resource: "pods".into(),
+        namespace: String::new(),
+        labels: None,
+        fields: None,
+    };
+    let history = History::new()
+        .put("pods", pod("a", "", "Pending"))
+        .put("pods", pod("b", "", "Pending"));
+    let history = history.put("pods", pod("a", "", "Running"));
+    history.see(&Seen::WatchOpened {
+        stream: 1,
+        client: "scheduler/1",
+        selection: &selection,
+        from: Some(from),
+    })
+}
+
+#[test]
+fn a_watch_that_shows_every_change_once_and_in_order_is_right() {
+    let history = watching(2)
+        .see(&watched(WatchEventKind::Added, 3, "b"))
+        .see(&watched(WatchEventKind::Modified, 4, "a"))
+        .see(&watched(WatchEventKind::Bookmark, 4, ""));
+    assert!(history.broken().is_empty());
+}
+
+#[test]
+fn a_gap_a_duplicate_and_an_early_bookmark_break_w() {
+    assert_eq!(
+        watching(2).see(&watched(WatchEventKind::Modified, 4, "a")).broken(),
+        ["W"]
+    );
+    let twice = watching(2)
+        .see(&watched(WatchEventKind::Added, 3, "b"))
+        .see(&watched(WatchEventKind::Added, 3, "b"));
+    assert_eq!(twice.broken(), ["W"]);
+    assert_eq!(
+        watching(2).see(&watched(WatchEventKind::Bookmark, 4, "")).broken(),
+        ["W"]
+    );
+    // kubernetes#24004: the event at the very revision that the watch resumes from.
+    assert_eq!(watching(3).see(&watched(WatchEventKind::Added, 3, "b")).broken(), ["W"]);
+    assert_eq!(watching(3).see(&watched(WatchEventKind::Added, 4, "a")).broken(), ["W"]);
+}
+
+#[test]
+fn a_pod_bound_twice_breaks_q1() {
+    let history = History::new().put("nodes", node("n")).put("nodes", node("m"));
+    let history = history
+        .put("pods", pod("a", "", "Pending"))
+        .put("pods", pod("a", "n", "Pending"));
+    assert_eq!(history.put("pods", pod("a", "m", "Pending")).broken(), ["Q1"]);
+}
+
+#[test]
+fn a_pod_bound_to_a_ghost_breaks_q2() {
+    let bind = |history: History| {
+        history
+            .put("pods", pod("a", "", "Pending"))
+            .put("pods", pod("a", "n", "Pending"))
+    };
+    assert_eq!(bind(History::new()).broken(), ["Q2"]);
+    assert!(bind(History::new().put("nodes", node("n"))).broken().is_empty());
+    let gone = || {
+        History::new()
+            .at(10)
+            .put("nodes", node("n"))
+            .delete("nodes", &node("n"))
+    };
+    assert!(bind(gone().at(20)).broken().is_empty(), "the scheduler cannot know yet");
+    assert_eq!(bind(gone().at(200)).broken(), ["Q2"]);
+}
+
+#[test]
+fn a_node_that_gets_more_than_it_has_breaks_q3() {
+    let history = History::new().put("nodes", node("n"));
+    let history = history
+        .put("pods", pod("a", "", "Pending"))
+        .put("pods", pod("a", "n", "Pending"));
+    assert_eq!(
+        history
+            .put("pods", pod("b", "", "Pending"))
+            .put("pods", pod("b", "n", "Pending"))
+            .broken(),
+        ["Q3"]
+    );
+}
+
+#[test]
+fn one_pod_too_many_breaks_p2() {
+    let history = || History::new().put("replicasets.apps", set("rs", 1));
+    let pod_of = |name| owned(pod(name, "", "Pending"), "ReplicaSet", "rs");
+    assert!(history().put("pods", pod_of("a")).broken().is_empty());
+    assert_eq!(
+        history().put("pods", pod_of("a")).put("pods", pod_of("b")).broken(),
+        ["P2"]
+    );
+    // A set that wanted two until just now: its controller may not know yet.
+    let scaled = |seconds| {
+        History::new()
+            .put("replicasets.apps", set("rs", 2))
+            .put("pods", pod_of("a"))
+            .put("replicasets.apps", set("rs", 1))
+            .at(seconds)
+    };
+    assert!(scaled(1).put("pods", pod_of("b")).broken().is_empty());
+    assert_eq!(scaled(100).put("pods", pod_of("b")).broken(), ["P2"]);
+}
+
+#[test]
+fn more_replicas_than_the_surge_allows_break_p2() {
+    let deployment = json!({"metadata": {"name": "d", "namespace": "default", "uid": "uid-d"},
+        "spec": {"replicas": 2, "strategy": {"rollingUpdate": {"maxSurge": 1}}, "selector": {}, "template": {}}});
+    let history = History::new().put("deployments.apps", deployment);
+    let history = history.put("replicasets.apps", owned(set("old", 2), "Deployment", "d"));
+    let surged = history.put("replicasets.apps", owned(set("new", 1), "Deployment", "d"));
+    assert_eq!(
+        surged
+            .put("replicasets.apps", owned(set("new", 2), "Deployment", "d"))
+            .broken(),
+        ["P2"]
+    );
+}
+
+#[test]
+fn a_pod_that_runs_again_breaks_k1() {
+    let finished = || {
+        History::new()
+            .put("nodes", node("n"))
+            .put("pods", pod("a", "n", "Succeeded"))
+    };
+    assert_eq!(finished().put("pods", pod("a", "n", "Running")).broken(), ["K1"]);
+    assert_eq!(finished().see(&started("n", "uid-a")).broken(), ["K1"]);
+}
+
+#[test]
+fn a_container_of_nobody_breaks_k2() {
+    assert_eq!(History::new().see(&started("n", "uid-a")).broken(), ["K2"]);
+    let bound = || History::new().put("pods", pod("a", "n", "Running"));
+    assert!(bound().see(&started("n", "uid-a")).broken().is_empty());
+    assert_eq!(bound().see(&started("m", "uid-a")).broken(), ["K2"]);
+    let last = Asked {
+        grace: Some(0),
+        ..asked("kubelet/n", http::Method::DELETE, POD)
+    };
+    assert_eq!(
+        bound().see(&started("n", "uid-a")).see(&Seen::Asked(&last)).broken(),
+        ["K2"]
+    );
+    let ended = bound()
+        .see(&started("n", "uid-a"))
+        .see(&Seen::ContainerEnded { container: "c1" });
+    assert!(ended.see(&Seen::Asked(&last)).broken().is_empty());
+}
+
+fn sandbox<'a>(name: &'a str, uid: &'a str, last: u8) -> Seen<'a> {
+    Seen::SandboxReady {
+        machine: "n",
+        pod_uid: uid,
+        sandbox: name,
+        ip: Some(IpAddr::from([10, 244, 1, last])),
+    }
+}
+
+#[test]
+fn a_second_ready_sandbox_breaks_k3() {
+    let history = || History::new().see(&sandbox("s1", "u", 2));
+    assert_eq!(history().see(&sandbox("s2", "u", 3)).broken(), ["K3"]);
+    let replaced = history()
+        .see(&Seen::SandboxGone { sandbox: "s1" })
+        .see(&sandbox("s2", "u", 3));
+    assert!(replaced.broken().is_empty());
+}
+
+#[test]
+fn an_address_of_two_pods_or_of_none_breaks_k4() {
+    assert_eq!(
+        History::new()
+            .see(&sandbox("s1", "u", 2))
+            .see(&sandbox("s2", "v", 2))
+            .broken(),
+        ["K4"]
+    );
+    let mut shown = pod("a", "n", "Running");
+    shown["status"]["podIP"] = json!("10.244.1.2");
+    assert_eq!(History::new().put("pods", shown.clone()).broken(), ["K4"]);
+    assert!(
+        History::new()
+            .see(&sandbox("s1", "uid-a", 2))
+            .put("pods", shown)
+            .broken()
+            .is_empty()
+    );
+}
+
+#[test]
+fn an_address_of_two_services_breaks_e1() {
+    let service = |name: &str, ip: &str, port: i32| {
+        json!({"metadata": {"name": name, "namespace": "default", "uid": name},
+            "spec": {"clusterIP": ip, "ports": [{"port": 80, "nodePort": port}]}})
+    };
+    let history = || History::new().put("services", service("a", "10.96.0.2", 30000));
+    assert_eq!(
+        history().put("services", service("b", "10.96.0.2", 30001)).broken(),
+        ["E1"]
+    );
+    assert_eq!(
+        history().put("services", service("b", "10.96.0.3", 30000)).broken(),
+        ["E1"]
+    );
+    assert!(
+        history()
+            .put("services", service("b", "10.96.0.3", 30001))
+            .broken()
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_ready_endpoint_without_a_ready_pod_breaks_e2() {
+    let slice = json!({"metadata": {"name": "s", "namespace": "default", "uid": "uid-s"}, "addressType": "IPv4",
+        "endpoints": [{"addresses": ["10.244.1.2"], "conditions": {"ready": true},
+            "targetRef": {"kind": "Pod", "name": "a", "namespace": "default", "uid": "uid-a"}}]});
+    let resource = "endpointslices.discovery.k8s.io";
+    assert_eq!(History::new().put(resource, slice.clone()).broken(), ["E2"]);
+    let mut ready = pod("a", "n", "Running");
+    ready["status"]["podIP"] = json!("10.244.1.2");
+    ready["status"]["conditions"] = json!([{"type": "Ready", "status": "True"}]);
+    let history = || {
+        History::new()
+            .see(&sandbox("s1", "uid-a", 2))
+            .put("pods", ready.clone())
+    };
+    assert!(history().put(resource, slice.clone()).broken().is_empty());
+    let gone = |seconds| {
+        history()
+            .at(10)
+            .delete("pods", &ready)
+            .at(seconds)
+            .put(resource, slice.clone())
+            .broken()
+    };
+    assert!(gone(12).is_empty(), "the controller cannot know yet");
+    assert_eq!(gone(100), ["E2"]);
+}
+
+#[test]
+fn collecting_what_has_a_living_owner_breaks_g1() {
+    let mut config = json!({"metadata": {"name": "a", "namespace": "default", "uid": "uid-config"}});
+    config = owned(config, "ReplicaSet", "rs");
+    let namespace = json!({"metadata": {"name": "default", "uid": "uid-default"}});
+    let history = || {
+        History::new()
+            .put("namespaces", namespace.clone())
+            .put("replicasets.apps", set("rs", 1))
+    };
+    let collect = asked(
+        "controller-manager/1",
+        http::Method::DELETE,
+        "/api/v1/namespaces/default/configmaps/a",
+    );
+    assert_eq!(
+        history()
+            .put("configmaps", config.clone())
+            .see(&Seen::Asked(&collect))
+            .broken(),
+        ["G1"]
+    );
+    let orphan = history()
+        .put("configmaps", config)
+        .delete("replicasets.apps", &set("rs", 1));
+    assert!(orphan.see(&Seen::Asked(&collect)).broken().is_empty());
+    // A set that deletes a healthy pod though it has no pod too many.
+    let pod = owned(pod("a", "n", "Running"), "ReplicaSet", "rs");
+    let needed = history().put("nodes", node("n")).put("pods", pod);
+    let delete = asked("controller-manager/1", http::Method::DELETE, POD);
+    assert_eq!(needed.see(&Seen::Asked(&delete)).broken(), ["G1"]);
+}

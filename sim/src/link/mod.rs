@@ -117,7 +117,6 @@ impl Transport for SimTransport {
             world.clone(),
             asked.clone(),
             self.client.clone(),
-            number,
             server.service,
             request,
             reply,
@@ -160,7 +159,6 @@ fn serve(
     world: Arc<World>,
     asked: Arc<Asked>,
     client: String,
-    number: u64,
     service: Arc<dyn orrery_api::message::Service>,
     request: Request,
     reply: Reply,
@@ -188,7 +186,7 @@ fn serve(
                 }
                 Body::Stream(frames) => {
                     let (sender, receiver) = mpsc::channel::<(Instant, Piece)>(WINDOW);
-                    let watch = tap::WatchTap::open(&world, &client, number, &uri, &asked);
+                    let watch = tap::WatchTap::open(&world, &client, &uri, &asked);
                     if reply
                         .send(http::Response::from_parts(parts, stream::Arriving::Stream(receiver)))
                         .is_ok()

@@ -134,8 +134,8 @@ pub struct WatchTap {
 }
 
 impl WatchTap {
-    /// A tap on the watch that `client` asked for as its request `number`; none if it is no watch (logs).
-    pub fn open(world: &Arc<World>, client: &str, number: u64, uri: &Uri, asked: &Asked) -> Option<Self> {
+    /// A tap on the watch that `client` asked for; none if it is no watch (logs).
+    pub fn open(world: &Arc<World>, client: &str, uri: &Uri, asked: &Asked) -> Option<Self> {
         let parameters = parameters(uri.query().unwrap_or_default());
         let parameter = |name: &str| {
             parameters
@@ -165,11 +165,6 @@ impl WatchTap {
             fields,
         };
         let stream = world.next_stream();
-        world.trace.event(
-            world.now(),
-            "apiserver",
-            format_args!("watch {stream} of {} is {client} {number}", path.resource),
-        );
         world.witness.observe(
             world,
             &Seen::WatchOpened {

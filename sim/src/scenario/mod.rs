@@ -9,6 +9,8 @@ pub mod nearest;
 mod quantity;
 mod read;
 mod target;
+#[cfg(test)]
+mod tests;
 mod topology;
 mod workload;
 

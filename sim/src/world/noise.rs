@@ -16,6 +16,17 @@ pub fn is_heartbeat(change: &Change) -> bool {
     }
 }
 
+/// Whether a write is about one of `machines`, or about a pod there.
+pub fn is_about(change: &Change, machines: &[String]) -> bool {
+    match &*change.id.resource {
+        "nodes" => machines.contains(&change.id.name),
+        "pods" => change
+            .newest()
+            .is_some_and(|pod| machines.iter().any(|machine| machine == pod.node_name())),
+        _ => false,
+    }
+}
+
 fn same_node(before: &Item, after: &Item) -> bool {
     let still = |node: &Node| {
         let mut node = node.clone();

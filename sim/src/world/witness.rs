@@ -25,6 +25,8 @@ struct Inner {
     triggers: Vec<Armed>,
     /// The last write that was no heartbeat.
     noise: (Duration, String),
+    /// Machines that stay broken: what they write, or what is written about them, is no noise.
+    left: Vec<String>,
     /// Names that were deleted.
     gone: BTreeSet<ObjectId>,
 }
@@ -45,6 +47,7 @@ impl Witness {
                 opened: false,
                 triggers: Vec::new(),
                 noise: (Duration::ZERO, String::new()),
+                left: Vec::new(),
                 gone: BTreeSet::new(),
             }),
         }
@@ -114,6 +117,11 @@ impl Witness {
         change(&mut self.lock().monitor.cluster);
     }
 
+    /// From now on writes about these machines and their pods are no noise: they are not of the healed core.
+    pub fn ignore_noise_of(&self, machines: &[String]) {
+        self.lock().left = machines.to_vec();
+    }
+
     /// When something was last written that was no heartbeat, and what.
     pub fn noise(&self) -> (Duration, String) {
         self.lock().noise.clone()
@@ -166,7 +174,7 @@ impl Inner {
                 .trace
                 .event(world.now(), "store", format_args!("{} {verb} {id}", event.revision));
             let change = self.monitor.write(id, event.revision, bytes);
-            if !noise::is_heartbeat(&change) {
+            if !noise::is_heartbeat(&change) && !noise::is_about(&change, &self.left) {
                 self.noise = (
                     world.now(),
                     format!("{verb} {} at revision {}", change.id, change.revision),

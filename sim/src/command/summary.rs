@@ -1,0 +1,74 @@
+//! What a campaign needs to know of a run in another process: one line of JSON.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::report;
+use crate::run::{Outcome, Verdict};
+
+/// What came of a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Summary {
+    /// The exit code that tells it.
+    pub code: u8,
+    /// What was wrong, in a word: an invariant's id, `convergence`, `panic of kubelet/node-1`.
+    pub kind: String,
+    /// The report for people.
+    pub text: String,
+    /// Simulated seconds.
+    pub simulated: f64,
+    /// Seconds of the processor.
+    pub spent: f64,
+    /// What was seen sometimes.
+    pub coverage: BTreeMap<String, u64>,
+    /// Faults that were asked for and never struck.
+    pub never_struck: Vec<String>,
+}
+
+impl Summary {
+    /// The summary of a run.
+    pub fn of(scenario: &str, seed: u64, outcome: &Outcome) -> Self {
+        let kind = match &outcome.verdict {
+            Verdict::Held => "held".to_owned(),
+            Verdict::Violated(violations) => violations
+                .first()
+                .map_or("an invariant", |violation| violation.finding.invariant)
+                .to_owned(),
+            Verdict::NotConverged { .. } => "convergence".to_owned(),
+            Verdict::Panicked { component, .. } => format!("panic of {component}"),
+            Verdict::Wrong(_) => "wrong scenario".to_owned(),
+        };
+        Summary {
+            code: outcome.verdict.code(),
+            kind,
+            text: report::describe(scenario, seed, outcome),
+            simulated: outcome.simulated.as_secs_f64(),
+            spent: outcome.spent.as_secs_f64(),
+            coverage: outcome
+                .coverage
+                .iter()
+                .map(|(thing, count)| ((*thing).to_owned(), *count))
+                .collect(),
+            never_struck: outcome.never_struck.clone(),
+        }
+    }
+
+    /// A run whose process ended without a summary: it was killed, or ran out of memory or stack.
+    pub fn died(scenario: &str, seed: u64, why: &str) -> Self {
+        Summary {
+            code: 13,
+            kind: "the process died".to_owned(),
+            text: format!("the process died: {why}\nreplay: {}\n", report::replay(scenario, seed)),
+            simulated: 0.0,
+            spent: 0.0,
+            coverage: BTreeMap::new(),
+            never_struck: Vec::new(),
+        }
+    }
+
+    /// One line of JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}

@@ -1,0 +1,66 @@
+//! A scenario that is wrong is refused with the place and, where one is near, the word that was meant.
+
+use super::{FaultAction, InvariantChoice, Moment, Span, StepAction, read};
+
+fn wrong(source: &str) -> String {
+    read("a.yaml", source, |_| Err("no such file".to_owned()))
+        .unwrap_err()
+        .to_string()
+}
+
+const RIGHT: &str = "
+name: a
+topology: { nodes: 2 }
+network: { latency: 1ms..10ms }
+images:
+  web:1: { pull: 200ms..2s, crash: 0.02, listen: [80] }
+workload:
+  - at: 5s
+    apply: { apiVersion: v1, kind: Namespace, metadata: { name: x } }
+faults:
+  - between: 0s..4m
+    swarm: all
+expect: { invariants: [S3, P2], converge: 90s }
+duration: 5m
+";
+
+#[test]
+fn a_right_scenario_is_understood() {
+    let scenario = read("a.yaml", RIGHT, |_| Err(String::new())).unwrap();
+    assert_eq!(scenario.topology.nodes.len(), 2);
+    assert_eq!(scenario.network.latency, Span::millis(1, 10));
+    assert!(matches!(&scenario.workload[0].action, StepAction::Apply(_)));
+    assert!(matches!(&scenario.faults[0].action, FaultAction::Swarm(kinds) if kinds.len() == 5));
+    assert!(matches!(&scenario.faults[0].moment, Moment::Between(_)));
+    assert_eq!(
+        scenario.expect.invariants,
+        InvariantChoice::These(vec!["S3".into(), "P2".into()])
+    );
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_place_and_the_nearest_one() {
+    insta::assert_snapshot!(wrong("name: a\nworkloads: []\nduration: 1s\n"), @"");
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\ntopology:\n  nodes: 2\n  schedulrs: 1\n"), @"");
+}
+
+#[test]
+fn a_value_that_cannot_be_read_is_refused_with_its_place() {
+    insta::assert_snapshot!(wrong("name: a\nduration: 5x\n"), @"");
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nnetwork:\n  latency: 9ms..1ms\n"), @"");
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nexpect:\n  invariants: [S3, P3]\n"), @"");
+}
+
+#[test]
+fn a_fault_is_one_fault_with_one_moment() {
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nfaults:\n  - crash: { node: any }\n"), @"");
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nfaults:\n  - at: 1s\n    crsh: { node: any }\n"), @"");
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nfaults:\n  - at: 1s\n    swarm: all\n"), @"");
+}
+
+#[test]
+fn what_is_not_built_is_refused_and_not_passed_over() {
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\ntopology: { apiservers: 2 }\n"), @"");
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nfaults:\n  - at: 1s\n    crash: { node: nod-1 }\n"), @"");
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nworkload:\n  - at: 1s\n    apply: b.yaml\n"), @"");
+}
