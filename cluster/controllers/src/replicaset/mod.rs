@@ -171,7 +171,9 @@ impl ReplicaSetController {
         selector: &Selector,
     ) -> Result<Option<Duration>, act::Failed> {
         let related = || self.related(set);
-        let plan = |set: &ReplicaSet| plan::plan(plan::replicas(set), pods, &self.expectations.of(set.uid()), related);
+        let plan = |set: &ReplicaSet, pods: &[Arc<Pod>]| {
+            plan::plan(plan::replicas(set), pods, &self.expectations.of(set.uid()), related)
+        };
         let overdue = self
             .expectations
             .of(set.uid())
@@ -179,7 +181,7 @@ impl ReplicaSetController {
             .values()
             .any(|open| open.due() <= Instant::now());
         let live;
-        let set = if overdue || plan(set) != Scale::Keep {
+        let set = if overdue || plan(set, pods) != Scale::Keep {
             // The cache may show an older wish, or a set that is gone: pods are made and lost only for what stands now.
             live = match self.set_api.get(&set.key()).await {
                 Ok(live) if live.uid() == set.uid() && !live.is_terminating() => live,
@@ -191,11 +193,13 @@ impl ReplicaSetController {
         } else {
             set
         };
-        self.settle(set, pods).await?;
-        let mut scale = plan(set);
+        self.settle(set, &self.renewed(set, pods, selector)).await?;
+        // What was expected may have come while answers were waited for: only pods of this very moment fit what is
+        // still expected now.
+        let mut scale = plan(set, &self.renewed(set, pods, selector));
         if matches!(scale, Scale::Create(_)) && self.may_have_a_past(set) {
             self.count(set, selector).await?;
-            scale = plan(set);
+            scale = plan(set, &self.renewed(set, pods, selector));
         }
         match scale {
             Scale::Keep => {}
@@ -213,6 +217,28 @@ impl ReplicaSetController {
             due.saturating_duration_since(Instant::now())
                 .max(Duration::from_millis(10))
         }))
+    }
+
+    /// The set's pods as the cache shows them now; of those claimed before also the ones whose adoption it does not show.
+    fn renewed(&self, set: &ReplicaSet, claimed: &[Arc<Pod>], selector: &Selector) -> Vec<Arc<Pod>> {
+        let owned = |pod: &Arc<Pod>| {
+            matches!(
+                ownership::claim(&**pod, set.uid(), set.is_terminating(), selector),
+                Claim::Own
+            )
+        };
+        let mut pods: Vec<_> = self
+            .pods
+            .by_index(BY_OWNER, set.uid())
+            .into_iter()
+            .filter(owned)
+            .collect();
+        let adopted = claimed.iter().filter(|pod| {
+            let cached = self.pods.get(&pod.key());
+            cached.is_some_and(|cached| cached.uid() == pod.uid() && controller_of(&cached.metadata).is_none())
+        });
+        pods.extend(adopted.cloned());
+        pods
     }
 
     /// Whether another process may have made pods for this set that the cache does not show.
