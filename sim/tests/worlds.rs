@@ -15,12 +15,13 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-const SCENARIOS: [&str; 5] = [
+const SCENARIOS: [&str; 6] = [
     "scenarios/node-failure.yaml",
     "scenarios/rolling-update.yaml",
     "scenarios/partition.yaml",
     "scenarios/control-plane-restart.yaml",
     "scenarios/lost-answers.yaml",
+    "scenarios/swarm.yaml",
 ];
 
 #[test]

@@ -40,27 +40,27 @@ fn a_right_scenario_is_understood() {
 
 #[test]
 fn an_unknown_key_is_refused_with_its_place_and_the_nearest_one() {
-    insta::assert_snapshot!(wrong("name: a\nworkloads: []\nduration: 1s\n"), @"");
-    insta::assert_snapshot!(wrong("name: a\nduration: 1s\ntopology:\n  nodes: 2\n  schedulrs: 1\n"), @"");
+    insta::assert_snapshot!(wrong("name: a\nworkloads: []\nduration: 1s\n"), @r#"a.yaml:2:1: unknown key "workloads"; did you mean "workload"? (known: name, about, topology, network, images, workload, faults, heal, expect, duration)"#);
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\ntopology:\n  nodes: 2\n  schedulrs: 1\n"), @r#"a.yaml:5:3: topology: unknown key "schedulrs"; did you mean "schedulers"? (known: apiservers, schedulers, controllerManagers, nodes, zones, node)"#);
 }
 
 #[test]
 fn a_value_that_cannot_be_read_is_refused_with_its_place() {
-    insta::assert_snapshot!(wrong("name: a\nduration: 5x\n"), @"");
-    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nnetwork:\n  latency: 9ms..1ms\n"), @"");
-    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nexpect:\n  invariants: [S3, P3]\n"), @"");
+    insta::assert_snapshot!(wrong("name: a\nduration: 5x\n"), @r#"a.yaml:2:11: duration: "5x" is not a duration: write it like 250ms, 10s, 1m30s or 2h"#);
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nnetwork:\n  latency: 9ms..1ms\n"), @r#"a.yaml:4:12: network.latency: the range "9ms..1ms" ends before it begins"#);
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nexpect:\n  invariants: [S3, P3]\n"), @r#"a.yaml:4:3: expect: no invariant "P3" is built; did you mean "S3"? (known: S2, S3, S4, W, Q1, Q2, Q3, P2, K1, K2, K3, K4, E1, E2, G1)"#);
 }
 
 #[test]
 fn a_fault_is_one_fault_with_one_moment() {
-    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nfaults:\n  - crash: { node: any }\n"), @"");
-    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nfaults:\n  - at: 1s\n    crsh: { node: any }\n"), @"");
-    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nfaults:\n  - at: 1s\n    swarm: all\n"), @"");
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nfaults:\n  - crash: { node: any }\n"), @"a.yaml:4:3: faults: say when: one of `at`, `between` and `when` is needed");
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nfaults:\n  - at: 1s\n    crsh: { node: any }\n"), @r#"a.yaml:5:5: faults[0]: unknown key "crsh"; did you mean "crash"? (known: at, between, when, crash, restart, pause, partition, lost-answers, swarm)"#);
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nfaults:\n  - at: 1s\n    swarm: all\n"), @"a.yaml:4:3: faults: a swarm needs `between`: how long it may strike");
 }
 
 #[test]
 fn what_is_not_built_is_refused_and_not_passed_over() {
-    insta::assert_snapshot!(wrong("name: a\nduration: 1s\ntopology: { apiservers: 2 }\n"), @"");
-    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nfaults:\n  - at: 1s\n    crash: { node: nod-1 }\n"), @"");
-    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nworkload:\n  - at: 1s\n    apply: b.yaml\n"), @"");
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\ntopology: { apiservers: 2 }\n"), @"a.yaml:3:13: apiservers: 2 is not built; only 1 is, for now");
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nfaults:\n  - at: 1s\n    crash: { node: nod-1 }\n"), @r#"a.yaml:5:20: no machine "nod-1"; did you mean "node-1"? (known: control-plane, node-1, node-2, node-3)"#);
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nworkload:\n  - at: 1s\n    apply: b.yaml\n"), @"a.yaml:5:12: no such file");
 }
