@@ -149,6 +149,8 @@ pub fn run(plan: &Plan<'_>, folder: &Path) -> ExitCode {
     if count == 0 {
         return ExitCode::SUCCESS;
     }
+    // Where and why is enough; the commands before it say more than a stack.
+    panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let tally = match all(stages, &choice, folder) {
         Ok(tally) => tally,
         Err(reason) => {

@@ -222,7 +222,7 @@ impl<'a> Session<'a> {
         if elsewhere {
             line.to_owned()
         } else {
-            format!("{line} -n {}", self.namespace)
+            format!("-n {} {line}", self.namespace)
         }
     }
 }

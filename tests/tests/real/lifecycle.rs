@@ -175,8 +175,16 @@ fn containers_are_taken_over_after_the_death_of_the_process(session: &Session<'_
     let cluster_ip = session.field("service web", ".spec.clusterIP");
     session.web(&format!("{cluster_ip}:80"), "/");
     let state = || {
-        let fields = ".items[*]['metadata.uid','status.podIP','status.containerStatuses[0].containerID']";
-        session.field("pods -l app=web", fields)
+        let text = |pod: &Value, pointer: &str| pod.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let pointers = [
+            "/metadata/uid",
+            "/status/podIP",
+            "/status/containerStatuses/0/containerID",
+        ];
+        let pods = session.pods("web");
+        pods.iter()
+            .map(|pod| pointers.map(|pointer| text(pod, pointer)))
+            .collect::<BTreeSet<_>>()
     };
     let before = state();
     kill(session);

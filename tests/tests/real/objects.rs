@@ -1,6 +1,7 @@
 //! What the server says of itself: its kinds, its documentation, its versions, its health.
 
 use orrery_tests::{Session, tests};
+use serde_json::Value;
 
 tests![
     every_kind_served_is_listed,
@@ -61,7 +62,9 @@ fn every_field_is_explained(session: &Session<'_>) {
 
 fn versions_are_told(session: &Session<'_>) {
     let said = session.kubectl("version");
-    assert!(said.contains("Server Version: v1."), "{said}");
+    assert!(said.contains("Server Version: ") && said.contains("v1.35."), "{said}");
+    let json: Value = serde_json::from_str(&session.kubectl("version -o json")).expect("it is JSON");
+    assert_eq!(json["serverVersion"]["minor"], "35");
 }
 
 fn the_control_plane_is_where_it_says(session: &Session<'_>) {

@@ -142,8 +142,8 @@ fn a_paused_deployment_keeps_its_pods_until_it_is_resumed(session: &Session<'_>)
     });
     assert_eq!(session.items("rs -l app=web").len(), 1);
     assert_eq!(all_of(&session.pods("web"), "/metadata/uid"), before);
-    let refused = session.refused("rollout undo deployment web");
-    assert!(refused.contains("paused"), "{refused}");
+    let refused = session.refused("rollout undo deployment web --to-revision=1");
+    assert!(refused.contains("cannot rollback a paused deployment"), "{refused}");
 
     assert_eq!(
         session.kubectl("rollout resume deployment web"),
