@@ -8,9 +8,7 @@ fn distance(one: &str, other: &str) -> usize {
     for (row, line) in table.iter_mut().enumerate() {
         line[0] = row;
     }
-    for column in 0..=other.len() {
-        table[0][column] = column;
-    }
+    table[0] = (0..=other.len()).collect();
     for row in 1..=one.len() {
         for column in 1..=other.len() {
             let change = usize::from(one[row - 1] != other[column - 1]);
