@@ -159,6 +159,8 @@ impl DeploymentController {
     async fn claim(&self, deployment: &Deployment, selector: &Selector) -> Result<Vec<Arc<ReplicaSet>>, Error> {
         let mut sets = Vec::new();
         let mut owner_checked = false;
+        // Before the sets are read: what comes to the cache while answers are waited for is not among them.
+        let seen = self.sets.revision();
         let candidates = self.sets.by_index(BY_OWNER, deployment.uid());
         let orphans = self
             .sets
@@ -193,9 +195,9 @@ impl DeploymentController {
                 Err(error) => return Err(error),
             }
         }
-        // A set just created may not be in the cache yet.
-        for set in self.written.unseen(deployment.uid()) {
-            if sets.iter().all(|known| known.uid() != set.uid()) && self.sets.get(&set.key()).is_none() {
+        // A set just created may not be in the cache yet; the cache may still show a namesake that went before it.
+        for set in self.written.unseen(deployment.uid(), seen) {
+            if sets.iter().all(|known| known.uid() != set.uid()) {
                 sets.push(set);
             }
         }
@@ -305,8 +307,12 @@ impl DeploymentController {
                 if error.is_conflict() || error.outcome_unknown() {
                     match self.set_api.get(&update.set.key()).await {
                         Ok(live) if live.uid() == update.set.uid() => drop(self.written.note(live)),
-                        _ => {}
+                        Ok(_) => self.written.forget(update.set.uid()),
+                        Err(missing) if missing.is_not_found() => self.written.forget(update.set.uid()),
+                        Err(_) => {}
                     }
+                } else if error.is_not_found() {
+                    self.written.forget(update.set.uid());
                 }
                 Err(error)
             }

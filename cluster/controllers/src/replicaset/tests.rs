@@ -148,21 +148,23 @@ async fn a_deleted_pod_is_replaced_under_another_name_and_a_smaller_set_loses_po
     eventually("one pod", || pods(&server).len() == 1).await;
 }
 
+/// Three replicas, of which one more may live.
+fn deployment(uid: &str, image: &str) -> Value {
+    json!({
+        "metadata": {"name": "web", "namespace": "default", "uid": uid},
+        "spec": {
+            "replicas": 3,
+            "selector": {"matchLabels": {"app": "web"}},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}},
+            "template": template(image),
+        },
+    })
+}
+
 #[tokio::test]
 async fn a_rolling_update_never_has_too_many_pods_and_ends_with_the_new_template() {
     let server = Server::default();
-    let deployment = |image: &str| {
-        json!({
-            "metadata": {"name": "web", "namespace": "default", "uid": "deployment"},
-            "spec": {
-                "replicas": 3,
-                "selector": {"matchLabels": {"app": "web"}},
-                "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}},
-                "template": template(image),
-            },
-        })
-    };
-    server.put("deployments", deployment("web:1"));
+    server.put("deployments", deployment("first", "web:1"));
     let _tasks = server.run(Options::default());
     let image = |pod: &Pod| {
         pod.spec
@@ -171,7 +173,7 @@ async fn a_rolling_update_never_has_too_many_pods_and_ends_with_the_new_template
             .unwrap_or_default()
     };
     for wanted in ["web:1", "web:2"] {
-        server.put("deployments", deployment(wanted));
+        server.put("deployments", deployment("first", wanted));
         eventually(wanted, || {
             let live = server.list::<Pod>();
             assert!(live.len() <= 4, "{} pods", live.len());
@@ -192,4 +194,29 @@ async fn a_rolling_update_never_has_too_many_pods_and_ends_with_the_new_template
         .filter_map(|set| set.annotation("deployment.kubernetes.io/revision"))
         .collect();
     assert_eq!(revisions, BTreeSet::from(["1", "2"]));
+}
+
+/// How many replicas all sets want together.
+fn wanted(server: &Server) -> i32 {
+    let sets = server.list::<ReplicaSet>();
+    sets.iter().filter_map(|set| set.spec.as_ref()?.replicas).sum()
+}
+
+#[tokio::test]
+async fn a_set_that_the_cache_cannot_show_counts_though_an_older_namesake_is_shown() {
+    let server = Server::default();
+    server.put("deployments", deployment("first", "web:1"));
+    let _tasks = server.run(Options::default());
+    eventually("three pods", || pods(&server).len() == 3).await;
+    sleep(Duration::from_millis(300)).await;
+    server.hold("replicasets", true);
+    let old = server.list::<ReplicaSet>().remove(0);
+    server.remove("deployments", "default", "web");
+    server.remove("replicasets", "default", old.name());
+    server.put("deployments", deployment("second", "web:1"));
+    eventually("a new set", || wanted(&server) == 3).await;
+    sleep(Duration::from_millis(300)).await;
+    server.put("deployments", deployment("second", "web:2"));
+    sleep(Duration::from_millis(1500)).await;
+    assert!(wanted(&server) <= 4, "{} replicas", wanted(&server));
 }
