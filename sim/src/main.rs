@@ -1,5 +1,8 @@
 //! The command `orrery-sim`.
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     orrery_sim::command::main()
 }
