@@ -20,6 +20,11 @@ pub fn answer(server: &ApiServer, request: &Request, segments: &[String]) -> Res
         return Err(ApiError::method_not_allowed());
     }
     let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let accept = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     match parts.as_slice() {
         ["healthz" | "livez", ..] => Ok(health(&alive(server), parts[0], request)),
         ["readyz", ..] => {
@@ -31,17 +36,18 @@ pub fn answer(server: &ApiServer, request: &Request, segments: &[String]) -> Res
             Ok(health(&checks, "readyz", request))
         }
         ["version"] => Ok(json_response(200, Bytes::from(version().to_string()))),
+        ["openapi", "v2"] => {
+            let document = openapi::old_document(accept).ok_or_else(|| {
+                ApiError::not_acceptable("application/com.github.proto-openapi.spec.v2@v1.0+protobuf")
+            })?;
+            conditional(request, document)
+        }
         ["openapi", "v3"] => conditional(request, openapi::index()),
         ["openapi", "v3", path @ ..] => {
             conditional(request, openapi::document(path).ok_or_else(ApiError::no_such_path)?)
         }
         _ => {
-            let accept = request
-                .headers()
-                .get(header::ACCEPT)
-                .and_then(|value| value.to_str().ok());
-            let document =
-                discovery::document(&parts, accept.unwrap_or_default()).ok_or_else(ApiError::no_such_path)?;
+            let document = discovery::document(&parts, accept).ok_or_else(ApiError::no_such_path)?;
             conditional(request, document)
         }
     }

@@ -1,6 +1,6 @@
-//! OpenAPI v3: what kinds look like and what can be done with them, for clients to read.
+//! OpenAPI: what kinds look like and what can be done with them, for clients to read.
 //!
-//! One document a group version, from the table of the API's fields and the list of kinds served; built when first
+//! One document of v3 a group version, from the table of the API's fields and the list of kinds served; built when first
 //! asked for and kept. kubectl reads from it how to explain a kind, how lists merge, and that the server itself
 //! checks fields. It does not tell what Kubernetes' documentation says of each field: descriptions here are our own,
 //! and few.
@@ -8,6 +8,7 @@
 mod describe;
 mod paths;
 mod schemas;
+mod v2;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -21,7 +22,7 @@ use crate::resource::ResourceInfo;
 
 /// A document built once.
 struct Built {
-    json: Bytes,
+    body: Bytes,
     hash: String,
 }
 
@@ -30,13 +31,13 @@ impl Built {
         let json = Bytes::from(value.to_string());
         Built {
             hash: hash(&json),
-            json,
+            body: json,
         }
     }
 
     fn show(&self) -> Document {
         Document {
-            body: self.json.clone(),
+            body: self.body.clone(),
             content_type: "application/json",
             etag: self.hash.clone(),
         }
@@ -54,6 +55,28 @@ pub fn index() -> Document {
         Built::new(&json!({ "paths": paths.collect::<serde_json::Map<_, _>>() }))
     });
     index.show()
+}
+
+/// `/openapi/v2`, for clients that accept it as protobuf; `None` for others.
+pub fn old_document(accept: &str) -> Option<Document> {
+    static DOCUMENT: OnceLock<Built> = OnceLock::new();
+    if !accept.contains(v2::MEDIA_TYPE) {
+        return None;
+    }
+    let built = DOCUMENT.get_or_init(|| {
+        let all = group_versions()
+            .into_iter()
+            .flat_map(|(group, version)| resources_of(group, version));
+        let encoded = Bytes::from(v2::encode(all.into_iter().map(|resource| resource.info())));
+        Built {
+            hash: hash(&encoded),
+            body: encoded,
+        }
+    });
+    Some(Document {
+        content_type: v2::MEDIA_TYPE,
+        ..built.show()
+    })
 }
 
 /// `/openapi/v3/<path>`, where `path` is `api/v1` or `apis/<group>/<version>` by its segments; `None` for what is not
