@@ -106,41 +106,6 @@ fn wants_ports(spec: &ServiceSpec) -> bool {
     }
 }
 
-/// Carries over what `old` was given and the user left out: an update that names no address keeps it.
-pub fn keep(new: &mut dyn AnyObject, old: &dyn AnyObject) {
-    let Some(old) = spec_of(old) else { return };
-    let Some(new) = new
-        .as_any_mut()
-        .downcast_mut::<Service>()
-        .and_then(|service| service.spec.as_mut())
-    else {
-        return;
-    };
-    if !wants_address(new) {
-        if new.cluster_ip == old.cluster_ip {
-            new.cluster_ip = None;
-            new.cluster_ips = None;
-        }
-    } else if new.cluster_ip.as_deref().unwrap_or_default().is_empty() && wants_address(old) {
-        new.cluster_ip = old.cluster_ip.clone();
-        new.cluster_ips = old.cluster_ips.clone();
-    }
-    let nodes_before = old.ports.as_deref().unwrap_or_default();
-    let wanted = wants_ports(new);
-    for port in new.ports.iter_mut().flatten() {
-        let before = nodes_before
-            .iter()
-            .find(|before| before.port == port.port && before.protocol == port.protocol && before.name == port.name)
-            .and_then(|before| before.node_port);
-        if wanted && port.node_port.unwrap_or(0) == 0 {
-            port.node_port = before;
-        } else if !wanted && port.node_port == before {
-            // The type changed away from node ports: what was given goes back.
-            port.node_port = None;
-        }
-    }
-}
-
 /// Gives `object` the addresses and ports that it wants and has not; none unless it is a service. `held` are the claims
 /// it has already. Finds faults of what the user chose.
 pub fn allocate(

@@ -89,8 +89,14 @@ const ROLES: &[(&str, &[Rule])] = &[
             EVENTS,
             Rule {
                 groups: &[""],
-                resources: &["services", "configmaps", "secrets", "serviceaccounts"],
+                resources: &["services"],
                 verbs: READ,
+            },
+            // One by one, and only what the node's pods refer to: see `noderestriction`.
+            Rule {
+                groups: &[""],
+                resources: &["configmaps", "secrets"],
+                verbs: &["get"],
             },
             Rule {
                 groups: &[""],
@@ -170,8 +176,8 @@ fn has(list: &[&str], item: &str) -> bool {
     list.iter().any(|own| *own == "*" || *own == item)
 }
 
-/// A node writes only its own `Node` and its own lease (NodeRestriction). That its pods are its own is checked where
-/// the pod is known.
+/// A node writes only its own `Node` and its own lease. What cannot be told from the path is checked in
+/// `noderestriction`.
 fn node_keeps_to_itself(identity: &Identity, attributes: &Attributes<'_>) -> bool {
     let Some(node) = node_name(identity) else { return true };
     let writes = !matches!(attributes.verb, "get" | "list" | "watch" | "create");

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::StatusCause;
 use orrery_api::log;
 use orrery_api::status::ApiError;
 use orrery_api::task::within;
-use orrery_store::{EventKind, Range, Revision, Store, WatchError};
+use orrery_store::{Event, EventKind, KeyValue, Range, RangeError, Revision, Store, WatchError};
 use tokio::sync::watch;
 
 use crate::resource::{AnyObject, AnyResource};
@@ -123,13 +124,29 @@ struct Objects {
 }
 
 impl Objects {
-    fn select(&self, resource: &dyn AnyResource, selection: &Selection) -> Vec<Arc<Cached>> {
+    /// The first `limit` objects that are selected (all if it is 0), and how many more there are.
+    fn select(&self, resource: &dyn AnyResource, selection: &Selection, limit: usize) -> (Vec<Arc<Cached>>, usize) {
+        if let Some(name) = selection.fields.exact_value("metadata.name")
+            && resource.info().namespaced != selection.namespace.is_empty()
+        {
+            let one = self.objects.get(&storage::key(resource, &selection.namespace, name));
+            return (
+                one.filter(|one| selection.matches(one)).cloned().into_iter().collect(),
+                0,
+            );
+        }
         let prefix = storage::namespace_prefix(resource, &selection.namespace);
         let from = self.objects.range(prefix.clone()..);
-        from.take_while(|(key, _)| key.starts_with(&prefix))
-            .filter(|(_, object)| selection.matches(object))
+        let mut selected = from
+            .take_while(|(key, _)| key.starts_with(&prefix))
+            .filter(|(_, object)| selection.matches(object));
+        let limit = if limit == 0 { usize::MAX } else { limit };
+        let items = selected
+            .by_ref()
+            .take(limit)
             .map(|(_, object)| object.clone())
-            .collect()
+            .collect();
+        (items, selected.count())
     }
 }
 
@@ -160,6 +177,8 @@ pub type Opened = (Arc<WatchQueue>, Vec<Arc<Cached>>, Revision);
 pub struct Listed {
     /// The objects that match, ordered by key.
     pub items: Vec<Arc<Cached>>,
+    /// How many more match than the limit allowed.
+    pub rest: usize,
     /// The revision of the list.
     pub revision: Revision,
 }
@@ -226,13 +245,22 @@ impl WatchCache {
     /// Reads everything as of the oldest revision there is, so that the history since then follows as events and a
     /// watch can be resumed over a restart; returns that revision. Watchers are ended, since events may be missing.
     fn fill(&self) -> Revision {
-        let mut revision = self.store.compact_revision();
+        loop {
+            let revision = self.store.compact_revision();
+            // Compacted on the way: all kinds must be of one revision.
+            if self.fill_at(revision).is_ok() {
+                // What is there now must be seen before anything is answered; told before who waits is woken.
+                self.filled_at.store(self.store.revision(), Ordering::Release);
+                self.revision.send_replace(revision);
+                return revision;
+            }
+        }
+    }
+
+    fn fill_at(&self, revision: Revision) -> Result<(), RangeError> {
         for (qualified, kind) in &self.kinds {
             let prefix = format!("{}{qualified}/", storage::ROOT);
-            let Ok(range) = self.store.range(Range::prefix(&prefix).at(revision)) else {
-                revision = self.store.compact_revision();
-                continue;
-            };
+            let range = self.store.range(Range::prefix(&prefix).at(revision))?;
             let objects = range.items.iter().filter_map(|kv| {
                 let cached = read_or_say(kind.resource, &kv.key, &kv.value, kv.mod_revision)?;
                 Some((kv.key.to_string(), Arc::new(cached)))
@@ -247,46 +275,29 @@ impl WatchCache {
                 ..Objects::default()
             };
         }
-        self.revision.send_replace(revision);
-        self.filled_at.store(self.store.revision(), Ordering::Release);
-        revision
+        Ok(())
     }
 
-    fn take(&self, events: &[Arc<orrery_store::Event>], progress: Revision) {
+    fn take(&self, events: &[Arc<Event>], progress: Revision) {
+        // The changes of one transaction to one kind are shown together: nobody may see a part of it.
+        let mut transactions: BTreeMap<(Revision, &str), Vec<&Event>> = BTreeMap::new();
         for event in events {
-            let key: &str = &event.kv.key;
-            let qualified = key
-                .strip_prefix(storage::ROOT)
-                .and_then(|rest| rest.split('/').next())
-                .unwrap_or_default();
+            let rest = event.kv.key.strip_prefix(storage::ROOT);
+            let qualified = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
+            transactions.entry((event.revision, qualified)).or_default().push(event);
+        }
+        for ((revision, qualified), events) in transactions {
             let Some(kind) = self.kinds.get(qualified) else {
                 continue;
             };
-            let hint = self.hints.take(event.revision, key);
-            let deleted = event.kind == EventKind::Delete;
             let mut state = kind.lock();
-            let previous = state.objects.get(key).cloned();
-            let fresh = hint.or_else(|| read_or_say(kind.resource, key, &event.kv.value, event.revision).map(Arc::new));
-            let Some(mut object) = fresh else { continue };
-            if deleted && object.revision != object_revision(&object.bytes).unwrap_or(object.revision) {
-                // The store removed it by itself (an expired lease): its last state lacks the deletion's revision.
-                object = restamped(kind.resource, &object, event.revision);
-            }
-            if deleted {
-                state.objects.remove(key);
-            } else {
-                state.objects.insert(key.to_owned(), object.clone());
-            }
-            let event = Arc::new(CacheEvent {
-                revision: event.revision,
-                deleted,
-                object,
-                previous,
-                lines: [OnceLock::new(), OnceLock::new(), OnceLock::new()],
-            });
-            state.revision = event.revision;
-            state.watchers.dispatch(&event);
-            state.events.push_back(event);
+            let changes = events
+                .into_iter()
+                .filter_map(|event| self.change(kind, &mut state, event));
+            let changes: Vec<Arc<CacheEvent>> = changes.map(Arc::new).collect();
+            state.revision = revision;
+            state.watchers.dispatch(&changes);
+            state.events.extend(changes);
         }
         let compacted = self.store.compact_revision();
         for kind in self.kinds.values() {
@@ -301,44 +312,91 @@ impl WatchCache {
         self.revision.send_replace(progress);
     }
 
-    /// Waits until the cache has seen `revision`; 504 when it does not within a few seconds.
+    /// Makes one change; `None` when what was written cannot be read.
+    fn change(&self, kind: &Kind, state: &mut Objects, event: &Event) -> Option<CacheEvent> {
+        let key: &str = &event.kv.key;
+        let deleted = event.kind == EventKind::Delete;
+        let mut object = self
+            .hints
+            .take(event.revision, key)
+            .or_else(|| read_or_say(kind.resource, key, &event.kv.value, event.revision).map(Arc::new))?;
+        if deleted && object.revision != object_revision(&object.bytes).unwrap_or(object.revision) {
+            // The store removed it by itself (an expired lease): its last state lacks the deletion's revision.
+            object = restamped(kind.resource, &object, event.revision);
+        }
+        let previous = if deleted {
+            state.objects.remove(key)
+        } else {
+            state.objects.insert(key.to_owned(), object.clone())
+        };
+        Some(CacheEvent {
+            revision: event.revision,
+            deleted,
+            object,
+            previous,
+            lines: [OnceLock::new(), OnceLock::new(), OnceLock::new()],
+        })
+    }
+
+    /// Waits until the cache is filled and has seen `revision`; 504 when it does not within a few seconds, 429 while it
+    /// is being filled.
     pub async fn catch_up(&self, revision: Revision) -> Result<(), ApiError> {
-        if *self.revision.borrow() >= revision {
+        let is_there = |seen: &Revision| *seen >= revision && *seen >= self.filled_at.load(Ordering::Acquire);
+        if is_there(&self.revision.borrow()) {
             return Ok(());
         }
         let mut receiver = self.revision.subscribe();
-        let caught_up = within(CATCH_UP_LIMIT, receiver.wait_for(|seen| *seen >= revision)).await;
-        match caught_up {
+        match within(CATCH_UP_LIMIT, receiver.wait_for(is_there)).await {
             Ok(Ok(_)) => Ok(()),
-            _ => Err(ApiError::timeout(format!(
-                "Too large resource version: {revision}, current: {}",
-                *self.revision.borrow()
-            ))),
+            _ if !self.is_ready() => Err(ApiError::too_many_requests("storage is (re)initializing", 1)),
+            _ => Err(too_large_version(revision, *self.revision.borrow())),
         }
     }
 
-    /// The objects that `selection` selects, as of the cache's revision.
-    pub fn list(&self, resource: &dyn AnyResource, selection: &Selection) -> Result<Listed, ApiError> {
+    /// The first `limit` objects (all if it is 0) that `selection` selects, as of the cache's revision.
+    pub fn list(&self, resource: &dyn AnyResource, selection: &Selection, limit: usize) -> Result<Listed, ApiError> {
         let state = self.kind(resource)?.lock();
+        let (items, rest) = state.select(resource, selection, limit);
         Ok(Listed {
-            items: state.select(resource, selection),
+            items,
+            rest,
             revision: state.revision,
         })
     }
 
-    /// A queue of the events after `revision` that concern `selection`; with the objects there are now before them, as
-    /// of the cache's revision, when `revision` is `None`. 410 when the history is gone.
+    /// Indexes what the store holds; what has not changed since is here already, and is not decoded again.
+    pub fn index(&self, resource: &dyn AnyResource, items: &[KeyValue]) -> Result<Vec<Arc<Cached>>, ApiError> {
+        let known: Vec<Option<Arc<Cached>>> = {
+            let state = self.kind(resource)?.lock();
+            let same = |kv: &KeyValue| {
+                let known = state.objects.get(&*kv.key)?;
+                (known.revision == kv.mod_revision).then(|| known.clone())
+            };
+            items.iter().map(same).collect()
+        };
+        let read = items.iter().zip(known).map(|(kv, known)| match known {
+            Some(known) => Ok(known),
+            None => Cached::read(resource, &kv.value, kv.mod_revision)
+                .map(Arc::new)
+                .map_err(ApiError::internal),
+        });
+        read.collect()
+    }
+
+    /// A queue of the events after `revision` (now, when it is `None`) that concern `selection`; with the objects there
+    /// are now before them when `initial` is asked for. 410 when the history is gone.
     pub fn watch(
         &self,
         resource: &'static dyn AnyResource,
         selection: Selection,
         revision: Option<Revision>,
+        initial: bool,
     ) -> Result<Opened, ApiError> {
         let kind = self.kind(resource)?;
         let mut state = kind.lock();
-        let initial = match revision {
-            None => state.select(resource, &selection),
-            Some(_) => Vec::new(),
+        let initial = match initial {
+            true => state.select(resource, &selection, 0).0,
+            false => Vec::new(),
         };
         let after = revision.unwrap_or(state.revision);
         if after < state.oldest {
@@ -349,9 +407,9 @@ impl WatchCache {
         }
         let queue = state.watchers.register(selection);
         let from = state.events.partition_point(|event| event.revision <= after);
-        for event in state.events.range(from..) {
-            queue.offer(event);
-        }
+        // All at once: what is past is not held against a watcher that begins.
+        let past: Vec<Arc<CacheEvent>> = state.events.range(from..).cloned().collect();
+        queue.offer(&past);
         Ok((queue, initial, after))
     }
 
@@ -360,6 +418,21 @@ impl WatchCache {
         let state = self.kind(resource).ok()?.lock();
         queue.is_drained().then_some(state.revision)
     }
+}
+
+/// 504, as Kubernetes' clients know it: who asked may come back when the server has seen that revision.
+pub fn too_large_version(revision: Revision, current: Revision) -> ApiError {
+    let mut error = ApiError::timeout(format!(
+        "Timeout: Too large resource version: {revision}, current: {current}"
+    ));
+    let details = error.0.details.get_or_insert_default();
+    details.retry_after_seconds = Some(1);
+    details.causes = Some(vec![StatusCause {
+        reason: Some("ResourceVersionTooLarge".to_owned()),
+        message: Some("Too large resource version".to_owned()),
+        field: None,
+    }]);
+    error
 }
 
 fn read_or_say(resource: &dyn AnyResource, key: &str, bytes: &Bytes, revision: Revision) -> Option<Cached> {

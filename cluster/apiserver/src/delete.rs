@@ -2,11 +2,12 @@
 //!
 //! Sources: Kubernetes' "Garbage Collection", "Finalizers" and "Pod termination"; the API conventions on deletion.
 
-use std::time::Duration;
-
 use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use orrery_api::clock;
+use orrery_api::field;
 use orrery_api::status::ApiError;
 use orrery_store::{Compare, Operation, Outcome, Transaction};
 use serde::Deserialize;
@@ -21,8 +22,10 @@ use crate::write::Current;
 const TRIES: usize = 16;
 /// Namespaces that must stay.
 const PROTECTED_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
-const FOREGROUND: &str = "foregroundDeletion";
-const ORPHAN: &str = "orphan";
+/// Dependents go first.
+pub const FOREGROUND: &str = "foregroundDeletion";
+/// Dependents stay.
+pub const ORPHAN: &str = "orphan";
 
 /// How to delete (`DeleteOptions`).
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -38,6 +41,31 @@ pub struct DeleteOptions {
     pub orphan_dependents: Option<bool>,
     /// `All` when nothing may happen.
     pub dry_run: Option<Vec<String>>,
+}
+
+impl DeleteOptions {
+    /// 422 for options that nobody knows or that contradict each other.
+    fn validate(&self) -> Result<(), ApiError> {
+        const POLICIES: [&str; 4] = ["Foreground", "Background", "Orphan", "nil"];
+        let mut faults = Vec::new();
+        if let Some(policy) = self.propagation_policy.as_deref() {
+            if !POLICIES[..3].contains(&policy) {
+                faults.push(field::Error::not_supported("propagationPolicy", policy, &POLICIES));
+            }
+            if self.orphan_dependents.is_some() {
+                let rule = "orphanDependents and deletionPropagation cannot be both set";
+                faults.push(field::Error::invalid("propagationPolicy", policy, rule));
+            }
+        }
+        let stages = self.dry_run.as_deref().unwrap_or_default();
+        if stages.iter().any(|stage| stage != "All") {
+            faults.push(field::Error::not_supported("dryRun", stages, &["All"]));
+        }
+        if faults.is_empty() {
+            return Ok(());
+        }
+        Err(ApiError::invalid("DeleteOptions.meta.k8s.io", "", &faults))
+    }
 }
 
 /// What must hold for a deletion.
@@ -69,16 +97,7 @@ impl ApiServer {
     ) -> Result<Deleted, ApiError> {
         let info = resource.info();
         let dry_run = options.dry_run.as_ref().is_some_and(|stages| !stages.is_empty());
-        if let Some(policy) = options.propagation_policy.as_deref()
-            && !["Background", "Foreground", "Orphan"].contains(&policy)
-        {
-            let error = orrery_api::field::Error::not_supported(
-                "propagationPolicy",
-                policy,
-                &["Background", "Foreground", "Orphan"],
-            );
-            return Err(ApiError::invalid("DeleteOptions", "", &[error]));
-        }
+        options.validate()?;
         if info.group.is_empty() && info.plural == "namespaces" && PROTECTED_NAMESPACES.contains(&name) {
             return Err(ApiError::forbidden(
                 "namespaces",
@@ -218,18 +237,28 @@ fn mark(resource: &dyn AnyResource, object: &mut dyn AnyObject, options: &Delete
     }
     meta.finalizers = (!finalizers.is_empty()).then_some(finalizers);
     let seconds = grace.unwrap_or(0).max(0);
-    // A deletion is never taken back; a later one may only shorten the grace.
-    let shortened = meta.deletion_grace_period_seconds.is_none_or(|before| seconds < before);
-    if meta.deletion_timestamp.is_none() || shortened {
-        let until = clock::now() + Duration::from_secs(seconds as u64);
-        meta.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
-            clock::whole_seconds(until),
-        ));
+    // A deletion is never taken back. A later one may shorten the grace if it names one, counted from the first.
+    let (begun, is_shorter) = match (&meta.deletion_timestamp, meta.deletion_grace_period_seconds) {
+        (None, _) => (clock::now(), true),
+        (Some(until), before) => {
+            let before = before.unwrap_or(0);
+            let asked = options.grace_period_seconds.is_some();
+            (after(until.0, -before), asked && seconds < before)
+        }
+    };
+    if is_shorter {
+        meta.deletion_timestamp = Some(Time(clock::whole_seconds(after(begun, seconds))));
         meta.deletion_grace_period_seconds = Some(seconds);
     }
     if let Some(namespace) = object.as_any_mut().downcast_mut::<Namespace>() {
         namespace.status.get_or_insert_default().phase = Some("Terminating".to_owned());
     }
+}
+
+/// The moment so many seconds after (or before) another; the last one there is when that is too far.
+fn after(moment: Timestamp, seconds: i64) -> Timestamp {
+    let step = SignedDuration::from_secs(seconds);
+    moment.checked_add(step).unwrap_or(Timestamp::MAX)
 }
 
 /// The answer to a deletion that is done.

@@ -23,6 +23,12 @@ const VERBS: &[&str] = &[
     "watch",
 ];
 
+/// The verbs of `info`'s kind.
+fn verbs(info: &ResourceInfo) -> Vec<&'static str> {
+    let own = |verb: &&&str| **verb != "deletecollection" || info.deletes_collections();
+    VERBS.iter().filter(own).copied().collect()
+}
+
 /// The shape in which a client wants discovery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flavor {
@@ -174,7 +180,7 @@ fn aggregated_one(info: &ResourceInfo) -> Value {
         "responseKind": { "group": info.group, "version": info.version, "kind": info.kind },
         "scope": if info.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": info.singular,
-        "verbs": VERBS,
+        "verbs": verbs(info),
     });
     if !info.short_names.is_empty() {
         one["shortNames"] = json!(info.short_names);
@@ -251,7 +257,7 @@ fn plain(info: &ResourceInfo) -> Vec<Value> {
         "singularName": info.singular,
         "namespaced": info.namespaced,
         "kind": info.kind,
-        "verbs": VERBS,
+        "verbs": verbs(info),
         "storageVersionHash": storage_hash(info),
     });
     if !info.short_names.is_empty() {
@@ -305,6 +311,7 @@ pub fn root_paths() -> Value {
             "/healthz",
             "/livez",
             "/metrics",
+            "/openapi/v2",
             "/openapi/v3",
             "/openapi/v3/",
             "/readyz",
@@ -359,7 +366,7 @@ mod tests {
             .collect();
         insta::assert_snapshot!(names.join(" "), @"configmaps endpoints events namespaces namespaces/finalize namespaces/status nodes nodes/status pods pods/binding pods/eviction pods/log pods/status secrets serviceaccounts services services/status");
         assert_eq!(api_resource_list("apps", "v2"), None);
-        insta::assert_snapshot!(root_paths(), @r#"{"paths":["/api","/api/v1","/apis","/apis/","/apis/apps","/apis/apps/v1","/apis/coordination.k8s.io","/apis/coordination.k8s.io/v1","/apis/discovery.k8s.io","/apis/discovery.k8s.io/v1","/healthz","/livez","/metrics","/openapi/v3","/openapi/v3/","/readyz","/version"]}"#);
+        insta::assert_snapshot!(root_paths(), @r#"{"paths":["/api","/api/v1","/apis","/apis/","/apis/apps","/apis/apps/v1","/apis/coordination.k8s.io","/apis/coordination.k8s.io/v1","/apis/discovery.k8s.io","/apis/discovery.k8s.io/v1","/healthz","/livez","/metrics","/openapi/v2","/openapi/v3","/openapi/v3/","/readyz","/version"]}"#);
     }
 
     #[test]

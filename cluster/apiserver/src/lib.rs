@@ -17,12 +17,14 @@ mod documents;
 #[cfg(not(madsim))]
 pub mod https;
 mod metadata;
+mod noderestriction;
 pub mod openapi;
 mod patching;
 mod read;
 mod request;
 pub mod resource;
 pub mod resources;
+mod scale;
 mod selection;
 mod server;
 mod storage;

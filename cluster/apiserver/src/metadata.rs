@@ -7,6 +7,7 @@ use orrery_api::field::Error;
 use orrery_api::random::Random;
 use orrery_api::{clock, names};
 
+use crate::delete::{FOREGROUND, ORPHAN};
 use crate::resource::NameRule;
 
 /// All annotations of an object together may not be longer.
@@ -112,6 +113,11 @@ pub fn validate(meta: &ObjectMeta, namespaced: bool, rule: NameRule) -> Vec<Erro
     for finalizer in meta.finalizers.as_deref().unwrap_or_default() {
         let faults = names::qualified_name(finalizer).into_iter();
         errors.extend(faults.map(|fault| Error::invalid("metadata.finalizers", finalizer, fault)));
+    }
+    let has = |name: &str| meta.finalizers.iter().flatten().any(|finalizer| finalizer == name);
+    if has(FOREGROUND) && has(ORPHAN) {
+        let rule = format!("finalizer {ORPHAN} and {FOREGROUND} cannot be both set");
+        errors.push(Error::invalid("metadata.finalizers", &meta.finalizers, rule));
     }
     validate_owners(meta, &mut errors);
     errors

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderValue;
 use orrery_api::clock;
+use orrery_api::field;
 use orrery_api::message::{Body, Response};
 use orrery_api::status::ApiError;
 use orrery_store::{Range, RangeError, Revision};
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::cache::Cached;
+use crate::cache::{Cached, Listed, too_large_version};
 use crate::request::{Query, ResourcePath, Shape};
 use crate::resource::{AnyObject, AnyResource};
 use crate::selection::Selection;
@@ -60,6 +61,7 @@ impl ApiServer {
     /// Answers a GET of a collection.
     pub(crate) async fn list(&self, path: &ResourcePath, query: &Query, shape: Shape) -> Result<Response, ApiError> {
         let selection = Selection::of(path, query)?;
+        check_options(query, false)?;
         let page = self.page(path.resource, &selection, query).await?;
         let mut meta = json!({"resourceVersion": page.revision.to_string()});
         if let Some(next) = &page.next {
@@ -105,29 +107,30 @@ impl ApiServer {
                 .ok()
                 .and_then(|json| serde_json::from_slice(&json).ok())
                 .ok_or_else(|| ApiError::bad_request("continue key is not valid"))?;
+            if version.is_some_and(|version| version > 0) {
+                return Err(ApiError::bad_request(
+                    "specifying resource version is not allowed when using continue",
+                ));
+            }
             return self.page_of_store(resource, selection, Some(start.key), start.revision, limit);
         }
         if let (Some(revision), Some("Exact")) = (version, query.get("resourceVersionMatch")) {
             self.cache.catch_up(revision).await?;
-            return self.page_of_store(resource, selection, None, revision, limit);
+            return self
+                .page_of_store(resource, selection, None, revision, limit)
+                .map_err(|error| match error.code() {
+                    410 => ApiError::expired("The resourceVersion for the provided list is too old."),
+                    _ => error,
+                });
         }
         // No version asks for the newest state, 0 for any, another for one at least as new.
         self.cache
             .catch_up(version.unwrap_or_else(|| self.store.revision()))
             .await?;
-        let listed = self.cache.list(resource, selection)?;
-        let mut items = listed.items;
-        let rest = if limit > 0 && items.len() > limit {
-            items.len() - limit
-        } else {
-            0
-        };
-        if rest > 0 {
-            items.truncate(limit);
-        }
+        let Listed { items, rest, revision } = self.cache.list(resource, selection, limit)?;
         let next = match items.last() {
             Some(last) if rest > 0 => Some(Continue {
-                revision: listed.revision,
+                revision,
                 key: last.key.clone(),
             }),
             _ => None,
@@ -135,7 +138,7 @@ impl ApiServer {
         let remaining = (rest > 0 && selection.is_everything()).then_some(rest);
         Ok(Page {
             items,
-            revision: listed.revision,
+            revision,
             next,
             remaining,
         })
@@ -153,15 +156,23 @@ impl ApiServer {
         let prefix = storage::namespace_prefix(resource, &selection.namespace);
         let mut items: Vec<Arc<Cached>> = Vec::new();
         loop {
-            let mut range = Range::prefix(&prefix).at(revision).limit(PAGE_CHUNK);
+            let chunk = if limit > 0 && selection.is_everything() {
+                limit.min(PAGE_CHUNK)
+            } else {
+                PAGE_CHUNK
+            };
+            let mut range = Range::prefix(&prefix).at(revision).limit(chunk);
             if let Some(after) = &after {
                 range = range.after(after.as_str());
             }
-            let result = self.store.range(range).map_err(|error| range_failed(&error))?;
-            for (position, kv) in result.items.iter().enumerate() {
-                let cached = Cached::read(resource, &kv.value, kv.mod_revision).map_err(ApiError::internal)?;
-                if selection.matches(&cached) {
-                    items.push(Arc::new(cached));
+            let result = self
+                .store
+                .range(range)
+                .map_err(|error| range_failed(&error, revision))?;
+            let indexed = self.cache.index(resource, &result.items)?;
+            for (position, (kv, object)) in result.items.iter().zip(indexed).enumerate() {
+                if selection.matches(&object) {
+                    items.push(object);
                 }
                 let remaining = result.remaining + result.items.len() - position - 1;
                 if limit > 0 && items.len() == limit && remaining > 0 {
@@ -193,10 +204,14 @@ impl ApiServer {
     /// Answers a watch.
     pub(crate) async fn watch(&self, path: &ResourcePath, query: &Query, shape: Shape) -> Result<Response, ApiError> {
         let selection = Selection::of(path, query)?;
+        check_options(query, true)?;
         let version = query.number("resourceVersion")?;
-        let initial_events = query.is_set("sendInitialEvents");
-        // Without a version, or with 0, a watch begins with the state there is.
-        let after = version.filter(|version| *version > 0 && !initial_events);
+        let bookmarks = query.is_set("allowWatchBookmarks");
+        let asked = query.flag("sendInitialEvents");
+        // Without a version, or with 0, a watch begins with the state there is, unless the client says otherwise.
+        let is_resumed = version.is_some_and(|version| version > 0);
+        let initial_events = asked.unwrap_or(!is_resumed);
+        let after = version.filter(|_| is_resumed && !initial_events);
         let timeout = match query.number("timeoutSeconds")? {
             Some(seconds) if seconds > 0 => Duration::from_secs(seconds.min(24 * 3600)),
             _ => self.random.jitter(WATCH_LIMIT, 1.0),
@@ -209,7 +224,7 @@ impl ApiServer {
                     .max(if after.is_none() { self.store.revision() } else { 0 }),
             )
             .await?;
-        let (queue, initial, revision) = match self.cache.watch(path.resource, selection, after) {
+        let (queue, initial, revision) = match self.cache.watch(path.resource, selection, after, initial_events) {
             Ok(watch) => watch,
             Err(error) if error.code() == 410 => return Ok(stream_response(watch::refused(&error))),
             Err(error) => return Err(error),
@@ -219,9 +234,9 @@ impl ApiServer {
             resource: path.resource,
             queue,
             initial,
-            initial_end: initial_events.then_some(revision),
+            initial_end: (asked == Some(true) && bookmarks).then_some(revision),
             shape,
-            bookmarks: query.is_set("allowWatchBookmarks"),
+            bookmarks,
             until: Instant::now() + timeout,
         })))
     }
@@ -235,13 +250,66 @@ fn stream_response(body: Body) -> Response {
     response
 }
 
-fn range_failed(error: &RangeError) -> ApiError {
+fn range_failed(error: &RangeError, revision: Revision) -> ApiError {
     match error {
         RangeError::Compacted { .. } => ApiError::expired(
             "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
         ),
-        other => ApiError::timeout(other.to_string()),
+        RangeError::Future { current } => too_large_version(revision, *current),
     }
+}
+
+/// 422 for options that contradict each other, as `ValidateListOptions` of apimachinery finds them.
+fn check_options(query: &Query, watch: bool) -> Result<(), ApiError> {
+    const FIELD: &str = "resourceVersionMatch";
+    let mut faults = Vec::new();
+    let mut forbid = |field: &str, why: &str| faults.push(field::Error::forbidden(field, why));
+    let found = query.get(FIELD);
+    let initial = query.flag("sendInitialEvents").is_some();
+    let known: &[&str] = if watch {
+        &["NotOlderThan"]
+    } else {
+        &["Exact", "NotOlderThan", ""]
+    };
+    if watch && initial && found != Some("NotOlderThan") {
+        forbid(
+            FIELD,
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        );
+    }
+    if !watch && initial {
+        forbid("sendInitialEvents", "sendInitialEvents is forbidden for list");
+    }
+    if let Some(found) = found {
+        if watch && !initial {
+            forbid(
+                FIELD,
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            );
+        }
+        if !watch && query.get("resourceVersion").is_none() {
+            forbid(
+                FIELD,
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            );
+        }
+        if query.get("continue").is_some() {
+            forbid(FIELD, "resourceVersionMatch is forbidden when continue is provided");
+        }
+        if found == "Exact" && !watch && query.get("resourceVersion") == Some("0") {
+            forbid(
+                FIELD,
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            );
+        }
+        if !known.contains(&found) {
+            faults.push(field::Error::not_supported(FIELD, found, known));
+        }
+    }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid("ListOptions.meta.k8s.io", "", &faults))
 }
 
 /// How much of each object rides along in a table's rows.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use http::{Method, header};
 use orrery_api::message::Request;
+use orrery_api::names;
 use orrery_api::status::ApiError;
 
 use crate::resource::AnyResource;
@@ -28,6 +29,11 @@ impl Query {
         Query(pairs)
     }
 
+    /// A query that says one thing.
+    pub fn of(name: &str, value: &str) -> Self {
+        Query([(name.to_owned(), vec![value.to_owned()])].into())
+    }
+
     /// The first value of `name`; `None` when it is absent or empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0
@@ -42,10 +48,15 @@ impl Query {
         self.0.get(name).into_iter().flatten().map(String::as_str)
     }
 
-    /// Whether `name` is `true` or `1`.
+    /// Whether `name` is there and not `false` or `0`, as Kubernetes reads booleans (`?watch` alone is true).
     pub fn is_set(&self, name: &str) -> bool {
-        self.get(name)
-            .is_some_and(|value| matches!(value, "true" | "1" | "True"))
+        self.flag(name) == Some(true)
+    }
+
+    /// What `name` says; `None` when it is absent.
+    pub fn flag(&self, name: &str) -> Option<bool> {
+        let value = self.0.get(name)?.first()?;
+        Some(!(value == "0" || value.eq_ignore_ascii_case("false")))
     }
 
     /// The whole number `name`; 400 when it is none.
@@ -169,6 +180,16 @@ pub fn parse_path(path: &str) -> Result<Target, ApiError> {
     if misplaced || (!subresource.is_empty() && !info.has(subresource)) {
         return Err(ApiError::no_such_path());
     }
+    // What is decoded could otherwise hold a separator, and name the key of something else.
+    for (what, value) in [("Namespace", namespace), ("Name", name)] {
+        let faults = names::path_segment(value);
+        if !faults.is_empty() {
+            return Err(ApiError::bad_request(format!(
+                "{what} parameter invalid: {value:?}: {}",
+                faults.join(";")
+            )));
+        }
+    }
     Ok(Target::Resource(ResourcePath {
         resource,
         namespace: namespace.to_owned(),
@@ -191,11 +212,9 @@ pub enum Shape {
 
 /// The shape that the client likes best of those we have; 406 when there is none.
 pub fn negotiate(request: &Request) -> Result<Shape, ApiError> {
-    let accept = request
-        .headers()
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let lines = request.headers().get_all(header::ACCEPT);
+    let lines: Vec<&str> = lines.iter().filter_map(|value| value.to_str().ok()).collect();
+    let accept = lines.join(",");
     if accept.trim().is_empty() {
         return Ok(Shape::Object);
     }
@@ -223,18 +242,24 @@ pub fn negotiate(request: &Request) -> Result<Shape, ApiError> {
     Err(ApiError::not_acceptable("application/json"))
 }
 
-/// The verb of authorization for `method` on `path`.
+/// The verb of authorization for `method` on `path`; `None` when there is no such method there.
 pub fn verb(method: &Method, path: &ResourcePath, query: &Query) -> Option<&'static str> {
     let one = !path.name.is_empty();
+    if path.watch {
+        return (*method == Method::GET).then_some("watch");
+    }
+    let info = path.resource.info();
+    // Objects are made in, and collections deleted from, one namespace.
+    let has_place = !info.namespaced || !path.namespace.is_empty();
     Some(match *method {
-        Method::GET | Method::HEAD if path.watch || (query.is_set("watch") && path.subresource.is_empty()) => "watch",
-        Method::GET | Method::HEAD if one => "get",
-        Method::GET | Method::HEAD => "list",
-        Method::POST => "create",
+        Method::GET if one => "get",
+        Method::GET if query.is_set("watch") => "watch",
+        Method::GET => "list",
+        Method::POST if has_place => "create",
         Method::PUT if one => "update",
         Method::PATCH if one => "patch",
         Method::DELETE if one => "delete",
-        Method::DELETE => "deletecollection",
+        Method::DELETE if has_place && info.deletes_collections() => "deletecollection",
         _ => return None,
     })
 }

@@ -63,6 +63,11 @@ impl ResourceInfo {
         }
     }
 
+    /// Whether a whole collection can be deleted: every kind's but that of namespaces.
+    pub fn deletes_collections(&self) -> bool {
+        self.plural != "namespaces"
+    }
+
     /// Whether the kind has the subresource `name`.
     pub fn has(&self, name: &str) -> bool {
         self.subresources.iter().any(|subresource| subresource.name == name)
@@ -167,6 +172,21 @@ pub trait Strategy: Send + Sync + 'static {
     /// Whether names need only be path segments (as roles'), not DNS subdomains; services are DNS-1035 labels.
     fn name_rule(&self) -> NameRule {
         NameRule::Subdomain
+    }
+
+    /// Whether an update may leave out the resourceVersion, and then overwrites whatever there is.
+    fn allows_unconditional_update(&self) -> bool {
+        true
+    }
+
+    /// What users hear whenever they touch a kind that is on its way out.
+    fn deprecation(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether the answer to a deletion that is done is the object; else it is a `Status`.
+    fn returns_deleted(&self) -> bool {
+        false
     }
 
     /// Warnings that the client's user sees.
@@ -283,6 +303,9 @@ pub trait AnyResource: Send + Sync {
     fn validate_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> Vec<field::Error>;
     fn validate_status_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> Vec<field::Error>;
     fn name_rule(&self) -> NameRule;
+    fn allows_unconditional_update(&self) -> bool;
+    fn deprecation(&self) -> Option<&'static str>;
+    fn returns_deleted(&self) -> bool;
     fn warnings(&self, object: &dyn AnyObject) -> Vec<String>;
     fn fields(&self, object: &dyn AnyObject) -> Vec<(&'static str, String)>;
     fn field_names(&self) -> &'static [&'static str];
@@ -362,6 +385,18 @@ impl<S: Strategy> AnyResource for S {
 
     fn name_rule(&self) -> NameRule {
         Strategy::name_rule(self)
+    }
+
+    fn allows_unconditional_update(&self) -> bool {
+        Strategy::allows_unconditional_update(self)
+    }
+
+    fn deprecation(&self) -> Option<&'static str> {
+        Strategy::deprecation(self)
+    }
+
+    fn returns_deleted(&self) -> bool {
+        Strategy::returns_deleted(self)
     }
 
     fn warnings(&self, object: &dyn AnyObject) -> Vec<String> {

@@ -34,7 +34,7 @@ impl Selection {
             text = if text.is_empty() { own } else { format!("{text},{own}") };
         }
         let fields = fields::Selector::parse(&text).map_err(|error| ApiError::bad_request(error.to_string()))?;
-        refuse_unknown(path.resource, &fields)?;
+        refuse_unknown(path.resource, query, &fields)?;
         let mut namespace = path.namespace.clone();
         if namespace.is_empty()
             && let Some(only) = fields.exact_value("metadata.namespace")
@@ -69,13 +69,18 @@ impl Selection {
     }
 }
 
-fn refuse_unknown(resource: &dyn AnyResource, fields: &fields::Selector) -> Result<(), ApiError> {
+fn refuse_unknown(resource: &dyn AnyResource, query: &Query, fields: &fields::Selector) -> Result<(), ApiError> {
     let known = resource.field_names();
+    let info = resource.info();
     for path in fields.paths() {
         if !matches!(path, "metadata.name" | "metadata.namespace") && !known.contains(&path) {
             return Err(ApiError::bad_request(format!(
-                "Unable to find {:?} that match label selector \"\", field selector \"{path}\": field label not supported: {path}",
-                resource.info().qualified()
+                "Unable to find \"{}/{}, Resource={}\" that match label selector {:?}, field selector {:?}: field label not supported: {path}",
+                info.group,
+                info.version,
+                info.plural,
+                query.get("labelSelector").unwrap_or_default(),
+                fields.to_string(),
             )));
         }
     }

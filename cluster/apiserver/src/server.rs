@@ -15,19 +15,20 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::allocation::Ranges;
-use crate::authorization::{Attributes, authorize, authorize_path, node_name};
+use crate::authorization::{Attributes, authorize, authorize_path};
 use crate::body::{self, FieldValidation};
 use crate::bootstrap;
 use crate::cache::WatchCache;
 use crate::delete::{DeleteOptions, Deleted, success};
 use crate::documents;
+use crate::noderestriction;
 use crate::patching;
 use crate::read::object_response;
-use crate::request::{Query, ResourcePath, Shape, Target, negotiate, parse_path, verb};
+use crate::request::{Query, ResourcePath, Target, negotiate, parse_path, verb};
 use crate::resource::AnyResource;
 use crate::selection::Selection;
 use crate::storage;
-use crate::write::Part;
+use crate::write::{Part, base_version};
 
 /// Events are forgotten after so long (Kubernetes' `--event-ttl`).
 const EVENT_LIFETIME: Duration = Duration::from_secs(3600);
@@ -161,8 +162,7 @@ impl ApiServer {
             }
         };
         let identity = identity.ok_or_else(ApiError::unauthorized)?;
-        let raw = request.uri().query().unwrap_or_default();
-        let query = Query::parse(raw);
+        let query = Query::parse(request.uri().query().unwrap_or_default());
         let verb = verb(request.method(), &path, &query).ok_or_else(ApiError::method_not_allowed)?;
         authorize(
             identity,
@@ -174,39 +174,34 @@ impl ApiServer {
                 name: &path.name,
             },
         )?;
-        self.check_node(identity, &path, verb)?;
-        match path.subresource.as_str() {
-            "" => self.answer_main(&path, &query, verb, request).await,
-            "status" => self.answer_status(&path, &query, verb, request).await,
-            "scale" => match verb {
-                "get" | "update" | "patch" => self.scale(&path, &query, request).await,
-                _ => Err(ApiError::method_not_allowed()),
-            },
-            "binding" if verb == "create" => self.bind(&path, request).await,
-            "eviction" if verb == "create" => self.evict(&path, request).await,
-            "finalize" if verb == "update" => self.finalize(&path, &query, negotiate(request)?, request).await,
-            "log" if verb == "get" => self.log(&path, &query, raw).await,
-            _ => Err(ApiError::method_not_allowed()),
-        }
+        self.check_node(identity, &path, verb).await?;
+        let answer = self.answer_resource(&path, &query, verb, identity, request).await;
+        let Some(deprecation) = path.resource.deprecation() else {
+            return answer;
+        };
+        let response = answer.unwrap_or_else(ApiError::into_response);
+        Ok(warn(response, &[deprecation.to_owned()]))
     }
 
-    /// A node changes only the pods that are bound to it (NodeRestriction).
-    fn check_node(&self, identity: &Identity, path: &ResourcePath, verb: &str) -> Result<(), ApiError> {
-        let Some(node) = node_name(identity) else { return Ok(()) };
-        let info = path.resource.info();
-        if info.kind != "Pod" || path.name.is_empty() || matches!(verb, "get" | "list" | "watch") {
-            return Ok(());
+    async fn answer_resource(
+        &self,
+        path: &ResourcePath,
+        query: &Query,
+        verb: &str,
+        identity: &Identity,
+        request: &Request,
+    ) -> Result<Response, ApiError> {
+        match (path.subresource.as_str(), verb) {
+            ("", _) => self.answer_main(path, query, verb, identity, request).await,
+            ("status", "get") => self.get(path, query, negotiate(request)?).await,
+            ("status", "update" | "patch") => self.change(path, query, Part::Status, identity, request).await,
+            ("scale", "get" | "update" | "patch") => self.scale(path, query, request).await,
+            ("binding", "create") => self.bind(path, query, request).await,
+            ("eviction", "create") => self.evict(path, query, request).await,
+            ("finalize", "update") => self.finalize(path, query, negotiate(request)?, request).await,
+            ("log", "get") => self.log(path, query, request.uri().query().unwrap_or_default()).await,
+            _ => Err(ApiError::method_not_allowed()),
         }
-        let current = self.current(path.resource, &path.namespace, &path.name)?;
-        let fields = path.resource.fields(current.object.as_ref());
-        if fields
-            .iter()
-            .any(|(name, value)| *name == "spec.nodeName" && value == node)
-        {
-            return Ok(());
-        }
-        let why = format!("node {node:?} can only {verb} pods with spec.nodeName set to itself");
-        Err(ApiError::forbidden("pods", &path.name, &why))
     }
 
     async fn answer_main(
@@ -214,6 +209,7 @@ impl ApiServer {
         path: &ResourcePath,
         query: &Query,
         verb: &str,
+        identity: &Identity,
         request: &Request,
     ) -> Result<Response, ApiError> {
         let shape = negotiate(request)?;
@@ -226,27 +222,18 @@ impl ApiServer {
                 let validation = FieldValidation::of(query)?;
                 let mut warnings = Vec::new();
                 let object = body::read_object(resource, request, validation, &mut warnings)?;
-                let mut namespace = path.namespace.clone();
-                if resource.info().namespaced && namespace.is_empty() {
-                    // The collection of all namespaces takes none; an object that names its own is as clear.
-                    namespace = object.meta().namespace.clone().unwrap_or_default();
-                    if namespace.is_empty() {
-                        return Err(ApiError::bad_request(
-                            "an empty namespace may not be set during creation",
-                        ));
-                    }
-                }
+                noderestriction::check_create(identity, path, object.as_ref())?;
                 warnings.extend(resource.warnings(object.as_ref()));
-                let bytes = self.create(resource, &namespace, object, query.dry_run()?).await?;
-                warn(object_response(resource, 201, bytes, shape, query)?, &warnings)
+                let bytes = self.create(resource, &path.namespace, object, query.dry_run()?).await?;
+                Ok(warn(object_response(resource, 201, bytes, shape, query)?, &warnings))
             }
-            "update" | "patch" => self.change(path, query, Part::Main, shape, request).await,
+            "update" | "patch" => self.change(path, query, Part::Main, identity, request).await,
             "delete" => {
                 let options = delete_options(query, request)?;
                 let deleted = self.delete(resource, &path.namespace, &path.name, &options).await?;
                 match deleted {
                     Deleted::Going(bytes) => object_response(resource, 200, bytes, shape, query),
-                    Deleted::Gone(bytes) if resource.info().kind == "Pod" => {
+                    Deleted::Gone(bytes) if resource.returns_deleted() => {
                         object_response(resource, 200, bytes, shape, query)
                     }
                     Deleted::Gone(bytes) => Ok(json_response(200, success(resource, &path.name, &bytes))),
@@ -257,30 +244,16 @@ impl ApiServer {
         }
     }
 
-    async fn answer_status(
-        &self,
-        path: &ResourcePath,
-        query: &Query,
-        verb: &str,
-        request: &Request,
-    ) -> Result<Response, ApiError> {
-        let shape = negotiate(request)?;
-        match verb {
-            "get" => self.get(path, query, shape).await,
-            "update" | "patch" => self.change(path, query, Part::Status, shape, request).await,
-            _ => Err(ApiError::method_not_allowed()),
-        }
-    }
-
     /// PUT and PATCH of an object or its status.
     async fn change(
         &self,
         path: &ResourcePath,
         query: &Query,
         part: Part,
-        shape: Shape,
+        identity: &Identity,
         request: &Request,
     ) -> Result<Response, ApiError> {
+        let shape = negotiate(request)?;
         let resource = path.resource;
         let info = resource.info();
         let validation = FieldValidation::of(query)?;
@@ -288,14 +261,10 @@ impl ApiServer {
         let mut put = None;
         if *request.method() == Method::PUT {
             put = Some(body::read_object(resource, request, validation, &mut warnings)?);
+        } else {
+            patching::check_media_type(request)?;
         }
-        let once = put.as_ref().is_some_and(|object| {
-            object
-                .meta()
-                .resource_version
-                .as_deref()
-                .is_some_and(|version| !version.is_empty())
-        });
+        let once = put.as_ref().is_some_and(|object| base_version(object.meta()).is_some());
         let bytes = self
             .update(
                 resource,
@@ -305,19 +274,24 @@ impl ApiServer {
                 once,
                 query.dry_run()?,
                 |current| {
-                    let Some(object) = &put else {
-                        let original: Value = serde_json::from_slice(&current.kv.value).map_err(ApiError::internal)?;
-                        let patched = patching::apply(request, &original, &info.api_version(), info.kind)?;
-                        warnings.clear();
-                        return body::read_checked(resource, patched, validation, &mut warnings);
+                    let new = match &put {
+                        Some(object) => object.boxed_clone(),
+                        None => {
+                            let original: Value =
+                                serde_json::from_slice(&current.kv.value).map_err(ApiError::internal)?;
+                            let patched = patching::apply(request, &original, &info.api_version(), info.kind)?;
+                            warnings.clear();
+                            body::read_checked(resource, patched, validation, &mut warnings)?
+                        }
                     };
-                    Ok(object.boxed_clone())
+                    noderestriction::check_update(identity, new.as_ref(), current.object.as_ref())?;
+                    Ok(new)
                 },
             )
             .await?;
         let object = resource.decode(&bytes).map_err(ApiError::internal)?;
         warnings.extend(resource.warnings(object.as_ref()));
-        warn(object_response(resource, 200, bytes, shape, query)?, &warnings)
+        Ok(warn(object_response(resource, 200, bytes, shape, query)?, &warnings))
     }
 
     /// DELETE of a collection: each object that is selected, one by one.
@@ -330,7 +304,7 @@ impl ApiServer {
         let selection = Selection::of(path, query)?;
         let options = delete_options(query, request)?;
         self.cache.catch_up(self.store.revision()).await?;
-        let listed = self.cache.list(path.resource, &selection)?;
+        let listed = self.cache.list(path.resource, &selection, 0)?;
         for item in &listed.items {
             match self.delete(path.resource, &item.namespace, &item.name, &options).await {
                 Ok(_) => {}
@@ -372,21 +346,39 @@ pub fn json_response(code: u16, body: Bytes) -> Response {
     response
 }
 
+/// All warnings of an answer together; beyond it each is cut, and then the rest is left out (Kubernetes' limits, in
+/// characters).
+const WARNINGS_LIMIT: usize = 4096;
+const WARNING_CUT: usize = 256;
+
 /// Adds warnings, which kubectl shows to its user (RFC 7234's `Warning`, code 299).
-fn warn(mut response: Response, warnings: &[String]) -> Result<Response, ApiError> {
-    for warning in warnings {
-        let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
-        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+fn warn(mut response: Response, warnings: &[String]) -> Response {
+    let is_long = warnings.iter().map(|warning| warning.chars().count()).sum::<usize>() > WARNINGS_LIMIT;
+    let mut room = WARNINGS_LIMIT;
+    for (position, warning) in warnings.iter().enumerate() {
+        let cut = if is_long { WARNING_CUT } else { WARNINGS_LIMIT };
+        let text: String = warning.chars().take(cut.min(room)).collect();
+        if text.is_empty() || warnings[..position].contains(warning) {
+            continue;
+        }
+        room -= text.chars().count();
+        // Headers carry UTF-8 as it is, but no control characters.
+        let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+        let text = text.replace(char::is_control, " ");
+        if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{text}\"").as_bytes()) {
             response.headers_mut().append(header::WARNING, value);
         }
     }
-    Ok(response)
+    response
 }
 
 #[async_trait]
 impl Service for ApiServer {
     async fn call(&self, request: Request) -> Response {
         let mut response = self.answer(&request).await.unwrap_or_else(ApiError::into_response);
+        if *request.method() == Method::HEAD {
+            *response.body_mut() = Body::empty();
+        }
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::from_str(&self.random.uid()) {
             headers.insert("audit-id", id);

@@ -1,31 +1,33 @@
-//! The parts of objects with paths of their own: scale, binding, eviction, finalize, log.
+//! The parts of objects with paths of their own: binding, eviction, finalize, log. (`scale` has a module of its own.)
+
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
-use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec, ScaleStatus};
 use k8s_openapi::api::core::v1::{Binding, Namespace, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orrery_api::clock;
 use orrery_api::field;
 use orrery_api::message::{Request, Response};
 use orrery_api::status::ApiError;
+use orrery_api::task::within;
 use orrery_store::{Compare, Operation, Outcome, Transaction};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::body;
 use crate::delete::DeleteOptions;
-use crate::patching;
 use crate::read::object_response;
 use crate::request::{Query, ResourcePath, Shape};
-use crate::resource::{AnyObject, AnyResource};
 use crate::server::{ApiServer, json_response};
 use crate::storage;
-use crate::write::Part;
+use crate::write::{Part, base_version, is_at};
 
 const TRIES: usize = 16;
+/// A kubelet begins to answer within so long.
+const KUBELET_LIMIT: Duration = Duration::from_secs(30);
 
-fn read<T: DeserializeOwned>(request: &Request) -> Result<T, ApiError> {
+/// Reads the body of a subresource.
+pub fn read<T: DeserializeOwned>(request: &Request) -> Result<T, ApiError> {
     let value = body::read_value(request)?;
     serde_json::from_value(value).map_err(|error| ApiError::bad_request(error.to_string()))
 }
@@ -36,68 +38,22 @@ fn created() -> Response {
 }
 
 impl ApiServer {
-    /// GET, PUT and PATCH of `scale`.
-    pub(crate) async fn scale(
+    /// POST of `binding`: gives a pod its node. Bound once, to a node that is there and stays.
+    pub(crate) async fn bind(
         &self,
         path: &ResourcePath,
         query: &Query,
         request: &Request,
     ) -> Result<Response, ApiError> {
-        let resource = path.resource;
-        let show = |object: &dyn AnyObject| -> Result<Scale, ApiError> {
-            scale_of(resource, object).ok_or_else(ApiError::no_such_path)
-        };
-        if *request.method() == Method::GET {
-            let current = self.current(resource, &path.namespace, &path.name)?;
-            return scale_response(&show(current.object.as_ref())?);
-        }
-        let put: Option<Scale> = if *request.method() == Method::PUT {
-            Some(read(request)?)
-        } else {
-            None
-        };
-        let once = put
-            .as_ref()
-            .is_some_and(|scale| scale.metadata.resource_version.is_some());
-        let bytes = self
-            .update(
-                resource,
-                &path.namespace,
-                &path.name,
-                Part::Main,
-                once,
-                query.dry_run()?,
-                |current| {
-                    let before = show(current.object.as_ref())?;
-                    let wanted = match &put {
-                        Some(scale) => scale.clone(),
-                        None => {
-                            let value = serde_json::to_value(&before).map_err(ApiError::internal)?;
-                            let patched = patching::apply(request, &value, "autoscaling/v1", "Scale")?;
-                            serde_json::from_value(patched).map_err(|error| ApiError::bad_request(error.to_string()))?
-                        }
-                    };
-                    let replicas = wanted.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
-                    if replicas < 0 {
-                        let fault =
-                            field::Error::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
-                        return Err(ApiError::invalid("Scale.autoscaling", &path.name, &[fault]));
-                    }
-                    let mut new = current.object.boxed_clone();
-                    new.meta_mut().resource_version = wanted.metadata.resource_version;
-                    resource.set_scale(new.as_mut(), replicas);
-                    Ok(new)
-                },
-            )
-            .await?;
-        let object = resource.decode(&bytes).map_err(ApiError::internal)?;
-        scale_response(&show(object.as_ref())?)
-    }
-
-    /// POST of `binding`: gives a pod its node. Bound once, to a node that is there and stays.
-    pub(crate) async fn bind(&self, path: &ResourcePath, request: &Request) -> Result<Response, ApiError> {
         let binding: Binding = read(request)?;
         let name = path.name.as_str();
+        let dry_run = query.dry_run()?;
+        let own = binding.metadata.name.as_deref().unwrap_or_default();
+        if !own.is_empty() && own != name {
+            return Err(ApiError::bad_request(
+                "name in URL does not match name in Binding object",
+            ));
+        }
         let node = binding.target.name.clone().unwrap_or_default();
         let kind = binding.target.kind.as_deref().unwrap_or_default();
         let mut faults = Vec::new();
@@ -125,6 +81,9 @@ impl ApiServer {
                 return Err(conflict(format!(
                     "Precondition failed: UID in precondition: {uid}, UID in object meta: {own}"
                 )));
+            }
+            if base_version(&binding.metadata).is_some_and(|base| Some(base) != pod.metadata.resource_version) {
+                return Err(ApiError::stale("pods/binding", name));
             }
             if pod.metadata.deletion_timestamp.is_some() {
                 return Err(conflict(format!(
@@ -154,15 +113,20 @@ impl ApiServer {
                     .insert(key.clone(), value.clone());
             }
             set_scheduled(pod);
+            if dry_run {
+                return Ok(created());
+            }
             let (value, _) = storage::stamped(path.resource, object, self.cache.hints());
-            // The node's heartbeats write elsewhere or rarely; that it exists is enough, that it is the same is not needed.
+            // The very node that was looked at: it might be marked as going, or be another of that name. Its heartbeats
+            // write elsewhere, so that this seldom has to be tried again.
             let transaction = Transaction::new()
                 .when(Compare::ModRevision {
                     key: current.kv.key.clone(),
                     is: current.kv.mod_revision,
                 })
-                .when(Compare::Exists {
+                .when(Compare::ModRevision {
                     key: node_kv.key.clone(),
+                    is: node_kv.mod_revision,
                 })
                 .then(Operation::Put {
                     key: current.kv.key.clone(),
@@ -178,14 +142,30 @@ impl ApiServer {
 
     /// POST of `eviction`: deletes a pod unless a disruption budget forbids it. (Budgets are not served yet, so that
     /// none can forbid it.)
-    pub(crate) async fn evict(&self, path: &ResourcePath, request: &Request) -> Result<Response, ApiError> {
+    pub(crate) async fn evict(
+        &self,
+        path: &ResourcePath,
+        query: &Query,
+        request: &Request,
+    ) -> Result<Response, ApiError> {
         #[derive(serde::Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Eviction {
+            #[serde(default)]
+            metadata: ObjectMeta,
             delete_options: Option<DeleteOptions>,
         }
         let eviction: Eviction = read(request)?;
-        let options = eviction.delete_options.unwrap_or_default();
+        let own = eviction.metadata.name.as_deref().unwrap_or_default();
+        if !own.is_empty() && own != path.name {
+            return Err(ApiError::bad_request(
+                "name in URL does not match name in Eviction object",
+            ));
+        }
+        let mut options = eviction.delete_options.unwrap_or_default();
+        if query.dry_run()? {
+            options.dry_run = Some(vec!["All".to_owned()]);
+        }
         self.delete(path.resource, &path.namespace, &path.name, &options)
             .await?;
         Ok(created())
@@ -200,7 +180,8 @@ impl ApiServer {
         request: &Request,
     ) -> Result<Response, ApiError> {
         let wanted: Namespace = read(request)?;
-        let once = wanted.metadata.resource_version.is_some();
+        is_at(&wanted.metadata, false, "", &path.name)?;
+        let once = base_version(&wanted.metadata).is_some();
         let bytes = self
             .update(
                 path.resource,
@@ -283,9 +264,9 @@ impl ApiServer {
             .uri(uri)
             .body(Bytes::new())
             .map_err(ApiError::internal)?;
-        transport
-            .send(request)
+        within(KUBELET_LIMIT, transport.send(request))
             .await
+            .map_err(|_| ApiError::timeout(format!("the kubelet of node {node:?} did not answer in time")))?
             .map_err(|error| ApiError::internal(format!("the kubelet of node {node:?}: {error}")))
     }
 }
@@ -306,31 +287,4 @@ fn set_scheduled(pod: &mut Pod) {
         observed_generation: pod.metadata.generation,
         ..PodCondition::default()
     });
-}
-
-fn scale_of(resource: &dyn AnyResource, object: &dyn AnyObject) -> Option<Scale> {
-    let view = resource.scale(object)?;
-    let meta = object.meta();
-    Some(Scale {
-        metadata: ObjectMeta {
-            name: meta.name.clone(),
-            namespace: meta.namespace.clone(),
-            uid: meta.uid.clone(),
-            resource_version: meta.resource_version.clone(),
-            creation_timestamp: meta.creation_timestamp.clone(),
-            ..ObjectMeta::default()
-        },
-        spec: Some(ScaleSpec {
-            replicas: Some(view.wanted),
-        }),
-        status: Some(ScaleStatus {
-            replicas: view.current,
-            selector: Some(view.selector),
-        }),
-    })
-}
-
-fn scale_response(scale: &Scale) -> Result<Response, ApiError> {
-    let value: Value = serde_json::to_value(scale).map_err(ApiError::internal)?;
-    Ok(json_response(200, Bytes::from(value.to_string())))
 }

@@ -91,6 +91,10 @@ impl State {
             if !self.lines.is_empty() {
                 return Some(Ok(self.take_lines()));
             }
+            // Looked at here too: events that never stop must not keep a watch beyond its end.
+            if Instant::now() >= self.watch.until {
+                return None;
+            }
             tokio::select! {
                 biased;
                 events = self.watch.queue.next() => {

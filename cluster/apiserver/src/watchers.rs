@@ -51,17 +51,25 @@ impl WatchQueue {
         }
     }
 
-    /// Queues `event` if it concerns this watcher.
-    pub fn offer(&self, event: &Arc<CacheEvent>) {
-        let Some(seen) = self.sees(event) else { return };
-        let mut events = self.lock();
-        if events.len() >= QUEUE_LIMIT {
-            drop(events);
+    /// Queues those of `events` that concern this watcher: all at once, so that the events of one transaction are
+    /// handed out together. A watcher that lags too far gets nothing more, and ends after what it has: a gap would be
+    /// worse.
+    pub fn offer(&self, events: &[Arc<CacheEvent>]) {
+        let mut concern = events
+            .iter()
+            .filter_map(|event| Some((self.sees(event)?, event)))
+            .peekable();
+        if concern.peek().is_none() || self.ended.load(Ordering::Acquire) {
+            return;
+        }
+        let mut queue = self.lock();
+        if queue.len() >= QUEUE_LIMIT {
+            drop(queue);
             self.end();
             return;
         }
-        events.push_back((seen, event.clone()));
-        drop(events);
+        queue.extend(concern.map(|(seen, event)| (seen, event.clone())));
+        drop(queue);
         self.wake.notify_one();
     }
 
@@ -102,6 +110,10 @@ pub struct Watchers {
     everywhere: Vec<Weak<WatchQueue>>,
     /// Watchers of one value of a routing field.
     routed: BTreeMap<(usize, String), Vec<Weak<WatchQueue>>>,
+    /// How many were registered since those that ended were last looked for.
+    registered: usize,
+    /// How many were there then.
+    living: usize,
 }
 
 impl Watchers {
@@ -121,17 +133,37 @@ impl Watchers {
             Some(route) => self.routed.entry(route).or_default(),
             None => &mut self.everywhere,
         };
-        list.retain(|watcher| watcher.strong_count() > 0);
         list.push(Arc::downgrade(&queue));
+        self.registered += 1;
+        // Watchers of what never changes are swept once there may be as many dead ones as living ones.
+        if self.registered > self.living.max(64) {
+            self.sweep();
+        }
         queue
     }
 
-    /// Offers `event` to those it may concern.
-    pub fn dispatch(&mut self, event: &Arc<CacheEvent>) {
-        offer(&mut self.everywhere, event);
+    /// Forgets the watchers that ended.
+    fn sweep(&mut self) {
+        let lives = |watcher: &Weak<WatchQueue>| watcher.strong_count() > 0;
+        self.everywhere.retain(lives);
+        self.routed.retain(|_, list| {
+            list.retain(lives);
+            !list.is_empty()
+        });
+        self.registered = 0;
+        self.living = self.everywhere.len() + self.routed.values().map(Vec::len).sum::<usize>();
+    }
+
+    /// Offers the events of one transaction to those they may concern.
+    pub fn dispatch(&mut self, events: &[Arc<CacheEvent>]) {
+        offer(&mut self.everywhere, events);
         if self.routed.is_empty() {
             return;
         }
+        let [event] = events else {
+            self.routed.values_mut().for_each(|list| offer(list, events));
+            return;
+        };
         for position in 0..ROUTES.len() {
             let after = route_value(position, &event.object);
             let before = event.previous.as_ref().map(|object| route_value(position, object));
@@ -145,7 +177,7 @@ impl Watchers {
     fn offer_routed(&mut self, position: usize, value: &str, event: &Arc<CacheEvent>) {
         let route = (position, value.to_owned());
         if let Some(list) = self.routed.get_mut(&route) {
-            offer(list, event);
+            offer(list, std::slice::from_ref(event));
             if list.is_empty() {
                 self.routed.remove(&route);
             }
@@ -177,10 +209,10 @@ fn route_value(position: usize, object: &Cached) -> &str {
     }
 }
 
-fn offer(list: &mut Vec<Weak<WatchQueue>>, event: &Arc<CacheEvent>) {
+fn offer(list: &mut Vec<Weak<WatchQueue>>, events: &[Arc<CacheEvent>]) {
     list.retain(|watcher| match watcher.upgrade() {
         Some(queue) => {
-            queue.offer(event);
+            queue.offer(events);
             true
         }
         None => false,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orrery_api::field;
 use orrery_api::status::ApiError;
 use orrery_store::{Compare, KeyValue, Operation, Outcome, Transaction};
@@ -18,6 +19,8 @@ use crate::storage;
 
 /// How often a write whose base changed meanwhile is tried again before the client hears of it.
 const TRIES: usize = 16;
+/// How many names are generated for an object before its creator hears that they are taken (as in Kubernetes).
+const NAME_TRIES: usize = 8;
 
 /// What part of an object a write is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +52,31 @@ impl ApiServer {
         Ok(Current { kv, object })
     }
 
-    /// Creates `object`; returns it as written, or as it would be in a dry run.
+    /// Creates `object`; returns it as written, or as it would be in a dry run. A generated name that is taken is
+    /// generated anew.
     pub(crate) async fn create(
+        &self,
+        resource: &'static dyn AnyResource,
+        namespace: &str,
+        object: Box<dyn AnyObject>,
+        dry_run: bool,
+    ) -> Result<Bytes, ApiError> {
+        let meta = object.meta();
+        let generates = meta.name.as_deref().unwrap_or_default().is_empty()
+            && meta.generate_name.as_deref().is_some_and(|prefix| !prefix.is_empty());
+        for _ in 1..if generates { NAME_TRIES } else { 1 } {
+            let outcome = self
+                .create_once(resource, namespace, object.boxed_clone(), dry_run)
+                .await;
+            match outcome {
+                Err(error) if error.reason() == "AlreadyExists" => {}
+                outcome => return outcome,
+            }
+        }
+        self.create_once(resource, namespace, object, dry_run).await
+    }
+
+    async fn create_once(
         &self,
         resource: &'static dyn AnyResource,
         namespace: &str,
@@ -177,18 +203,13 @@ impl ApiServer {
             let current = self.current(resource, namespace, name)?;
             let old = current.object.as_ref();
             let mut new = change(&current)?;
+            is_at(new.meta(), resource.info().namespaced, namespace, name)?;
             place(resource, new.as_mut(), namespace)?;
-            if new.meta().name.as_deref().unwrap_or_default() != name {
-                return Err(ApiError::bad_request(format!(
-                    "the name of the object ({}) does not match the name on the URL ({name})",
-                    new.meta().name.as_deref().unwrap_or_default()
-                )));
+            let base = base_version(new.meta());
+            if base.is_none() && !resource.allows_unconditional_update() {
+                let fault = field::Error::invalid("metadata.resourceVersion", 0, "must be specified for an update");
+                return Err(ApiError::invalid(&info.qualified(), name, &[fault]));
             }
-            let base = new
-                .meta()
-                .resource_version
-                .clone()
-                .filter(|version| !version.is_empty());
             if base.is_some_and(|base| Some(base) != old.meta().resource_version) {
                 return Err(ApiError::stale(&info.qualified(), name));
             }
@@ -204,7 +225,7 @@ impl ApiServer {
                 // A write that changes nothing is none: no revision, no event.
                 return Ok(current.kv.value);
             }
-            let goes = part != Part::Status && delete::is_finished(resource, new.as_ref());
+            let goes = delete::is_finished(resource, new.as_ref());
             if dry_run {
                 return Ok(Bytes::from(new.to_json()));
             }
@@ -239,7 +260,8 @@ impl ApiServer {
                 Operation::Put {
                     key: key.clone(),
                     value,
-                    lease: current.kv.lease,
+                    // An event that is seen again lives on.
+                    lease: self.event_lease(resource).await?.or(current.kv.lease),
                 }
             });
             match storage::commit(&self.store, transaction).await? {
@@ -266,7 +288,6 @@ impl ApiServer {
         let errors = match part {
             Part::Main => {
                 resource.prepare_update(new, old);
-                allocation::keep(new, old);
                 let held = allocation::claims(old);
                 let mut errors = resource.validate_update(new, old);
                 errors.extend(allocation::allocate(
@@ -279,11 +300,11 @@ impl ApiServer {
                 errors
             }
             Part::Status => {
-                // Names, labels and owners are the main part's; status writers change annotations at most.
+                // Which of the metadata stay is the kind's rule, as in Kubernetes: most keep none from a status writer.
                 resource.prepare_status_update(new, old);
                 resource.validate_status_update(new, old)
             }
-            Part::Finalize => Vec::new(),
+            Part::Finalize => resource.validate(new),
         };
         if part == Part::Main && resource.has_generation() && resource.spec_changed(new, old) {
             new.meta_mut().generation = Some(old.meta().generation.unwrap_or(0) + 1);
@@ -295,6 +316,36 @@ impl ApiServer {
     }
 }
 
+/// The revision that a write says it is based on; `0` says nothing, as in Kubernetes.
+pub fn base_version(meta: &ObjectMeta) -> Option<String> {
+    meta.resource_version
+        .clone()
+        .filter(|version| !matches!(version.as_str(), "" | "0"))
+}
+
+/// 400 unless an object says that it is what its path names.
+pub fn is_at(meta: &ObjectMeta, namespaced: bool, namespace: &str, name: &str) -> Result<(), ApiError> {
+    let refuse = |why: String| Err(ApiError::bad_request(why));
+    let own = meta.name.as_deref().unwrap_or_default();
+    if own.is_empty() {
+        return refuse(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        ));
+    }
+    if own != name {
+        return refuse(format!(
+            "the name of the object ({own}) does not match the name on the URL ({name})"
+        ));
+    }
+    let own = meta.namespace.as_deref().unwrap_or_default();
+    if namespaced && !own.is_empty() && own != namespace {
+        return refuse(format!(
+            "the namespace of the object ({own}) does not match the namespace on the request ({namespace})"
+        ));
+    }
+    Ok(())
+}
+
 /// Puts an object where its path says; 400 when it says otherwise itself.
 pub fn place(resource: &dyn AnyResource, object: &mut dyn AnyObject, namespace: &str) -> Result<(), ApiError> {
     let meta = object.meta_mut();
@@ -304,9 +355,9 @@ pub fn place(resource: &dyn AnyResource, object: &mut dyn AnyObject, namespace: 
         return Ok(());
     }
     if !own.is_empty() && own != namespace {
-        return Err(ApiError::bad_request(format!(
-            "the namespace of the provided object does not match the namespace sent on the request (object {own:?}, request {namespace:?})"
-        )));
+        return Err(ApiError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
     }
     meta.namespace = Some(namespace.to_owned());
     Ok(())

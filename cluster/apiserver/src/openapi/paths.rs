@@ -33,15 +33,15 @@ pub(super) fn of(info: &ResourceInfo) -> Map<String, Value> {
             json!({ "get": Operation::new(info, "list", &list, "ForAllNamespaces").spec() }),
         );
     }
-    paths.insert(
-        many,
-        json!({
-            "get": Operation::new(info, "list", &list, "").spec(),
-            "post": Operation::new(info, "post", &own, "").spec(),
-            "delete": Operation::new(info, "deletecollection", STATUS, "").spec(),
-            "parameters": in_path(info, false),
-        }),
-    );
+    let mut collection = json!({
+        "get": Operation::new(info, "list", &list, "").spec(),
+        "post": Operation::new(info, "post", &own, "").spec(),
+        "parameters": in_path(info, false),
+    });
+    if info.deletes_collections() {
+        collection["delete"] = Operation::new(info, "deletecollection", STATUS, "").spec();
+    }
+    paths.insert(many, collection);
     paths.insert(
         one.clone(),
         json!({

@@ -41,7 +41,7 @@ pub(super) const NAME: Column = Column {
 pub(super) const AGE: Column = column("Age", "string", "The time since the object was created.");
 
 /// The age of an object, as `5m12s`; `<unknown>` before the server stamped it.
-pub(super) fn age(meta: &ObjectMeta, now: Timestamp) -> String {
+pub(crate) fn age(meta: &ObjectMeta, now: Timestamp) -> String {
     since(meta.creation_timestamp.as_ref(), now)
 }
 

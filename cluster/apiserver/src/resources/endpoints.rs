@@ -76,8 +76,8 @@ impl Strategy for Endpoints {
         COLUMNS
     }
 
-    fn warnings(&self, _object: &Kind) -> Vec<String> {
-        vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()]
+    fn deprecation(&self) -> Option<&'static str> {
+        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
     }
 
     fn cells(&self, object: &Kind, now: Timestamp) -> Vec<Value> {

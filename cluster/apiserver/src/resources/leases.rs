@@ -54,6 +54,11 @@ impl Strategy for Leases {
         errors
     }
 
+    // A lease is held by who compares: to overwrite one blindly would be to steal it.
+    fn allows_unconditional_update(&self) -> bool {
+        false
+    }
+
     fn columns(&self) -> &'static [Column] {
         COLUMNS
     }

@@ -5,7 +5,7 @@
 
 use crate::resource::AnyResource;
 
-mod cells;
+pub(crate) mod cells;
 mod check;
 pub mod configmaps;
 pub mod deployments;

@@ -50,6 +50,10 @@ impl Strategy for ServiceAccounts {
         Vec::new()
     }
 
+    fn returns_deleted(&self) -> bool {
+        true
+    }
+
     fn columns(&self) -> &'static [Column] {
         COLUMNS
     }

@@ -114,6 +114,10 @@ impl Strategy for Pods {
         updates::status(new, old)
     }
 
+    fn returns_deleted(&self) -> bool {
+        true
+    }
+
     fn fields(&self, object: &Pod) -> Vec<(&'static str, String)> {
         let spec = object.spec.as_ref();
         let status = object.status.as_ref();

@@ -98,6 +98,7 @@ pub(super) fn carry_over(new: &mut ServiceSpec, old: &ServiceSpec) {
         }
     }
     if has_node_ports(old) && has_node_ports(new) {
+        // Ports are told apart by their names: the other properties may be what changes.
         let mut free: Vec<&ServicePort> = items(&old.ports).iter().collect();
         free.retain(|old| {
             !items(&new.ports)
@@ -105,8 +106,7 @@ pub(super) fn carry_over(new: &mut ServiceSpec, old: &ServiceSpec) {
                 .any(|new| given(new) != 0 && given(new) == given(old))
         });
         for port in new.ports.iter_mut().flatten().filter(|port| given(port) == 0) {
-            let same = |old: &&ServicePort| old.port == port.port && text(&old.protocol) == text(&port.protocol);
-            if let Some(index) = free.iter().position(same) {
+            if let Some(index) = free.iter().position(|old| text(&old.name) == text(&port.name)) {
                 port.node_port = free.remove(index).node_port;
             }
         }

@@ -89,6 +89,10 @@ impl Strategy for Services {
         NameRule::Label1035
     }
 
+    fn returns_deleted(&self) -> bool {
+        true
+    }
+
     fn fields(&self, object: &Service) -> Vec<(&'static str, String)> {
         let spec = object.spec.as_ref();
         vec![
