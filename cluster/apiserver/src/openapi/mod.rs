@@ -60,7 +60,7 @@ pub fn index() -> Document {
 /// `/openapi/v2`, for clients that accept it as protobuf; `None` for others.
 pub fn old_document(accept: &str) -> Option<Document> {
     static DOCUMENT: OnceLock<Built> = OnceLock::new();
-    if !accept.contains(v2::MEDIA_TYPE) {
+    if !accept.contains(v2::ACCEPTED) {
         return None;
     }
     let built = DOCUMENT.get_or_init(|| {

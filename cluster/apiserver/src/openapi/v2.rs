@@ -12,7 +12,9 @@ use super::paths;
 use crate::resource::ResourceInfo;
 
 /// What clients call this form of the document.
-pub(super) const MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+pub(super) const ACCEPTED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// What it is called in answers: `@` cannot stand in a media type, so that clients could not read the name they use.
+pub(super) const MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// The document about `kinds`.
 pub(super) fn encode<'a>(kinds: impl Iterator<Item = &'a ResourceInfo>) -> Vec<u8> {

@@ -1,0 +1,12 @@
+//! Kubernetes' contract, driven through the service as clients do, over a disk in memory. A module a behaviour.
+
+mod allocation;
+mod deleting;
+mod fuzz;
+mod listing;
+mod refusals;
+mod rights;
+mod subresources;
+mod watching;
+mod world;
+mod writing;
