@@ -25,6 +25,7 @@ use orrery_api::labels::Selector;
 use orrery_api::meta::{Object, ObjectKey, controller_of, is_controlled_by};
 use orrery_client::{Api, Cache, Change, DeleteParams, Error, EventKind, Next, Patch, Recorder, WorkQueue, process};
 use serde_json::json;
+use tokio::time::Instant;
 
 use self::plan::{Observed, Plan, Update};
 use self::written::Written;
@@ -34,6 +35,9 @@ use crate::{Context, pods};
 
 /// How long after a lost race the deployment is looked at again, if no event says so before.
 const AFTER_CONFLICT: Duration = Duration::from_secs(1);
+
+/// A wish that was read so long ago is read again before a replica set is resized for it: answers may take long to come.
+const FRESH: Duration = Duration::from_secs(5);
 
 /// The pauses after failures: short enough that a deployment soon moves again when a long outage ends.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -136,7 +140,7 @@ impl DeploymentController {
             // A newer wish is on its way to the cache; pods are not made or lost for an old one.
             return Ok(Next::After(AFTER_CONFLICT));
         }
-        match self.act(&deployment, plan).await {
+        match self.act(&deployment, plan, Instant::now() + FRESH).await {
             Ok(()) => Ok(look_again.map_or(Next::Done, Next::After)),
             // The cache is behind; its next event wakes the deployment again.
             Err(error) if error.is_conflict() => Ok(Next::After(AFTER_CONFLICT)),
@@ -204,7 +208,8 @@ impl DeploymentController {
         Ok(sets)
     }
 
-    async fn act(&self, deployment: &Deployment, plan: Plan) -> Result<(), Error> {
+    /// Carries the plan out; what is not begun by `until` is left to the next pass.
+    async fn act(&self, deployment: &Deployment, plan: Plan, until: Instant) -> Result<(), Error> {
         let mut status = plan.status;
         if let Some(set) = &plan.create {
             match self.create(deployment, set).await {
@@ -222,6 +227,10 @@ impl DeploymentController {
             }
         }
         for update in &plan.updates {
+            if update.from != update.to && Instant::now() > until {
+                self.queue.add(deployment.key());
+                return Ok(());
+            }
             self.update(deployment, update).await?;
         }
         for set in &plan.deletes {

@@ -123,7 +123,8 @@ impl ReplicaSetController {
     }
 
     /// Creates `count` pods: one, then two, four … at once, so that what always fails fails once and not `count` times.
-    pub(super) async fn create(&self, set: &ReplicaSet, count: usize) -> Result<(), Failed> {
+    /// No batch begins after `until`: the wish is then to be read again.
+    pub(super) async fn create(&self, set: &ReplicaSet, count: usize, until: Instant) -> Result<(), Failed> {
         let (mut left, mut batch) = (count, 1);
         while left > 0 {
             let size = batch.min(left);
@@ -145,6 +146,10 @@ impl ReplicaSetController {
             }
             left -= size;
             batch *= 2;
+            if left > 0 && Instant::now() > until {
+                self.queue.add(set.key());
+                return Ok(());
+            }
         }
         Ok(())
     }

@@ -36,6 +36,11 @@ use crate::ownership::{self, Claim};
 /// How long after a lost race the set is looked at again, if no event says so before.
 const AFTER_CONFLICT: Duration = Duration::from_secs(1);
 
+/// A wish that was read so long ago is read again before pods are made or lost for it: answers may take long to come.
+const FRESH: Duration = Duration::from_secs(5);
+/// How soon a set is looked at again that could not be finished because what was read is no longer fresh.
+const AT_ONCE: Duration = Duration::from_millis(10);
+
 /// The pauses after failures: short enough that a set is soon whole again when a long outage ends.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -193,6 +198,7 @@ impl ReplicaSetController {
         } else {
             set
         };
+        let read = Instant::now();
         self.settle(set, &self.renewed(set, pods, selector)).await?;
         // What was expected may have come while answers were waited for: only pods of this very moment fit what is
         // still expected now.
@@ -201,9 +207,13 @@ impl ReplicaSetController {
             self.count(set, selector).await?;
             scale = plan(set, &self.renewed(set, pods, selector));
         }
+        if scale != Scale::Keep && read.elapsed() > FRESH {
+            // What was waited for took so long that the wish may be another by now.
+            return Ok(Some(AT_ONCE));
+        }
         match scale {
             Scale::Keep => {}
-            Scale::Create(count) => self.create(set, count).await?,
+            Scale::Create(count) => self.create(set, count, read + FRESH).await?,
             Scale::Delete(victims) => self.delete(set, victims).await?,
         }
         let open = self.expectations.of(set.uid());
@@ -213,10 +223,7 @@ impl ReplicaSetController {
             .chain(open.deletes.values().map(|(_, open)| open))
             .map(|open| open.due())
             .min();
-        Ok(due.map(|due| {
-            due.saturating_duration_since(Instant::now())
-                .max(Duration::from_millis(10))
-        }))
+        Ok(due.map(|due| due.saturating_duration_since(Instant::now()).max(AT_ONCE)))
     }
 
     /// The set's pods as the cache shows them now; of those claimed before also the ones whose adoption it does not show.

@@ -220,3 +220,62 @@ async fn a_set_that_the_cache_cannot_show_counts_though_an_older_namesake_is_sho
     sleep(Duration::from_millis(1500)).await;
     assert!(wanted(&server) <= 4, "{} replicas", wanted(&server));
 }
+
+/// Loses the first request to create a pod at once, and says nothing about the outcome of the second.
+struct Silent {
+    server: Direct,
+    creates: AtomicUsize,
+}
+
+#[async_trait]
+impl Transport for Silent {
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        let creates = request.method() == Method::POST && request.uri().path().ends_with("/pods");
+        match if creates {
+            self.creates.fetch_add(1, Ordering::Relaxed)
+        } else {
+            2
+        } {
+            0 => Err(TransportError {
+                message: "the request was lost".to_owned(),
+                sent: true,
+            }),
+            1 => {
+                self.server.send(request).await?;
+                std::future::pending().await
+            }
+            _ => self.server.send(request).await,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wish_that_changed_while_an_answer_was_waited_for_is_heeded() {
+    let server = Server::default();
+    let stored = server.put("replicasets", set(3));
+    let direct = Direct::new(Arc::new(server.clone()), Identity::new("test", &["system:masters"]));
+    let client = Client::new(
+        Arc::new(Silent {
+            server: direct,
+            creates: AtomicUsize::new(0),
+        }),
+        "test",
+    );
+    let tasks = TaskGroup::new();
+    tasks.spawn(crate::run(client, Options::default(), Random::from_number(1)));
+    for _ in 0..100 {
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(
+        pods(&server).len(),
+        1,
+        "the second request is carried out, and its answer is waited for"
+    );
+    let mut smaller = set(1);
+    smaller["metadata"]["uid"] = stored["metadata"]["uid"].clone();
+    server.put("replicasets", smaller);
+    for _ in 0..600 {
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(pods(&server).len(), 1);
+    }
+}
