@@ -15,13 +15,16 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-const SCENARIOS: [&str; 6] = [
+const SCENARIOS: [&str; 9] = [
     "scenarios/node-failure.yaml",
     "scenarios/rolling-update.yaml",
     "scenarios/partition.yaml",
     "scenarios/control-plane-restart.yaml",
     "scenarios/lost-answers.yaml",
     "scenarios/swarm.yaml",
+    "scenarios/leader-election.yaml",
+    "scenarios/compaction.yaml",
+    "scenarios/power-loss.yaml",
 ];
 
 #[test]
@@ -55,5 +58,25 @@ fn two_processes_see_the_same_events() {
     for scenario in SCENARIOS {
         let output = sim(&["verify", scenario, "--seed", "11"]);
         assert_eq!(output.status.code(), Some(0), "{scenario}: {}", text(&output));
+    }
+}
+
+/// Each scenario of `scenarios/regressions` is a bug that was found; its first line names the seed that showed it.
+#[test]
+fn what_was_mended_stays_mended() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/regressions");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let first = text.lines().next().unwrap_or_default();
+        let seed = first.strip_prefix("# seed: ").expect("the first line is `# seed: N`");
+        let output = sim(&["run", path.to_str().unwrap(), "--seed", seed]);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{}: {}",
+            path.display(),
+            self::text(&output)
+        );
     }
 }

@@ -180,6 +180,10 @@ fn serve(
                 .witness
                 .observe(&world, &Seen::Answered(&asked, &Answered { status, revision }));
             world.witness.cover(&world, &asked, status);
+            // A watch whose history is gone is an answer of one line.
+            if matches!(&body, Body::Full(bytes) if bytes.starts_with(br#"{"type":"ERROR""#)) {
+                world.coverage.saw("a relist after 410");
+            }
             match body {
                 Body::Full(bytes) => {
                     let _ = reply.send(http::Response::from_parts(parts, stream::Arriving::Full(bytes)));

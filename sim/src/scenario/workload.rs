@@ -174,6 +174,8 @@ pub enum ChurnKind {
     Cordon,
     /// Deletes a deployment and creates it again.
     CreateDeleteSameName,
+    /// Deletes a deployment in the foreground, waits until it and all that it owned are gone, and creates it again.
+    DeleteForeground,
 }
 
 fn default_namespace() -> String {

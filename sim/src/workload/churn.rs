@@ -48,6 +48,9 @@ pub async fn run(user: &User, spec: &ChurnSpec, end: Instant) {
             (ChurnKind::CreateDeleteSameName, Some((namespace, name, _))) => {
                 user.delete_and_create(&namespace, &name).await;
             }
+            (ChurnKind::DeleteForeground, Some((namespace, name, _))) => {
+                user.delete_foreground_and_create(&namespace, &name).await;
+            }
             (ChurnKind::Cordon, _) => {
                 let names: Vec<String> = user.world.workers().map(|machine| machine.name.clone()).collect();
                 if let Some(node) = user.random.choose(&names) {

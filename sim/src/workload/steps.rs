@@ -144,14 +144,40 @@ impl User {
 
     /// Deletes a deployment and applies it again as it was asked for.
     pub async fn delete_and_create(&self, namespace: &str, name: &str) {
-        let known = self.world.witness.look(&self.world, |cluster| {
+        let Some((_, object)) = self.deployment(namespace, name) else {
+            return;
+        };
+        self.delete("Deployment", namespace, name).await;
+        self.apply(&object).await;
+    }
+
+    /// Deletes a deployment in the foreground, and applies it again when it is gone. As long as it is not, the user waits.
+    pub async fn delete_foreground_and_create(&self, namespace: &str, name: &str) {
+        let Some((uid, object)) = self.deployment(namespace, name) else {
+            return;
+        };
+        let path = format!("{}/{name}", collection("apps/v1", "Deployment", namespace));
+        let options = json!({
+            "kind": "DeleteOptions", "apiVersion": "v1",
+            "propagationPolicy": "Foreground", "preconditions": {"uid": uid}
+        });
+        let body = Some(("application/json", options));
+        self.insist(Method::DELETE, &path, body, &[404, 409]).await;
+        while self.deployment(namespace, name).is_some_and(|(known, _)| known == uid) {
+            sleep(Duration::from_secs(1)).await;
+        }
+        self.apply(&object).await;
+    }
+
+    /// A deployment's uid, and the deployment as it was asked for.
+    fn deployment(&self, namespace: &str, name: &str) -> Option<(String, Value)> {
+        let bytes = self.world.witness.look(&self.world, |cluster| {
             cluster
                 .find("deployments.apps", namespace, name)
                 .map(|item| item.bytes.clone())
-        });
-        let Some(mut object) = known.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) else {
-            return;
-        };
+        })?;
+        let mut object: Value = serde_json::from_slice(&bytes).ok()?;
+        let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
         object["apiVersion"] = json!("apps/v1");
         object["kind"] = json!("Deployment");
         if let Some(object) = object.as_object_mut() {
@@ -160,8 +186,7 @@ impl User {
         if let Some(meta) = object["metadata"].as_object_mut() {
             meta.retain(|key, _| matches!(key.as_str(), "name" | "namespace" | "labels"));
         }
-        self.delete("Deployment", namespace, name).await;
-        self.apply(&object).await;
+        Some((uid, object))
     }
 }
 

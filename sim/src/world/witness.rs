@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::{World, noise};
 use crate::invariants::Monitor;
-use crate::model::{Asked, Change, Cluster, ObjectId, Seen};
+use crate::model::{Asked, Change, Cluster, Item, ObjectId, Seen};
 use crate::scenario::{Scenario, Trigger, TriggerKind};
 
 /// See the module.
@@ -210,6 +210,13 @@ impl Inner {
 
     fn cover(&mut self, world: &World, change: &Change) {
         let coverage = &world.coverage;
+        if let (Some(before), Some(after)) = (&change.before, &change.after)
+            && &*change.id.resource == "leases.coordination.k8s.io"
+            && change.id.namespace == "kube-system"
+            && holder(before) != holder(after)
+        {
+            coverage.saw("a leader changed");
+        }
         let heartbeat = matches!(&*change.id.resource, "leases.coordination.k8s.io" | "events" | "nodes");
         if heartbeat {
             return;
@@ -235,7 +242,7 @@ impl Inner {
                         coverage.saw("an object was collected after its owner");
                     }
                 }
-                let finalizers = |item: &crate::model::Item| item.meta.finalizers.as_ref().map_or(0, Vec::len);
+                let finalizers = |item: &Item| item.meta.finalizers.as_ref().map_or(0, Vec::len);
                 if after.as_ref().map_or(0, |after| finalizers(after)) < finalizers(before) {
                     coverage.saw("a finalizer was removed");
                 }
@@ -273,6 +280,12 @@ impl Inner {
     fn gone_pods(&self, _owner: &str) -> bool {
         self.gone.iter().any(|id| &*id.resource == "pods")
     }
+}
+
+/// Who holds a lease.
+fn holder(lease: &Item) -> Option<String> {
+    let lease: k8s_openapi::api::coordination::v1::Lease = serde_json::from_slice(&lease.bytes).ok()?;
+    lease.spec?.holder_identity
 }
 
 /// Whether a trigger's object, `Kind/namespace/name` or `Kind/name`, is the one written.
