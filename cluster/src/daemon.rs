@@ -265,7 +265,9 @@ async fn wait_for_node(client: &Client, since: Timestamp) -> Result<(), Failure>
     let end = Instant::now() + READY_LIMIT;
     loop {
         let lease = leases.get(&ObjectKey::new("kube-node-lease", place::NAME)).await.ok();
-        let renewed = lease.and_then(|lease| lease.spec?.renew_time).is_some_and(|time| time.0 >= since);
+        let renewed = lease
+            .and_then(|lease| lease.spec?.renew_time)
+            .is_some_and(|time| time.0 >= since);
         let node = nodes.get(&ObjectKey::new("", place::NAME)).await.ok();
         let conditions = node.and_then(|node| node.status?.conditions).unwrap_or_default();
         let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
@@ -273,8 +275,13 @@ async fn wait_for_node(client: &Client, since: Timestamp) -> Result<(), Failure>
             return Ok(());
         }
         if Instant::now() >= end {
-            let why = ready.and_then(|condition| condition.message.clone()).unwrap_or_default();
-            return Err(Failure(format!("the node did not become Ready within {} s: {why}", READY_LIMIT.as_secs())));
+            let why = ready
+                .and_then(|condition| condition.message.clone())
+                .unwrap_or_default();
+            return Err(Failure(format!(
+                "the node did not become Ready within {} s: {why}",
+                READY_LIMIT.as_secs()
+            )));
         }
         sleep(Duration::from_millis(10)).await;
     }

@@ -3,7 +3,11 @@
 //! This package only assembles. What a cluster does is in the component packages; here is what it means to run one on
 //! this machine: files, certificates, kubeconfig, sockets, signals.
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this package runs in the real world only")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this package runs in the real world only"
+)]
 
 #[cfg(madsim)]
 compile_error!("the real cluster is not built with `--cfg madsim`: use `cargo sim …` for the simulator");

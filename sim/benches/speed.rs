@@ -18,7 +18,9 @@ fn scenario(nodes: usize) -> Scenario {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios");
     let file = format!("{folder}/node-failure.yaml");
     let load = |name: &str| std::fs::read_to_string(name).map_err(|error| error.to_string());
-    let source = load(&file).expect("the scenario is there").replace("nodes: 5", &format!("nodes: {nodes}"));
+    let source = load(&file)
+        .expect("the scenario is there")
+        .replace("nodes: 5", &format!("nodes: {nodes}"));
     let beside = |name: &str| load(&format!("{folder}/{name}"));
     read(&file, &source, beside).expect("the scenario is right")
 }
@@ -28,7 +30,14 @@ fn speed(criterion: &mut Criterion) {
     group.sample_size(10).measurement_time(Duration::from_secs(5));
     for nodes in [5, 100, 1000] {
         let scenario = Arc::new(scenario(nodes));
-        let once = || run(Settings { scenario: scenario.clone(), seed: 7, trace: None, verbose: false });
+        let once = || {
+            run(Settings {
+                scenario: scenario.clone(),
+                seed: 7,
+                trace: None,
+                verbose: false,
+            })
+        };
         group.throughput(Throughput::Elements(once().simulated.as_secs()));
         group.bench_function(BenchmarkId::new("nodes", nodes), |bencher| bencher.iter(once));
     }

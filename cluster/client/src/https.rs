@@ -58,7 +58,10 @@ impl Https {
 }
 
 fn unsent(error: impl std::fmt::Display) -> TransportError {
-    TransportError { message: error.to_string(), sent: false }
+    TransportError {
+        message: error.to_string(),
+        sent: false,
+    }
 }
 
 #[async_trait]
@@ -67,7 +70,10 @@ impl Transport for Https {
         let stream = TcpStream::connect(&self.address)
             .await
             .map_err(|error| unsent(format!("cannot connect to {}: {error}", self.address)))?;
-        let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
+        let host = self
+            .address
+            .rsplit_once(':')
+            .map_or(self.address.as_str(), |(host, _)| host);
         let name = ServerName::try_from(host.to_owned()).map_err(unsent)?;
         let stream = self.connector.connect(name, stream).await.map_err(unsent)?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(unsent)?;
@@ -81,7 +87,10 @@ impl Transport for Https {
         let response = sender
             .send_request(request.map(Full::<Bytes>::new))
             .await
-            .map_err(|error| TransportError { message: error.to_string(), sent: true })?;
+            .map_err(|error| TransportError {
+                message: error.to_string(),
+                sent: true,
+            })?;
         Ok(response.map(|body| {
             Body::stream(BodyStream::new(body).filter_map(|frame| {
                 let data = match frame {

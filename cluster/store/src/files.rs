@@ -1,6 +1,10 @@
 //! The real disk: a folder of files. Not in the simulator, which has a disk of its own.
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "the real half of the Disk trait")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the real half of the Disk trait"
+)]
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};

@@ -5,7 +5,11 @@
 //! without that mark: they are another Kubernetes'. Kernels without the conntrack tool are served, but UDP clients
 //! that never pause then keep their endpoint for as long as they go on.
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "the real half of PacketFilter")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the real half of PacketFilter"
+)]
 
 mod conntrack;
 mod program;
