@@ -62,6 +62,9 @@ pub struct Stop {
     pub grace: Duration,
 }
 
+/// Why a container that keeps crashing does not run.
+pub const CRASH_LOOP: &str = "CrashLoopBackOff";
+
 /// Why a container does not run, for its status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
@@ -276,7 +279,7 @@ impl Step<'_> {
             plan.waiting.insert(
                 name.clone(),
                 Waiting {
-                    reason: "CrashLoopBackOff".to_owned(),
+                    reason: CRASH_LOOP.to_owned(),
                     message,
                 },
             );

@@ -10,18 +10,18 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use orrery_api::clock;
 use orrery_api::meta::{Object, ObjectKey};
-use orrery_client::Api;
+use orrery_client::{Api, EventKind};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 use crate::admission::Refusal;
 use crate::context::Context;
 use crate::images::Pulls;
-use crate::plan::{Action, Memory, Plan, anything_runs, cleanup, finished, grace, running, terminating};
+use crate::plan::{Action, CRASH_LOOP, Memory, Plan, anything_runs, cleanup, finished, grace, running, terminating};
 use crate::probe::Prober;
 use crate::runtime::{PodIdentity, PodSandbox};
 use crate::status::{Seen, pod_status, rejected_status};
-use crate::view::{api_phase, is_terminal, usable_sandbox};
+use crate::view::{api_phase, identity, is_terminal, usable_sandbox};
 
 /// The first pause after an action failed; doubled up to [`PAUSE_LIMIT`].
 const PAUSE: Duration = Duration::from_millis(500);
@@ -118,6 +118,8 @@ pub(crate) struct Worker {
     ended: Option<(String, String)>,
     /// Containers that were told to stop: the event and the hook come once.
     pub(crate) stopping: BTreeSet<String>,
+    /// Containers held back after crashes: the event comes once for each time.
+    held_back: BTreeSet<String>,
     /// The volumes were written by this worker.
     pub(crate) volumes_written: bool,
     /// When their content was last read.
@@ -146,6 +148,7 @@ impl Worker {
             last_status: None,
             ended: None,
             stopping: BTreeSet::new(),
+            held_back: BTreeSet::new(),
             volumes_written: false,
             volumes_read: Duration::ZERO,
             tokens: None,
@@ -233,6 +236,7 @@ impl Worker {
         } else {
             running(pod, sandboxes, &self.memory, now)
         };
+        self.tell_held_back(pod, &plan);
         self.report(pod, sandboxes, &plan, false);
         if let Some(left) = deadline.filter(|_| !over) {
             plan.wake = Some(plan.wake.map_or(left, |wake| wake.min(left)));
@@ -249,6 +253,18 @@ impl Worker {
                 Ok(Step::Wait(plan.wake))
             }
         }
+    }
+
+    /// Tells which containers are held back after crashes, once for each time.
+    fn tell_held_back(&mut self, pod: &Pod, plan: &Plan) {
+        let now = plan.waiting.iter().filter(|(_, waiting)| waiting.reason == CRASH_LOOP);
+        let now: BTreeSet<String> = now.map(|(name, _)| name.clone()).collect();
+        for name in now.difference(&self.held_back) {
+            let message = format!("Back-off restarting failed container {name} in pod {}", identity(pod));
+            self.context
+                .container_event(pod, name, EventKind::Warning, "BackOff", &message);
+        }
+        self.held_back = now;
     }
 
     /// A pod that is being deleted.
