@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::ExitCode;
 
-use orrery_kubelet::docker::DockerRuntime;
+use orrery_kubelet::docker::{DockerError, DockerRuntime};
 use orrery_proxy::PacketFilter as _;
 
 use super::{executor, stop};
@@ -23,21 +23,30 @@ pub fn delete(place: &Place) -> Result<ExitCode, Failure> {
         stop::end(place, process)?;
         progress.done("the cluster is stopped");
     }
-    executor()?.block_on(async {
-        DockerRuntime::remove_everything(&docker_options(place))
-            .await
-            .map_err(|error| Failure(error.to_string()))?;
+    // What Docker does not let go must not keep us from removing the rest; it is said in the end.
+    let stuck = executor()?.block_on(async {
+        let stuck = match DockerRuntime::remove_everything(&docker_options(place)).await {
+            Err(error @ DockerError::StuckNetwork(_)) => Some(error),
+            outcome => outcome.map(|()| None).map_err(|error| Failure(error.to_string()))?,
+        };
         packet_filter()
             .clear()
             .await
-            .map_err(|error| Failure(error.to_string()))
+            .map_err(|error| Failure(error.to_string()))?;
+        Ok::<_, Failure>(stuck)
     })?;
-    progress.done("its containers, network and rules are removed");
+    progress.done(match stuck {
+        None => "its containers, network and rules are removed",
+        Some(_) => "its containers and rules are removed",
+    });
     if let Some(path) = kubeconfig::path_of_environment() {
         kubeconfig::remove(&path, place::NAME).map_err(|error| Failure(error.to_string()))?;
     }
     fs::remove_dir_all(place.folder())
         .map_err(|error| Failure(format!("cannot remove {}: {error}", place.folder().display())))?;
     progress.done("its files and its kubeconfig context are removed");
-    Ok(ExitCode::SUCCESS)
+    match stuck {
+        None => Ok(ExitCode::SUCCESS),
+        Some(error) => Err(Failure(error.to_string())),
+    }
 }

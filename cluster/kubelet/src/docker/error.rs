@@ -21,6 +21,9 @@ pub enum DockerError {
         /// What Docker said.
         why: String,
     },
+    /// It counts users of our network that are not there, which only its restart mends (moby issue 42119).
+    #[error("Docker keeps the network {0}, although nothing uses it; restart Docker, then: docker network rm {0}")]
+    StuckNetwork(String),
     /// Files of volumes.
     #[error("cannot remove the pods' volumes: {0}")]
     Volumes(#[source] std::io::Error),

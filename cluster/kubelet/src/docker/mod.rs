@@ -37,10 +37,11 @@ use bollard::query_parameters::{
 };
 use bollard::{ClientVersion, Docker};
 
+pub use error::DockerError;
 pub use net::HostNetwork;
 pub use pause::PAUSE_IMAGE;
 
-use self::error::{Context as _, DockerError};
+use self::error::Context as _;
 use self::network::{Pool, Subnet};
 use self::volumes::VolumeStore;
 
@@ -53,6 +54,9 @@ const API: ClientVersion = ClientVersion {
 const SOCKET: &str = "/var/run/docker.sock";
 /// Requests may take as long as a container's grace period; shorter limits are the caller's.
 const REQUEST_SECONDS: u64 = 4 * 3600;
+/// How often the removal of everything is tried, and the pause in between.
+const REMOVAL_TRIES: u32 = 10;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(500);
 /// How long Docker may take to answer at all.
 const PING_LIMIT: Duration = Duration::from_secs(5);
 
@@ -159,24 +163,23 @@ impl DockerRuntime {
         Ok(())
     }
 
-    /// Removes everything of a cluster: containers, the network, volumes in `options.data`.
+    /// Removes everything of a cluster: containers, the network, volumes in `options.data`. A network that Docker does
+    /// not let go is an error after all else is removed.
     pub async fn remove_everything(options: &DockerOptions) -> Result<(), DockerError> {
         let docker = reach().await?;
-        let removal = RemoveContainerOptions {
-            force: true,
-            v: true,
-            link: false,
-        };
-        for id in everything(&docker, &options.cluster, true)
-            .await?
-            .iter()
-            .filter_map(|own| own.id.as_deref())
-        {
-            let removed = docker.remove_container(id, Some(removal.clone())).await;
-            error::settled(removed).context("cannot remove a container")?;
+        // Docker may still be at work on what a process asked for before it ended: what comes late is removed, too.
+        let mut outcome = remove_containers_and_network(&docker, options).await;
+        for _ in 1..REMOVAL_TRIES {
+            if outcome.is_ok() {
+                break;
+            }
+            tokio::time::sleep(REMOVAL_PAUSE).await;
+            outcome = remove_containers_and_network(&docker, options).await;
         }
-        network::remove(&docker, options).await?;
-        VolumeStore::new(options).remove_all().map_err(DockerError::Volumes)
+        if matches!(outcome, Ok(()) | Err(DockerError::StuckNetwork(_))) {
+            VolumeStore::new(options).remove_all().map_err(DockerError::Volumes)?;
+        }
+        outcome
     }
 
     /// Removes an image; absent is as good. For tests, which bring their own images.
@@ -220,6 +223,23 @@ impl DockerRuntime {
         }
         Ok(())
     }
+}
+
+async fn remove_containers_and_network(docker: &Docker, options: &DockerOptions) -> Result<(), DockerError> {
+    let removal = RemoveContainerOptions {
+        force: true,
+        v: true,
+        link: false,
+    };
+    for id in everything(docker, &options.cluster, true)
+        .await?
+        .iter()
+        .filter_map(|own| own.id.as_deref())
+    {
+        let removed = docker.remove_container(id, Some(removal.clone())).await;
+        error::settled(removed).context("cannot remove a container")?;
+    }
+    network::remove(docker, options).await
 }
 
 /// Connects to Docker, or says in plain words why not.

@@ -8,7 +8,7 @@ use bollard::Docker;
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 use orrery_api::log;
 
-use super::error::{Context as _, DockerError, code, settled};
+use super::error::{Context as _, DockerError, code, settled, words};
 use super::{DockerOptions, labels};
 
 /// An IPv4 network.
@@ -145,7 +145,14 @@ pub(super) async fn remove(docker: &Docker, options: &DockerOptions) -> Result<(
     if !own {
         return Ok(());
     }
-    settled(docker.remove_network(&options.network).await).context("cannot remove the pods' network")
+    let removed = docker.remove_network(&options.network).await;
+    if removed
+        .as_ref()
+        .is_err_and(|error| words(error).contains("has active endpoints"))
+    {
+        return Err(DockerError::StuckNetwork(options.network.clone()));
+    }
+    settled(removed).context("cannot remove the pods' network")
 }
 
 /// Lets the bridge send packets back through the port they came from: a pod that reaches itself by its service needs
