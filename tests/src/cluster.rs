@@ -156,9 +156,10 @@ impl Drop for Cluster {
             let outcome = self.orrery("delete");
             if !outcome.is_success() {
                 eprintln!("orrery delete: {outcome}");
+                // What is still there is found and deleted by the next run.
+                return;
             }
         }
-        // A folder that stays is found and emptied by the next run.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

@@ -214,9 +214,7 @@ fn all(stages: [Vec<Job<'_>>; 4], choice: &Choice, folder: &Path) -> Result<Tall
     let binary = cluster::binary()?;
     let cluster = Cluster::new(&binary, folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let others = machine::docker_lines(&["ps", "--all", "--quiet", "--filter", "label=io.orrery.cluster=orrery"]);
-    if !others.is_empty()
-        || !machine::docker_lines(&["network", "ls", "--quiet", "--filter", "name=^orrery$"]).is_empty()
-    {
+    if !others.is_empty() || !machine::rules_about("KUBE-SERVICES").is_empty() {
         return Err(
             "there is a cluster on this machine, and it can have but one; `orrery delete` makes room".to_owned(),
         );
