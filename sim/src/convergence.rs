@@ -44,6 +44,12 @@ fn workloads(cluster: &Cluster, missing: &mut Vec<String>) {
     {
         missing.push(format!("{} is still being deleted", item.id));
     }
+    for item in cluster.everything() {
+        let owners = item.meta.owner_references.as_deref().unwrap_or_default();
+        if !owners.is_empty() && owners.iter().all(|owner| cluster.by_uid(&owner.uid).is_none()) {
+            missing.push(format!("{} belongs to nobody any more", item.id));
+        }
+    }
     for item in cluster.all("deployments.apps") {
         let Some(deployment) = item.deployment() else { continue };
         let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
@@ -92,8 +98,16 @@ fn pods(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<Str
             missing.push(format!("{} is bound to {node}, which is broken", pod.id));
         } else if pod.phase() != "Running" || !pod.condition("Ready") {
             missing.push(format!("{} on {node} is {} and not ready", pod.id, pod.phase()));
+        } else if address(pod).is_none() {
+            missing.push(format!("{} on {node} shows no address", pod.id));
         }
     }
+}
+
+/// The address that a pod's status shows.
+fn address(pod: &Item) -> Option<&str> {
+    let status = pod.pod()?.status.as_ref()?;
+    status.pod_ip.as_deref().filter(|ip| !ip.is_empty())
 }
 
 /// The addresses of a service's ready pods, as its selector says.

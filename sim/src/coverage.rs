@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 pub const THINGS: &[&str] = &[
     "a request was lost",
     "an answer was lost",
+    "watches lagged",
     "a watch broke",
     "a relist after 410",
     "a write conflicted",

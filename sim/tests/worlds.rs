@@ -15,7 +15,7 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-const SCENARIOS: [&str; 9] = [
+const SCENARIOS: [&str; 13] = [
     "scenarios/node-failure.yaml",
     "scenarios/rolling-update.yaml",
     "scenarios/partition.yaml",
@@ -25,6 +25,10 @@ const SCENARIOS: [&str; 9] = [
     "scenarios/leader-election.yaml",
     "scenarios/compaction.yaml",
     "scenarios/power-loss.yaml",
+    "scenarios/placement.yaml",
+    "scenarios/life-and-death.yaml",
+    "scenarios/old-news.yaml",
+    "scenarios/cut-off.yaml",
 ];
 
 #[test]

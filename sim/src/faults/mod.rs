@@ -5,7 +5,9 @@
 
 mod crash;
 mod heal;
+mod lag;
 mod lost_answers;
+mod packets;
 mod partition;
 mod pause;
 mod restart;
@@ -131,6 +133,8 @@ async fn strike(world: &Arc<World>, action: &FaultAction, random: &Random, struc
         FaultAction::Pause(spec) => pause::strike(world, spec, random, struck).await,
         FaultAction::Partition(spec) => partition::strike(world, spec, random, struck).await,
         FaultAction::LostAnswers(spec) => lost_answers::strike(world, spec, random, struck).await,
+        FaultAction::Packets(spec) => packets::strike(world, spec, random, struck).await,
+        FaultAction::Lag(spec) => lag::strike(world, spec, random, struck).await,
         FaultAction::Swarm(_) => {}
     }
 }
@@ -150,6 +154,8 @@ fn describe(action: &FaultAction) -> String {
         },
         FaultAction::Partition(spec) => format!("partition of {}", spec.node),
         FaultAction::LostAnswers(_) => "lost answers".to_owned(),
+        FaultAction::Packets(spec) => format!("failing rules of {}", spec.node),
+        FaultAction::Lag(spec) => format!("lag of {}", spec.client),
         FaultAction::Swarm(_) => "swarm".to_owned(),
     }
 }

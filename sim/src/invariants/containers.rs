@@ -32,6 +32,7 @@ impl Invariant for Containers {
                 pod_uid,
                 container,
                 name,
+                ..
             } => {
                 self.running.insert(
                     (*container).to_owned(),

@@ -4,18 +4,32 @@
 //! status claims. It must be right: an alarm over correct components is worse than none, so each says which
 //! unlucky but lawful histories it lets pass.
 
+mod acknowledged;
 mod addresses;
+mod availability;
 mod binding;
 mod capacity;
 mod collector;
 mod containers;
+mod deletion;
+mod dependents;
 mod durability;
 mod endpoints;
+mod evictions;
+mod generations;
+mod identity;
+mod leadership;
+mod ownership;
 mod phases;
+mod placement;
 mod pod_addresses;
+mod readiness;
 mod replicas;
 mod revisions;
+mod rollouts;
 mod sandboxes;
+mod silence;
+mod slices;
 mod target_node;
 mod updates;
 mod watches;
@@ -85,10 +99,27 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(addresses::ServiceAddresses),
         Box::new(endpoints::Endpoints::default()),
         Box::new(collector::Collector::default()),
+        Box::new(acknowledged::Acknowledged),
+        Box::new(acknowledged::Lists),
+        Box::new(identity::Identity::default()),
+        Box::new(deletion::Deletion::default()),
+        Box::new(deletion::Namespaces),
+        Box::new(generations::Generations),
+        Box::new(placement::Placement::default()),
+        Box::new(availability::Availability::default()),
+        Box::new(rollouts::Rollouts::default()),
+        Box::new(ownership::Ownership),
+        Box::new(dependents::Dependents::default()),
+        Box::new(slices::Slices),
+        Box::new(readiness::Readiness::default()),
+        Box::new(readiness::Grace),
+        Box::new(silence::Silence::default()),
+        Box::new(evictions::Evictions::default()),
+        Box::new(leadership::Leadership::default()),
     ]
 }
 
-/// The ids of every invariant, in the order of the list. `W` stands for W1 to W6, `E3` is judged at convergence.
+/// The ids of every invariant, in the order of the list. `W` stands for W1 to W6.
 pub fn ids() -> Vec<&'static str> {
     all().iter().map(|invariant| invariant.id()).collect()
 }
@@ -136,5 +167,7 @@ impl Monitor {
 /// How long invariants remember what was, for controllers that act on an old picture.
 const MEMORY: Duration = Duration::from_secs(300);
 
+#[cfg(test)]
+mod contract_tests;
 #[cfg(test)]
 mod tests;

@@ -55,6 +55,7 @@ impl Invariant for Phases {
                 pod_uid,
                 container,
                 name,
+                ..
             } => {
                 if let Some(pod) = cluster.by_uid(pod_uid)
                     && pod.is_finished()

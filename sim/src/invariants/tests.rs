@@ -9,26 +9,26 @@ use super::Monitor;
 use crate::model::{Answered, Asked, ObjectId, Path, Seen, Selection, WatchEventKind};
 
 /// A history in the making.
-struct History {
+pub(super) struct History {
     monitor: Monitor,
     revision: u64,
 }
 
 impl History {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         History {
             monitor: Monitor::new(|_| true),
             revision: 1,
         }
     }
 
-    fn at(mut self, seconds: u64) -> Self {
+    pub(super) fn at(mut self, seconds: u64) -> Self {
         self.monitor.cluster.now = Duration::from_secs(seconds);
         self
     }
 
     /// Writes an object; its resource is `plural.group`.
-    fn put(mut self, resource: &str, object: Value) -> Self {
+    pub(super) fn put(mut self, resource: &str, object: Value) -> Self {
         self.revision += 1;
         let id = id(resource, &object);
         self.monitor
@@ -36,19 +36,19 @@ impl History {
         self
     }
 
-    fn delete(mut self, resource: &str, object: &Value) -> Self {
+    pub(super) fn delete(mut self, resource: &str, object: &Value) -> Self {
         self.revision += 1;
         self.monitor.write(id(resource, object), self.revision, None);
         self
     }
 
-    fn see(mut self, seen: &Seen<'_>) -> Self {
+    pub(super) fn see(mut self, seen: &Seen<'_>) -> Self {
         self.monitor.observe(seen);
         self
     }
 
     /// The ids of what is broken.
-    fn broken(mut self) -> Vec<&'static str> {
+    pub(super) fn broken(mut self) -> Vec<&'static str> {
         self.monitor
             .findings()
             .iter()
@@ -72,34 +72,35 @@ fn id(resource: &str, object: &Value) -> ObjectId {
     }
 }
 
-fn pod(name: &str, node: &str, phase: &str) -> Value {
+pub(super) fn pod(name: &str, node: &str, phase: &str) -> Value {
     json!({"metadata": {"name": name, "namespace": "default", "uid": format!("uid-{name}")},
         "spec": {"nodeName": node, "containers": [{"name": "c", "resources": {"requests": {"cpu": "600m"}}}]},
         "status": {"phase": phase}})
 }
 
-fn owned(mut object: Value, kind: &str, owner: &str) -> Value {
+pub(super) fn owned(mut object: Value, kind: &str, owner: &str) -> Value {
     object["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": kind, "name": owner, "uid": format!("uid-{owner}"), "controller": true}]);
     object
 }
 
-fn set(name: &str, replicas: i32) -> Value {
+pub(super) fn set(name: &str, replicas: i32) -> Value {
     json!({"metadata": {"name": name, "namespace": "default", "uid": format!("uid-{name}")},
         "spec": {"replicas": replicas, "selector": {}}})
 }
 
-fn node(name: &str) -> Value {
+pub(super) fn node(name: &str) -> Value {
     json!({"metadata": {"name": name, "uid": format!("uid-{name}")},
         "status": {"allocatable": {"cpu": "1", "pods": "10"}, "conditions": [{"type": "Ready", "status": "True"}]}})
 }
 
-fn asked(client: &str, method: http::Method, path: &str) -> Asked {
+pub(super) fn asked(client: &str, method: http::Method, path: &str) -> Asked {
     Asked {
         client: client.to_owned(),
         user_agent: String::new(),
         method,
         path: Path::parse(path),
         version_asked: None,
+        whole: true,
         base: None,
         uid: None,
         grace: None,
@@ -108,16 +109,17 @@ fn asked(client: &str, method: http::Method, path: &str) -> Asked {
     }
 }
 
-fn started<'a>(machine: &'a str, pod_uid: &'a str) -> Seen<'a> {
+pub(super) fn started<'a>(machine: &'a str, pod_uid: &'a str) -> Seen<'a> {
     Seen::ContainerStarted {
         machine,
         pod_uid,
         container: "c1",
         name: "c",
+        answers: Duration::from_secs(5),
     }
 }
 
-const POD: &str = "/api/v1/namespaces/default/pods/a";
+pub(super) const POD: &str = "/api/v1/namespaces/default/pods/a";
 
 #[test]
 fn a_store_that_comes_back_without_a_write_breaks_s2() {
@@ -169,6 +171,7 @@ fn a_list_older_than_what_was_durable_breaks_s3() {
     let answer = |revision| Answered {
         status: 200,
         revision: Some(revision),
+        items: None,
     };
     assert_eq!(History::new().see(&Seen::Answered(&list, &answer(8))).broken(), ["S3"]);
     assert!(
@@ -193,6 +196,7 @@ fn an_update_from_another_base_breaks_s4() {
     let answer = Answered {
         status: 200,
         revision: Some(3),
+        items: None,
     };
     assert_eq!(history().see(&Seen::Answered(&put(1), &answer)).broken(), ["S4"]);
     assert!(history().see(&Seen::Answered(&put(2), &answer)).broken().is_empty());

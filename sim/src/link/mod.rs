@@ -20,7 +20,7 @@ use orrery_api::random::Random;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
-pub use network::{LostAnswers, Network};
+pub use network::{Lag, LostAnswers, Network};
 
 use crate::model::{Answered, Asked, Seen};
 use crate::scenario::Role;
@@ -148,7 +148,12 @@ impl Transport for SimTransport {
             return Err(self.lose(number, "answer lost", true).await);
         }
         self.event(format_args!("{number} answered {}", response.status().as_u16()));
-        Ok(stream::receive(response, world.clone(), self.machine.clone()))
+        Ok(stream::receive(
+            response,
+            world.clone(),
+            self.machine.clone(),
+            (self.client.clone(), self.role),
+        ))
     }
 }
 
@@ -169,16 +174,19 @@ fn serve(
             let response = service.call(request).await;
             let (parts, body) = response.into_parts();
             let status = parts.status.as_u16();
-            let revision = match &body {
+            let (revision, items) = match &body {
                 Body::Full(bytes) if parts.status.is_success() => {
                     world.trace.content(bytes);
-                    tap::revision(bytes)
+                    tap::shown(bytes)
                 }
-                _ => None,
+                _ => (None, None),
             };
-            world
-                .witness
-                .observe(&world, &Seen::Answered(&asked, &Answered { status, revision }));
+            let answered = Answered {
+                status,
+                revision,
+                items,
+            };
+            world.witness.observe(&world, &Seen::Answered(&asked, &answered));
             world.witness.cover(&world, &asked, status);
             // A watch whose history is gone is an answer of one line.
             if matches!(&body, Body::Full(bytes) if bytes.starts_with(br#"{"type":"ERROR""#)) {

@@ -21,6 +21,18 @@ struct Inner {
     mute: BTreeMap<String, u32>,
     deaf: BTreeMap<String, u32>,
     lost: Vec<LostAnswers>,
+    lags: Vec<Lag>,
+}
+
+/// Watches that are late.
+#[derive(Debug, Clone)]
+pub struct Lag {
+    /// Whose.
+    pub client: ComponentTarget,
+    /// By how much.
+    pub by: Duration,
+    /// Until when.
+    pub until: Duration,
 }
 
 /// Answers to writes that are lost.
@@ -124,14 +136,29 @@ impl Network {
         }
     }
 
+    /// From now on watches are late.
+    pub fn lag(&self, fault: Lag) {
+        self.lock().lags.push(fault);
+    }
+
+    /// How late what `client` watches is now.
+    pub fn lateness(&self, client: &str, role: Option<Role>, now: Duration) -> Duration {
+        let mut inner = self.lock();
+        inner.lags.retain(|fault| fault.until > now);
+        let meant = inner.lags.iter().filter(|fault| is_meant(&fault.client, client, role));
+        meant.map(|fault| fault.by).max().unwrap_or_default()
+    }
+
     /// From now on answers are lost.
     pub fn lose_answers(&self, fault: LostAnswers) {
         self.lock().lost.push(fault);
     }
 
-    /// No more answers are lost.
+    /// No more answers are lost, and no watch is late.
     pub fn lose_no_answers(&self) {
-        self.lock().lost.clear();
+        let mut inner = self.lock();
+        inner.lost.clear();
+        inner.lags.clear();
     }
 
     /// Whether the answer to a request of `client` is lost now. Only writes' are: a lost read is a lost request.
@@ -140,15 +167,18 @@ impl Network {
         inner.lost.retain(|fault| fault.until > now);
         write
             && inner.lost.iter().any(|fault| {
-                let meant = fault.client.as_ref().is_none_or(|target| {
-                    Some(target.role) == role
-                        && target
-                            .instance
-                            .as_ref()
-                            .is_none_or(|instance| client.ends_with(&format!("/{instance}")))
-                });
+                let meant = fault
+                    .client
+                    .as_ref()
+                    .is_none_or(|target| is_meant(target, client, role));
                 // Users are not components: their answers are lost only when everybody's are.
                 meant && random.chance(fault.probability)
             })
     }
+}
+
+/// Whether `target` means the process `client` of `role`.
+fn is_meant(target: &ComponentTarget, client: &str, role: Option<Role>) -> bool {
+    let instance = target.instance.as_ref();
+    Some(target.role) == role && instance.is_none_or(|instance| client.ends_with(&format!("/{instance}")))
 }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::tap::WatchTap;
-use crate::scenario::Span;
+use crate::scenario::{Role, Span};
 use crate::world::World;
 
 /// A piece of a stream.
@@ -59,23 +59,29 @@ pub async fn pump(
 }
 
 /// The answer as its client gets it.
-pub fn receive(response: http::Response<Arriving>, world: Arc<World>, machine: String) -> Response {
+pub fn receive(
+    response: http::Response<Arriving>,
+    world: Arc<World>,
+    machine: String,
+    client: (String, Option<Role>),
+) -> Response {
     let (parts, body) = response.into_parts();
     let body = match body {
         Arriving::Full(bytes) => Body::Full(bytes),
         Arriving::Stream(receiver) => {
-            let state = Some((receiver, world, machine));
+            let state = Some((receiver, world, machine, client));
             Body::stream(futures_util::stream::unfold(state, |state| async move {
-                let (mut receiver, world, machine) = state?;
+                let (mut receiver, world, machine, client) = state?;
                 let server = world.control_plane().to_owned();
                 match receiver.recv().await {
                     Some((at, piece)) => {
+                        let at = at + world.network.lateness(&client.0, client.1, world.now());
                         if at > Instant::now() {
                             sleep_until(at).await;
                         }
                         world.network.pass(&server, &machine).await;
                         match piece {
-                            Piece::Frame(frame) => Some((frame, Some((receiver, world, machine)))),
+                            Piece::Frame(frame) => Some((frame, Some((receiver, world, machine, client)))),
                             Piece::End => None,
                         }
                     }

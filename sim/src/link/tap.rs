@@ -92,6 +92,9 @@ pub fn describe(client: &str, request: &Request, at: Duration) -> Asked {
         version_asked: parameter("resourceVersion")
             .or_else(|| parameter("continue"))
             .or_else(|| parameter("watch")),
+        whole: ["labelSelector", "fieldSelector", "limit", "continue"]
+            .iter()
+            .all(|name| parameter(name).is_none()),
         base: None,
         uid: None,
         grace: parameter("gracePeriodSeconds").and_then(|grace| grace.parse().ok()),
@@ -117,6 +120,23 @@ pub fn revision(bytes: &[u8]) -> Option<u64> {
         .resource_version
         .parse()
         .ok()
+}
+
+/// The revision of an object or list, and how many objects a list shows.
+pub fn shown(bytes: &[u8]) -> (Option<u64>, Option<usize>) {
+    #[derive(Deserialize)]
+    struct List {
+        #[serde(default)]
+        metadata: Meta,
+        items: Option<Vec<serde::de::IgnoredAny>>,
+    }
+    match serde_json::from_slice::<List>(bytes) {
+        Ok(list) => (
+            list.metadata.resource_version.parse().ok(),
+            list.items.map(|items| items.len()),
+        ),
+        Err(_) => (None, None),
+    }
 }
 
 #[derive(Deserialize)]

@@ -100,6 +100,8 @@ pub struct Asked {
     pub path: Option<Path>,
     /// The state asked for: the parameter `resourceVersion`, if it is there.
     pub version_asked: Option<String>,
+    /// Whether a list is of all objects, without selectors or pages.
+    pub whole: bool,
     /// The resourceVersion of the object sent.
     pub base: Option<u64>,
     /// The uid that a delete is conditional on.
@@ -119,6 +121,8 @@ pub struct Answered {
     pub status: u16,
     /// The revision that the answer's metadata shows, of a success.
     pub revision: Option<u64>,
+    /// How many objects a list shows.
+    pub items: Option<usize>,
 }
 
 /// What a watch selects.
@@ -247,6 +251,19 @@ pub enum Seen<'a> {
         container: &'a str,
         /// Its name in the pod.
         name: &'a str,
+        /// After how long it answers.
+        answers: Duration,
+    },
+    /// A kubelet asks for the end of a container that runs.
+    ContainerStopping {
+        /// Where.
+        machine: &'a str,
+        /// Of which pod.
+        pod_uid: &'a str,
+        /// Its id.
+        container: &'a str,
+        /// How long it is left to end by itself.
+        grace: Duration,
     },
     /// A container has ended.
     ContainerEnded {

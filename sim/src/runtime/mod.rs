@@ -81,6 +81,13 @@ impl SimRuntime {
             .retain(|follower| follower.send(pod_uid.to_owned()).is_ok());
     }
 
+    /// Lets the invariants know of what the runtime was asked for.
+    fn observe(&self, seen: &Seen<'_>) {
+        if let Some(world) = self.world() {
+            world.witness.observe(&world, seen);
+        }
+    }
+
     /// An id like Docker's.
     fn id(&self) -> String {
         (0..4).map(|_| format!("{:016x}", self.random.bits())).collect()
@@ -297,8 +304,16 @@ impl ContainerRuntime for SharedRuntime {
             .lock()
             .containers
             .get(container_id)
-            .map(|container| container.config.pod.uid.clone());
-        if let Some(uid) = uid {
+            .map(|container| (container.config.pod.uid.clone(), container.is_running()));
+        if let Some((uid, runs)) = uid {
+            if runs {
+                self.0.observe(&Seen::ContainerStopping {
+                    machine: &self.0.machine,
+                    pod_uid: &uid,
+                    container: container_id,
+                    grace: Duration::ZERO,
+                });
+            }
             self.0.end(container_id, &uid, 137, "Error");
             self.0.lock().containers.remove(container_id);
         }

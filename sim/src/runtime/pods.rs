@@ -80,6 +80,7 @@ pub(super) async fn start_container(runtime: &Arc<SimRuntime>, id: &str) -> Resu
         pod_uid: &uid,
         container: id,
         name: &name,
+        answers: ready,
     };
     runtime.tell(
         &uid,
@@ -108,6 +109,13 @@ pub(super) async fn stop_container(runtime: &Arc<SimRuntime>, id: &str, grace: D
             container.stop,
         )
     };
+    let stopping = Seen::ContainerStopping {
+        machine: &runtime.machine,
+        pod_uid: &uid,
+        container: id,
+        grace,
+    };
+    runtime.observe(&stopping);
     let takes = stop.draw(&runtime.random);
     let (after, code) = if takes < grace { (takes, 0) } else { (grace, 137) };
     if after.is_zero() {

@@ -109,6 +109,10 @@ pub enum FaultAction {
     Partition(PartitionSpec),
     /// Answers of the API server are lost though the requests took effect.
     LostAnswers(LostAnswersSpec),
+    /// What a component's watches say arrives late.
+    Lag(LagSpec),
+    /// Changes of a node's packet rules fail.
+    Packets(PacketsSpec),
     /// Faults of these kinds, as the seed draws them.
     Swarm(Vec<FaultKind>),
 }
@@ -212,6 +216,34 @@ pub struct LostAnswersSpec {
     pub lasts: Span,
 }
 
+/// Whose watches are late, by how much, and for how long.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LagSpec {
+    /// Whose.
+    pub client: ComponentTarget,
+    /// By how much.
+    pub by: Span,
+    /// For how long.
+    #[serde(rename = "for", default = "some_time")]
+    pub lasts: Span,
+}
+
+/// On which node changes of the packet rules fail, and how many.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PacketsSpec {
+    /// The node.
+    pub node: NodeTarget,
+    /// How many of the next changes.
+    #[serde(default = "few")]
+    pub times: u32,
+}
+
+fn few() -> u32 {
+    3
+}
+
 fn half() -> f64 {
     0.5
 }
@@ -232,6 +264,8 @@ struct FaultWire {
     pause: Option<PauseSpec>,
     partition: Option<PartitionSpec>,
     lost_answers: Option<LostAnswersSpec>,
+    packets: Option<PacketsSpec>,
+    lag: Option<LagSpec>,
     swarm: Option<SwarmWire>,
 }
 
@@ -271,6 +305,8 @@ impl TryFrom<FaultWire> for FaultPlan {
         }
         actions.extend(wire.partition.map(FaultAction::Partition));
         actions.extend(wire.lost_answers.map(FaultAction::LostAnswers));
+        actions.extend(wire.lag.map(FaultAction::Lag));
+        actions.extend(wire.packets.map(FaultAction::Packets));
         actions.extend(wire.swarm.map(|swarm| match swarm {
             SwarmWire::Word(AllWord::All) => FaultAction::Swarm(FaultKind::ALL.to_vec()),
             SwarmWire::Kinds(kinds) => FaultAction::Swarm(kinds),
@@ -280,7 +316,8 @@ impl TryFrom<FaultWire> for FaultPlan {
             (Some(action), true) => action,
             (None, _) => {
                 return Err(
-                    "a fault is one of `crash`, `restart`, `pause`, `partition`, `lost-answers` and `swarm`".into(),
+                    "a fault is one of `crash`, `restart`, `pause`, `partition`, `lost-answers`, `lag`, `packets` and `swarm`"
+                        .into(),
                 );
             }
             _ => return Err("one fault an entry: write another entry for the second".to_owned()),

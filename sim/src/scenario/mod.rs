@@ -21,14 +21,14 @@ use serde::Deserialize;
 
 pub use error::Error;
 pub use faults::{
-    CrashSpec, Direction, FaultAction, FaultKind, FaultPlan, LostAnswersSpec, Moment, PartitionSpec, PauseSpec,
-    Trigger, TriggerKind,
+    CrashSpec, Direction, FaultAction, FaultKind, FaultPlan, LagSpec, LostAnswersSpec, Moment, PacketsSpec,
+    PartitionSpec, PauseSpec, Trigger, TriggerKind,
 };
 pub use quantity::{Span, parse_duration};
 pub use read::{read, read_file};
 pub use target::{ComponentTarget, NodeTarget, Role};
 pub use topology::{NodeSpec, Topology};
-pub use workload::{ChurnKind, ChurnSpec, Manifest, StepAction, StepPlan};
+pub use workload::{ChurnKind, ChurnSpec, DeleteSpec, Manifest, Propagation, StepAction, StepPlan};
 
 /// What happens in a world, and what must hold.
 #[derive(Debug, Clone, Deserialize)]

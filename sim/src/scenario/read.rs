@@ -89,6 +89,8 @@ fn check(scenario: &Scenario) -> Result<(), (String, String)> {
             FaultAction::Partition(spec) => (Some(&spec.node), None),
             FaultAction::Restart(component) => (None, Some(component)),
             FaultAction::LostAnswers(spec) => (None, spec.client.as_ref()),
+            FaultAction::Lag(spec) => (None, Some(&spec.client)),
+            FaultAction::Packets(spec) => (Some(&spec.node), None),
             FaultAction::Swarm(_) => (None, None),
         };
         if let Some(NodeTarget::Named(name)) = node {

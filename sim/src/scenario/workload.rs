@@ -24,8 +24,8 @@ pub struct StepPlan {
 pub enum StepAction {
     /// Creates objects, or merges them into those of the same name.
     Apply(Manifest),
-    /// Deletes an object: `kind/name` or `kind/namespace/name`.
-    Delete(String),
+    /// Deletes an object.
+    Delete(DeleteSpec),
     /// Changes the number of replicas.
     Scale(ScaleSpec),
     /// Changes a container's image.
@@ -93,6 +93,61 @@ pub struct DeploymentChoice {
     /// Its namespace.
     #[serde(default = "default_namespace")]
     pub namespace: String,
+}
+
+/// What to delete: `kind/name` or `kind/namespace/name`, alone or with what becomes of its dependents.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "DeleteWire")]
+pub struct DeleteSpec {
+    /// The object.
+    pub object: String,
+    /// What becomes of its dependents; the server's default if none.
+    pub propagation: Option<Propagation>,
+    /// How long it may take, in seconds; 0 forces it.
+    pub grace: Option<u32>,
+}
+
+/// What becomes of the dependents of an object that is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Propagation {
+    /// They go after it.
+    Background,
+    /// They go before it.
+    Foreground,
+    /// They stay.
+    Orphan,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+enum DeleteWire {
+    Object(String),
+    Choice {
+        object: String,
+        propagation: Option<Propagation>,
+        grace: Option<u32>,
+    },
+}
+
+impl From<DeleteWire> for DeleteSpec {
+    fn from(wire: DeleteWire) -> Self {
+        match wire {
+            DeleteWire::Object(object) => DeleteSpec {
+                object,
+                propagation: None,
+                grace: None,
+            },
+            DeleteWire::Choice {
+                object,
+                propagation,
+                grace,
+            } => DeleteSpec {
+                object,
+                propagation,
+                grace,
+            },
+        }
+    }
 }
 
 /// How many replicas.
@@ -190,7 +245,7 @@ struct StepWire {
     between: Option<Span>,
     when: Option<Trigger>,
     apply: Option<Manifest>,
-    delete: Option<String>,
+    delete: Option<DeleteSpec>,
     scale: Option<ScaleSpec>,
     set_image: Option<SetImageSpec>,
     delete_pod: Option<PodChoice>,

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use orrery_api::message::Identity;
 use orrery_api::task::TaskGroup;
-use orrery_client::Client;
+use orrery_client::{Client, Informer};
 use tokio::time::{Instant, sleep};
 
 use crate::faults::Waiting;
@@ -55,6 +56,7 @@ impl Workload {
                 open.fetch_sub(1, Ordering::Relaxed);
             });
         }
+        look_on(world, &tasks);
         Workload { _tasks: tasks, open }
     }
 
@@ -62,4 +64,17 @@ impl Workload {
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
+}
+
+/// Somebody who only watches, by a field whose value changes: what ceases to match has to be shown as gone.
+fn look_on(world: &Arc<World>, tasks: &TaskGroup) {
+    let random = world.random.stream("onlooker");
+    let identity = Identity::new("kubernetes-admin", &["system:masters"]);
+    let link = SimTransport::new(world, "onlooker", None, "workstation", identity, random.stream("link"));
+    let client = Client::new(link, "kubectl").with_limit(Duration::from_secs(10));
+    tasks.spawn(
+        Informer::<Pod>::new(&client, &random)
+            .fields("status.phase=Pending")
+            .run(),
+    );
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::requests::{api_version, collection, path_of};
-use crate::scenario::{Manifest, NodeTarget, StepAction};
+use crate::scenario::{DeleteSpec, Manifest, NodeTarget, Propagation, StepAction};
 use crate::world::World;
 
 /// So often a user tries before he gives up: longer than any server is away in a run that converges.
@@ -117,8 +117,27 @@ impl User {
 
     /// Deletes an object; users do not mind if it is gone.
     pub async fn delete(&self, kind: &str, namespace: &str, name: &str) {
+        self.delete_with(kind, namespace, name, None, None).await;
+    }
+
+    async fn delete_with(
+        &self,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+        propagation: Option<Propagation>,
+        grace: Option<u32>,
+    ) {
         let path = format!("{}/{name}", collection(api_version(kind), kind, namespace));
-        self.insist(Method::DELETE, &path, None, &[404, 409]).await;
+        let mut options = json!({"kind": "DeleteOptions", "apiVersion": "v1"});
+        if let Some(policy) = propagation {
+            options["propagationPolicy"] = json!(format!("{policy:?}"));
+        }
+        if let Some(seconds) = grace {
+            options["gracePeriodSeconds"] = json!(seconds);
+        }
+        let options = (propagation.is_some() || grace.is_some()).then_some(("application/json", options));
+        self.insist(Method::DELETE, &path, options, &[404, 409]).await;
     }
 
     /// The names of live pods, in order.
@@ -199,11 +218,15 @@ pub async fn perform(user: &User, action: &StepAction) {
             }
         }
         StepAction::Apply(Manifest::File(name)) => user.world.trouble(format!("{name} was never read")),
-        StepAction::Delete(object) => {
+        StepAction::Delete(DeleteSpec {
+            object,
+            propagation,
+            grace,
+        }) => {
             let parts: Vec<&str> = object.split('/').collect();
             match parts.as_slice() {
-                [kind, namespace, name] => user.delete(kind, namespace, name).await,
-                [kind, name] => user.delete(kind, "default", name).await,
+                [kind, namespace, name] => user.delete_with(kind, namespace, name, *propagation, *grace).await,
+                [kind, name] => user.delete_with(kind, "default", name, *propagation, *grace).await,
                 _ => user
                     .world
                     .trouble(format!("{object:?} names no object: write kind/name")),

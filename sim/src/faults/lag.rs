@@ -1,0 +1,29 @@
+//! Lag: what a component's watches say arrives late, while its requests are answered at once.
+
+use std::sync::Arc;
+
+use orrery_api::random::Random;
+use tokio::time::sleep;
+
+use crate::link::Lag;
+use crate::scenario::LagSpec;
+use crate::world::World;
+
+/// See the module.
+pub async fn strike(world: &Arc<World>, spec: &LagSpec, random: &Random, struck: impl FnOnce()) {
+    let (by, lasts) = (spec.by.draw(random), spec.lasts.draw(random));
+    struck();
+    world.coverage.saw("watches lagged");
+    world.trace.event(
+        world.now(),
+        "fault",
+        format_args!("what {} watches is {by:?} late, for {lasts:?}", spec.client),
+    );
+    world.stall(spec.client.role, lasts + by);
+    world.network.lag(Lag {
+        client: spec.client.clone(),
+        by,
+        until: world.now() + lasts,
+    });
+    sleep(lasts).await;
+}

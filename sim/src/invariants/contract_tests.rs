@@ -1,0 +1,440 @@
+//! The tests of the invariants that look at placement, rollouts, leaders, nodes, deletion, and answers.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::tests::{History, POD, asked, node, owned, pod, set, started};
+use crate::model::{Answered, Asked, Seen};
+
+/// Applies JSON merges to an object: `path` to value.
+fn with(mut object: Value, path: &str, value: Value) -> Value {
+    let (parent, key) = path.rsplit_once('/').unwrap();
+    let parent = if parent.is_empty() {
+        &mut object
+    } else {
+        if object.pointer(parent).is_none() {
+            object = with(object, parent, json!({}));
+        }
+        object.pointer_mut(parent).unwrap()
+    };
+    parent[key] = value;
+    object
+}
+
+fn bound_to(node: Value, pod_with: impl Fn(Value) -> Value) -> Vec<&'static str> {
+    History::new()
+        .put("nodes", node)
+        .at(100)
+        .put("pods", pod_with(pod("a", "", "Pending")))
+        .put("pods", pod_with(pod("a", "n", "Pending")))
+        .broken()
+}
+
+#[test]
+fn a_pod_on_a_node_without_the_label_it_asks_for_breaks_q4() {
+    let selects = |pod| with(pod, "/spec/nodeSelector", json!({"disk": "ssd"}));
+    assert_eq!(bound_to(node("n"), selects), ["Q4"]);
+    let labelled = with(node("n"), "/metadata/labels", json!({"disk": "ssd"}));
+    assert!(bound_to(labelled, selects).is_empty());
+}
+
+#[test]
+fn a_pod_on_a_node_whose_taint_it_does_not_tolerate_breaks_q4() {
+    let tainted = || with(node("n"), "/spec/taints", json!([{"key": "k", "effect": "NoSchedule"}]));
+    assert_eq!(bound_to(tainted(), |pod| pod), ["Q4"]);
+    let tolerates = |pod| with(pod, "/spec/tolerations", json!([{"key": "k", "operator": "Exists"}]));
+    assert!(bound_to(tainted(), tolerates).is_empty());
+    assert_eq!(
+        bound_to(with(node("n"), "/spec/unschedulable", json!(true)), |pod| pod),
+        ["Q4"]
+    );
+}
+
+fn deployment(name: &str, replicas: i32) -> Value {
+    json!({"metadata": {"name": name, "namespace": "default", "uid": format!("uid-{name}"), "generation": 1},
+        "spec": {"replicas": replicas, "selector": {}, "template": {},
+            "strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}}}})
+}
+
+fn set_of(name: &str, replicas: i32, image: &str) -> Value {
+    let template = json!({"metadata": {"labels": {"pod-template-hash": name}},
+        "spec": {"containers": [{"name": "c", "image": image}]}});
+    let set = with(
+        owned(set(name, replicas), "Deployment", "web"),
+        "/spec/template",
+        template,
+    );
+    with(set, "/metadata/generation", json!(10 - replicas))
+}
+
+fn ready(pod: Value) -> Value {
+    with(pod, "/status/conditions", json!([{"type": "Ready", "status": "True"}]))
+}
+
+fn namespace() -> Value {
+    json!({"metadata": {"name": "default", "uid": "uid-default"}})
+}
+
+#[test]
+fn a_rollout_that_takes_too_many_ready_pods_away_breaks_p2() {
+    let history = || {
+        let mut history = History::new()
+            .put("namespaces", namespace())
+            .put("deployments.apps", deployment("web", 3))
+            .put("replicasets.apps", set_of("old", 3, "1"))
+            .put("replicasets.apps", set_of("new", 1, "2"));
+        for name in ["a", "b", "c"] {
+            history = history.put("pods", ready(owned(pod(name, "n", "Running"), "ReplicaSet", "old")));
+        }
+        history.at(100)
+    };
+    assert_eq!(
+        history().put("replicasets.apps", set_of("old", 1, "1")).broken(),
+        ["P2"]
+    );
+    assert!(
+        history()
+            .put("replicasets.apps", set_of("old", 2, "1"))
+            .broken()
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_second_set_of_one_template_and_one_of_a_paused_deployment_break_p8() {
+    let history = |deployment| {
+        History::new()
+            .put("namespaces", namespace())
+            .put("deployments.apps", deployment)
+            .put("replicasets.apps", set_of("one", 1, "1"))
+    };
+    let rolling = || history(deployment("web", 1));
+    assert_eq!(
+        rolling().put("replicasets.apps", set_of("two", 1, "1")).broken(),
+        ["P8"]
+    );
+    assert!(
+        rolling()
+            .put("replicasets.apps", set_of("two", 1, "2"))
+            .broken()
+            .is_empty()
+    );
+    let paused = with(deployment("web", 1), "/spec/paused", json!(true));
+    assert_eq!(history(paused).broken(), ["P8"]);
+}
+
+#[test]
+fn a_set_that_is_taken_out_of_the_history_too_early_breaks_p8() {
+    let delete = asked(
+        "controller-manager/1",
+        http::Method::DELETE,
+        "/apis/apps/v1/namespaces/default/replicasets/old",
+    );
+    let history = |limit: i32| {
+        History::new()
+            .put("namespaces", namespace())
+            .put(
+                "deployments.apps",
+                with(deployment("web", 1), "/spec/revisionHistoryLimit", json!(limit)),
+            )
+            .put("replicasets.apps", set_of("old", 0, "1"))
+            .put("replicasets.apps", set_of("new", 1, "2"))
+            .see(&Seen::Asked(&delete))
+            .broken()
+    };
+    assert_eq!(history(1), ["P8"]);
+    assert!(history(0).is_empty());
+}
+
+#[test]
+fn an_orphan_that_is_adopted_by_a_set_that_does_not_select_it_breaks_p7() {
+    let history = |labels: Value| {
+        let labelled = |pod| with(pod, "/metadata/labels", labels.clone());
+        History::new()
+            .put("namespaces", namespace())
+            .put(
+                "replicasets.apps",
+                with(set("web", 9), "/spec/selector/matchLabels", json!({"app": "web"})),
+            )
+            .put("pods", labelled(pod("a", "", "Pending")))
+            .put("pods", labelled(owned(pod("a", "", "Pending"), "ReplicaSet", "web")))
+            .broken()
+    };
+    assert_eq!(history(json!({"app": "other"})), ["P7"]);
+    assert!(history(json!({"app": "web"})).is_empty());
+}
+
+fn lease(namespace: &str, name: &str, holder: &str) -> Value {
+    json!({"metadata": {"name": name, "namespace": namespace, "uid": format!("uid-{name}")},
+        "spec": {"holderIdentity": holder}})
+}
+
+#[test]
+fn a_leader_that_goes_on_after_its_lease_breaks_l1() {
+    let write = asked(
+        "scheduler/1",
+        http::Method::POST,
+        "/api/v1/namespaces/default/pods/a/binding",
+    );
+    let history = |holder: &str, at| {
+        History::new()
+            .put(
+                "namespaces",
+                json!({"metadata": {"name": "kube-system", "uid": "uid-kube-system"}}),
+            )
+            .put(
+                "leases.coordination.k8s.io",
+                lease("kube-system", "kube-scheduler", holder),
+            )
+            .at(at)
+            .see(&Seen::Asked(&write))
+            .broken()
+    };
+    assert_eq!(history("scheduler/2_1", 60), ["L1"]);
+    assert!(history("scheduler/1_1", 60).is_empty());
+    assert!(history("scheduler/2_1", 5).is_empty());
+}
+
+fn unreachable(name: &str) -> Value {
+    let taint = json!([{"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}]);
+    with(node(name), "/spec/taints", taint)
+}
+
+#[test]
+fn a_node_that_is_given_up_without_silence_or_witness_breaks_n1() {
+    let renews = |history: History, node: &str, at| {
+        history
+            .at(at)
+            .put("leases.coordination.k8s.io", lease("kube-node-lease", node, node))
+    };
+    let history = |own, other| {
+        let begin = History::new()
+            .put(
+                "namespaces",
+                json!({"metadata": {"name": "kube-node-lease", "uid": "uid-leases"}}),
+            )
+            .put("nodes", node("n"));
+        let heard = renews(renews(begin, "n", own), "m", other);
+        heard.at(200).put("nodes", unreachable("n")).broken()
+    };
+    assert!(history(150, 195).is_empty());
+    assert_eq!(history(195, 195), ["N1"]);
+    assert_eq!(history(150, 150), ["N1"]);
+}
+
+#[test]
+fn an_eviction_before_its_time_breaks_n2() {
+    let delete = asked("controller-manager/1", http::Method::DELETE, POD);
+    let tolerations = json!([{"operator": "Exists", "tolerationSeconds": 60}]);
+    let marked = json!([{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}]);
+    let evicted = with(
+        with(pod("a", "n", "Running"), "/spec/tolerations", tolerations),
+        "/status/conditions",
+        marked,
+    );
+    let history = |at| {
+        History::new()
+            .put("namespaces", namespace())
+            .put("nodes", unreachable("n"))
+            .put("pods", evicted.clone())
+            .at(at)
+            .see(&Seen::Asked(&delete))
+            .broken()
+    };
+    assert_eq!(history(30), ["N2"]);
+    assert!(history(61).is_empty());
+}
+
+#[test]
+fn a_uid_that_comes_back_and_a_delete_of_another_uid_break_s5() {
+    let one = pod("a", "", "Pending");
+    let again = History::new()
+        .put("namespaces", namespace())
+        .put("pods", one.clone())
+        .delete("pods", &one);
+    assert_eq!(again.put("pods", one.clone()).broken(), ["S5"]);
+    let delete = |uid: &str| Asked {
+        uid: Some(uid.to_owned()),
+        ..asked("kubelet/n", http::Method::DELETE, POD)
+    };
+    let answered = Answered {
+        status: 200,
+        revision: None,
+        items: None,
+    };
+    let deleted = || {
+        History::new()
+            .put("namespaces", namespace())
+            .put("pods", one.clone())
+            .delete("pods", &one)
+    };
+    assert_eq!(
+        deleted().see(&Seen::Answered(&delete("another"), &answered)).broken(),
+        ["S5"]
+    );
+    assert!(
+        deleted()
+            .see(&Seen::Answered(&delete("uid-a"), &answered))
+            .broken()
+            .is_empty()
+    );
+}
+
+#[test]
+fn an_object_that_vanishes_with_finalizers_or_is_taken_back_breaks_s6() {
+    let held = with(
+        pod("a", "", "Pending"),
+        "/metadata/finalizers",
+        json!(["example.com/hold"]),
+    );
+    let gone = |history: History| history.delete("pods", &held).broken();
+    let history = || History::new().put("namespaces", namespace()).put("pods", held.clone());
+    assert_eq!(gone(history()), ["S6"]);
+    assert!(gone(history().see(&Seen::Asked(&asked("user", http::Method::PATCH, POD)))).is_empty());
+    let going = with(
+        held.clone(),
+        "/metadata/deletionTimestamp",
+        json!("2026-01-01T00:00:00Z"),
+    );
+    assert_eq!(history().put("pods", going).put("pods", held.clone()).broken(), ["S6"]);
+}
+
+#[test]
+fn a_namespace_that_goes_before_what_is_in_it_breaks_g4() {
+    let full = History::new()
+        .put("namespaces", namespace())
+        .put("pods", pod("a", "", "Pending"));
+    assert_eq!(full.delete("namespaces", &namespace()).broken(), ["G4"]);
+    let gone = History::new()
+        .put("namespaces", namespace())
+        .delete("namespaces", &namespace());
+    assert_eq!(gone.put("pods", pod("a", "", "Pending")).broken(), ["G4"]);
+}
+
+#[test]
+fn a_foreground_owner_that_goes_first_breaks_g3() {
+    let history = |finalizer: &str| {
+        let owner = with(set("web", 1), "/metadata/finalizers", json!([finalizer]));
+        let mut child = owned(pod("a", "", "Pending"), "ReplicaSet", "web");
+        child["metadata"]["ownerReferences"][0]["blockOwnerDeletion"] = json!(true);
+        let put = asked(
+            "controller-manager/1",
+            http::Method::PATCH,
+            "/apis/apps/v1/namespaces/default/replicasets/web",
+        );
+        let history = History::new()
+            .put("namespaces", namespace())
+            .put("replicasets.apps", owner.clone());
+        let history = history.put("pods", child).at(60).see(&Seen::Asked(&put));
+        history.delete("replicasets.apps", &owner).broken()
+    };
+    assert_eq!(history("foregroundDeletion"), ["G3"]);
+    assert_eq!(history("orphan"), ["G3"]);
+}
+
+#[test]
+fn a_spec_that_changes_without_its_generation_breaks_s7() {
+    let history = |generation| {
+        let changed = with(deployment("web", 2), "/metadata/generation", json!(generation));
+        let history = History::new()
+            .put("namespaces", namespace())
+            .put("deployments.apps", deployment("web", 1));
+        history.put("deployments.apps", changed).broken()
+    };
+    assert_eq!(history(1), ["S7"]);
+    assert!(history(2).is_empty());
+}
+
+#[test]
+fn a_pod_in_two_slices_of_a_service_breaks_e3() {
+    let slice = |name: &str, uid: &str| {
+        let object = json!({"metadata": {"name": name, "namespace": "default", "uid": format!("uid-{name}")},
+            "addressType": "IPv4", "endpoints": [{"addresses": [], "conditions": {"ready": false},
+                "targetRef": {"kind": "Pod", "uid": uid}}]});
+        owned(object, "Service", "web")
+    };
+    let history = |uid| {
+        let history = History::new().put("namespaces", namespace());
+        let history = history.put("endpointslices.discovery.k8s.io", slice("one", "uid-a"));
+        history
+            .put("endpointslices.discovery.k8s.io", slice("two", uid))
+            .broken()
+    };
+    assert_eq!(history("uid-a"), ["E3"]);
+    assert!(history("uid-b").is_empty());
+}
+
+#[test]
+fn a_container_that_is_shown_ready_before_it_answers_breaks_k5() {
+    let history = |at| {
+        let mut shown = with(
+            pod("a", "n", "Running"),
+            "/status/containerStatuses",
+            json!([
+                {"name": "c", "ready": true, "restartCount": 0, "image": "", "imageID": "", "containerID": "docker://c1"}
+            ]),
+        );
+        shown["spec"]["containers"][0]["readinessProbe"] = json!({"periodSeconds": 1});
+        History::new()
+            .put("namespaces", namespace())
+            .put("pods", pod("a", "n", "Running"))
+            .see(&started("n", "uid-a"))
+            .at(at)
+            .put("pods", shown)
+            .broken()
+    };
+    assert_eq!(history(4), ["K5"]);
+    assert!(history(5).is_empty());
+}
+
+#[test]
+fn a_container_that_is_left_no_time_to_end_breaks_k7() {
+    let stopped = |grace| {
+        let stopping = Seen::ContainerStopping {
+            machine: "n",
+            pod_uid: "uid-a",
+            container: "c1",
+            grace: Duration::from_secs(grace),
+        };
+        let history = History::new()
+            .put("namespaces", namespace())
+            .put("pods", pod("a", "n", "Running"));
+        history.see(&stopping).broken()
+    };
+    assert_eq!(stopped(0), ["K7"]);
+    assert!(stopped(2).is_empty());
+}
+
+#[test]
+fn an_answer_before_its_write_is_durable_breaks_s2_and_a_list_that_lacks_an_object_s8() {
+    let answer = |revision, items| Answered {
+        status: 200,
+        revision: Some(revision),
+        items,
+    };
+    let history = || {
+        History::new()
+            .put("namespaces", namespace())
+            .put("pods", pod("a", "", "Pending"))
+    };
+    let post = asked("user", http::Method::POST, "/api/v1/namespaces/default/pods");
+    assert_eq!(history().see(&Seen::Answered(&post, &answer(4, None))).broken(), ["S2"]);
+    assert!(
+        history()
+            .see(&Seen::Answered(&post, &answer(3, None)))
+            .broken()
+            .is_empty()
+    );
+    let list = asked("user", http::Method::GET, "/api/v1/pods");
+    assert_eq!(
+        history().see(&Seen::Answered(&list, &answer(3, Some(0)))).broken(),
+        ["S8"]
+    );
+    assert!(
+        history()
+            .see(&Seen::Answered(&list, &answer(3, Some(1))))
+            .broken()
+            .is_empty()
+    );
+}

@@ -1,0 +1,119 @@
+//! N2: a taint eviction had an untolerated taint in force for the whole toleration time.
+//!
+//! Judged when the controller manager asks to delete a pod that it marked as disrupted by a taint: some taint of the
+//! pod's node that evicts must have stood for as long as the pod tolerates it, and stand now or until within the
+//! controller's lag.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, Taint};
+
+use super::placement::tolerates;
+use super::{Invariant, MEMORY, Report};
+use crate::model::{Cluster, Seen};
+use crate::scenario::Role;
+
+/// Times in objects are whole seconds.
+const ROUNDING: Duration = Duration::from_secs(1);
+
+struct Stood {
+    taint: Taint,
+    since: Duration,
+    until: Option<Duration>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Evictions {
+    taints: BTreeMap<String, Vec<Stood>>,
+}
+
+/// How long the pod tolerates the taint; none if for ever.
+fn tolerance(pod: &Pod, taint: &Taint) -> Option<Duration> {
+    let tolerations = pod.spec.iter().flat_map(|spec| spec.tolerations.iter().flatten());
+    let mut covering = tolerations.filter(|toleration| tolerates(toleration, taint)).peekable();
+    if covering.peek().is_none() {
+        return Some(Duration::ZERO);
+    }
+    let seconds = covering.filter_map(|toleration| toleration.toleration_seconds).min()?;
+    Some(Duration::from_secs(seconds.max(0) as u64))
+}
+
+fn is_marked(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions
+        .filter(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True")
+        .any(|condition| condition.reason.as_deref() == Some("DeletionByTaintManager"))
+}
+
+impl Invariant for Evictions {
+    fn id(&self) -> &'static str {
+        "N2"
+    }
+
+    fn statement(&self) -> &'static str {
+        "A taint eviction had an untolerated taint in force for the whole toleration time."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        let now = cluster.now;
+        match seen {
+            Seen::Change(change) if &*change.id.resource == "nodes" => {
+                let node = change.after.as_ref().and_then(|node| node.node()?.spec.as_ref());
+                let there = node.into_iter().flat_map(|spec| spec.taints.iter().flatten());
+                let there: Vec<&Taint> = there.filter(|taint| taint.effect == "NoExecute").collect();
+                let same = |one: &Taint, other: &Taint| one.key == other.key && one.value == other.value;
+                let known = self.taints.entry(change.id.name.clone()).or_default();
+                known.retain(|own| own.until.is_none_or(|until| until + MEMORY > now));
+                for own in known.iter_mut().filter(|own| own.until.is_none()) {
+                    if !there.iter().any(|taint| same(taint, &own.taint)) {
+                        own.until = Some(now);
+                    }
+                }
+                for taint in there {
+                    if !known.iter().any(|own| own.until.is_none() && same(taint, &own.taint)) {
+                        known.push(Stood {
+                            taint: taint.clone(),
+                            since: now,
+                            until: None,
+                        });
+                    }
+                }
+            }
+            Seen::Asked(asked) => {
+                let Some(path) = &asked.path else { return };
+                let delete = asked.method == http::Method::DELETE && &*path.resource == "pods";
+                if !delete || !asked.client.starts_with("controller-manager") {
+                    return;
+                }
+                let Some(item) = cluster.get(&path.id()).filter(|item| !item.is_terminating()) else {
+                    return;
+                };
+                let Some(pod) = item.pod().filter(|pod| is_marked(pod)) else {
+                    return;
+                };
+                let lag = cluster.lag(Role::ControllerManager);
+                let stood = self.taints.get(item.node_name()).into_iter().flatten();
+                let due = stood
+                    .filter(|own| own.until.is_none_or(|until| until + lag > now))
+                    .any(|own| {
+                        let time = own.until.unwrap_or(now).saturating_sub(own.since) + ROUNDING;
+                        tolerance(pod, &own.taint).is_some_and(|tolerated| time >= tolerated)
+                    });
+                let gone = cluster.find("nodes", "", item.node_name()).is_none();
+                if !due && !gone {
+                    let message = format!(
+                        "{} evicts {} (uid {}) from {}, whose taints it still tolerates",
+                        asked.client,
+                        item.id,
+                        item.uid(),
+                        item.node_name()
+                    );
+                    report.broken(self.id(), message, &[&asked.client]);
+                }
+            }
+            _ => {}
+        }
+    }
+}
