@@ -3,7 +3,7 @@
 //! Judged when a set of a Deployment is told to shrink: the ready pods that its sets keep for sure (of each no more than
 //! its size) must reach replicas − maxUnavailable, unless the shrinking takes none of them away. A pod counts as ready
 //! if it was so within the controller's lag. Not judged: Deployments that were scaled or changed their strategy within
-//! the lag (their sets shrink in proportion), paused ones, and the strategy Recreate.
+//! the lag and a lost answer's time (their sets shrink in proportion), paused ones, and the strategy Recreate.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,6 +14,9 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::{Invariant, MEMORY, Report};
 use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
+
+/// A controller whose answer is lost stands still until it gives the request up.
+const GIVES_UP: Duration = Duration::from_secs(40);
 
 /// See the module.
 #[derive(Default)]
@@ -107,7 +110,9 @@ impl Availability {
                 .retain(|uid, _| change.before.as_ref().is_none_or(|before| before.uid() != uid));
             return;
         };
-        if change.before.as_ref().and_then(|before| shape(before)) != shape(after) {
+        // What it was made as it has always been.
+        let Some(before) = &change.before else { return };
+        if shape(before) != shape(after) {
             self.changed.insert(after.uid().to_owned(), now);
         }
     }
@@ -124,7 +129,10 @@ impl Availability {
             return;
         };
         let lag = cluster.lag(Role::ControllerManager);
-        let settled = self.changed.get(owner.uid()).is_none_or(|at| *at + lag < cluster.now);
+        let settled = self
+            .changed
+            .get(owner.uid())
+            .is_none_or(|at| *at + lag + GIVES_UP < cluster.now);
         let Some(least) = owner.deployment().and_then(least) else {
             return;
         };

@@ -38,7 +38,8 @@ impl Invariant for Generations {
     fn observe(&mut self, seen: &Seen<'_>, _cluster: &Cluster, report: &mut Report) {
         let Seen::Change(change) = seen else { return };
         let Some(after) = &change.after else { return };
-        if after.deployment().is_none() && after.replica_set().is_none() {
+        let judged = after.deployment().is_some() || after.replica_set().is_some();
+        if !judged || after.meta.generation.is_none() {
             return;
         }
         let generation = |item: &Item| item.meta.generation.unwrap_or(0);

@@ -125,7 +125,7 @@ impl Rollouts {
         let own = template(set);
         let twin = cluster
             .owned(owner.uid())
-            .find(|other| other.id != set.id && !other.is_terminating() && template(other) == own);
+            .find(|other| other.id != set.id && !other.is_terminating() && own.is_some() && template(other) == own);
         if let Some(twin) = twin {
             wrong = Some(format!("of the same template as {} (uid {})", twin.id, twin.uid()));
         }

@@ -17,6 +17,9 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// So lately somebody must have been heard.
 const WITNESS: Duration = Duration::from_secs(25);
 
+/// A controller whose answer is lost stands still until it gives the request up, and then goes on with its round.
+const GIVES_UP: Duration = Duration::from_secs(40);
+
 /// See the module.
 #[derive(Default)]
 pub struct Silence {
@@ -62,7 +65,7 @@ impl Invariant for Silence {
         let Some((last, paused)) = self.heard.get(&change.id.name) else {
             return;
         };
-        let silent = now.saturating_sub(*last) >= PAUSE || paused.is_some_and(|end| end + lag > now);
+        let silent = now.saturating_sub(*last) >= PAUSE || paused.is_some_and(|end| end + lag + GIVES_UP > now);
         let witness = self.heard.values().any(|(last, _)| *last + WITNESS + lag > now);
         let wrong = match (silent, witness) {
             (false, _) => format!("though it was heard at {last:?}"),
