@@ -3,7 +3,8 @@
 //! Judged when a set of a Deployment is told to shrink: the ready pods that its sets keep for sure (of each no more than
 //! its size) must reach replicas − maxUnavailable, unless the shrinking takes none of them away. A pod counts as ready
 //! if it was so within the controller's lag. Not judged: Deployments that were scaled or changed their strategy within
-//! the lag and a lost answer's time (their sets shrink in proportion), paused ones, and the strategy Recreate.
+//! the last minutes (their sets shrink in proportion), paused ones, the strategy Recreate,
+//! and rollouts that a fault of the controller manager disturbs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,8 +16,8 @@ use super::{Invariant, MEMORY, Report};
 use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
-/// A controller whose answer is lost stands still until it gives the request up.
-const GIVES_UP: Duration = Duration::from_secs(40);
+/// How long after it was scaled a Deployment is let alone: lost answers can draw that out.
+const GIVES_UP: Duration = MEMORY;
 
 /// See the module.
 #[derive(Default)]
@@ -136,7 +137,7 @@ impl Availability {
         let Some(least) = owner.deployment().and_then(least) else {
             return;
         };
-        if to >= from || !settled || owner.is_terminating() {
+        if to >= from || !settled || owner.is_terminating() || cluster.was_stalled(Role::ControllerManager) {
             return;
         }
         let ready = |set: &str| {
