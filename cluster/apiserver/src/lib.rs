@@ -1,6 +1,6 @@
 //! HTTP in front of the object model and the store; the only door to the store.
 //!
-//! A request's way: [`server`] (who, may they, what), [`body`] or [`patching`] (decoding), [`write`], [`delete`],
+//! A request's way: [`server`] (who, may they, what), [`body`] or [`patching`] (decoding), [`mod@write`], [`delete`],
 //! [`read`] or [`subresources`] (the work, in one transaction of the store), [`watch`] for what follows. A kind is
 //! declared in [`resources`], once; nothing else knows kinds by name but where a kind has a part of its own
 //! ([`allocation`], [`admission`], [`subresources`]). Sockets and TLS are in [`https`] alone.

@@ -1,6 +1,6 @@
 //! Filter and score; binds pods to nodes.
 //!
-//! One pod at a time is decided on ([`decide`]) over a state that is kept up to date change by change ([`state`]); the
+//! One pod at a time is decided on ([`mod@decide`]) over a state that is kept up to date change by change ([`state`]); the
 //! pod counts on its node at once, and binding goes on beside the next decision ([`bind`]). Pods that fit nowhere wait
 //! for what may help them ([`queue`]). Not done: preemption, volumes, dynamic resources, extenders.
 //!

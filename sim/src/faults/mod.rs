@@ -1,7 +1,7 @@
 //! Faults: one file each, all of one shape, and the campaign that lets them strike when the scenario says so.
 //!
 //! A fault is an `async fn strike(world, spec, random)`: it does its harm, waits, takes it back, and says whether it found
-//! anybody to strike. It may be dropped at any moment; what it left broken is healed (or not) by [`heal`].
+//! anybody to strike. It may be dropped at any moment; what it left broken is healed (or not) by [`heal()`].
 
 mod crash;
 mod heal;
