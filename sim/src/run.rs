@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::convergence;
 use crate::faults::{self, Faults};
+use crate::model::Cluster;
 use crate::observing;
 use crate::scenario::Scenario;
 use crate::trace::Trace;
@@ -160,6 +161,10 @@ async fn play(scenario: Arc<Scenario>, seed: u64, trace: Trace) -> Outcome {
     observing::plays(&world);
     let tasks = TaskGroup::new();
     let start = Instant::now();
+    if world.scenario.network.loss > 0.0 {
+        // A link that loses messages is a fault until the heal.
+        world.witness.change(&world, Cluster::fault_begins);
+    }
     world.start_all();
     let faults = Faults::begin(&world, start);
     let workload = Workload::begin(&world, start);

@@ -3,8 +3,8 @@
 //! Each seed runs in a process of its own, exactly as its replay will: what runs share within a process would shift them.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
-use std::process::{Command, Stdio};
+use std::io::{IsTerminal, Read};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -33,6 +33,9 @@ pub struct Fuzz {
     /// How many at once; as many as there are cores by default.
     #[arg(long)]
     jobs: Option<usize>,
+    /// A run that takes longer than so many seconds of real time is stopped and counts as failed.
+    #[arg(long, default_value_t = 300)]
+    limit: u64,
 }
 
 /// What a campaign found.
@@ -74,7 +77,8 @@ impl Fuzz {
                         }
                         let path = &scenarios[(number % scenarios.len() as u64) as usize];
                         let seed = self.from + number / scenarios.len() as u64;
-                        if sender.send((path.clone(), seed, in_process(path, seed))).is_err() {
+                        let summary = in_process(path, seed, Duration::from_secs(self.limit));
+                        if sender.send((path.clone(), seed, summary)).is_err() {
                             gone.store(true, Ordering::Relaxed);
                         }
                     }
@@ -99,29 +103,60 @@ impl Fuzz {
     }
 }
 
-/// Runs one seed in a process of its own.
-fn in_process(path: &str, seed: u64) -> Summary {
-    let output = std::env::current_exe().and_then(|own| {
-        let mut command = Command::new(own);
-        command
+/// Runs one seed in a process of its own, for no longer than `limit`.
+fn in_process(path: &str, seed: u64, limit: Duration) -> Summary {
+    let child = std::env::current_exe().and_then(|own| {
+        Command::new(own)
             .args(["run", path, "--seed", &seed.to_string(), "--json"])
             .stdin(Stdio::null())
-            .output()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
     });
-    let output = match output {
-        Ok(output) => output,
+    let mut child = match child {
+        Ok(child) => child,
         Err(error) => return Summary::died(path, seed, &error.to_string()),
     };
-    let text = String::from_utf8_lossy(&output.stdout);
+    let Some((text, said)) = listen(&mut child, limit) else {
+        return Summary::endless(path, seed, limit);
+    };
     let summary = text.lines().last().and_then(|line| serde_json::from_str(line).ok());
+    let status = child.wait();
     summary.unwrap_or_else(|| {
-        let said = String::from_utf8_lossy(&output.stderr);
+        let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         Summary::died(
             path,
             seed,
-            &format!("{}; {}", output.status, said.lines().last().unwrap_or_default()),
+            &format!("{how}; {}", said.lines().last().unwrap_or_default()),
         )
     })
+}
+
+/// What the child prints on both outputs until it ends; none if it had to be killed at the limit.
+fn listen(child: &mut Child, limit: Duration) -> Option<(String, String)> {
+    let collect = |stream: Option<Box<dyn Read + Send>>| {
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            if let Some(mut stream) = stream {
+                // What could be read before a failure still tells something.
+                let _ = stream.read_to_end(&mut bytes);
+            }
+            let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
+        });
+        receiver
+    };
+    let output = collect(child.stdout.take().map(|stream| Box::new(stream) as Box<dyn Read + Send>));
+    let errors = collect(child.stderr.take().map(|stream| Box::new(stream) as Box<dyn Read + Send>));
+    match output.recv_timeout(limit) {
+        Ok(text) => Some((text, errors.recv().unwrap_or_default())),
+        Err(_) => {
+            // It may have ended at this very moment.
+            let _ = child.kill();
+            let _ = child.wait();
+            None
+        }
+    }
 }
 
 impl Tally {

@@ -1,6 +1,7 @@
 //! What a campaign needs to know of a run in another process: one line of JSON.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -56,10 +57,20 @@ impl Summary {
 
     /// A run whose process ended without a summary: it was killed, or ran out of memory or stack.
     pub fn died(scenario: &str, seed: u64, why: &str) -> Self {
+        Summary::without_outcome(13, "the process died", &format!("the process died: {why}"), scenario, seed)
+    }
+
+    /// A run that was stopped because it did not end: something goes round in circles while no time passes, or hardly any.
+    pub fn endless(scenario: &str, seed: u64, limit: Duration) -> Self {
+        let why = format!("it did not end within {} s of real time", limit.as_secs());
+        Summary::without_outcome(11, "no end", &why, scenario, seed)
+    }
+
+    fn without_outcome(code: u8, kind: &str, why: &str, scenario: &str, seed: u64) -> Self {
         Summary {
-            code: 13,
-            kind: "the process died".to_owned(),
-            text: format!("the process died: {why}\nreplay: {}\n", report::replay(scenario, seed)),
+            code,
+            kind: kind.to_owned(),
+            text: format!("{why}\nreplay: {}\n", report::replay(scenario, seed)),
             simulated: 0.0,
             spent: 0.0,
             coverage: BTreeMap::new(),

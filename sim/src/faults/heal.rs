@@ -39,7 +39,7 @@ pub fn heal(world: &World) -> Vec<String> {
         world.resume_fully(process);
         world.start(process);
     }
-    world.witness.change(crate::model::Cluster::heal);
+    world.witness.change(world, crate::model::Cluster::heal);
     let rest = if left.is_empty() {
         "everything".to_owned()
     } else {

@@ -127,6 +127,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Lets one fault strike, to its end; `struck` is told when it found somebody.
 async fn strike(world: &Arc<World>, action: &FaultAction, random: &Random, struck: impl FnOnce()) {
+    world.witness.change(world, crate::model::Cluster::fault_begins);
+    strike_alone(world, action, random, struck).await;
+    world.witness.change(world, crate::model::Cluster::fault_ends);
+}
+
+async fn strike_alone(world: &Arc<World>, action: &FaultAction, random: &Random, struck: impl FnOnce()) {
     match action {
         FaultAction::Crash(spec) => crash::strike(world, spec, random, struck).await,
         FaultAction::Restart(target) => restart::strike(world, target, random, struck).await,

@@ -3,9 +3,8 @@
 //! Judged when a set of a Deployment is told to shrink: the ready pods that its sets keep for sure (of each no more than
 //! its size) must reach replicas − maxUnavailable, unless the shrinking takes none of them away. A pod counts as ready
 //! if it was so within the controller's lag. Not judged: Deployments that were scaled or changed their strategy within
-//! the last minutes (their sets shrink in proportion), paused ones, the strategy Recreate,
-//! and rollouts during which the controller manager stood still. Lost answers disturb a rollout too, and are not told
-//! apart yet: `scenarios/lost-answers.yaml` with seed 3029 raises a false alarm.
+//! the last minutes (their sets shrink in proportion), paused ones, the strategy Recreate, and rollouts that a fault
+//! disturbs or did so lately.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +18,8 @@ use crate::scenario::Role;
 
 /// How long after it was scaled a Deployment is let alone: lost answers can draw that out.
 const GIVES_UP: Duration = MEMORY;
+/// So long after its end a fault may still show: a lost answer is waited for 30 seconds, and what was held up then backs off.
+const AFTERMATH: Duration = Duration::from_secs(90);
 
 /// See the module.
 #[derive(Default)]
@@ -138,7 +139,7 @@ impl Availability {
         let Some(least) = owner.deployment().and_then(least) else {
             return;
         };
-        if to >= from || !settled || owner.is_terminating() || cluster.was_stalled(Role::ControllerManager) {
+        if to >= from || !settled || owner.is_terminating() || cluster.is_disturbed(AFTERMATH) {
             return;
         }
         let ready = |set: &str| {

@@ -78,6 +78,9 @@ pub struct Cluster {
     live: FxHashMap<String, ObjectId>,
     bound: BTreeMap<String, String>,
     stalled: BTreeMap<Role, Vec<(Duration, Duration)>>,
+    /// How many faults are in force, and when the last one began or ended.
+    in_force: u32,
+    disturbed: Option<Duration>,
     healed: bool,
 }
 
@@ -210,9 +213,28 @@ impl Cluster {
         stalls.filter(|(from, until)| *until + MEMORY > self.now && *from <= self.now)
     }
 
+    /// A fault begins to strike.
+    pub fn fault_begins(&mut self) {
+        self.in_force += 1;
+        self.disturbed = Some(self.now);
+    }
+
+    /// A fault is over.
+    pub fn fault_ends(&mut self) {
+        self.in_force = self.in_force.saturating_sub(1);
+        self.disturbed = Some(self.now);
+    }
+
+    /// Whether a fault is in force, or was within `memory`.
+    pub fn is_disturbed(&self, memory: Duration) -> bool {
+        self.in_force > 0 || self.disturbed.is_some_and(|at| at + memory > self.now)
+    }
+
     /// The chaos is over.
     pub fn heal(&mut self) {
         self.healed = true;
+        self.in_force = 0;
+        self.disturbed = Some(self.now);
     }
 
     /// Whether the chaos is over.

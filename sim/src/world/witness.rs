@@ -113,8 +113,10 @@ impl Witness {
     }
 
     /// Changes what is known beside the store.
-    pub fn change(&self, change: impl FnOnce(&mut Cluster)) {
-        change(&mut self.lock().monitor.cluster);
+    pub fn change(&self, world: &World, change: impl FnOnce(&mut Cluster)) {
+        let mut inner = self.lock();
+        inner.monitor.cluster.now = world.now();
+        change(&mut inner.monitor.cluster);
     }
 
     /// From now on writes about these machines and their pods are no noise: they are not of the healed core.

@@ -221,7 +221,10 @@ async fn a_set_that_the_cache_cannot_show_counts_though_an_older_namesake_is_sho
     assert!(wanted(&server) <= 4, "{} replicas", wanted(&server));
 }
 
-/// Loses the first request to create a pod at once, and says nothing about the outcome of the second.
+/// How long the answer to the second create stays away: less than the client's patience.
+const LATE: Duration = Duration::from_secs(20);
+
+/// Loses the first request to create a pod at once, and answers the second one late.
 struct Silent {
     server: Direct,
     creates: AtomicUsize,
@@ -241,8 +244,9 @@ impl Transport for Silent {
                 sent: true,
             }),
             1 => {
-                self.server.send(request).await?;
-                std::future::pending().await
+                let answer = self.server.send(request).await;
+                sleep(LATE).await;
+                answer
             }
             _ => self.server.send(request).await,
         }
