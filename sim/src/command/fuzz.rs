@@ -146,8 +146,18 @@ fn listen(child: &mut Child, limit: Duration) -> Option<(String, String)> {
         });
         receiver
     };
-    let output = collect(child.stdout.take().map(|stream| Box::new(stream) as Box<dyn Read + Send>));
-    let errors = collect(child.stderr.take().map(|stream| Box::new(stream) as Box<dyn Read + Send>));
+    let output = collect(
+        child
+            .stdout
+            .take()
+            .map(|stream| Box::new(stream) as Box<dyn Read + Send>),
+    );
+    let errors = collect(
+        child
+            .stderr
+            .take()
+            .map(|stream| Box::new(stream) as Box<dyn Read + Send>),
+    );
     match output.recv_timeout(limit) {
         Ok(text) => Some((text, errors.recv().unwrap_or_default())),
         Err(_) => {

@@ -57,7 +57,13 @@ impl Summary {
 
     /// A run whose process ended without a summary: it was killed, or ran out of memory or stack.
     pub fn died(scenario: &str, seed: u64, why: &str) -> Self {
-        Summary::without_outcome(13, "the process died", &format!("the process died: {why}"), scenario, seed)
+        Summary::without_outcome(
+            13,
+            "the process died",
+            &format!("the process died: {why}"),
+            scenario,
+            seed,
+        )
     }
 
     /// A run that was stopped because it did not end: something goes round in circles while no time passes, or hardly any.

@@ -289,6 +289,7 @@ impl World {
     /// A fault holds `role` up until `until`: its picture may be old afterwards.
     pub fn stall(&self, role: Role, lasts: Duration) {
         let from = self.now();
-        self.witness.change(self, |cluster| cluster.stall(role, from, from + lasts));
+        self.witness
+            .change(self, |cluster| cluster.stall(role, from, from + lasts));
     }
 }

@@ -280,6 +280,9 @@ async fn a_wish_that_changed_while_an_answer_was_waited_for_is_heeded() {
     server.put("replicasets", smaller);
     for _ in 0..600 {
         sleep(Duration::from_millis(100)).await;
-        assert_eq!(pods(&server).len(), 1);
     }
+    let creates = |call: &String| call.starts_with("POST") && call.ends_with("/pods");
+    let writes: Vec<_> = server.writes().into_iter().filter(creates).collect();
+    assert_eq!(writes.len(), 1, "no pod was made for the old wish: {writes:?}");
+    assert_eq!(pods(&server).len(), 1);
 }
