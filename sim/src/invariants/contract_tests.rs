@@ -225,7 +225,10 @@ fn a_node_that_is_given_up_without_silence_or_witness_breaks_n1() {
 
 #[test]
 fn an_eviction_before_its_time_breaks_n2() {
-    let delete = asked("controller-manager/1", http::Method::DELETE, POD);
+    let delete = Asked {
+        base: Some(3),
+        ..asked("controller-manager/1", http::Method::DELETE, POD)
+    };
     let tolerations = json!([{"operator": "Exists", "tolerationSeconds": 60}]);
     let marked = json!([{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}]);
     let evicted = with(
@@ -244,6 +247,19 @@ fn an_eviction_before_its_time_breaks_n2() {
     };
     assert_eq!(history(30), ["N2"]);
     assert!(history(61).is_empty());
+    // Another reason to delete it: its owner is gone.
+    let orphan = with(
+        evicted.clone(),
+        "/metadata/ownerReferences",
+        json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "uid-gone", "controller": true}]),
+    );
+    let collected = History::new()
+        .put("namespaces", namespace())
+        .put("nodes", unreachable("n"))
+        .put("pods", orphan)
+        .at(30)
+        .see(&Seen::Asked(&delete));
+    assert!(collected.broken().is_empty());
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! N2: a taint eviction had an untolerated taint in force for the whole toleration time.
 //!
-//! Judged when the controller manager asks to delete a pod that it marked as disrupted by a taint: some taint of the
-//! pod's node that evicts must have stood for as long as the pod tolerates it, and stand now or until within the
-//! controller's lag.
+//! Judged when the controller manager asks to delete a pod that it marked as disrupted by a taint, in the very state it
+//! saw: some taint of the pod's node that evicts must have stood for as long as the pod tolerates it, and stand now or
+//! until within the controller's lag. Not judged: deletes in whatever state (a replica set that shrinks), and pods whose
+//! owner is gone or going (the garbage collector).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -83,7 +84,7 @@ impl Invariant for Evictions {
             }
             Seen::Asked(asked) => {
                 let Some(path) = &asked.path else { return };
-                let delete = asked.method == http::Method::DELETE && &*path.resource == "pods";
+                let delete = asked.method == http::Method::DELETE && &*path.resource == "pods" && asked.base.is_some();
                 if !delete || !asked.client.starts_with("controller-manager") {
                     return;
                 }
@@ -93,6 +94,10 @@ impl Invariant for Evictions {
                 let Some(pod) = item.pod().filter(|pod| is_marked(pod)) else {
                     return;
                 };
+                let owner = item.controller_uid().map(|uid| cluster.by_uid(uid));
+                if owner.is_some_and(|owner| owner.is_none_or(|owner| owner.is_terminating())) {
+                    return;
+                }
                 let lag = cluster.lag(Role::ControllerManager);
                 let stood = self.taints.get(item.node_name()).into_iter().flatten();
                 let due = stood

@@ -34,9 +34,10 @@ struct Delete {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct Preconditions {
     uid: Option<String>,
+    resource_version: Option<String>,
 }
 
 /// The parameters of a query, decoded.
@@ -108,6 +109,10 @@ pub fn describe(client: &str, request: &Request, at: Duration) -> Asked {
     {
         asked.grace = options.grace_period_seconds.or(asked.grace);
         asked.uid = options.preconditions.uid;
+        asked.base = options
+            .preconditions
+            .resource_version
+            .and_then(|version| version.parse().ok());
     }
     asked
 }

@@ -102,7 +102,7 @@ pub struct Asked {
     pub version_asked: Option<String>,
     /// Whether a list is of all objects, without selectors or pages.
     pub whole: bool,
-    /// The resourceVersion of the object sent.
+    /// The resourceVersion of the object sent, or that a delete is conditional on.
     pub base: Option<u64>,
     /// The uid that a delete is conditional on.
     pub uid: Option<String>,
