@@ -80,11 +80,13 @@ pub fn read_object(
     if request.body().len() > BODY_LIMIT {
         return Err(ApiError::too_large(BODY_LIMIT));
     }
-    // Our own components send what their types hold: nothing unknown can be in it, and one decoding suffices.
-    if validation == FieldValidation::Ignore && content_type(request) == "application/json" {
-        return resource
-            .decode(request.body())
-            .map_err(|error| cannot_be_handled(resource, &error));
+    // Our own components send what their types hold: nothing unknown can be in it, and one decoding suffices. What it
+    // cannot read is looked at as anybody's body is, for the same words about what is wrong.
+    if validation == FieldValidation::Ignore
+        && content_type(request) == "application/json"
+        && let Ok(object) = resource.decode(request.body())
+    {
+        return Ok(object);
     }
     let info = resource.info();
     if matches!(content_type(request), "" | "application/json") {

@@ -24,6 +24,7 @@ mod runtime;
 mod tar;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod volumes;
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,12 +1,13 @@
-//! Probes over the host's network: one HTTP/1.1 request, or one connection.
+//! Probes over the host's network: one HTTP/1.1 request, over TLS where asked for, or one connection.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::tls;
 use crate::runtime::{ErrorKind, HttpGet, PodNetwork, RuntimeError};
 
 /// The longest beginning of an answer that is read in search of the status line.
@@ -23,13 +24,6 @@ impl PodNetwork for HostNetwork {
             let scheme = if probe.tls { "https" } else { "http" };
             format!("Get \"{scheme}://{}:{}{}\"", probe.host, probe.port, probe.path)
         };
-        if probe.tls {
-            // A handshake is not worth a TLS client here: a port that accepts connections passes.
-            return self
-                .tcp_connect(&probe.host, probe.port, probe.timeout)
-                .await
-                .map(|()| 200);
-        }
         match timeout(probe.timeout, ask(probe)).await {
             Ok(Ok(code)) => Ok(code),
             Ok(Err(error)) => Err(RuntimeError::other(format!("{}: {error}", about()))),
@@ -53,7 +47,15 @@ impl PodNetwork for HostNetwork {
 }
 
 async fn ask(probe: &HttpGet) -> std::io::Result<u16> {
-    let mut stream = TcpStream::connect((probe.host.as_str(), probe.port)).await?;
+    let stream = TcpStream::connect((probe.host.as_str(), probe.port)).await?;
+    if probe.tls {
+        ask_over(tls::connect(stream, &probe.host).await?, probe).await
+    } else {
+        ask_over(stream, probe).await
+    }
+}
+
+async fn ask_over(mut stream: impl AsyncRead + AsyncWrite + Unpin, probe: &HttpGet) -> std::io::Result<u16> {
     stream.write_all(request(probe).as_bytes()).await?;
     let mut answer = Vec::new();
     let mut piece = [0; 1024];
