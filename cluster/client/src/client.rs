@@ -40,6 +40,14 @@ impl Client {
         self
     }
 
+    /// The same client over a transport that is made of its own.
+    pub(crate) fn over<T: Transport + 'static>(&self, wrap: impl FnOnce(Arc<dyn Transport>) -> Arc<T>) -> Self {
+        Client {
+            transport: wrap(self.transport.clone()),
+            ..self.clone()
+        }
+    }
+
     /// Sends `request` and returns the answer as it begins; an error status is an [`Error::Api`].
     pub async fn open(&self, mut request: Request) -> Result<Response, Error> {
         request

@@ -82,7 +82,7 @@ async fn scheduler(world: Arc<World>, process: Process, random: Random) {
     let identity = Identity::new("system:kube-scheduler", &[]);
     let client = client(&world, &process, identity, "kube-scheduler", &random);
     let twins = world.scenario.topology.schedulers;
-    let work = || orrery_scheduler::run(client.clone(), orrery_scheduler::Options::default(), random.clone());
+    let work = |client| orrery_scheduler::run(client, orrery_scheduler::Options::default(), random.clone());
     alone_or_leading(&client, "kube-scheduler", &process, twins, &random, work).await;
 }
 
@@ -90,12 +90,12 @@ async fn controller_manager(world: Arc<World>, process: Process, random: Random)
     let identity = Identity::new("system:kube-controller-manager", &[]);
     let client = client(&world, &process, identity, "kube-controller-manager", &random);
     let twins = world.scenario.topology.controller_managers;
-    let work = || {
+    let work = |client| {
         let options = orrery_controllers::Options {
             cluster_ca: "-----BEGIN CERTIFICATE-----\nsimulated\n-----END CERTIFICATE-----\n".to_owned(),
             ..orrery_controllers::Options::default()
         };
-        orrery_controllers::run(client.clone(), options, random.clone())
+        orrery_controllers::run(client, options, random.clone())
     };
     alone_or_leading(&client, "kube-controller-manager", &process, twins, &random, work).await;
 }
@@ -103,14 +103,14 @@ async fn controller_manager(world: Arc<World>, process: Process, random: Random)
 /// A process without twins needs no lease: it would only wait for its own old one after a restart.
 async fn alone_or_leading<F, Fut>(client: &Client, name: &str, process: &Process, twins: u32, random: &Random, work: F)
 where
-    F: Fn() -> Fut,
+    F: Fn(Client) -> Fut,
     Fut: Future<Output = ()>,
 {
     if twins > 1 {
         let identity = format!("{}_{}", process.name, process.starts);
         lead(client, LeaderElection::new(name, &identity), random, work).await;
     } else {
-        work().await;
+        work(client.clone()).await;
     }
 }
 
