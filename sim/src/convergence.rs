@@ -44,7 +44,8 @@ fn workloads(cluster: &Cluster, missing: &mut Vec<String>) {
     {
         missing.push(format!("{} is still being deleted", item.id));
     }
-    for item in cluster.everything() {
+    // What is being deleted is collected already; whether it may still be there is judged elsewhere.
+    for item in cluster.everything().filter(|item| !item.is_terminating()) {
         let owners = item.meta.owner_references.as_deref().unwrap_or_default();
         if !owners.is_empty() && owners.iter().all(|owner| cluster.by_uid(&owner.uid).is_none()) {
             missing.push(format!("{} belongs to nobody any more", item.id));
