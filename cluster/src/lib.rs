@@ -17,6 +17,7 @@ pub mod daemon;
 pub mod host;
 pub mod kubeconfig;
 pub mod lock;
+pub mod past;
 pub mod pki;
 pub mod place;
 pub mod progress;

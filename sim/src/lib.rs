@@ -14,6 +14,7 @@ pub mod coverage;
 pub mod disk;
 pub mod faults;
 pub mod fingerprint;
+mod history;
 pub mod invariants;
 pub mod link;
 pub mod model;

@@ -6,11 +6,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use orrery_api::clock;
 use orrery_api::task::TaskGroup;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::convergence;
 use crate::faults::{self, Faults};
+use crate::history::History;
 use crate::model::Cluster;
 use crate::observing;
 use crate::scenario::Scenario;
@@ -33,6 +35,8 @@ pub struct Settings {
     pub seed: u64,
     /// Where the trace goes, if anywhere.
     pub trace: Option<Box<dyn Write + Send>>,
+    /// Where what the store held goes, if anywhere.
+    pub history: Option<Box<dyn Write + Send>>,
     /// Whether what components say is shown.
     pub verbose: bool,
 }
@@ -133,8 +137,15 @@ fn in_this_thread(settings: Settings) -> Outcome {
     let before = processor_time();
     let runtime = madsim::runtime::Runtime::with_seed_and_config(settings.seed, madsim::Config::default());
     let trace = Trace::new(settings.trace, settings.verbose);
-    let (scenario, seed) = (settings.scenario, settings.seed);
-    let result = catch_unwind(AssertUnwindSafe(|| runtime.block_on(play(scenario, seed, trace))));
+    let (scenario, seed, history) = (settings.scenario, settings.seed, settings.history);
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        runtime.block_on(async move {
+            let title = format!("{}, seed {seed}", scenario.name);
+            // The clocks are the simulated ones in here.
+            let history = history.map(|output| History::new(output, &title, clock::now()));
+            play(scenario, seed, trace.with_history(history)).await
+        })
+    }));
     let spent = processor_time().saturating_sub(before);
     match result {
         Ok(outcome) => Outcome { spent, ..outcome },

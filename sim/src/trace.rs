@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::fingerprint::Fingerprint;
+use crate::history::History;
 
 /// So many events of each actor are remembered for reports.
 const REMEMBERED: usize = 12;
@@ -26,6 +27,7 @@ struct Inner {
     recent: BTreeMap<String, VecDeque<(Duration, String)>>,
     output: Option<Box<dyn Write + Send>>,
     failure: Option<String>,
+    history: Option<History>,
     verbose: bool,
 }
 
@@ -40,8 +42,22 @@ impl Trace {
                 recent: BTreeMap::new(),
                 output,
                 failure: None,
+                history: None,
                 verbose,
             }),
+        }
+    }
+
+    /// Writes down in `history` what the store holds.
+    pub fn with_history(self, history: Option<History>) -> Self {
+        self.lock().history = history;
+        self
+    }
+
+    /// The store wrote a key; `value` is none if it was deleted.
+    pub fn wrote(&self, now: Duration, revision: u64, key: &str, value: Option<&bytes::Bytes>) {
+        if let Some(history) = &mut self.lock().history {
+            history.add(now, revision, key, value);
         }
     }
 
@@ -102,6 +118,9 @@ impl Trace {
             && let Err(error) = output.flush()
         {
             return Err(error.to_string());
+        }
+        if let Some(history) = &mut inner.history {
+            history.finish()?;
         }
         inner.failure.take().map_or(Ok(()), Err)
     }

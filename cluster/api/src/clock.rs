@@ -1,12 +1,26 @@
 //! The wall clock. Objects are stamped with it; nothing is measured with it (`tokio::time` does that).
 
+use std::sync::OnceLock;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
-/// The time now. The only reader of the wall clock in code that also runs simulated: there madsim answers it.
+/// What a machine's clock shows when it truly is the given time.
+pub type Error = fn(Timestamp) -> Timestamp;
+
+static ERROR: OnceLock<Error> = OnceLock::new();
+
+/// Lets clocks be wrong by `error`, which knows whose clock is read; the first call wins. Without it they are right.
+pub fn set_error(error: Error) {
+    let _ = ERROR.set(error);
+}
+
+/// The time now. The only reader of the wall clock in code that also runs simulated: there madsim answers it, and each
+/// machine's clock may be wrong.
 pub fn now() -> Timestamp {
     #[allow(clippy::disallowed_methods, reason = "the one place that may")]
-    Timestamp::now()
+    let now = Timestamp::now();
+    ERROR.get().map_or(now, |error| error(now))
 }
 
 /// Now, in whole seconds, as Kubernetes stamps objects.

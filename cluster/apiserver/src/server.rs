@@ -115,6 +115,11 @@ impl ApiServer {
         }
     }
 
+    /// Keeps the watch cache filled and does nothing else, for ever: for a store that is only looked at.
+    pub async fn follow(&self) {
+        self.cache.run().await;
+    }
+
     /// Whether the server has what it needs to answer: the cache is filled and the first namespaces are there.
     pub fn is_ready(&self) -> bool {
         self.cache.is_ready()

@@ -2,6 +2,7 @@
 
 mod check;
 mod fuzz;
+mod inspect;
 mod run;
 mod summary;
 mod verify;
@@ -29,6 +30,8 @@ enum Command {
     Fuzz(fuzz::Fuzz),
     /// Run a scenario twice, in two processes, and compare what happens event by event.
     Verify(verify::Verify),
+    /// Serve a run's API as it was at a moment, for the ordinary kubectl.
+    Inspect(inspect::Inspect),
     /// Read a scenario and say what is wrong with it, and where.
     Check(check::Check),
 }
@@ -39,6 +42,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.execute(),
         Command::Fuzz(fuzz) => fuzz.execute(),
         Command::Verify(verify) => verify.execute(),
+        Command::Inspect(inspect) => inspect.execute(),
         Command::Check(check) => check.execute(),
     };
     ExitCode::from(code)

@@ -20,6 +20,9 @@ pub struct Run {
     /// Write every event to this file; `-` is standard output.
     #[arg(long)]
     trace: Option<String>,
+    /// Write what the store held, and when, to this file; for `inspect`.
+    #[arg(long, hide = true)]
+    history: Option<String>,
     /// Print one line of JSON instead of words; for campaigns.
     #[arg(long, hide = true)]
     json: bool,
@@ -36,21 +39,18 @@ impl Run {
             Err(code) => return code,
         };
         let to_stdout = self.trace.as_deref() == Some("-");
-        let trace: Option<Box<dyn Write + Send>> = match self.trace.as_deref() {
-            None => None,
-            Some("-") => Some(Box::new(BufWriter::with_capacity(1 << 16, std::io::stdout()))),
-            Some(path) => match File::create(path) {
-                Ok(file) => Some(Box::new(BufWriter::with_capacity(1 << 16, file))),
-                Err(error) => {
-                    eprintln!("error: cannot write the trace to {path}: {error}");
-                    return 2;
-                }
-            },
+        let (trace, history) = match (open(self.trace.as_deref()), open(self.history.as_deref())) {
+            (Ok(trace), Ok(history)) => (trace, history),
+            (Err(error), _) | (_, Err(error)) => {
+                eprintln!("error: {error}");
+                return 2;
+            }
         };
         let outcome = run(Settings {
             scenario,
             seed: self.seed,
             trace,
+            history,
             verbose: self.verbose,
         });
         if self.json {
@@ -68,5 +68,18 @@ impl Run {
             println!("{text}");
         }
         outcome.verdict.code()
+    }
+}
+
+/// Opens a file to write to, `-` for standard output. The error says why it cannot be.
+fn open(path: Option<&str>) -> Result<Option<Box<dyn Write + Send>>, String> {
+    const BUFFER: usize = 1 << 16;
+    match path {
+        None => Ok(None),
+        Some("-") => Ok(Some(Box::new(BufWriter::with_capacity(BUFFER, std::io::stdout())))),
+        Some(path) => {
+            let file = File::create(path).map_err(|error| format!("cannot write to {path}: {error}"))?;
+            Ok(Some(Box::new(BufWriter::with_capacity(BUFFER, file))))
+        }
     }
 }

@@ -163,6 +163,8 @@ impl Inner {
             }
         };
         for event in events {
+            let value = (event.kind == EventKind::Put).then_some(&event.kv.value);
+            world.trace.wrote(world.now(), event.revision, &event.kv.key, value);
             let Some(id) = ObjectId::of_key(&event.kv.key) else {
                 self.monitor.cluster.revision = self.monitor.cluster.revision.max(event.revision);
                 continue;

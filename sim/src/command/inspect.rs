@@ -1,0 +1,111 @@
+//! `inspect`: the API of a simulated cluster as it was at a moment, for the ordinary kubectl.
+//!
+//! The run is played to its end in a process of its own, exactly as `run` plays it, and writes down what its store
+//! held; the real `orrery` then serves that: sockets and TLS are real, which a simulated world has none of.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use clap::Args;
+
+use crate::scenario::parse_duration;
+
+/// Looks into the past of a run with kubectl.
+#[derive(Args)]
+pub struct Inspect {
+    /// The scenario's file.
+    scenario: String,
+    /// The seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The moment, such as 93.2s; it can be moved later.
+    #[arg(long)]
+    at: String,
+    /// The port, on this machine only; any that is free by default.
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// The `orrery` that serves; built from this source by default.
+    #[arg(long)]
+    orrery: Option<PathBuf>,
+}
+
+impl Inspect {
+    /// Does it; the exit code.
+    pub fn execute(&self) -> u8 {
+        if let Err(code) = super::read(&self.scenario) {
+            return code;
+        }
+        match self.inspect() {
+            Ok(code) => code,
+            Err(why) => {
+                eprintln!("error: {why}");
+                2
+            }
+        }
+    }
+
+    fn inspect(&self) -> Result<u8, String> {
+        parse_duration(&self.at).map_err(|why| format!("--at {:?}: {why}", self.at))?;
+        let history = std::env::temp_dir().join(format!("orrery-sim-{}-{}.history", std::process::id(), self.seed));
+        let outcome = self.play(&history).and_then(|()| self.serve(&history));
+        // It may not have come to be.
+        let _ = std::fs::remove_file(&history);
+        outcome
+    }
+
+    /// Plays the run, and tells how it ended.
+    fn play(&self, history: &Path) -> Result<(), String> {
+        let own = std::env::current_exe().map_err(|error| format!("cannot start a second process: {error}"))?;
+        let status = Command::new(own)
+            .args(["run", &self.scenario, "--seed", &self.seed.to_string(), "--history"])
+            .arg(history)
+            .stdin(Stdio::null())
+            .status()
+            .map_err(|error| format!("cannot start a second process: {error}"))?;
+        // However it ended, its past can be looked at.
+        if history.exists() && status.code() != Some(2) {
+            return Ok(());
+        }
+        Err(format!("the run left no history: {status}"))
+    }
+
+    fn serve(&self, history: &Path) -> Result<u8, String> {
+        let orrery = match &self.orrery {
+            Some(given) => given.clone(),
+            None => build()?,
+        };
+        let mut command = Command::new(&orrery);
+        command.arg("past").arg(history).args(["--at", &self.at]);
+        command.args(["--port", &self.port.to_string()]);
+        let status = command
+            .status()
+            .map_err(|error| format!("cannot start {}: {error}", orrery.display()))?;
+        Ok(if status.success() { 0 } else { 2 })
+    }
+}
+
+/// Builds the real `orrery` from the source that this simulator was built from; where it is.
+fn build() -> Result<PathBuf, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let way_out = "give one with --orrery";
+    let status = Command::new("cargo")
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "orrery",
+            "--bin",
+            "orrery",
+            "--quiet",
+        ])
+        .args(["--target-dir", "target"])
+        .env_remove("RUSTFLAGS")
+        .current_dir(&root)
+        .stdin(Stdio::null())
+        .status()
+        .map_err(|error| format!("cannot build `orrery` with cargo: {error}; {way_out}"))?;
+    if !status.success() {
+        return Err(format!("`orrery` cannot be built; {way_out}"));
+    }
+    Ok(root.join("target").join("release").join("orrery"))
+}
