@@ -9,6 +9,8 @@ pub const THINGS: &[&str] = &[
     "an answer was lost",
     "watches lagged",
     "a watch broke",
+    "an API server lagged",
+    "a client moved to another API server",
     "a relist after 410",
     "a write conflicted",
     "a create found the name taken",

@@ -13,6 +13,7 @@ pub mod convergence;
 pub mod coverage;
 pub mod disk;
 pub mod faults;
+mod feed;
 pub mod fingerprint;
 mod history;
 pub mod invariants;

@@ -15,7 +15,7 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-const SCENARIOS: [&str; 13] = [
+const SCENARIOS: [&str; 17] = [
     "scenarios/node-failure.yaml",
     "scenarios/rolling-update.yaml",
     "scenarios/partition.yaml",
@@ -29,6 +29,10 @@ const SCENARIOS: [&str; 13] = [
     "scenarios/life-and-death.yaml",
     "scenarios/old-news.yaml",
     "scenarios/cut-off.yaml",
+    "scenarios/time-travel.yaml",
+    "scenarios/api-servers.yaml",
+    "scenarios/hand-over.yaml",
+    "scenarios/swarm-api-servers.yaml",
 ];
 
 #[test]

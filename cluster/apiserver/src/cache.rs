@@ -1,8 +1,8 @@
 //! The watch cache: what the store holds, indexed for selectors, and the changes since compaction for watches.
 //!
-//! One task reads the store's watch and keeps, per kind, the objects (their bytes shared with the store) and the recent
-//! events. Lists are served from here, after waiting until the cache has seen the revision they must include. Watchers
-//! register with their selectors; an event costs work only for those it may concern.
+//! One task reads the store's watch through a [`Feed`](crate::feed::Feed) and keeps, per kind, the objects (their bytes
+//! shared with the store) and the recent events. Lists are served from here, after waiting until the cache has seen the
+//! revision they must include. Watchers register with their selectors; an event costs work only for those it may concern.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +17,7 @@ use orrery_api::task::within;
 use orrery_store::{Event, EventKind, KeyValue, Range, RangeError, Revision, Store, WatchError};
 use tokio::sync::watch;
 
+use crate::feed::{MakeFeed, News};
 use crate::resource::{AnyObject, AnyResource};
 use crate::resources::RESOURCES;
 use crate::selection::Selection;
@@ -164,8 +165,10 @@ impl Kind {
 /// The watch cache of one API server.
 pub struct WatchCache {
     store: Store,
+    feed: MakeFeed,
     kinds: BTreeMap<String, Kind>,
     hints: Hints,
+    /// How far the news went; kinds may be behind.
     revision: watch::Sender<Revision>,
     filled_at: AtomicU64,
 }
@@ -184,8 +187,8 @@ pub struct Listed {
 }
 
 impl WatchCache {
-    /// An empty cache over `store`; [`run`](Self::run) fills it.
-    pub fn new(store: Store) -> Self {
+    /// An empty cache over `store`; [`run`](Self::run) fills it with what `feed` tells.
+    pub fn new(store: Store, feed: MakeFeed) -> Self {
         let kinds = RESOURCES.iter().map(|resource| {
             (
                 resource.info().qualified(),
@@ -197,6 +200,7 @@ impl WatchCache {
         });
         WatchCache {
             store,
+            feed,
             kinds: kinds.collect(),
             hints: Hints::default(),
             revision: watch::Sender::new(0),
@@ -224,14 +228,14 @@ impl WatchCache {
     pub async fn run(&self) {
         loop {
             let revision = self.fill();
-            let mut watcher = match self.store.watch(storage::ROOT, revision) {
-                Ok(watcher) => watcher,
+            let mut feed = match self.store.watch(storage::ROOT, revision) {
+                Ok(watcher) => (self.feed)(watcher),
                 // Compacted between the two calls: fill again.
                 Err(_) => continue,
             };
             loop {
-                match watcher.next().await {
-                    Ok(events) => self.take(&events, watcher.progress()),
+                match feed.next().await {
+                    Ok(news) => self.take(&news),
                     Err(WatchError::Compacted { .. }) => break,
                     Err(_) => {
                         log::line("apiserver", format_args!("the store is closed; the watch cache ends"));
@@ -278,10 +282,10 @@ impl WatchCache {
         Ok(())
     }
 
-    fn take(&self, events: &[Arc<Event>], progress: Revision) {
+    fn take(&self, news: &News) {
         // The changes of one transaction to one kind are shown together: nobody may see a part of it.
         let mut transactions: BTreeMap<(Revision, &str), Vec<&Event>> = BTreeMap::new();
-        for event in events {
+        for event in &news.events {
             let rest = event.kv.key.strip_prefix(storage::ROOT);
             let qualified = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
             transactions.entry((event.revision, qualified)).or_default().push(event);
@@ -300,16 +304,16 @@ impl WatchCache {
             state.events.extend(changes);
         }
         let compacted = self.store.compact_revision();
-        for kind in self.kinds.values() {
+        for (qualified, kind) in &self.kinds {
             let mut state = kind.lock();
-            state.revision = progress;
+            state.revision = news.behind.get(qualified).copied().unwrap_or(news.progress);
             while state.events.front().is_some_and(|event| event.revision <= compacted) {
                 state.events.pop_front();
             }
-            state.oldest = state.oldest.max(compacted);
+            state.oldest = state.oldest.max(compacted.min(state.revision));
         }
-        self.hints.forget_before(progress);
-        self.revision.send_replace(progress);
+        self.hints.forget_before(news.progress);
+        self.revision.send_replace(news.progress);
     }
 
     /// Makes one change; `None` when what was written cannot be read.
@@ -338,18 +342,19 @@ impl WatchCache {
         })
     }
 
-    /// Waits until the cache is filled and has seen `revision`; 504 when it does not within a few seconds, 429 while it
-    /// is being filled.
-    pub async fn catch_up(&self, revision: Revision) -> Result<(), ApiError> {
-        let is_there = |seen: &Revision| *seen >= revision && *seen >= self.filled_at.load(Ordering::Acquire);
-        if is_there(&self.revision.borrow()) {
+    /// Waits until the cache is filled and has seen everything of a kind up to `revision`; 504 when it has not within a
+    /// few seconds, 429 while it is being filled.
+    pub async fn catch_up(&self, resource: &dyn AnyResource, revision: Revision) -> Result<(), ApiError> {
+        let kind = self.kind(resource)?;
+        let is_there = |_: &Revision| kind.lock().revision >= revision.max(self.filled_at.load(Ordering::Acquire));
+        if is_there(&0) {
             return Ok(());
         }
         let mut receiver = self.revision.subscribe();
         match within(CATCH_UP_LIMIT, receiver.wait_for(is_there)).await {
             Ok(Ok(_)) => Ok(()),
             _ if !self.is_ready() => Err(ApiError::too_many_requests("storage is (re)initializing", 1)),
-            _ => Err(too_large_version(revision, *self.revision.borrow())),
+            _ => Err(too_large_version(revision, kind.lock().revision)),
         }
     }
 
@@ -433,6 +438,18 @@ pub fn too_large_version(revision: Revision, current: Revision) -> ApiError {
         field: None,
     }]);
     error
+}
+
+/// Whether this is [`too_large_version`].
+pub fn is_too_large(error: &ApiError) -> bool {
+    let causes = error
+        .0
+        .details
+        .iter()
+        .flat_map(|details| details.causes.iter().flatten());
+    causes
+        .into_iter()
+        .any(|cause| cause.reason.as_deref() == Some("ResourceVersionTooLarge"))
 }
 
 fn read_or_say(resource: &dyn AnyResource, key: &str, bytes: &Bytes, revision: Revision) -> Option<Cached> {

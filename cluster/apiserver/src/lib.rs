@@ -14,6 +14,7 @@ mod cache;
 mod delete;
 pub mod discovery;
 mod documents;
+pub mod feed;
 #[cfg(not(madsim))]
 pub mod https;
 mod metadata;

@@ -74,9 +74,8 @@ impl ApiServer {
         };
         let own = format!("spec.nodeName={}", orrery_api::fields::escape(node));
         let selection = Selection::of(&all, &Query::of("fieldSelector", &own))?;
-        self.cache.catch_up(self.store.revision()).await?;
-        let listed = self.cache.list(pods, &selection, 0)?;
-        Ok(listed.items.iter().any(|pod| {
+        let bound = self.newest(pods, &selection, 0).await?;
+        Ok(bound.items.iter().any(|pod| {
             serde_json::from_slice::<Value>(&pod.bytes)
                 .is_ok_and(|pod| refers_to(&pod["spec"], path.resource.info().kind, Some(&path.name)))
         }))

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::cache::{Cached, Listed, too_large_version};
+use crate::cache::{Cached, Listed, is_too_large, too_large_version};
 use crate::request::{Query, ResourcePath, Shape};
 use crate::resource::{AnyObject, AnyResource};
 use crate::selection::Selection;
@@ -38,8 +38,8 @@ struct Continue {
 }
 
 /// A page of a list.
-struct Page {
-    items: Vec<Arc<Cached>>,
+pub(crate) struct Page {
+    pub(crate) items: Vec<Arc<Cached>>,
     revision: Revision,
     next: Option<Continue>,
     remaining: Option<usize>,
@@ -49,7 +49,7 @@ impl ApiServer {
     /// Answers a GET of one object.
     pub(crate) async fn get(&self, path: &ResourcePath, query: &Query, shape: Shape) -> Result<Response, ApiError> {
         if let Some(revision) = query.number("resourceVersion")? {
-            self.cache.catch_up(revision).await?;
+            self.cache.catch_up(path.resource, revision).await?;
         }
         let kv = self
             .store
@@ -115,7 +115,7 @@ impl ApiServer {
             return self.page_of_store(resource, selection, Some(start.key), start.revision, limit);
         }
         if let (Some(revision), Some("Exact")) = (version, query.get("resourceVersionMatch")) {
-            self.cache.catch_up(revision).await?;
+            self.cache.catch_up(resource, revision).await?;
             return self
                 .page_of_store(resource, selection, None, revision, limit)
                 .map_err(|error| match error.code() {
@@ -124,9 +124,33 @@ impl ApiServer {
                 });
         }
         // No version asks for the newest state, 0 for any, another for one at least as new.
-        self.cache
-            .catch_up(version.unwrap_or_else(|| self.store.revision()))
-            .await?;
+        match version {
+            None => self.newest(resource, selection, limit).await,
+            Some(version) => {
+                self.cache.catch_up(resource, version).await?;
+                self.page_of_cache(resource, selection, limit)
+            }
+        }
+    }
+
+    /// The newest state, or the first page of it: out of the cache once that has seen what the store holds. When it stays
+    /// behind, out of the store, as Kubernetes does (KEP-2340).
+    pub(crate) async fn newest(
+        &self,
+        resource: &dyn AnyResource,
+        selection: &Selection,
+        limit: usize,
+    ) -> Result<Page, ApiError> {
+        match self.cache.catch_up(resource, self.store.revision()).await {
+            Ok(()) => self.page_of_cache(resource, selection, limit),
+            Err(error) if is_too_large(&error) => {
+                self.page_of_store(resource, selection, None, self.store.revision(), limit)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn page_of_cache(&self, resource: &dyn AnyResource, selection: &Selection, limit: usize) -> Result<Page, ApiError> {
         let Listed { items, rest, revision } = self.cache.list(resource, selection, limit)?;
         let next = match items.last() {
             Some(last) if rest > 0 => Some(Continue {
@@ -216,14 +240,9 @@ impl ApiServer {
             Some(seconds) if seconds > 0 => Duration::from_secs(seconds.min(24 * 3600)),
             _ => self.random.jitter(WATCH_LIMIT, 1.0),
         };
-        // The state must include everything acknowledged so far, and whatever revision the client has seen elsewhere.
-        self.cache
-            .catch_up(
-                version
-                    .unwrap_or(0)
-                    .max(if after.is_none() { self.store.revision() } else { 0 }),
-            )
-            .await?;
+        // No version asks for the newest state, 0 for any; who has seen a revision elsewhere may see no older one here.
+        let fresh = version.unwrap_or_else(|| self.store.revision());
+        self.cache.catch_up(path.resource, fresh).await?;
         let (queue, initial, revision) = match self.cache.watch(path.resource, selection, after, initial_events) {
             Ok(watch) => watch,
             Err(error) if error.code() == 410 => return Ok(stream_response(watch::refused(&error))),

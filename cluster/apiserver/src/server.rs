@@ -21,6 +21,7 @@ use crate::bootstrap;
 use crate::cache::WatchCache;
 use crate::delete::{DeleteOptions, Deleted, success};
 use crate::documents;
+use crate::feed::{self, MakeFeed};
 use crate::noderestriction;
 use crate::patching;
 use crate::read::object_response;
@@ -61,6 +62,8 @@ pub struct Options {
     pub advertise: Option<(String, u16)>,
     /// How kubelets are reached.
     pub nodes: Arc<dyn NodeConnector>,
+    /// How the watch cache hears of the store's changes.
+    pub feed: MakeFeed,
 }
 
 impl Default for Options {
@@ -69,6 +72,7 @@ impl Default for Options {
             ranges: Ranges::default(),
             advertise: None,
             nodes: Arc::new(NoNodes),
+            feed: feed::at_once(),
         }
     }
 }
@@ -85,7 +89,7 @@ pub struct ApiServer {
 impl ApiServer {
     /// A server over `store`. It answers once [`run`](Self::run) runs and its cache is filled.
     pub fn new(store: Store, options: Options, random: Random) -> Arc<Self> {
-        let cache = Arc::new(WatchCache::new(store.clone()));
+        let cache = Arc::new(WatchCache::new(store.clone(), options.feed.clone()));
         Arc::new(ApiServer {
             store,
             cache,
@@ -308,9 +312,8 @@ impl ApiServer {
     ) -> Result<Response, ApiError> {
         let selection = Selection::of(path, query)?;
         let options = delete_options(query, request)?;
-        self.cache.catch_up(self.store.revision()).await?;
-        let listed = self.cache.list(path.resource, &selection, 0)?;
-        for item in &listed.items {
+        let all = self.newest(path.resource, &selection, 0).await?;
+        for item in &all.items {
             match self.delete(path.resource, &item.namespace, &item.name, &options).await {
                 Ok(_) => {}
                 Err(error) if error.code() == 404 => {}

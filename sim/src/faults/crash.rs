@@ -20,7 +20,7 @@ pub async fn strike(world: &Arc<World>, spec: &CrashSpec, random: &Random, struc
         world
             .trace
             .event(world.now(), "fault", format_args!("{name} crashes for {lasts:?}"));
-        if name == world.control_plane() {
+        if world.is_control_plane(&name) {
             stall_clients(world, lasts);
         }
         world.crash_machine(&name);
@@ -34,7 +34,7 @@ pub async fn strike(world: &Arc<World>, spec: &CrashSpec, random: &Random, struc
         world
             .trace
             .event(world.now(), "fault", format_args!("{name} crashes for {lasts:?}"));
-        if target.role == Role::ApiServer {
+        if matches!(target.role, Role::ApiServer | Role::Store) {
             stall_clients(world, lasts);
         }
         world.kill(&name);

@@ -11,6 +11,7 @@ pub fn heal(world: &World) -> Vec<String> {
     let random = world.random.stream("heal");
     world.set_healed();
     world.network.lose_no_answers();
+    world.lags.end_all();
     let total = world.workers().count();
     let mut broken: Vec<String> = world
         .workers()
@@ -28,8 +29,8 @@ pub fn heal(world: &World) -> Vec<String> {
     }
     left.sort();
     let processes = world.process_names(|process| !left.contains(&process.machine));
-    world.network.mend_all(world.control_plane());
-    let mut machines = vec![world.control_plane().to_owned()];
+    let mut machines = world.scenario.topology.control_planes();
+    machines.iter().for_each(|name| world.network.mend_all(name));
     machines.extend(world.workers().map(|machine| machine.name.clone()));
     for name in machines.iter().filter(|name| !left.contains(name)) {
         world.network.mend_all(name);

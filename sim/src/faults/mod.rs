@@ -3,6 +3,7 @@
 //! A fault is an `async fn strike(world, spec, random)`: it does its harm, waits, takes it back, and says whether it found
 //! anybody to strike. It may be dropped at any moment; what it left broken is healed (or not) by [`heal()`].
 
+mod api_lag;
 mod crash;
 mod heal;
 mod lag;
@@ -141,6 +142,7 @@ async fn strike_alone(world: &Arc<World>, action: &FaultAction, random: &Random,
         FaultAction::LostAnswers(spec) => lost_answers::strike(world, spec, random, struck).await,
         FaultAction::Packets(spec) => packets::strike(world, spec, random, struck).await,
         FaultAction::Lag(spec) => lag::strike(world, spec, random, struck).await,
+        FaultAction::ApiLag(spec) => api_lag::strike(world, spec, random, struck).await,
         FaultAction::Swarm(_) => {}
     }
 }
@@ -162,6 +164,7 @@ fn describe(action: &FaultAction) -> String {
         FaultAction::LostAnswers(_) => "lost answers".to_owned(),
         FaultAction::Packets(spec) => format!("failing rules of {}", spec.node),
         FaultAction::Lag(spec) => format!("lag of {}", spec.client),
+        FaultAction::ApiLag(spec) => format!("lag of {}", spec.server),
         FaultAction::Swarm(_) => "swarm".to_owned(),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use orrery_api::random::Random;
 use tokio::time::sleep;
 
+use super::crash::stall_clients;
 use super::machine;
 use crate::scenario::{Direction, PartitionSpec};
 use crate::world::World;
@@ -24,6 +25,10 @@ pub async fn strike(world: &Arc<World>, spec: &PartitionSpec, random: &Random, s
         "fault",
         format_args!("{name} is cut off ({:?}) for {lasts:?}", spec.direction),
     );
+    if world.is_control_plane(&name) && world.api_servers().len() > 1 {
+        // Its server's clients elsewhere wait for it, and it waits for the store.
+        stall_clients(world, lasts);
+    }
     world.network.cut(&name, out, inward);
     sleep(lasts).await;
     world.network.mend(&name, out, inward);

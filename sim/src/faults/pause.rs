@@ -36,7 +36,7 @@ pub async fn strike(world: &Arc<World>, spec: &PauseSpec, random: &Random, struc
     for role in Role::ALL {
         if paused.iter().any(|name| name.starts_with(role.as_str())) {
             world.stall(role, lasts);
-            if role == Role::ApiServer {
+            if matches!(role, Role::ApiServer | Role::Store) {
                 stall_clients(world, lasts);
             }
         }

@@ -19,7 +19,7 @@ pub async fn strike(world: &Arc<World>, target: &ComponentTarget, random: &Rando
     struck();
     world.trace.event(world.now(), "fault", format_args!("{name} restarts"));
     let pause = random.duration(Duration::from_millis(50), Duration::from_secs(2));
-    if target.role == Role::ApiServer {
+    if matches!(target.role, Role::ApiServer | Role::Store) {
         stall_clients(world, pause);
     }
     world.kill(&name);

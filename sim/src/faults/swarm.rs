@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::strike;
 use crate::scenario::{
-    ComponentTarget, CrashSpec, Direction, FaultAction, FaultKind, LostAnswersSpec, NodeTarget, PartitionSpec,
-    PauseSpec, Role, Span,
+    ApiLagSpec, ComponentTarget, CrashSpec, Direction, FaultAction, FaultKind, LagScope, LostAnswersSpec, NodeTarget,
+    PartitionSpec, PauseSpec, Role, Span,
 };
 use crate::world::World;
 
@@ -24,9 +24,12 @@ pub async fn run(
     random: &Random,
     struck: impl Fn(u32) + Clone + Send + Sync + 'static,
 ) {
+    let several = world.api_servers().len() > 1;
+    let mut kinds = kinds.to_vec();
+    kinds.retain(|kind| several || *kind != FaultKind::ApiLag);
     let mut drawn: Vec<FaultKind> = kinds.iter().copied().filter(|_| random.chance(0.6)).collect();
     if drawn.is_empty() {
-        drawn.extend(random.choose(kinds));
+        drawn.extend(random.choose(&kinds));
     }
     let mean = random.duration(Duration::from_secs(3), Duration::from_secs(40));
     let longest = random.between(2, 90);
@@ -57,8 +60,12 @@ pub async fn run(
 
 fn draw(world: &World, kind: FaultKind, longest: u64, random: &Random) -> FaultAction {
     let lasts = Span::seconds(1, longest);
+    let roles: Vec<Role> = Role::ALL
+        .into_iter()
+        .filter(|role| *role != Role::Store || world.api_servers().len() > 1)
+        .collect();
     let any_component = || ComponentTarget {
-        role: *random.choose(&Role::ALL).unwrap_or(&Role::Kubelet),
+        role: *random.choose(&roles).unwrap_or(&Role::Kubelet),
         instance: None,
     };
     match kind {
@@ -68,8 +75,7 @@ fn draw(world: &World, kind: FaultKind, longest: u64, random: &Random) -> FaultA
             lasts,
         }),
         FaultKind::Crash => {
-            let control = NodeTarget::Named(world.control_plane().to_owned());
-            let node = if random.chance(0.2) { control } else { NodeTarget::Any };
+            let node = any_machine(world, random, 0.2);
             FaultAction::Crash(CrashSpec {
                 node: Some(node),
                 component: None,
@@ -90,8 +96,9 @@ fn draw(world: &World, kind: FaultKind, longest: u64, random: &Random) -> FaultA
         FaultKind::Partition => {
             let directions = [Direction::Both, Direction::Both, Direction::In, Direction::Out];
             let direction = *random.choose(&directions).unwrap_or(&Direction::Both);
+            let several = world.api_servers().len() > 1;
             FaultAction::Partition(PartitionSpec {
-                node: NodeTarget::Any,
+                node: any_machine(world, random, if several { 0.3 } else { 0.0 }),
                 direction,
                 lasts,
             })
@@ -104,5 +111,42 @@ fn draw(world: &World, kind: FaultKind, longest: u64, random: &Random) -> FaultA
                 lasts,
             })
         }
+        FaultKind::ApiLag => {
+            let resource = random.choose(&LAGGARDS).copied().flatten();
+            FaultAction::ApiLag(ApiLagSpec {
+                server: ComponentTarget {
+                    role: Role::ApiServer,
+                    instance: None,
+                },
+                scope: resource.map_or(LagScope::Everything, |plural| LagScope::Resource(plural.to_owned())),
+                by: random.chance(0.5).then(|| Span::millis(200, 10_000)),
+                lasts,
+            })
+        }
     }
 }
+
+/// A machine of the control plane with `probability`, else any worker. Certainty draws nothing.
+fn any_machine(world: &World, random: &Random, probability: f64) -> NodeTarget {
+    if probability == 0.0 || !random.chance(probability) {
+        return NodeTarget::Any;
+    }
+    let machines = world.scenario.topology.control_planes();
+    let chosen = match machines.as_slice() {
+        [only] => Some(only),
+        several => random.choose(several),
+    };
+    chosen.map_or(NodeTarget::Any, |name| NodeTarget::Named(name.clone()))
+}
+
+/// What lags when a watch cache does: all of it, or one resource.
+const LAGGARDS: [Option<&str>; 8] = [
+    None,
+    None,
+    Some("pods"),
+    Some("pods"),
+    Some("nodes"),
+    Some("replicasets"),
+    Some("deployments"),
+    Some("endpointslices"),
+];

@@ -1,4 +1,4 @@
-//! The links between processes and the API server: whole messages that are late, lost, held up or cut off.
+//! The links between processes and the API servers: whole messages that are late, lost, held up or cut off.
 //!
 //! A request travels, is carried out by a task of the server's process (so that it dies with it), and its answer
 //! travels back; a stream's frames follow one by one. A partition holds messages up as TCP does: they arrive after it
@@ -6,6 +6,7 @@
 //! answer may be lost though the request took effect. Not simulated: duplicated and reordered messages of one
 //! connection (TCP does not let them through), and how much a link can carry.
 
+mod connection;
 mod network;
 mod stream;
 mod tap;
@@ -20,9 +21,10 @@ use orrery_api::random::Random;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
+use connection::{Connection, Line, Patience};
 pub use network::{Lag, LostAnswers, Network};
 
-use crate::model::{Answered, Asked, Seen};
+use crate::model::{Answered, Asked, Path, Seen};
 use crate::scenario::Role;
 use crate::world::World;
 use stream::Piece;
@@ -38,6 +40,7 @@ pub struct SimTransport {
     machine: String,
     identity: Identity,
     random: Random,
+    connection: Arc<Connection>,
     requests: AtomicU64,
 }
 
@@ -57,6 +60,7 @@ impl SimTransport {
             role,
             machine: machine.to_owned(),
             identity,
+            connection: Connection::new(world, client, random.stream("server")),
             random,
             requests: AtomicU64::new(0),
         })
@@ -87,21 +91,43 @@ impl SimTransport {
 
 #[async_trait]
 impl Transport for SimTransport {
-    async fn send(&self, mut request: Request) -> Result<Response, TransportError> {
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        let line = self.connection.line();
+        let patience = Patience::new(&self.connection, line);
+        let answer = tokio::select! {
+            biased;
+            answer = self.send_on(line, request) => answer,
+            () = self.connection.left(line) => Err(TransportError {
+                message: "the connection was given up".to_owned(),
+                sent: true,
+            }),
+        };
+        patience.end();
+        if answer.is_err() {
+            self.connection.leave(line);
+        }
+        answer
+    }
+}
+
+impl SimTransport {
+    /// Sends a request on a line to one of the servers.
+    async fn send_on(&self, line: Line, mut request: Request) -> Result<Response, TransportError> {
         let world = &self.world;
+        let place = self.connection.server(line);
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let asked = tap::describe(&self.client, &request, world.now());
         self.event(format_args!("{number} {} {}", request.method(), request.uri()));
         let asked = Arc::new(world.witness.ask(world, asked));
         let loss = world.scenario.network.loss;
         sleep(self.latency()).await;
-        world.network.pass(&self.machine, world.control_plane()).await;
+        world.network.pass(&self.machine, &place.machine).await;
         if loss > 0.0 && self.random.chance(loss) && !world.is_healed() {
             world.coverage.saw("a request was lost");
             return Err(self.lose(number, "request lost", true).await);
         }
-        let Some(server) = world.server() else {
-            if !world.is_up(world.control_plane()) {
+        let Some(server) = world.server(&place.name) else {
+            if !world.is_up(&place.machine) {
                 std::future::pending::<()>().await;
             }
             sleep(self.latency()).await;
@@ -117,7 +143,10 @@ impl Transport for SimTransport {
             world.clone(),
             asked.clone(),
             self.client.clone(),
-            server.service,
+            Desk {
+                service: server.service,
+                machine: place.machine.clone(),
+            },
             request,
             reply,
         );
@@ -125,7 +154,7 @@ impl Transport for SimTransport {
         let random = self.random.clone();
         server.node.spawn(job(latency, random));
         let Ok(response) = answer.await else {
-            if !world.is_up(world.control_plane()) {
+            if !world.is_up(&place.machine) {
                 // Nobody is left to say that the connection is gone.
                 std::future::pending::<()>().await;
             }
@@ -137,7 +166,7 @@ impl Transport for SimTransport {
             });
         };
         sleep(self.latency()).await;
-        world.network.pass(world.control_plane(), &self.machine).await;
+        world.network.pass(&place.machine, &self.machine).await;
         let write = asked.method != http::Method::GET;
         let lost = world
             .network
@@ -148,13 +177,45 @@ impl Transport for SimTransport {
             return Err(self.lose(number, "answer lost", true).await);
         }
         self.event(format_args!("{number} answered {}", response.status().as_u16()));
-        Ok(stream::receive(
-            response,
-            world.clone(),
-            self.machine.clone(),
-            (self.client.clone(), self.role),
-        ))
+        let listener = stream::Listener {
+            world: world.clone(),
+            connection: self.connection.clone(),
+            line,
+            machine: self.machine.clone(),
+            client: self.client.clone(),
+            role: self.role,
+        };
+        Ok(stream::receive(response, listener))
     }
+}
+
+/// Where requests are carried out.
+struct Desk {
+    service: Arc<dyn orrery_api::message::Service>,
+    machine: String,
+}
+
+impl Desk {
+    /// Carries a request out. What needs the store waits until its machine can be reached, and for its answer.
+    async fn call(&self, world: &World, request: Request) -> Response {
+        let store = world.control_plane();
+        if self.machine == store || !needs_store(&request) {
+            return self.service.call(request).await;
+        }
+        world.network.pass(&self.machine, store).await;
+        let response = self.service.call(request).await;
+        world.network.pass(store, &self.machine).await;
+        response
+    }
+}
+
+/// Whether more than the watch cache is needed: for everything but lists and watches that are content with a version.
+fn needs_store(request: &Request) -> bool {
+    let parameters = tap::parameters(request.uri().query().unwrap_or_default());
+    let has = |wanted: &str| parameters.iter().any(|(name, _)| name == wanted);
+    let whole = Path::parse(request.uri().path()).is_some_and(|path| path.name.is_empty());
+    let cached = whole && has("resourceVersion") && !has("resourceVersionMatch") && !has("continue");
+    request.method() != http::Method::GET || !cached
 }
 
 type Reply = oneshot::Sender<http::Response<stream::Arriving>>;
@@ -164,14 +225,14 @@ fn serve(
     world: Arc<World>,
     asked: Arc<Asked>,
     client: String,
-    service: Arc<dyn orrery_api::message::Service>,
+    desk: Desk,
     request: Request,
     reply: Reply,
 ) -> impl FnOnce(crate::scenario::Span, Random) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
     move |latency, random| {
         Box::pin(async move {
             let uri = request.uri().clone();
-            let response = service.call(request).await;
+            let response = desk.call(&world, request).await;
             let (parts, body) = response.into_parts();
             let status = parts.status.as_u16();
             let (revision, items) = match &body {

@@ -10,6 +10,7 @@ use orrery_api::random::Random;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::connection::{Connection, Line};
 use super::tap::WatchTap;
 use crate::scenario::{Role, Span};
 use crate::world::World;
@@ -58,43 +59,71 @@ pub async fn pump(
     }
 }
 
+/// Who receives a stream, and how it comes.
+pub struct Listener {
+    /// The world.
+    pub world: Arc<World>,
+    /// Its connection to the servers, and the line on which the stream comes.
+    pub connection: Arc<Connection>,
+    /// See `connection`.
+    pub line: Line,
+    /// Its machine.
+    pub machine: String,
+    /// Its process.
+    pub client: String,
+    /// Its process' role.
+    pub role: Option<Role>,
+}
+
+impl Listener {
+    /// The next piece of a stream; none when its server's process is gone and that was heard.
+    async fn next(&self, receiver: &mut mpsc::Receiver<(Instant, Piece)>) -> Option<Piece> {
+        let world = &self.world;
+        let server = &self.connection.server(self.line).machine;
+        match receiver.recv().await {
+            Some((at, piece)) => {
+                let at = at + world.network.lateness(&self.client, self.role, world.now());
+                if at > Instant::now() {
+                    sleep_until(at).await;
+                }
+                world.network.pass(server, &self.machine).await;
+                Some(piece)
+            }
+            None => {
+                // Its machine says so, once it is up and can be heard.
+                let mut changes = world.network.changes();
+                while !world.is_up(server) || !world.network.passes(server, &self.machine) {
+                    if changes.changed().await.is_err() {
+                        break;
+                    }
+                }
+                sleep(Duration::from_millis(1)).await;
+                None
+            }
+        }
+    }
+}
+
 /// The answer as its client gets it.
-pub fn receive(
-    response: http::Response<Arriving>,
-    world: Arc<World>,
-    machine: String,
-    client: (String, Option<Role>),
-) -> Response {
+pub fn receive(response: http::Response<Arriving>, listener: Listener) -> Response {
     let (parts, body) = response.into_parts();
     let body = match body {
         Arriving::Full(bytes) => Body::Full(bytes),
         Arriving::Stream(receiver) => {
-            let state = Some((receiver, world, machine, client));
+            let state = Some((receiver, listener));
             Body::stream(futures_util::stream::unfold(state, |state| async move {
-                let (mut receiver, world, machine, client) = state?;
-                let server = world.control_plane().to_owned();
-                match receiver.recv().await {
-                    Some((at, piece)) => {
-                        let at = at + world.network.lateness(&client.0, client.1, world.now());
-                        if at > Instant::now() {
-                            sleep_until(at).await;
-                        }
-                        world.network.pass(&server, &machine).await;
-                        match piece {
-                            Piece::Frame(frame) => Some((frame, Some((receiver, world, machine, client)))),
-                            Piece::End => None,
-                        }
-                    }
+                let (mut receiver, listener) = state?;
+                let piece = tokio::select! {
+                    biased;
+                    piece = listener.next(&mut receiver) => piece,
+                    () = listener.connection.left(listener.line) => None,
+                };
+                match piece {
+                    Some(Piece::Frame(frame)) => Some((frame, Some((receiver, listener)))),
+                    Some(Piece::End) => None,
                     None => {
-                        // The server's process is gone. Its machine says so, once it is up and can be heard.
-                        let mut changes = world.network.changes();
-                        while !world.is_up(&server) || !world.network.passes(&server, &machine) {
-                            if changes.changed().await.is_err() {
-                                break;
-                            }
-                        }
-                        sleep(Duration::from_millis(1)).await;
-                        world.coverage.saw("a watch broke");
+                        listener.world.coverage.saw("a watch broke");
+                        listener.connection.leave(listener.line);
                         Some((Err(BodyError("connection reset by peer".to_owned())), None))
                     }
                 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::quantity::{self, Span};
-use super::target::{ComponentTarget, NodeTarget};
+use super::target::{ComponentTarget, NodeTarget, Role};
 
 /// When something happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +111,8 @@ pub enum FaultAction {
     LostAnswers(LostAnswersSpec),
     /// What a component's watches say arrives late.
     Lag(LagSpec),
+    /// What an API server's watch cache shows is old.
+    ApiLag(ApiLagSpec),
     /// Changes of a node's packet rules fail.
     Packets(PacketsSpec),
     /// Faults of these kinds, as the seed draws them.
@@ -131,16 +133,19 @@ pub enum FaultKind {
     Partition,
     /// See [`FaultAction::LostAnswers`].
     LostAnswers,
+    /// See [`FaultAction::ApiLag`]; only where there are several API servers.
+    ApiLag,
 }
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [FaultKind; 5] = [
+    pub const ALL: [FaultKind; 6] = [
         FaultKind::Crash,
         FaultKind::Restart,
         FaultKind::Pause,
         FaultKind::Partition,
         FaultKind::LostAnswers,
+        FaultKind::ApiLag,
     ];
 }
 
@@ -229,6 +234,67 @@ pub struct LagSpec {
     pub lasts: Span,
 }
 
+/// Which API server's watch cache lags, what of it, by how much, and for how long.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "ApiLagWire")]
+pub struct ApiLagSpec {
+    /// Whose.
+    pub server: ComponentTarget,
+    /// What of it.
+    pub scope: LagScope,
+    /// By how much; it stands still if none.
+    pub by: Option<Span>,
+    /// For how long.
+    pub lasts: Span,
+}
+
+/// What of a watch cache lags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LagScope {
+    /// All of it.
+    Everything,
+    /// One resource, by its plural.
+    Resource(String),
+    /// The resource of an object, from the object's next change on: `Kind/namespace/name`, or `Kind/name`; `*` for any.
+    Object(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApiLagWire {
+    server: ComponentTarget,
+    resource: Option<String>,
+    object: Option<String>,
+    by: Option<Span>,
+    #[serde(rename = "for", default = "some_time")]
+    lasts: Span,
+}
+
+impl TryFrom<ApiLagWire> for ApiLagSpec {
+    type Error = String;
+
+    fn try_from(wire: ApiLagWire) -> Result<Self, String> {
+        if wire.server.role != Role::ApiServer {
+            return Err(format!("{} has no watch cache: only an apiserver lags", wire.server));
+        }
+        let scope = match (wire.resource, wire.object) {
+            (None, None) => LagScope::Everything,
+            (Some(resource), None) => LagScope::Resource(resource),
+            (None, Some(object)) if object.split('/').count() < 2 => {
+                return Err(format!("{object:?} names no object: write Kind/namespace/name"));
+            }
+            (None, Some(object)) => LagScope::Object(object),
+            _ => return Err("say what lags only once: `resource` and `object` exclude each other".to_owned()),
+        };
+        Ok(ApiLagSpec {
+            server: wire.server,
+            scope,
+            by: wire.by,
+            lasts: wire.lasts,
+        })
+    }
+}
+
 /// On which node changes of the packet rules fail, and how many.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -266,13 +332,14 @@ struct FaultWire {
     lost_answers: Option<LostAnswersSpec>,
     packets: Option<PacketsSpec>,
     lag: Option<LagSpec>,
+    api_lag: Option<ApiLagSpec>,
     swarm: Option<SwarmWire>,
 }
 
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "`all`, or a list of: crash, restart, pause, partition, lost-answers"
+    expecting = "`all`, or a list of: crash, restart, pause, partition, lost-answers, api-lag"
 )]
 enum SwarmWire {
     Word(AllWord),
@@ -306,6 +373,7 @@ impl TryFrom<FaultWire> for FaultPlan {
         actions.extend(wire.partition.map(FaultAction::Partition));
         actions.extend(wire.lost_answers.map(FaultAction::LostAnswers));
         actions.extend(wire.lag.map(FaultAction::Lag));
+        actions.extend(wire.api_lag.map(FaultAction::ApiLag));
         actions.extend(wire.packets.map(FaultAction::Packets));
         actions.extend(wire.swarm.map(|swarm| match swarm {
             SwarmWire::Word(AllWord::All) => FaultAction::Swarm(FaultKind::ALL.to_vec()),
@@ -316,7 +384,7 @@ impl TryFrom<FaultWire> for FaultPlan {
             (Some(action), true) => action,
             (None, _) => {
                 return Err(
-                    "a fault is one of `crash`, `restart`, `pause`, `partition`, `lost-answers`, `lag`, `packets` and `swarm`"
+                    "a fault is one of `crash`, `restart`, `pause`, `partition`, `lost-answers`, `lag`, `api-lag`, `packets` and `swarm`"
                         .into(),
                 );
             }

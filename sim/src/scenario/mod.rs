@@ -21,8 +21,8 @@ use serde::Deserialize;
 
 pub use error::Error;
 pub use faults::{
-    CrashSpec, Direction, FaultAction, FaultKind, FaultPlan, LagSpec, LostAnswersSpec, Moment, PacketsSpec,
-    PartitionSpec, PauseSpec, Trigger, TriggerKind,
+    ApiLagSpec, CrashSpec, Direction, FaultAction, FaultKind, FaultPlan, LagScope, LagSpec, LostAnswersSpec, Moment,
+    PacketsSpec, PartitionSpec, PauseSpec, Trigger, TriggerKind,
 };
 pub use quantity::{Span, parse_duration};
 pub use read::{read, read_file};

@@ -2,15 +2,13 @@
 
 use std::path::Path;
 
+use orrery_apiserver::resources::RESOURCES;
 use serde_json::Value;
 
 use super::error::Error;
 use super::nearest;
 use super::workload::{Manifest, StepAction, documents};
-use super::{FaultAction, NodeTarget, Role, Scenario};
-
-/// The machine that the control plane runs on.
-const CONTROL_PLANE: &str = "control-plane";
+use super::{FaultAction, LagScope, NodeTarget, Role, Scenario};
 
 /// Reads the scenario in the file at `path`, and the manifests it names.
 pub fn read_file(path: &str) -> Result<Scenario, Error> {
@@ -61,13 +59,8 @@ fn check_object(object: &Value) -> Result<(), String> {
 /// What is wrong beyond the types: the word it is about, and why.
 fn check(scenario: &Scenario) -> Result<(), (String, String)> {
     let topology = &scenario.topology;
-    if topology.apiservers != 1 {
-        return Err((
-            "apiservers".to_owned(),
-            format!("apiservers: {} is not built; only 1 is, for now", topology.apiservers),
-        ));
-    }
     for (key, count) in [
+        ("apiservers", topology.apiservers),
         ("schedulers", topology.schedulers),
         ("controllerManagers", topology.controller_managers),
     ] {
@@ -75,13 +68,15 @@ fn check(scenario: &Scenario) -> Result<(), (String, String)> {
             return Err((key.to_owned(), format!("{key}: {count}: there must be 1 to 5")));
         }
     }
-    let mut names = vec![CONTROL_PLANE];
+    let control_planes = topology.control_planes();
+    let mut names: Vec<&str> = control_planes.iter().map(String::as_str).collect();
     for node in &topology.nodes {
         if names.contains(&node.name.as_str()) {
             return Err((node.name.clone(), format!("two machines are called {:?}", node.name)));
         }
         names.push(&node.name);
     }
+    let workers = &names[control_planes.len()..];
     for fault in &scenario.faults {
         let (node, component) = match &fault.action {
             FaultAction::Crash(spec) => (spec.node.as_ref(), spec.component.as_ref()),
@@ -90,6 +85,10 @@ fn check(scenario: &Scenario) -> Result<(), (String, String)> {
             FaultAction::Restart(component) => (None, Some(component)),
             FaultAction::LostAnswers(spec) => (None, spec.client.as_ref()),
             FaultAction::Lag(spec) => (None, Some(&spec.client)),
+            FaultAction::ApiLag(spec) => {
+                known_resource(&spec.scope)?;
+                (None, Some(&spec.server))
+            }
             FaultAction::Packets(spec) => (Some(&spec.node), None),
             FaultAction::Swarm(_) => (None, None),
         };
@@ -100,14 +99,14 @@ fn check(scenario: &Scenario) -> Result<(), (String, String)> {
             && let Some(instance) = &component.instance
             && matches!(component.role, Role::Kubelet | Role::Proxy)
         {
-            known(instance, &names[1..])?;
+            known(instance, workers)?;
         }
     }
     for step in &scenario.workload {
         if let StepAction::Cordon(spec) | StepAction::Uncordon(spec) = &step.action
             && let NodeTarget::Named(name) = &spec.node
         {
-            known(name, &names[1..])?;
+            known(name, workers)?;
         }
     }
     for entry in &scenario.expect.state {
@@ -118,6 +117,19 @@ fn check(scenario: &Scenario) -> Result<(), (String, String)> {
         }
     }
     Ok(())
+}
+
+/// A resource that no server serves would make a fault that never does anything.
+fn known_resource(scope: &LagScope) -> Result<(), (String, String)> {
+    let LagScope::Resource(plural) = scope else {
+        return Ok(());
+    };
+    let served: Vec<&str> = RESOURCES.iter().map(|resource| resource.info().plural).collect();
+    if served.contains(&plural.as_str()) {
+        return Ok(());
+    }
+    let hint = nearest::hint(plural, &served);
+    Err((plural.clone(), format!("no resource {plural:?} is served{hint}")))
 }
 
 fn known(name: &str, names: &[&str]) -> Result<(), (String, String)> {

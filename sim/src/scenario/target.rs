@@ -9,7 +9,7 @@ use super::nearest;
 /// A component of the cluster; each process is one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// The API server with its store.
+    /// An API server; the only one has its store with it.
     ApiServer,
     /// The scheduler.
     Scheduler,
@@ -19,16 +19,19 @@ pub enum Role {
     Kubelet,
     /// A node's proxy.
     Proxy,
+    /// The store of several API servers.
+    Store,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 5] = [
+    pub const ALL: [Role; 6] = [
         Role::ApiServer,
         Role::Scheduler,
         Role::ControllerManager,
         Role::Kubelet,
         Role::Proxy,
+        Role::Store,
     ];
 
     /// The name in scenarios and traces.
@@ -39,6 +42,7 @@ impl Role {
             Role::ControllerManager => "controller-manager",
             Role::Kubelet => "kubelet",
             Role::Proxy => "proxy",
+            Role::Store => "store",
         }
     }
 

@@ -1,6 +1,6 @@
 //! A scenario that is wrong is refused with the place and, where one is near, the word that was meant.
 
-use super::{FaultAction, InvariantChoice, Moment, Span, StepAction, read};
+use super::{FaultAction, FaultKind, InvariantChoice, Moment, Span, StepAction, read};
 
 fn wrong(source: &str) -> String {
     read("a.yaml", source, |_| Err("no such file".to_owned()))
@@ -30,7 +30,7 @@ fn a_right_scenario_is_understood() {
     assert_eq!(scenario.topology.nodes.len(), 2);
     assert_eq!(scenario.network.latency, Span::millis(1, 10));
     assert!(matches!(&scenario.workload[0].action, StepAction::Apply(_)));
-    assert!(matches!(&scenario.faults[0].action, FaultAction::Swarm(kinds) if kinds.len() == 5));
+    assert!(matches!(&scenario.faults[0].action, FaultAction::Swarm(kinds) if kinds.len() == FaultKind::ALL.len()));
     assert!(matches!(&scenario.faults[0].moment, Moment::Between(_)));
     assert_eq!(
         scenario.expect.invariants,
@@ -54,13 +54,13 @@ fn a_value_that_cannot_be_read_is_refused_with_its_place() {
 #[test]
 fn a_fault_is_one_fault_with_one_moment() {
     insta::assert_snapshot!(wrong("name: a\nduration: 1s\nfaults:\n  - crash: { node: any }\n"), @"a.yaml:4:3: faults: say when: one of `at`, `between` and `when` is needed");
-    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nfaults:\n  - at: 1s\n    crsh: { node: any }\n"), @r#"a.yaml:5:5: faults[0]: unknown key "crsh"; did you mean "crash"? (known: at, between, when, crash, restart, pause, partition, lost-answers, packets, lag, swarm)"#);
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nfaults:\n  - at: 1s\n    crsh: { node: any }\n"), @r#"a.yaml:5:5: faults[0]: unknown key "crsh"; did you mean "crash"? (known: at, between, when, crash, restart, pause, partition, lost-answers, packets, lag, api-lag, swarm)"#);
     insta::assert_snapshot!(wrong("name: a\nduration: 1s\nfaults:\n  - at: 1s\n    swarm: all\n"), @"a.yaml:4:3: faults: a swarm needs `between`: how long it may strike");
 }
 
 #[test]
 fn what_is_not_built_is_refused_and_not_passed_over() {
-    insta::assert_snapshot!(wrong("name: a\nduration: 1s\ntopology: { apiservers: 2 }\n"), @"a.yaml:3:13: apiservers: 2 is not built; only 1 is, for now");
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\ntopology: { apiservers: 7 }\n"), @"a.yaml:3:13: apiservers: 7: there must be 1 to 5");
     insta::assert_snapshot!(wrong("name: a\nduration: 1s\nfaults:\n  - at: 1s\n    crash: { node: nod-1 }\n"), @r#"a.yaml:5:20: no machine "nod-1"; did you mean "node-1"? (known: control-plane, node-1, node-2, node-3)"#);
     insta::assert_snapshot!(wrong("name: a\nduration: 1s\nworkload:\n  - at: 1s\n    apply: b.yaml\n"), @"a.yaml:5:12: no such file");
 }

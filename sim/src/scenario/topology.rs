@@ -8,7 +8,8 @@ use serde::{Deserialize, Deserializer};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Topology {
-    /// How many API servers; only 1 is built.
+    /// How many API servers. One has its store in its process; several share a store in a process of its own, and run on
+    /// a machine each.
     pub apiservers: u32,
     /// How many schedulers; more than one elect a leader.
     pub schedulers: u32,
@@ -33,6 +34,14 @@ impl Default for Topology {
             zones: 1,
             node: BTreeMap::new(),
         }
+    }
+}
+
+impl Topology {
+    /// The machines of the control plane: `control-plane`, and with several API servers one more for each but the first.
+    pub fn control_planes(&self) -> Vec<String> {
+        let more = (2..=self.apiservers).map(|number| format!("control-plane-{number}"));
+        std::iter::once("control-plane".to_owned()).chain(more).collect()
     }
 }
 

@@ -14,7 +14,8 @@ use orrery_kubelet::Kubelet;
 use orrery_proxy::ruleset::Cidr;
 use orrery_store::Store;
 
-use super::{CONTROL_PLANE, Process, Server, World};
+use super::{CONTROL_PLANE, Place, Process, Server, World};
+use crate::feed::LateFeed;
 use crate::invariants::Finding;
 use crate::link::SimTransport;
 use crate::runtime::SharedRuntime;
@@ -28,6 +29,7 @@ pub fn main(world: Arc<World>, process: Process, random: Random) -> Pin<Box<dyn 
         Role::ControllerManager => Box::pin(controller_manager(world, process, random)),
         Role::Kubelet => Box::pin(kubelet(world, process, random)),
         Role::Proxy => Box::pin(proxy(world, process, random)),
+        Role::Store => Box::pin(store(world)),
     }
 }
 
@@ -44,14 +46,14 @@ fn client(world: &Arc<World>, process: &Process, identity: Identity, agent: &str
     Client::new(transport, agent)
 }
 
-async fn api_server(world: Arc<World>, process: Process, random: Random) {
-    let Some(machine) = world.machine(CONTROL_PLANE) else {
-        return;
-    };
-    let Some(disk) = machine.disk.clone() else { return };
-    let advertise = Some((machine.address.to_string(), 6443));
-    let store = match Store::open(disk, orrery_store::Options::default()).await {
-        Ok(store) => store,
+/// Opens the store on the control plane's disk; none if that cannot be done, which is a violation.
+async fn open_store(world: &Arc<World>) -> Option<Store> {
+    let disk = world.machine(CONTROL_PLANE)?.disk.clone()?;
+    match Store::open(disk, orrery_store::Options::default()).await {
+        Ok(store) => {
+            world.witness.attach(world, &store);
+            Some(store)
+        }
         Err(error) => {
             let message = format!("the store cannot be opened again: {error}");
             let actors = vec!["apiserver".to_owned(), "disk".to_owned()];
@@ -60,20 +62,44 @@ async fn api_server(world: Arc<World>, process: Process, random: Random) {
                 message,
                 actors,
             }]);
-            return;
+            None
         }
+    }
+}
+
+/// The store of several API servers.
+async fn store(world: Arc<World>) {
+    if let Some(store) = open_store(&world).await {
+        world.set_store(Some(store));
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn api_server(world: Arc<World>, process: Process, random: Random) {
+    let place = Place {
+        name: process.name.clone(),
+        machine: process.machine.clone(),
     };
-    world.witness.attach(&world, &store);
+    let several = world.api_servers().len() > 1;
+    let store = if several {
+        Some(world.store().await)
+    } else {
+        open_store(&world).await
+    };
+    let (Some(store), Some(machine)) = (store, world.machine(CONTROL_PLANE)) else {
+        return;
+    };
+    let (news, started) = (world.clone(), store.clone());
     let options = orrery_apiserver::Options {
-        advertise,
+        // Pods reach all servers at one address, as behind a load balancer.
+        advertise: Some((machine.address.to_string(), 6443)),
+        feed: Arc::new(move |watcher| Box::new(LateFeed::new(&news, &place, watcher, started.revision()))),
         ..orrery_apiserver::Options::default()
     };
     let server = ApiServer::new(store, options, random);
     if let Some(node) = world.handle.get_node(process.node) {
-        world.set_server(Some(Server {
-            service: server.clone(),
-            node,
-        }));
+        let service = server.clone();
+        world.set_server(&process.name, Some(Server { service, node }));
     }
     server.run().await;
 }

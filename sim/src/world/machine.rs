@@ -78,6 +78,10 @@ pub fn build(scenario: &Scenario, random: &Random, handle: &Handle, world: &Weak
     let disk = Arc::new(SimDisk::new(random.stream("disk")));
     let mut machines = BTreeMap::new();
     machines.insert(CONTROL_PLANE.to_owned(), machine(CONTROL_PLANE, 1, Some(disk), None));
+    let workers = scenario.topology.nodes.len();
+    for (index, name) in scenario.topology.control_planes().iter().enumerate().skip(1) {
+        machines.insert(name.clone(), machine(name, workers + 1 + index, None, None));
+    }
     let zones = scenario.topology.zones.max(1) as usize;
     for (index, spec) in scenario.topology.nodes.iter().enumerate() {
         let number = index + 2;

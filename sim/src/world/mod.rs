@@ -19,9 +19,11 @@ use madsim::task::NodeId;
 use madsim::time::TimeHandle;
 use orrery_api::message::Service;
 use orrery_api::random::Random;
+use orrery_store::Store;
 use tokio::sync::Notify;
 
 use crate::coverage::Coverage;
+use crate::feed::Lags;
 use crate::invariants::Finding;
 use crate::link::Network;
 use crate::scenario::{Role, Scenario};
@@ -29,7 +31,7 @@ use crate::trace::Trace;
 
 pub use machine::Machine;
 pub use process::Process;
-pub use witness::Witness;
+pub use witness::{Witness, names};
 
 /// The machine of the control plane.
 const CONTROL_PLANE: &str = "control-plane";
@@ -45,13 +47,32 @@ pub struct Violation {
     pub events: Vec<String>,
 }
 
-/// The API server, while it runs.
+/// Where an API server runs, whenever it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Its process: `apiserver/2`.
+    pub name: String,
+    /// Its machine.
+    pub machine: String,
+}
+
+/// An API server, while it runs.
 #[derive(Clone)]
 pub struct Server {
     /// Where requests go.
     pub service: Arc<dyn Service>,
     /// The process they are carried out in.
     pub node: NodeHandle,
+}
+
+/// Where the API servers of a scenario run: one on each machine of the control plane.
+fn places(scenario: &Scenario) -> Vec<Place> {
+    let machines = scenario.topology.control_planes().into_iter().enumerate();
+    let places = machines.map(|(index, machine)| Place {
+        name: format!("{}/{}", Role::ApiServer, index + 1),
+        machine,
+    });
+    places.collect()
 }
 
 /// All simulated things of one run.
@@ -68,11 +89,16 @@ pub struct World {
     pub coverage: Coverage,
     /// Who can reach whom.
     pub network: Network,
+    /// Which watch caches are late.
+    pub lags: Lags,
     /// What is true, and whether it may be.
     pub witness: Witness,
     machines: BTreeMap<String, Machine>,
     processes: Mutex<BTreeMap<String, Process>>,
-    server: Mutex<Option<Server>>,
+    places: Vec<Place>,
+    servers: Mutex<BTreeMap<String, Server>>,
+    /// The store of several API servers, while it runs.
+    store: Mutex<Option<Store>>,
     streams: AtomicU64,
     healed: AtomicBool,
     violations: Mutex<Vec<Violation>>,
@@ -98,9 +124,12 @@ impl World {
                 trace,
                 coverage: Coverage::default(),
                 network: Network::default(),
+                lags: Lags::default(),
                 machines,
                 processes: Mutex::default(),
-                server: Mutex::default(),
+                places: places(&scenario),
+                servers: Mutex::default(),
+                store: Mutex::default(),
                 streams: AtomicU64::new(1),
                 healed: AtomicBool::new(false),
                 violations: Mutex::default(),
@@ -121,18 +150,52 @@ impl World {
         self.time.elapsed()
     }
 
-    /// The name of the control plane's machine.
+    /// The name of the control plane's machine; of the first one, which has the store, where there are several.
     pub fn control_plane(&self) -> &str {
         CONTROL_PLANE
     }
 
-    /// The API server, if it runs.
-    pub fn server(&self) -> Option<Server> {
-        self.server.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Whether `machine` is one of the control plane's.
+    pub fn is_control_plane(&self, machine: &str) -> bool {
+        self.machines.get(machine).is_some_and(|known| known.worker.is_none())
     }
 
-    fn set_server(&self, server: Option<Server>) {
-        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = server;
+    /// Where the API servers run.
+    pub fn api_servers(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// The API server of this name, if it runs.
+    pub fn server(&self, name: &str) -> Option<Server> {
+        let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.get(name).cloned()
+    }
+
+    fn set_server(&self, name: &str, server: Option<Server>) {
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        match server {
+            Some(server) => servers.insert(name.to_owned(), server),
+            None => servers.remove(name),
+        };
+    }
+
+    fn set_store(&self, store: Option<Store>) {
+        *self.store.lock().unwrap_or_else(PoisonError::into_inner) = store;
+        self.network.notify();
+    }
+
+    /// Waits until the store of several API servers runs.
+    async fn store(&self) -> Store {
+        let mut changes = self.network.changes();
+        loop {
+            let store = self.store.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(store) = store {
+                return store;
+            }
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// A number for a new watch.
@@ -266,7 +329,8 @@ impl World {
 
     /// Ends everything that runs.
     pub fn end(&self) {
-        self.set_server(None);
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.set_store(None);
         for process in self.processes().values() {
             self.handle.kill(process.node);
         }

@@ -63,12 +63,20 @@ pub fn build(world: &Arc<World>) {
         processes.insert(name, process);
     };
     let topology = &world.scenario.topology;
-    add(Role::ApiServer, "1", CONTROL_PLANE);
-    for number in 1..=topology.schedulers {
-        add(Role::Scheduler, &number.to_string(), CONTROL_PLANE);
+    let machines = topology.control_planes();
+    let roles = [
+        (Role::ApiServer, topology.apiservers),
+        (Role::Scheduler, topology.schedulers),
+        (Role::ControllerManager, topology.controller_managers),
+    ];
+    for (role, count) in roles {
+        // Twins are spread over the machines of the control plane.
+        for (number, machine) in (1..=count).zip(machines.iter().cycle()) {
+            add(role, &number.to_string(), machine);
+        }
     }
-    for number in 1..=topology.controller_managers {
-        add(Role::ControllerManager, &number.to_string(), CONTROL_PLANE);
+    if topology.apiservers > 1 {
+        add(Role::Store, "1", CONTROL_PLANE);
     }
     for node in &topology.nodes {
         add(Role::Kubelet, &node.name, &node.name);
@@ -135,10 +143,18 @@ impl World {
         };
         self.trace.event(self.now(), name, format_args!("is killed"));
         if process.role == Role::ApiServer {
-            self.set_server(None);
+            self.set_server(name, None);
         }
         self.handle.kill(process.node);
         self.network.notify();
+        if process.role == Role::Store {
+            self.set_store(None);
+            // An API server ends with its store, and waits for it when it is started again.
+            for server in self.process_names(|process| process.role == Role::ApiServer && process.running) {
+                self.kill(&server);
+                self.start(&server);
+            }
+        }
     }
 
     /// Holds a process up; whether it ran.

@@ -293,7 +293,7 @@ fn holder(lease: &Item) -> Option<String> {
 }
 
 /// Whether a trigger's object, `Kind/namespace/name` or `Kind/name`, is the one written.
-fn names(pattern: &str, id: &ObjectId) -> bool {
+pub fn names(pattern: &str, id: &ObjectId) -> bool {
     let parts: Vec<&str> = pattern.split('/').collect();
     let (kind, namespace, name) = match parts.as_slice() {
         [kind, namespace, name] => (*kind, Some(*namespace), *name),

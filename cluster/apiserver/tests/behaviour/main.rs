@@ -3,6 +3,7 @@
 mod allocation;
 mod deleting;
 mod fuzz;
+mod lagging;
 mod listing;
 mod refusals;
 mod rights;

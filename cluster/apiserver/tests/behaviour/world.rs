@@ -9,6 +9,7 @@ use http::{HeaderMap, Method};
 use orrery_api::message::{Body, Direct, Identity, Request, Service, Transport};
 use orrery_api::random::Random;
 use orrery_api::task::TaskGroup;
+use orrery_apiserver::feed::MakeFeed;
 use orrery_apiserver::{ApiServer, Options};
 use orrery_store::{MemoryDisk, Store};
 use serde_json::{Value, json};
@@ -69,7 +70,20 @@ impl World {
         let store = Store::open(disk.clone(), Default::default())
             .await
             .expect("the disk is sound");
-        let server = ApiServer::new(store.clone(), Options::default(), Random::from_number(7));
+        World::over(store, disk, Options::default()).await
+    }
+
+    /// Another server over the same store, with a feed of its own.
+    pub async fn twin(&self, feed: MakeFeed) -> World {
+        let options = Options {
+            feed,
+            ..Options::default()
+        };
+        World::over(self.store.clone(), self.disk.clone(), options).await
+    }
+
+    async fn over(store: Store, disk: Arc<MemoryDisk>, options: Options) -> World {
+        let server = ApiServer::new(store.clone(), options, Random::from_number(7));
         let tasks = TaskGroup::new();
         let running = server.clone();
         tasks.spawn(async move { running.run().await });

@@ -1,0 +1,132 @@
+//! Which API server a process is connected to: one at a time, for all of its requests and watches.
+//!
+//! A process chooses one when it starts, and moves to another when its own refuses, resets, or leaves a request without an
+//! answer for too long. What was under way on the old connection breaks then, as the streams of one TCP connection do.
+//! In a world with one server there is nothing to choose, nothing is drawn, and connections are not given up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use orrery_api::random::Random;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::world::{Place, World};
+
+/// A request that was given up after so long tells that its server is not to be relied on. One that was dropped sooner was
+/// no longer of interest.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub struct Connection {
+    world: Arc<World>,
+    client: String,
+    random: Random,
+    line: watch::Sender<Line>,
+}
+
+/// A connection to one server, until it is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line {
+    /// The how manieth of the process it is.
+    number: u64,
+    /// Which of the world's API servers it goes to.
+    server: usize,
+}
+
+impl Connection {
+    /// The connection of a process that begins; it draws from `random`.
+    pub fn new(world: &Arc<World>, client: &str, random: Random) -> Arc<Self> {
+        let servers = world.api_servers().len();
+        let server = if servers > 1 {
+            random.below(servers as u64) as usize
+        } else {
+            0
+        };
+        let connection = Connection {
+            world: world.clone(),
+            client: client.to_owned(),
+            random,
+            line: watch::Sender::new(Line { number: 0, server }),
+        };
+        connection.say(server);
+        Arc::new(connection)
+    }
+
+    fn say(&self, server: usize) {
+        if self.world.api_servers().len() > 1 {
+            let place = &self.world.api_servers()[server];
+            let what = format_args!("connects to {}", place.name);
+            self.world.trace.event(self.world.now(), &self.client, what);
+        }
+    }
+
+    /// The line that is open now.
+    pub fn line(&self) -> Line {
+        *self.line.borrow()
+    }
+
+    /// The server at the other end of `line`.
+    pub fn server(&self, line: Line) -> &Place {
+        &self.world.api_servers()[line.server]
+    }
+
+    /// Gives `line` up and connects to another server, unless that has been done or there is no other.
+    pub fn leave(&self, line: Line) {
+        let servers = self.world.api_servers().len();
+        if servers < 2 || self.line() != line {
+            return;
+        }
+        let step = 1 + self.random.below(servers as u64 - 1) as usize;
+        let next = Line {
+            number: line.number + 1,
+            server: (line.server + step) % servers,
+        };
+        self.line.send_replace(next);
+        self.world.coverage.saw("a client moved to another API server");
+        self.say(next.server);
+    }
+
+    /// Waits until `line` has been given up.
+    pub async fn left(&self, line: Line) {
+        if self.world.api_servers().len() < 2 {
+            return std::future::pending().await;
+        }
+        let mut lines = self.line.subscribe();
+        // The sender lives in `self`, so that this only ends when the line has changed.
+        let _ = lines.wait_for(|now| *now != line).await;
+    }
+}
+
+/// A request under way; when it is dropped without an answer after a long time, its line is given up.
+pub struct Patience<'a> {
+    connection: &'a Connection,
+    line: Line,
+    since: Instant,
+    answered: bool,
+}
+
+impl<'a> Patience<'a> {
+    /// Begins to wait for an answer on `line`.
+    pub fn new(connection: &'a Connection, line: Line) -> Self {
+        Patience {
+            connection,
+            line,
+            since: Instant::now(),
+            answered: false,
+        }
+    }
+
+    /// There is an answer.
+    pub fn end(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Patience<'_> {
+    fn drop(&mut self) {
+        if !self.answered && self.since.elapsed() >= PATIENCE {
+            self.connection.leave(self.line);
+        }
+    }
+}
