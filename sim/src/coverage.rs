@@ -10,6 +10,7 @@ pub const THINGS: &[&str] = &[
     "watches lagged",
     "a watch broke",
     "an API server lagged",
+    "a server died over a write",
     "a client moved to another API server",
     "a relist after 410",
     "a write conflicted",

@@ -288,3 +288,69 @@ fn grouped(events: Vec<Arc<Event>>) -> Vec<(String, Group)> {
     }
     groups
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn release(by: Option<u64>, now: u64, server: &str) -> Duration {
+        let lags = Lags::default();
+        lags.begin(ApiLag {
+            server: "apiserver/2".to_owned(),
+            scope: LagScope::Everything,
+            by: by.map(seconds),
+            until: seconds(100),
+        });
+        lags.release(server, seconds(10), seconds(now), |scope| {
+            *scope == LagScope::Everything
+        })
+    }
+
+    #[test]
+    fn news_are_late_by_what_a_lag_says_but_not_beyond_its_end() {
+        assert_eq!(release(Some(5), 10, "apiserver/2"), seconds(15));
+        assert_eq!(release(Some(95), 10, "apiserver/2"), seconds(100));
+        assert_eq!(release(None, 10, "apiserver/2"), seconds(100));
+        assert_eq!(release(None, 100, "apiserver/2"), Duration::ZERO);
+        assert_eq!(release(None, 10, "apiserver/1"), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_changes_of_one_transaction_to_a_resource_stay_together() {
+        let event = |revision, key: &str| {
+            Arc::new(Event {
+                kind: orrery_store::EventKind::Put,
+                revision,
+                kv: orrery_store::KeyValue {
+                    key: key.into(),
+                    value: Default::default(),
+                    create_revision: revision,
+                    mod_revision: revision,
+                    version: 1,
+                    lease: None,
+                },
+                previous: None,
+            })
+        };
+        let events = vec![
+            event(3, "/registry/pods/default/a"),
+            event(3, "/ranges/serviceips/10.96.0.9"),
+            event(3, "/registry/services/default/s"),
+            event(3, "/registry/pods/default/b"),
+            event(4, "/registry/pods/default/a"),
+        ];
+        let groups: Vec<(String, u64, usize)> = grouped(events)
+            .into_iter()
+            .map(|(resource, group)| (resource, group.revision, group.events.len()))
+            .collect();
+        let expected = [("pods", 3, 2), ("services", 3, 1), ("pods", 4, 1)];
+        assert_eq!(
+            groups,
+            expected.map(|(name, revision, count)| (name.to_owned(), revision, count))
+        );
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::tests::{History, POD, asked, node, owned, pod, set, started};
-use crate::model::{Answered, Asked, Seen};
+use crate::model::{Answered, Asked, Entry, Seen, Selection};
 
 /// Applies JSON merges to an object: `path` to value.
 fn with(mut object: Value, path: &str, value: Value) -> Value {
@@ -276,8 +276,7 @@ fn a_uid_that_comes_back_and_a_delete_of_another_uid_break_s5() {
     };
     let answered = Answered {
         status: 200,
-        revision: None,
-        items: None,
+        ..Answered::default()
     };
     let deleted = || {
         History::new()
@@ -424,33 +423,55 @@ fn a_container_that_is_left_no_time_to_end_breaks_k7() {
 
 #[test]
 fn an_answer_before_its_write_is_durable_breaks_s2_and_a_list_that_lacks_an_object_s8() {
-    let answer = |revision, items| Answered {
-        status: 200,
-        revision: Some(revision),
-        items,
+    let answer = |revision, items: Option<&[(&str, u64)]>| {
+        let entry = |(name, revision): &(&str, u64)| Entry {
+            namespace: "default".to_owned(),
+            name: (*name).to_owned(),
+            revision: *revision,
+        };
+        Answered {
+            status: 200,
+            revision: Some(revision),
+            items: items.map(|items| items.iter().map(entry).collect()),
+            ..Answered::default()
+        }
     };
     let history = || {
         History::new()
             .put("namespaces", namespace())
             .put("pods", pod("a", "", "Pending"))
+            .put("pods", pod("b", "", "Pending"))
     };
     let post = asked("user", http::Method::POST, "/api/v1/namespaces/default/pods");
-    assert_eq!(history().see(&Seen::Answered(&post, &answer(4, None))).broken(), ["S2"]);
+    assert_eq!(history().see(&Seen::Answered(&post, &answer(5, None))).broken(), ["S2"]);
     assert!(
         history()
             .see(&Seen::Answered(&post, &answer(3, None)))
             .broken()
             .is_empty()
     );
-    let list = asked("user", http::Method::GET, "/api/v1/pods");
-    assert_eq!(
-        history().see(&Seen::Answered(&list, &answer(3, Some(0)))).broken(),
-        ["S8"]
-    );
-    assert!(
+    let list = Asked {
+        selection: Some(Selection {
+            resource: "pods".into(),
+            namespace: String::new(),
+            labels: None,
+            fields: None,
+        }),
+        ..asked("user", http::Method::GET, "/api/v1/pods")
+    };
+    let broken = |list: &Asked, revision, items| {
         history()
-            .see(&Seen::Answered(&list, &answer(3, Some(1))))
+            .see(&Seen::Answered(list, &answer(revision, Some(items))))
             .broken()
-            .is_empty()
-    );
+    };
+    assert!(broken(&list, 4, &[("a", 3), ("b", 4)]).is_empty());
+    // One of the past is a snapshot, too.
+    assert!(broken(&list, 3, &[("a", 3)]).is_empty());
+    assert_eq!(broken(&list, 4, &[("a", 3)]), ["S8"]);
+    assert_eq!(broken(&list, 3, &[("a", 3), ("b", 4)]), ["S8"]);
+    assert_eq!(broken(&list, 4, &[("a", 2), ("b", 4)]), ["S8"]);
+    assert_eq!(broken(&list, 4, &[("a", 3), ("a", 3), ("b", 4)]), ["S8"]);
+    let page = Asked { paged: true, ..list };
+    assert!(broken(&page, 4, &[("a", 3)]).is_empty());
+    assert_eq!(broken(&page, 4, &[("c", 3)]), ["S8"]);
 }

@@ -19,6 +19,7 @@ mod evictions;
 mod generations;
 mod identity;
 mod leadership;
+mod linearizable;
 mod ownership;
 mod phases;
 mod placement;
@@ -84,6 +85,7 @@ impl Report {
 /// Every invariant, freshly made.
 pub fn all() -> Vec<Box<dyn Invariant>> {
     vec![
+        Box::new(linearizable::Linearizable::default()),
         Box::new(durability::Durability),
         Box::new(revisions::Revisions::default()),
         Box::new(updates::Updates::default()),

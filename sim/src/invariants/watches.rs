@@ -43,19 +43,7 @@ impl Invariant for Watches {
                 selection,
                 from,
             } => {
-                let known = ["metadata.name", "metadata.namespace"];
-                let pods = [
-                    "spec.nodeName",
-                    "status.phase",
-                    "spec.schedulerName",
-                    "spec.serviceAccountName",
-                ];
-                let understood = selection
-                    .fields
-                    .iter()
-                    .flat_map(|fields| fields.paths())
-                    .all(|path| known.contains(&path) || (&*selection.resource == "pods" && pods.contains(&path)));
-                if !understood {
+                if !selection.is_understood() {
                     return;
                 }
                 let next = from.map(|from| cluster.history(&selection.resource).map_or(0, |all| all.after(from)));

@@ -7,6 +7,7 @@
 //! connection (TCP does not let them through), and how much a link can carry.
 
 mod connection;
+mod execution;
 mod network;
 mod stream;
 mod tap;
@@ -22,9 +23,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use connection::{Connection, Line, Patience};
+use execution::Execution;
 pub use network::{Lag, LostAnswers, Network};
 
-use crate::model::{Answered, Asked, Path, Seen};
+use crate::model::{Answered, Asked, Path};
 use crate::scenario::Role;
 use crate::world::World;
 use stream::Piece;
@@ -232,23 +234,21 @@ fn serve(
     move |latency, random| {
         Box::pin(async move {
             let uri = request.uri().clone();
+            let execution = Execution::begin(&world, &asked);
             let response = desk.call(&world, request).await;
             let (parts, body) = response.into_parts();
-            let status = parts.status.as_u16();
-            let (revision, items) = match &body {
-                Body::Full(bytes) if parts.status.is_success() => {
+            let mut answered = Answered {
+                status: parts.status.as_u16(),
+                ..Answered::default()
+            };
+            if let Body::Full(bytes) = &body {
+                answered.body = bytes.clone();
+                if parts.status.is_success() {
                     world.trace.content(bytes);
-                    tap::shown(bytes)
+                    tap::show(bytes, &mut answered);
                 }
-                _ => (None, None),
-            };
-            let answered = Answered {
-                status,
-                revision,
-                items,
-            };
-            world.witness.observe(&world, &Seen::Answered(&asked, &answered));
-            world.witness.cover(&world, &asked, status);
+            }
+            execution.answer(&asked, answered);
             // A watch whose history is gone is an answer of one line.
             if matches!(&body, Body::Full(bytes) if bytes.starts_with(br#"{"type":"ERROR""#)) {
                 world.coverage.saw("a relist after 410");

@@ -9,7 +9,7 @@ use orrery_api::message::Request;
 use orrery_api::{fields, labels};
 use serde::Deserialize;
 
-use crate::model::{Asked, Path, Seen, Selection, WatchEventKind};
+use crate::model::{Answered, Asked, Entry, Path, Seen, Selection, WatchEventKind};
 use crate::world::World;
 
 #[derive(Deserialize, Default)]
@@ -18,6 +18,7 @@ struct Meta {
     name: String,
     namespace: String,
     resource_version: String,
+    uid: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -93,17 +94,29 @@ pub fn describe(client: &str, request: &Request, at: Duration) -> Asked {
         version_asked: parameter("resourceVersion")
             .or_else(|| parameter("continue"))
             .or_else(|| parameter("watch")),
-        whole: ["labelSelector", "fieldSelector", "limit", "continue"]
-            .iter()
-            .all(|name| parameter(name).is_none()),
+        selection: None,
+        paged: ["limit", "continue"].iter().any(|name| parameter(name).is_some()),
+        named: None,
         base: None,
         uid: None,
         grace: parameter("gracePeriodSeconds").and_then(|grace| grace.parse().ok()),
         floor: 0,
         at,
     };
-    if request.method() == http::Method::PUT {
-        asked.base = revision(request.body());
+    let is_collection = asked.path.as_ref().is_some_and(|path| path.name.is_empty());
+    if request.method() == http::Method::GET && is_collection && parameter("watch").is_none() {
+        asked.selection = asked.path.as_ref().and_then(|path| {
+            let [labels, fields] = ["labelSelector", "fieldSelector"].map(parameter);
+            selection(path, labels.as_deref(), fields.as_deref())
+        });
+    }
+    if request.method() == http::Method::PUT || (request.method() == http::Method::POST && is_collection) {
+        let meta = serde_json::from_slice::<Partial>(request.body())
+            .unwrap_or_default()
+            .metadata;
+        asked.base = meta.resource_version.parse().ok().filter(|base| *base > 0);
+        asked.uid = meta.uid.filter(|uid| !uid.is_empty());
+        asked.named = Some(meta.name).filter(|name| is_collection && !name.is_empty());
     } else if request.method() == http::Method::DELETE
         && let Ok(options) = serde_json::from_slice::<Delete>(request.body())
     {
@@ -117,31 +130,34 @@ pub fn describe(client: &str, request: &Request, at: Duration) -> Asked {
     asked
 }
 
-/// The resourceVersion in the metadata of an object or list.
-pub fn revision(bytes: &[u8]) -> Option<u64> {
-    serde_json::from_slice::<Partial>(bytes)
-        .ok()?
-        .metadata
-        .resource_version
-        .parse()
-        .ok()
+fn selection(path: &Path, labels: Option<&str>, fields: Option<&str>) -> Option<Selection> {
+    Some(Selection {
+        resource: path.resource.clone(),
+        namespace: path.namespace.clone(),
+        labels: labels.map(labels::Selector::parse).transpose().ok()?,
+        fields: fields.map(fields::Selector::parse).transpose().ok()?,
+    })
 }
 
-/// The revision of an object or list, and how many objects a list shows.
-pub fn shown(bytes: &[u8]) -> (Option<u64>, Option<usize>) {
+/// Notes in `answered` what the object or list in `bytes` shows.
+pub fn show(bytes: &[u8], answered: &mut Answered) {
     #[derive(Deserialize)]
-    struct List {
+    struct Shown {
         #[serde(default)]
         metadata: Meta,
-        items: Option<Vec<serde::de::IgnoredAny>>,
+        items: Option<Vec<Partial>>,
     }
-    match serde_json::from_slice::<List>(bytes) {
-        Ok(list) => (
-            list.metadata.resource_version.parse().ok(),
-            list.items.map(|items| items.len()),
-        ),
-        Err(_) => (None, None),
-    }
+    let Ok(shown) = serde_json::from_slice::<Shown>(bytes) else {
+        return;
+    };
+    answered.revision = shown.metadata.resource_version.parse().ok();
+    answered.name = shown.metadata.name;
+    let entry = |Partial { metadata }| Entry {
+        namespace: metadata.namespace,
+        name: metadata.name,
+        revision: metadata.resource_version.parse().unwrap_or(0),
+    };
+    answered.items = shown.items.map(|items| items.into_iter().map(entry).collect());
 }
 
 #[derive(Deserialize)]
@@ -172,24 +188,11 @@ impl WatchTap {
             return None;
         }
         let path = asked.path.as_ref()?;
-        let labels = parameter("labelSelector")
-            .map(labels::Selector::parse)
-            .transpose()
-            .ok()?;
-        let fields = parameter("fieldSelector")
-            .map(fields::Selector::parse)
-            .transpose()
-            .ok()?;
         let from = parameter("resourceVersion")
             .and_then(|version| version.parse().ok())
             .filter(|from| *from > 0);
-        let selection = Selection {
-            resource: path.resource.clone(),
-            namespace: path.namespace.clone(),
-            labels,
-            fields,
-        };
-        let stream = world.next_stream();
+        let selection = selection(path, parameter("labelSelector"), parameter("fieldSelector"))?;
+        let stream = world.next_number();
         world.witness.observe(
             world,
             &Seen::WatchOpened {

@@ -8,4 +8,4 @@ mod seen;
 
 pub use cluster::{Cluster, History};
 pub use item::{Item, ObjectId, Typed};
-pub use seen::{Answered, Asked, Change, Path, Seen, Selection, WatchEventKind};
+pub use seen::{Answered, Asked, Change, Entry, Path, Seen, Selection, WatchEventKind};

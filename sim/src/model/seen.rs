@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Method;
 use orrery_api::{fields, labels};
 
@@ -100,11 +101,15 @@ pub struct Asked {
     pub path: Option<Path>,
     /// The state asked for: the parameter `resourceVersion`, if it is there.
     pub version_asked: Option<String>,
-    /// Whether a list is of all objects, without selectors or pages.
-    pub whole: bool,
+    /// What a list is of; none for other requests.
+    pub selection: Option<Selection>,
+    /// Whether a list is of a page only.
+    pub paged: bool,
+    /// The name in the object that is to be created, unless the server shall generate one.
+    pub named: Option<String>,
     /// The resourceVersion of the object sent, or that a delete is conditional on.
     pub base: Option<u64>,
-    /// The uid that a delete is conditional on.
+    /// The uid of the object sent, or that a delete is conditional on.
     pub uid: Option<String>,
     /// The grace period of a delete, in seconds.
     pub grace: Option<i64>,
@@ -115,14 +120,38 @@ pub struct Asked {
 }
 
 /// An answer as the server gives it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Answered {
+    /// Which time that a request was carried out this answers.
+    pub execution: u64,
     /// The HTTP status.
     pub status: u16,
     /// The revision that the answer's metadata shows, of a success.
     pub revision: Option<u64>,
-    /// How many objects a list shows.
-    pub items: Option<usize>,
+    /// The object's name, of a success.
+    pub name: String,
+    /// The objects that a list shows.
+    pub items: Option<Vec<Entry>>,
+    /// The answer itself; empty for a stream.
+    pub body: Bytes,
+}
+
+impl Answered {
+    /// Whether the answer has this word in it.
+    pub fn says(&self, word: &str) -> bool {
+        self.body.windows(word.len()).any(|part| part == word.as_bytes())
+    }
+}
+
+/// An object as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The revision of its last write.
+    pub revision: u64,
 }
 
 /// What a watch selects.
@@ -139,6 +168,19 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// Whether the model knows all the fields it selects by.
+    pub fn is_understood(&self) -> bool {
+        const ALL: [&str; 2] = ["metadata.name", "metadata.namespace"];
+        const PODS: [&str; 4] = [
+            "spec.nodeName",
+            "status.phase",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+        ];
+        let known = |path: &str| ALL.contains(&path) || (&*self.resource == "pods" && PODS.contains(&path));
+        self.fields.iter().flat_map(|fields| fields.paths()).all(known)
+    }
+
     /// Whether `item` is selected.
     pub fn matches(&self, item: &Item) -> bool {
         (self.namespace.is_empty() || self.namespace == item.id.namespace)
@@ -194,6 +236,18 @@ pub enum Seen<'a> {
     },
     /// A request left its client.
     Asked(&'a Asked),
+    /// A server begins to carry a request out that is no mere read.
+    Begun {
+        /// A number of its own: a request may be carried out more than once.
+        execution: u64,
+        /// The request.
+        asked: &'a Asked,
+    },
+    /// A server died over a request that was begun.
+    Lost {
+        /// Its number.
+        execution: u64,
+    },
     /// The server answered.
     Answered(&'a Asked, &'a Answered),
     /// A watch began.

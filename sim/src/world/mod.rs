@@ -99,7 +99,7 @@ pub struct World {
     servers: Mutex<BTreeMap<String, Server>>,
     /// The store of several API servers, while it runs.
     store: Mutex<Option<Store>>,
-    streams: AtomicU64,
+    numbers: AtomicU64,
     healed: AtomicBool,
     violations: Mutex<Vec<Violation>>,
     troubles: Mutex<Vec<String>>,
@@ -130,7 +130,7 @@ impl World {
                 places: places(&scenario),
                 servers: Mutex::default(),
                 store: Mutex::default(),
-                streams: AtomicU64::new(1),
+                numbers: AtomicU64::new(1),
                 healed: AtomicBool::new(false),
                 violations: Mutex::default(),
                 troubles: Mutex::default(),
@@ -198,9 +198,9 @@ impl World {
         }
     }
 
-    /// A number for a new watch.
-    pub fn next_stream(&self) -> u64 {
-        self.streams.fetch_add(1, Ordering::Relaxed)
+    /// A number for a new watch, or for a request that is carried out.
+    pub fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The machine of a name. Machines neither come nor go.

@@ -1,0 +1,245 @@
+//! S1 fires on answers that no order of the store's history explains, and keeps silent beside them.
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::invariants::tests::{History, POD, asked, pod};
+use crate::model::{Answered, Asked, Seen};
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+
+fn history() -> History {
+    // Revision 2, as the bootstrap would write it.
+    History::of(|id| id == "S1").put("namespaces", namespace())
+}
+
+fn namespace() -> Value {
+    json!({"metadata": {"name": "default", "uid": "uid-default"}})
+}
+
+fn answer(execution: u64, status: u16, revision: Option<u64>, body: &Value) -> Answered {
+    Answered {
+        execution,
+        status,
+        revision,
+        name: "a".to_owned(),
+        body: Bytes::from(body.to_string()),
+        ..Answered::default()
+    }
+}
+
+fn ask(method: Method, path: &str) -> Asked {
+    Asked {
+        named: (method == Method::POST && path == PODS).then(|| "a".to_owned()),
+        floor: 2,
+        ..asked("user", method, path)
+    }
+}
+
+trait Told {
+    fn begin(self, execution: u64, asked: &Asked) -> Self;
+    fn end(self, asked: &Asked, answer: Answered) -> Self;
+}
+
+impl Told for History {
+    fn begin(self, execution: u64, asked: &Asked) -> Self {
+        self.see(&Seen::Begun { execution, asked })
+    }
+
+    fn end(self, asked: &Asked, answer: Answered) -> Self {
+        self.see(&Seen::Answered(asked, &answer))
+    }
+}
+
+/// A pod `a` is created at revision 3.
+fn with_pod() -> History {
+    let create = ask(Method::POST, PODS);
+    let made = pod("a", "", "Pending");
+    history()
+        .begin(1, &create)
+        .put("pods", made.clone())
+        .end(&create, answer(1, 201, Some(3), &made))
+}
+
+/// Then it runs, by a change of revision 4.
+fn with_running_pod() -> History {
+    let put = Asked {
+        base: Some(3),
+        ..ask(Method::PUT, POD)
+    };
+    let running = pod("a", "", "Running");
+    with_pod()
+        .begin(2, &put)
+        .put("pods", running.clone())
+        .end(&put, answer(2, 200, Some(4), &running))
+}
+
+fn is_fine(history: History) -> bool {
+    history.broken().is_empty()
+}
+
+#[test]
+fn a_read_shows_a_state_that_was_there_between_its_request_and_its_answer() {
+    let read = |floor| Asked {
+        floor,
+        ..ask(Method::GET, POD)
+    };
+    let old = answer(0, 200, Some(3), &pod("a", "", "Pending"));
+    let new = answer(0, 200, Some(4), &pod("a", "", "Running"));
+    assert!(is_fine(with_running_pod().end(&read(4), new.clone())));
+    assert!(is_fine(with_running_pod().end(&read(3), new)));
+    assert!(is_fine(with_running_pod().end(&read(3), old.clone())));
+    assert_eq!(with_running_pod().end(&read(4), old).broken(), ["S1"]);
+    let garbled = answer(0, 200, Some(4), &pod("a", "", "Failed"));
+    assert_eq!(with_running_pod().end(&read(4), garbled).broken(), ["S1"]);
+    let future = answer(0, 200, Some(9), &pod("a", "", "Running"));
+    assert_eq!(with_running_pod().end(&read(4), future).broken(), ["S1"]);
+}
+
+#[test]
+fn a_read_of_any_version_may_be_old_but_never_of_what_never_was() {
+    let read = Asked {
+        floor: 4,
+        version_asked: Some("0".to_owned()),
+        ..ask(Method::GET, POD)
+    };
+    let old = answer(0, 200, Some(3), &pod("a", "", "Pending"));
+    assert!(is_fine(with_running_pod().end(&read, old)));
+    let never = answer(0, 200, Some(3), &pod("a", "", "Failed"));
+    assert_eq!(with_running_pod().end(&read, never).broken(), ["S1"]);
+}
+
+#[test]
+fn a_refusal_was_due_at_some_moment() {
+    let gone = |floor| {
+        let read = Asked {
+            floor,
+            ..ask(Method::GET, POD)
+        };
+        with_pod().end(&read, answer(0, 404, None, &json!({}))).broken()
+    };
+    assert!(gone(2).is_empty());
+    assert_eq!(gone(3), ["S1"]);
+    let create = ask(Method::POST, PODS);
+    let taken = answer(7, 409, None, &json!({"reason": "AlreadyExists"}));
+    assert!(is_fine(with_pod().begin(7, &create).end(&create, taken.clone())));
+    assert_eq!(history().begin(7, &create).end(&create, taken).broken(), ["S1"]);
+    let put = |base| {
+        let put = Asked {
+            base: Some(base),
+            ..ask(Method::PUT, POD)
+        };
+        let stale = answer(7, 409, None, &json!({"reason": "Conflict"}));
+        with_running_pod().begin(7, &put).end(&put, stale).broken()
+    };
+    assert!(put(3).is_empty());
+    assert_eq!(put(4), ["S1"]);
+}
+
+#[test]
+fn an_acknowledged_write_took_effect_and_that_once() {
+    let create = ask(Method::POST, PODS);
+    let made = pod("a", "", "Pending");
+    let told = || answer(1, 201, Some(3), &made);
+    // Never done, done before it was asked for, and done for another.
+    assert_eq!(history().begin(1, &create).end(&create, told()).broken(), ["S1"]);
+    assert_eq!(
+        with_pod()
+            .begin(7, &create)
+            .end(&create, answer(7, 201, Some(3), &made))
+            .broken(),
+        ["S1"]
+    );
+    let both = history()
+        .begin(1, &create)
+        .begin(2, &create)
+        .put("pods", made.clone())
+        .end(&create, told())
+        .end(&create, answer(2, 201, Some(3), &made));
+    assert_eq!(both.broken(), ["S1"]);
+    // Done twice.
+    let delete = ask(Method::DELETE, POD);
+    let put = Asked {
+        base: Some(3),
+        ..ask(Method::PUT, POD)
+    };
+    let running = pod("a", "", "Running");
+    let twice = with_pod()
+        .begin(7, &put)
+        .put("pods", running.clone())
+        .put("pods", running.clone())
+        .end(&put, answer(7, 200, Some(4), &running));
+    assert_eq!(twice.broken(), ["S1"]);
+    let deleted = with_pod()
+        .begin(8, &delete)
+        .delete("pods", &made)
+        .end(&delete, answer(8, 200, None, &json!({"status": "Success"})));
+    assert!(is_fine(deleted));
+    let kept = with_pod()
+        .begin(8, &delete)
+        .end(&delete, answer(8, 200, None, &json!({"status": "Success"})));
+    assert_eq!(kept.broken(), ["S1"]);
+}
+
+#[test]
+fn a_refused_write_did_not_take_effect_and_one_whose_server_died_may_have() {
+    let put = Asked {
+        base: Some(3),
+        ..ask(Method::PUT, POD)
+    };
+    let running = pod("a", "", "Running");
+    let begun = || with_pod().begin(7, &put).put("pods", running.clone());
+    for status in [400, 403, 409, 422, 429] {
+        let refused = answer(7, status, None, &json!({}));
+        assert_eq!(begun().end(&put, refused).broken(), ["S1"], "{status}");
+    }
+    assert!(is_fine(begun().end(&put, answer(7, 500, None, &json!({})))));
+    assert!(is_fine(begun().see(&Seen::Lost { execution: 7 })));
+    // It may still come to light a little later, but not out of the blue.
+    let late = with_pod().begin(7, &put).see(&Seen::Lost { execution: 7 });
+    assert!(is_fine(late.put("pods", running.clone())));
+    assert_eq!(with_pod().put("pods", running.clone()).broken(), ["S1"]);
+    let too_late = with_pod().begin(7, &put).see(&Seen::Lost { execution: 7 });
+    assert_eq!(too_late.at(100).put("pods", running.clone()).broken(), ["S1"]);
+}
+
+#[test]
+fn a_write_that_found_nothing_to_change_is_no_change() {
+    let patch = ask(Method::PATCH, POD);
+    let running = pod("a", "", "Running");
+    let put = Asked {
+        base: Some(3),
+        ..ask(Method::PUT, POD)
+    };
+    // The patch finds what the update made, and is answered first.
+    let history = with_pod()
+        .begin(7, &put)
+        .begin(8, &patch)
+        .put("pods", running.clone())
+        .end(&patch, answer(8, 200, Some(4), &running))
+        .end(&put, answer(7, 200, Some(4), &running));
+    assert!(is_fine(history));
+    assert!(is_fine(
+        with_running_pod()
+            .begin(8, &patch)
+            .end(&patch, answer(8, 200, Some(4), &running))
+    ));
+    let stale = with_running_pod()
+        .begin(8, &patch)
+        .end(&patch, answer(8, 200, Some(3), &pod("a", "", "Pending")));
+    assert_eq!(stale.broken(), ["S1"]);
+}
+
+#[test]
+fn a_request_that_is_carried_out_twice_is_judged_each_time() {
+    let create = ask(Method::POST, PODS);
+    let made = pod("a", "", "Pending");
+    let history = history()
+        .begin(1, &create)
+        .begin(2, &create)
+        .put("pods", made.clone())
+        .end(&create, answer(2, 201, Some(3), &made))
+        .end(&create, answer(1, 409, None, &json!({"reason": "AlreadyExists"})));
+    assert!(is_fine(history));
+}
