@@ -281,10 +281,9 @@ fn expected(world: &World, cluster: &Cluster, missing: &mut Vec<String>) {
             continue;
         };
         for (path, wanted) in fields {
-            let wanted = serde_json::to_value(wanted).unwrap_or_default();
             let pointer = format!("/{}", path.replace('.', "/"));
             let is = value.pointer(&pointer).cloned().unwrap_or_default();
-            if is != wanted && !(is.is_null() && wanted == 0) {
+            if is != *wanted && !(is.is_null() && *wanted == 0) {
                 missing.push(format!("{path} of {object} is {is}, not {wanted}"));
             }
         }

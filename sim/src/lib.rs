@@ -8,6 +8,7 @@ compile_error!(
     "orrery-sim is simulation only: use `cargo sim …`, which passes `--cfg madsim` (a RUSTFLAGS variable in your environment overrides it)"
 );
 
+pub mod choices;
 pub mod command;
 pub mod convergence;
 pub mod coverage;

@@ -10,6 +10,7 @@ use orrery_api::clock;
 use orrery_api::task::TaskGroup;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::choices::Choices;
 use crate::convergence;
 use crate::faults::{self, Faults};
 use crate::history::History;
@@ -98,6 +99,8 @@ pub struct Outcome {
     pub coverage: BTreeMap<&'static str, u64>,
     /// Faults that were asked for and never struck.
     pub never_struck: Vec<String>,
+    /// The scenario with what this run drew; none if there was no run.
+    pub pinned: Option<Scenario>,
 }
 
 /// Runs a scenario with a seed, in a thread of its own.
@@ -129,6 +132,7 @@ fn failed(component: &str, message: &str) -> Outcome {
         converged: None,
         coverage: BTreeMap::new(),
         never_struck: Vec::new(),
+        pinned: None,
     }
 }
 
@@ -138,12 +142,14 @@ fn in_this_thread(settings: Settings) -> Outcome {
     let runtime = madsim::runtime::Runtime::with_seed_and_config(settings.seed, madsim::Config::default());
     let trace = Trace::new(settings.trace, settings.verbose);
     let (scenario, seed, history) = (settings.scenario, settings.seed, settings.history);
+    let choices = Arc::new(Choices::default());
+    let (played, noted) = (scenario.clone(), choices.clone());
     let result = catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(async move {
-            let title = format!("{}, seed {seed}", scenario.name);
+            let title = format!("{}, seed {seed}", played.name);
             // The clocks are the simulated ones in here.
             let history = history.map(|output| History::new(output, &title, clock::now()));
-            play(scenario, seed, trace.with_history(history)).await
+            play(played, seed, trace.with_history(history), noted).await
         })
     }));
     let spent = processor_time().saturating_sub(before);
@@ -154,6 +160,7 @@ fn in_this_thread(settings: Settings) -> Outcome {
                 observing::panicked().unwrap_or_else(|| ("the simulator".to_owned(), "it panicked".to_owned()));
             Outcome {
                 spent,
+                pinned: Some(choices.pinned(&scenario, seed)),
                 ..failed(&component, &message)
             }
         }
@@ -167,11 +174,12 @@ fn processor_time() -> Duration {
     Duration::from_nanos(nanos.unwrap_or(0))
 }
 
-async fn play(scenario: Arc<Scenario>, seed: u64, trace: Trace) -> Outcome {
-    let world = World::new(scenario, seed, trace);
+async fn play(scenario: Arc<Scenario>, seed: u64, trace: Trace, choices: Arc<Choices>) -> Outcome {
+    let world = World::new(scenario, seed, trace, choices);
     observing::plays(&world);
     let tasks = TaskGroup::new();
     let start = Instant::now();
+    world.choices.begin(start);
     if world.scenario.network.loss > 0.0 {
         // A link that loses messages is a fault until the heal.
         world.witness.change(&world, Cluster::fault_begins);
@@ -232,6 +240,7 @@ async fn play(scenario: Arc<Scenario>, seed: u64, trace: Trace) -> Outcome {
         converged,
         coverage: world.coverage.counts(),
         never_struck: faults.never_struck(),
+        pinned: Some(world.choices.pinned(&world.scenario, seed)),
     };
     drop((tasks, workload, faults));
     world.end();

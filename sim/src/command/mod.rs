@@ -3,6 +3,7 @@
 mod check;
 mod fuzz;
 mod inspect;
+mod pin;
 mod run;
 mod summary;
 mod verify;
@@ -26,6 +27,8 @@ struct Arguments {
 enum Command {
     /// Run a scenario with one seed.
     Run(run::Run),
+    /// Run a scenario with one seed and write down what was drawn: a scenario without swarm, churn, `any` and `between`.
+    Pin(pin::Pin),
     /// Run scenarios with many seeds, on all cores.
     Fuzz(fuzz::Fuzz),
     /// Run a scenario twice, in two processes, and compare what happens event by event.
@@ -40,12 +43,18 @@ enum Command {
 pub fn main() -> ExitCode {
     let code = match Arguments::parse().command {
         Command::Run(run) => run.execute(),
+        Command::Pin(pin) => pin.execute(),
         Command::Fuzz(fuzz) => fuzz.execute(),
         Command::Verify(verify) => verify.execute(),
         Command::Inspect(inspect) => inspect.execute(),
         Command::Check(check) => check.execute(),
     };
     ExitCode::from(code)
+}
+
+/// The seed to play a scenario with: the one that was asked for, or its own, or 1.
+fn seed(asked: Option<u64>, scenario: &crate::scenario::Scenario) -> u64 {
+    asked.or(scenario.seed).unwrap_or(1)
 }
 
 /// Reads a scenario, or says what is wrong with it.

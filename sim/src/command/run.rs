@@ -14,9 +14,9 @@ use crate::run::{Settings, run};
 pub struct Run {
     /// The scenario's file.
     scenario: String,
-    /// The seed.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// The seed; the scenario's own by default, or 1.
+    #[arg(long)]
+    seed: Option<u64>,
     /// Write every event to this file; `-` is standard output.
     #[arg(long)]
     trace: Option<String>,
@@ -38,6 +38,7 @@ impl Run {
             Ok(scenario) => Arc::new(scenario),
             Err(code) => return code,
         };
+        let seed = super::seed(self.seed, &scenario);
         let to_stdout = self.trace.as_deref() == Some("-");
         let (trace, history) = match (open(self.trace.as_deref()), open(self.history.as_deref())) {
             (Ok(trace), Ok(history)) => (trace, history),
@@ -48,7 +49,7 @@ impl Run {
         };
         let outcome = run(Settings {
             scenario,
-            seed: self.seed,
+            seed,
             trace,
             history,
             verbose: self.verbose,
@@ -56,11 +57,11 @@ impl Run {
         if self.json {
             println!(
                 "{}",
-                super::summary::Summary::of(&self.scenario, self.seed, &outcome).to_json()
+                super::summary::Summary::of(&self.scenario, seed, &outcome).to_json()
             );
             return outcome.verdict.code();
         }
-        let mut text = report::describe(&self.scenario, self.seed, &outcome);
+        let mut text = report::describe(&self.scenario, seed, &outcome);
         text.push_str(&report::speed(&outcome));
         if to_stdout {
             eprintln!("{text}");

@@ -14,18 +14,19 @@ const CONTEXT: usize = 5;
 pub struct Verify {
     /// The scenario's file.
     scenario: String,
-    /// The seed.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// The seed; the scenario's own by default, or 1.
+    #[arg(long)]
+    seed: Option<u64>,
 }
 
 impl Verify {
     /// Does it; the exit code.
     pub fn execute(&self) -> u8 {
-        if let Err(code) = super::read(&self.scenario) {
-            return code;
-        }
-        let (mut one, mut other) = match (self.child(), self.child()) {
+        let seed = match super::read(&self.scenario) {
+            Ok(scenario) => super::seed(self.seed, &scenario),
+            Err(code) => return code,
+        };
+        let (mut one, mut other) = match (self.child(seed), self.child(seed)) {
             (Ok(one), Ok(other)) => (one, other),
             (Err(error), _) | (_, Err(error)) => {
                 eprintln!("error: cannot start a second process: {error}");
@@ -35,7 +36,7 @@ impl Verify {
         let result = compare(&mut one, &mut other);
         let same = match result {
             Ok(events) => {
-                println!("the same: {events} events in both runs of seed {}", self.seed);
+                println!("the same: {events} events in both runs of seed {seed}");
                 true
             }
             Err(difference) => {
@@ -55,9 +56,9 @@ impl Verify {
         if codes[0] == Some(2) { 2 } else { 0 }
     }
 
-    fn child(&self) -> std::io::Result<Child> {
+    fn child(&self, seed: u64) -> std::io::Result<Child> {
         Command::new(std::env::current_exe()?)
-            .args(["run", &self.scenario, "--seed", &self.seed.to_string(), "--trace", "-"])
+            .args(["run", &self.scenario, "--seed", &seed.to_string(), "--trace", "-"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -7,19 +7,24 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::crash::stall_clients;
-use super::process;
+use super::{only, process};
 use crate::feed::ApiLag;
-use crate::scenario::{ApiLagSpec, LagScope};
+use crate::scenario::{ApiLagSpec, FaultAction, LagScope, Span};
 use crate::world::World;
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &ApiLagSpec, random: &Random, struck: impl FnOnce()) {
+pub async fn strike(world: &Arc<World>, spec: &ApiLagSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
     let Some(server) = process(world, &spec.server, random) else {
         return;
     };
     let lasts = spec.lasts.draw(random);
     let by = spec.by.as_ref().map(|by| by.draw(random));
-    struck();
+    struck(FaultAction::ApiLag(ApiLagSpec {
+        server: only(&server).unwrap_or_else(|| spec.server.clone()),
+        scope: spec.scope.clone(),
+        by: by.map(Span::from),
+        lasts: lasts.into(),
+    }));
     world.coverage.saw("an API server lagged");
     let what = match &spec.scope {
         LagScope::Everything => "what",

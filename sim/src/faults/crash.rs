@@ -5,18 +5,22 @@ use std::sync::Arc;
 use orrery_api::random::Random;
 use tokio::time::sleep;
 
-use super::{machine, process};
-use crate::scenario::{CrashSpec, Role};
+use super::{machine, only, process};
+use crate::scenario::{CrashSpec, FaultAction, NodeTarget, Role};
 use crate::world::World;
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &CrashSpec, random: &Random, struck: impl FnOnce()) {
+pub async fn strike(world: &Arc<World>, spec: &CrashSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
     let lasts = spec.lasts.draw(random);
     if let Some(target) = &spec.node {
         let Some(name) = machine(world, target, random).filter(|name| world.is_up(name)) else {
             return;
         };
-        struck();
+        struck(FaultAction::Crash(CrashSpec {
+            node: Some(NodeTarget::Named(name.clone())),
+            component: None,
+            lasts: lasts.into(),
+        }));
         world
             .trace
             .event(world.now(), "fault", format_args!("{name} crashes for {lasts:?}"));
@@ -30,7 +34,11 @@ pub async fn strike(world: &Arc<World>, spec: &CrashSpec, random: &Random, struc
         let Some(name) = process(world, target, random) else {
             return;
         };
-        struck();
+        struck(FaultAction::Crash(CrashSpec {
+            node: None,
+            component: only(&name),
+            lasts: lasts.into(),
+        }));
         world
             .trace
             .event(world.now(), "fault", format_args!("{name} crashes for {lasts:?}"));

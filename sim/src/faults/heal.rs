@@ -18,16 +18,23 @@ pub fn heal(world: &World) -> Vec<String> {
         .map(|machine| machine.name.clone())
         .filter(|name| !world.is_well(name))
         .collect();
-    random.shuffle(&mut broken);
+    // Each machine draws its own lot: one more broken one changes nothing for the others.
+    broken.sort_by_key(|name| random.stream(name).bits());
     let mut left = Vec::new();
     for name in broken {
         let room = (left.len() + 1) * 3 <= total;
         let lost = !world.is_up(&name) || world.network.is_cut(&name);
-        if world.scenario.heal == Heal::Core && room && lost && random.chance(0.5) {
+        let stays = match &world.scenario.heal {
+            Heal::All => false,
+            Heal::AllBut(machines) => machines.contains(&name),
+            Heal::Core => room && lost && random.stream(&name).stream("stays").chance(0.5),
+        };
+        if stays {
             left.push(name);
         }
     }
     left.sort();
+    world.choices.left(&left);
     let processes = world.process_names(|process| !left.contains(&process.machine));
     let mut machines = world.scenario.topology.control_planes();
     machines.iter().for_each(|name| world.network.mend_all(name));

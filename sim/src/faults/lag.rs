@@ -6,13 +6,17 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use crate::link::Lag;
-use crate::scenario::LagSpec;
+use crate::scenario::{FaultAction, LagSpec};
 use crate::world::World;
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &LagSpec, random: &Random, struck: impl FnOnce()) {
+pub async fn strike(world: &Arc<World>, spec: &LagSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
     let (by, lasts) = (spec.by.draw(random), spec.lasts.draw(random));
-    struck();
+    struck(FaultAction::Lag(LagSpec {
+        client: spec.client.clone(),
+        by: by.into(),
+        lasts: lasts.into(),
+    }));
     world.coverage.saw("watches lagged");
     world.trace.event(
         world.now(),

@@ -5,27 +5,33 @@ use std::sync::Arc;
 use orrery_api::random::Random;
 use tokio::time::sleep;
 
-use crate::link::LostAnswers;
-use crate::scenario::LostAnswersSpec;
+use crate::scenario::{FaultAction, LostAnswersSpec, WhichAnswers};
 use crate::world::World;
 
-/// See the module.
-pub async fn strike(world: &Arc<World>, spec: &LostAnswersSpec, random: &Random, struck: impl FnOnce()) {
-    let lasts = spec.lasts.draw(random);
-    struck();
+/// See the module. Of answers that are drawn, those that were lost are noted one by one.
+pub async fn strike(world: &Arc<World>, spec: &LostAnswersSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+    struck(FaultAction::LostAnswers(spec.clone()));
     let whose = spec.client.as_ref().map_or("everybody".to_owned(), ToString::to_string);
-    world.trace.event(
-        world.now(),
-        "fault",
-        format_args!(
-            "answers to writes of {whose} are lost, {} of them, for {lasts:?}",
-            spec.probability
-        ),
-    );
-    world.network.lose_answers(LostAnswers {
-        client: spec.client.clone(),
-        probability: spec.probability,
-        until: world.now() + lasts,
-    });
-    sleep(lasts).await;
+    let began = world.choices.elapsed();
+    match &spec.which {
+        WhichAnswers::Share { probability, lasts } => {
+            let lasts = lasts.draw(random);
+            world.trace.event(
+                world.now(),
+                "fault",
+                format_args!("answers to writes of {whose} are lost, {probability} of them, for {lasts:?}"),
+            );
+            world.network.lose_answers(spec, began, Some(world.now() + lasts));
+            sleep(lasts).await;
+        }
+        WhichAnswers::These { write, requests, .. } => {
+            world.trace.event(
+                world.now(),
+                "fault",
+                format_args!("the answers to {write} of {whose} are lost, from now on number {requests:?}"),
+            );
+            let done = world.network.lose_answers(spec, began, None);
+            done.notified().await;
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Faults: one file each, all of one shape, and the campaign that lets them strike when the scenario says so.
 //!
-//! A fault is an `async fn strike(world, spec, random)`: it does its harm, waits, takes it back, and says whether it found
-//! anybody to strike. It may be dropped at any moment; what it left broken is healed (or not) by [`heal()`].
+//! A fault is an `async fn strike(world, spec, random, struck)`: it does its harm, waits, and takes it back. When it has found
+//! somebody to strike it tells `struck`, with the fault that would do the same without drawing anything. It may be dropped at
+//! any moment; what it left broken is healed (or not) by [`heal()`].
 
 mod api_lag;
 mod crash;
@@ -22,7 +23,8 @@ use orrery_api::task::TaskGroup;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::scenario::{FaultAction, Moment, NodeTarget, Trigger};
+use crate::choices::Occurrences;
+use crate::scenario::{ComponentTarget, FaultAction, Moment, NodeTarget, Trigger};
 use crate::world::World;
 
 pub use heal::heal;
@@ -50,6 +52,14 @@ impl Waiting {
             moment: moment.clone(),
             trigger,
             at,
+        }
+    }
+
+    /// The moment, without what was drawn.
+    pub fn pinned(&self) -> Moment {
+        match &self.moment {
+            Moment::At(_) | Moment::Between(_) => Moment::At(self.at),
+            Moment::When(trigger) => Moment::When(trigger.clone()),
         }
     }
 
@@ -87,20 +97,28 @@ impl Faults {
     pub fn begin(world: &Arc<World>, start: Instant) -> Self {
         let tasks = TaskGroup::new();
         let struck = Arc::new(Mutex::new(Vec::new()));
+        let mut names = Occurrences::default();
         for (index, plan) in world.scenario.faults.iter().enumerate() {
-            let random = world.random.stream(&format!("fault/{index}"));
+            let random = world
+                .random
+                .stream(&format!("fault/{}", names.next(plan.action.to_line())));
             let waiting = Waiting::new(world, &plan.moment, &random);
             lock(&struck).push((describe(&plan.action), 0));
             let (world, action, struck) = (world.clone(), plan.action.clone(), struck.clone());
             tasks.spawn(async move {
-                let count = move |times: u32| lock(&struck)[index].1 += times;
+                // Counted before it ends: a fault may outlast the chaos.
+                let choices = world.choices.clone();
+                let note = move |moment: Moment, pinned: FaultAction| {
+                    lock(&struck)[index].1 += 1;
+                    choices.fault(moment, pinned);
+                };
                 if let FaultAction::Swarm(kinds) = &action {
                     let end = waiting.wait_for_range(start).await;
-                    swarm::run(&world, kinds, end, &random, count).await;
+                    swarm::run(&world, kinds, end, &random, note).await;
                 } else {
+                    let moment = waiting.pinned();
                     waiting.wait(start).await;
-                    // Counted before it ends: a fault may outlast the chaos.
-                    strike(&world, &action, &random, || count(1)).await;
+                    strike(&world, &action, &random, |pinned| note(moment, pinned)).await;
                 }
             });
         }
@@ -126,14 +144,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Lets one fault strike, to its end; `struck` is told when it found somebody.
-async fn strike(world: &Arc<World>, action: &FaultAction, random: &Random, struck: impl FnOnce()) {
+/// Lets one fault strike, to its end; `struck` is told when it found somebody, and what would do the same without chance.
+async fn strike(world: &Arc<World>, action: &FaultAction, random: &Random, struck: impl FnOnce(FaultAction)) {
     world.witness.change(world, crate::model::Cluster::fault_begins);
     strike_alone(world, action, random, struck).await;
     world.witness.change(world, crate::model::Cluster::fault_ends);
 }
 
-async fn strike_alone(world: &Arc<World>, action: &FaultAction, random: &Random, struck: impl FnOnce()) {
+async fn strike_alone(world: &Arc<World>, action: &FaultAction, random: &Random, struck: impl FnOnce(FaultAction)) {
     match action {
         FaultAction::Crash(spec) => crash::strike(world, spec, random, struck).await,
         FaultAction::Restart(target) => restart::strike(world, target, random, struck).await,
@@ -169,23 +187,30 @@ fn describe(action: &FaultAction) -> String {
     }
 }
 
+/// One of `names`. Each name draws its own lot, so that one more or one less changes nothing between the others.
+fn pick<'a>(names: &'a [String], random: &Random) -> Option<&'a String> {
+    names.iter().max_by_key(|name| random.stream(name).bits())
+}
+
 /// The machine that a target means: of any, one that is well.
 fn machine(world: &World, target: &NodeTarget, random: &Random) -> Option<String> {
     match target {
         NodeTarget::Named(name) => Some(name.clone()),
         NodeTarget::Any => {
-            let well: Vec<&str> = world
-                .workers()
-                .map(|machine| machine.name.as_str())
-                .filter(|name| world.is_well(name))
-                .collect();
-            random.choose(&well).map(|name| (*name).to_owned())
+            let workers = world.workers().map(|machine| machine.name.clone());
+            let well: Vec<String> = workers.filter(|name| world.is_well(name)).collect();
+            pick(&well, random).cloned()
         }
     }
 }
 
 /// The running process that a target means.
-fn process(world: &World, target: &crate::scenario::ComponentTarget, random: &Random) -> Option<String> {
+fn process(world: &World, target: &ComponentTarget, random: &Random) -> Option<String> {
     let running = world.process_names(|process| process.is_running() && process.is_meant_by(target));
-    random.choose(&running).cloned()
+    pick(&running, random).cloned()
+}
+
+/// The target that means this process alone.
+fn only(process: &str) -> Option<ComponentTarget> {
+    ComponentTarget::parse(process).ok()
 }

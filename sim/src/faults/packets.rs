@@ -6,22 +6,27 @@ use orrery_api::random::Random;
 
 use super::machine;
 use crate::netfilter::Half;
-use crate::scenario::PacketsSpec;
+use crate::scenario::{FaultAction, HalfApplied, NodeTarget, PacketsSpec};
 use crate::world::World;
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &PacketsSpec, random: &Random, struck: impl FnOnce()) {
+pub async fn strike(world: &Arc<World>, spec: &PacketsSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
     let Some(name) = machine(world, &spec.node, random) else {
         return;
     };
     let Some(worker) = world.machine(&name).and_then(|machine| machine.worker.as_ref()) else {
         return;
     };
-    struck();
-    let half = random
-        .choose(&[None, Some(Half::Nat), Some(Half::Filter)])
-        .copied()
-        .flatten();
+    let choices = [HalfApplied::None, HalfApplied::Nat, HalfApplied::Filter];
+    let half = spec
+        .half
+        .or(random.choose(&choices).copied())
+        .unwrap_or(HalfApplied::None);
+    struck(FaultAction::Packets(PacketsSpec {
+        node: NodeTarget::Named(name.clone()),
+        times: spec.times,
+        half: Some(half),
+    }));
     world.trace.event(
         world.now(),
         "fault",
@@ -31,7 +36,9 @@ pub async fn strike(world: &Arc<World>, spec: &PacketsSpec, random: &Random, str
         ),
     );
     worker.filter.fail_applies(spec.times);
-    if let Some(half) = half {
-        worker.filter.half_apply_next(half);
+    match half {
+        HalfApplied::None => {}
+        HalfApplied::Nat => worker.filter.half_apply_next(Half::Nat),
+        HalfApplied::Filter => worker.filter.half_apply_next(Half::Filter),
     }
 }

@@ -7,18 +7,22 @@ use tokio::time::sleep;
 
 use super::crash::stall_clients;
 use super::machine;
-use crate::scenario::{Direction, PartitionSpec};
+use crate::scenario::{Direction, FaultAction, NodeTarget, PartitionSpec};
 use crate::world::World;
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &PartitionSpec, random: &Random, struck: impl FnOnce()) {
+pub async fn strike(world: &Arc<World>, spec: &PartitionSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
     let Some(name) = machine(world, &spec.node, random) else {
         return;
     };
     let lasts = spec.lasts.draw(random);
     let out = matches!(spec.direction, Direction::Both | Direction::Out);
     let inward = matches!(spec.direction, Direction::Both | Direction::In);
-    struck();
+    struck(FaultAction::Partition(PartitionSpec {
+        node: NodeTarget::Named(name.clone()),
+        direction: spec.direction,
+        lasts: lasts.into(),
+    }));
     world.coverage.saw("a partition opened");
     world.trace.event(
         world.now(),

@@ -6,20 +6,24 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::crash::stall_clients;
-use super::{machine, process};
-use crate::scenario::{PauseSpec, Role};
+use super::{machine, only, process};
+use crate::scenario::{FaultAction, NodeTarget, PauseSpec, Role};
 use crate::world::World;
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &PauseSpec, random: &Random, struck: impl FnOnce()) {
+pub async fn strike(world: &Arc<World>, spec: &PauseSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
     let lasts = spec.lasts.draw(random);
+    let (mut node, mut component) = (None, None);
     let paused: Vec<String> = if let Some(target) = &spec.node {
         let Some(name) = machine(world, target, random) else {
             return;
         };
+        node = Some(NodeTarget::Named(name.clone()));
         world.process_names(|process| process.machine == name && process.is_running())
     } else if let Some(target) = &spec.component {
-        process(world, target, random).into_iter().collect()
+        let name = process(world, target, random);
+        component = name.as_deref().and_then(only);
+        name.into_iter().collect()
     } else {
         Vec::new()
     };
@@ -27,7 +31,11 @@ pub async fn strike(world: &Arc<World>, spec: &PauseSpec, random: &Random, struc
     if paused.is_empty() {
         return;
     }
-    struck();
+    struck(FaultAction::Pause(PauseSpec {
+        node,
+        component,
+        lasts: lasts.into(),
+    }));
     world.trace.event(
         world.now(),
         "fault",

@@ -7,18 +7,23 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::crash::stall_clients;
-use super::process;
-use crate::scenario::{ComponentTarget, Role};
+use super::{only, process};
+use crate::scenario::{ComponentTarget, CrashSpec, FaultAction, Role};
 use crate::world::World;
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, target: &ComponentTarget, random: &Random, struck: impl FnOnce()) {
+pub async fn strike(world: &Arc<World>, target: &ComponentTarget, random: &Random, struck: impl FnOnce(FaultAction)) {
     let Some(name) = process(world, target, random) else {
         return;
     };
-    struck();
-    world.trace.event(world.now(), "fault", format_args!("{name} restarts"));
     let pause = random.duration(Duration::from_millis(50), Duration::from_secs(2));
+    // A restart is a crash that is short.
+    struck(FaultAction::Crash(CrashSpec {
+        node: None,
+        component: only(&name),
+        lasts: pause.into(),
+    }));
+    world.trace.event(world.now(), "fault", format_args!("{name} restarts"));
     if matches!(target.role, Role::ApiServer | Role::Store) {
         stall_clients(world, pause);
     }

@@ -11,18 +11,18 @@ use tokio::time::{Instant, sleep_until};
 
 use super::strike;
 use crate::scenario::{
-    ApiLagSpec, ComponentTarget, CrashSpec, Direction, FaultAction, FaultKind, LagScope, LostAnswersSpec, NodeTarget,
-    PartitionSpec, PauseSpec, Role, Span,
+    ApiLagSpec, ClientTarget, ComponentTarget, CrashSpec, Direction, FaultAction, FaultKind, LagScope, LostAnswersSpec,
+    Moment, NodeTarget, PartitionSpec, PauseSpec, Role, Span, WhichAnswers,
 };
 use crate::world::World;
 
-/// Lets faults of `kinds` strike until `end`; `struck` is told of each.
+/// Lets faults of `kinds` strike until `end`; `note` is told of each.
 pub async fn run(
     world: &Arc<World>,
     kinds: &[FaultKind],
     end: Instant,
     random: &Random,
-    struck: impl Fn(u32) + Clone + Send + Sync + 'static,
+    note: impl Fn(Moment, FaultAction) + Clone + Send + Sync + 'static,
 ) {
     let several = world.api_servers().len() > 1;
     let mut kinds = kinds.to_vec();
@@ -50,8 +50,11 @@ pub async fn run(
         let Some(kind) = random.choose(&drawn) else { break };
         let own = random.stream(&number.to_string());
         let action = draw(world, *kind, longest, &own);
-        let (world, struck) = (world.clone(), struck.clone());
-        tasks.spawn(async move { strike(&world, &action, &own, move || struck(1)).await });
+        let (world, note) = (world.clone(), note.clone());
+        tasks.spawn(async move {
+            let moment = Moment::At(world.choices.elapsed());
+            strike(&world, &action, &own, move |pinned| note(moment, pinned)).await;
+        });
         number += 1;
     }
     // The tasks end with this future, when the chaos does.
@@ -106,9 +109,11 @@ fn draw(world: &World, kind: FaultKind, longest: u64, random: &Random) -> FaultA
         FaultKind::LostAnswers => {
             let client = random.chance(0.6).then(any_component);
             FaultAction::LostAnswers(LostAnswersSpec {
-                client,
-                probability: 0.1 + 0.8 * random.fraction(),
-                lasts,
+                client: client.map(ClientTarget::Component),
+                which: WhichAnswers::Share {
+                    probability: 0.1 + 0.8 * random.fraction(),
+                    lasts,
+                },
             })
         }
         FaultKind::ApiLag => {

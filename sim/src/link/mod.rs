@@ -24,10 +24,10 @@ use tokio::time::{Instant, sleep};
 
 use connection::{Connection, Line, Patience};
 use execution::Execution;
-pub use network::{Lag, LostAnswers, Network};
+pub use network::{Lag, Network};
 
 use crate::model::{Answered, Asked, Path};
-use crate::scenario::Role;
+use crate::scenario::{Loss, Role};
 use crate::world::World;
 use stream::Piece;
 
@@ -77,14 +77,28 @@ impl SimTransport {
         self.world.trace.event(self.world.now(), &self.client, what);
     }
 
+    /// Whether the answer is lost, by a fault or because the link is bad, and what of it is noticed.
+    fn loses_answer(&self, asked: &Asked) -> Option<Loss> {
+        let world = &self.world;
+        if let Some(lost) = world.network.loses_answer(asked, self.role, world.now(), &self.random) {
+            if let Some((began, write, number)) = lost.drawn {
+                world.choices.lost(began, &self.client, write, number, lost.then);
+            }
+            return Some(lost.then);
+        }
+        let loss = world.scenario.network.loss;
+        let lost = loss > 0.0 && self.random.chance(loss) && !world.is_healed();
+        lost.then(|| network::draw_loss(&self.random))
+    }
+
     /// The message is lost: the connection is reset, or nothing is heard until the caller gives up.
-    async fn lose(&self, number: u64, what: &str, sent: bool) -> TransportError {
+    async fn lose(&self, number: u64, what: &str, then: Loss) -> TransportError {
         self.event(format_args!("{number} {what}"));
-        if self.random.chance(0.5) {
+        if then == Loss::Reset {
             sleep(self.latency()).await;
             return TransportError {
                 message: "connection reset by peer".to_owned(),
-                sent,
+                sent: true,
             };
         }
         std::future::pending().await
@@ -126,7 +140,9 @@ impl SimTransport {
         world.network.pass(&self.machine, &place.machine).await;
         if loss > 0.0 && self.random.chance(loss) && !world.is_healed() {
             world.coverage.saw("a request was lost");
-            return Err(self.lose(number, "request lost", true).await);
+            return Err(self
+                .lose(number, "request lost", network::draw_loss(&self.random))
+                .await);
         }
         let Some(server) = world.server(&place.name) else {
             if !world.is_up(&place.machine) {
@@ -169,14 +185,9 @@ impl SimTransport {
         };
         sleep(self.latency()).await;
         world.network.pass(&place.machine, &self.machine).await;
-        let write = asked.method != http::Method::GET;
-        let lost = world
-            .network
-            .loses_answer(&self.client, self.role, world.now(), write, &self.random)
-            || (loss > 0.0 && self.random.chance(loss) && !world.is_healed());
-        if lost {
+        if let Some(then) = self.loses_answer(&asked) {
             world.coverage.saw("an answer was lost");
-            return Err(self.lose(number, "answer lost", true).await);
+            return Err(self.lose(number, "answer lost", then).await);
         }
         self.event(format_args!("{number} answered {}", response.status().as_u16()));
         let listener = stream::Listener {

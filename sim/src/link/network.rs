@@ -1,13 +1,14 @@
 //! Who can reach whom, and whose answers are lost.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use orrery_api::random::Random;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use crate::scenario::{ComponentTarget, Role};
+use crate::model::Asked;
+use crate::scenario::{ClientTarget, ComponentTarget, Loss, LostAnswersSpec, Role, WhichAnswers};
 
 /// The network between the machines.
 pub struct Network {
@@ -36,14 +37,70 @@ pub struct Lag {
 }
 
 /// Answers to writes that are lost.
-#[derive(Debug, Clone)]
-pub struct LostAnswers {
-    /// Whose; everybody's if none.
-    pub client: Option<ComponentTarget>,
-    /// How many of them.
-    pub probability: f64,
-    /// Until when.
-    pub until: Duration,
+#[derive(Debug)]
+struct LostAnswers {
+    spec: LostAnswersSpec,
+    /// When it began, as the scenario counts.
+    began: Duration,
+    /// Until when; until all are lost if none.
+    until: Option<Duration>,
+    /// How many writes of each kind each client has sent since.
+    counts: BTreeMap<(String, String), u32>,
+    /// Told when the last one is lost.
+    done: Arc<Notify>,
+}
+
+/// An answer that is lost.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LostAnswer {
+    /// What its client notices.
+    pub then: Loss,
+    /// If it was drawn: when the fault began, the how manieth of which write it was since then.
+    pub drawn: Option<(Duration, String, u32)>,
+}
+
+impl LostAnswers {
+    /// Whether the answer to this write is lost.
+    fn loses(&mut self, client: &str, role: Option<Role>, write: &str, random: &Random) -> Option<LostAnswer> {
+        let meant = match &self.spec.client {
+            // Users are not components: their answers are lost only when everybody's are, or theirs.
+            None => true,
+            Some(ClientTarget::User) => role.is_none() && client == "user",
+            Some(ClientTarget::Component(target)) => is_meant(target, client, role),
+        };
+        if !meant {
+            return None;
+        }
+        let count = self.counts.entry((client.to_owned(), write.to_owned())).or_default();
+        *count += 1;
+        match &self.spec.which {
+            WhichAnswers::Share { probability, .. } => random.chance(*probability).then(|| LostAnswer {
+                then: draw_loss(random),
+                drawn: Some((self.began, write.to_owned(), *count)),
+            }),
+            WhichAnswers::These {
+                write: wanted,
+                requests,
+                then,
+            } => {
+                if wanted != write || !requests.contains(count) {
+                    return None;
+                }
+                if requests.iter().max() == Some(count) {
+                    self.done.notify_one();
+                }
+                Some(LostAnswer {
+                    then: *then,
+                    drawn: None,
+                })
+            }
+        }
+    }
+}
+
+/// What a client notices of a message that is lost.
+pub fn draw_loss(random: &Random) -> Loss {
+    if random.chance(0.5) { Loss::Reset } else { Loss::Silence }
 }
 
 impl Default for Network {
@@ -149,9 +206,17 @@ impl Network {
         meant.map(|fault| fault.by).max().unwrap_or_default()
     }
 
-    /// From now on answers are lost.
-    pub fn lose_answers(&self, fault: LostAnswers) {
-        self.lock().lost.push(fault);
+    /// From now on answers are lost, until then if it is said. The sender is told when the last one is, if they are counted.
+    pub fn lose_answers(&self, spec: &LostAnswersSpec, began: Duration, until: Option<Duration>) -> Arc<Notify> {
+        let done = Arc::new(Notify::new());
+        self.lock().lost.push(LostAnswers {
+            spec: spec.clone(),
+            began,
+            until,
+            counts: BTreeMap::new(),
+            done: done.clone(),
+        });
+        done
     }
 
     /// No more answers are lost, and no watch is late.
@@ -161,19 +226,26 @@ impl Network {
         inner.lags.clear();
     }
 
-    /// Whether the answer to a request of `client` is lost now. Only writes' are: a lost read is a lost request.
-    pub fn loses_answer(&self, client: &str, role: Option<Role>, now: Duration, write: bool, random: &Random) -> bool {
+    /// Whether the answer to what `client` asked is lost now. Only writes' are: a lost read is a lost request.
+    pub fn loses_answer(
+        &self,
+        asked: &Asked,
+        role: Option<Role>,
+        now: Duration,
+        random: &Random,
+    ) -> Option<LostAnswer> {
         let mut inner = self.lock();
-        inner.lost.retain(|fault| fault.until > now);
-        write
-            && inner.lost.iter().any(|fault| {
-                let meant = fault
-                    .client
-                    .as_ref()
-                    .is_none_or(|target| is_meant(target, client, role));
-                // Users are not components: their answers are lost only when everybody's are.
-                meant && random.chance(fault.probability)
-            })
+        inner.lost.retain(|fault| fault.until.is_none_or(|until| until > now));
+        if inner.lost.is_empty() {
+            return None;
+        }
+        let write = asked.write()?;
+        // All of them count, so that what one loses does not depend on another.
+        let lost = inner.lost.iter_mut();
+        let found: Vec<LostAnswer> = lost
+            .filter_map(|fault| fault.loses(&asked.client, role, &write, random))
+            .collect();
+        found.into_iter().next()
     }
 }
 

@@ -90,7 +90,13 @@ impl Cluster {
         self.revision = self.revision.max(revision);
         let slot = (id.namespace.clone(), id.name.clone());
         let objects = self.objects.entry(id.resource.clone()).or_default();
-        let after = bytes.map(|bytes| Arc::new(Item::decode(id.clone(), revision, bytes)));
+        let after = bytes.map(|bytes| {
+            let mut item = Item::decode(id.clone(), revision, bytes);
+            if let Some(before) = objects.get(&slot).filter(|before| before.uid() == item.uid()) {
+                item.created = before.created;
+            }
+            Arc::new(item)
+        });
         let before = match &after {
             Some(item) => objects.insert(slot, item.clone()),
             None => objects.remove(&slot),

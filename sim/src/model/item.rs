@@ -59,6 +59,8 @@ pub struct Item {
     pub id: ObjectId,
     /// The revision it was written at.
     pub revision: u64,
+    /// The revision it was created at: who came first.
+    pub created: u64,
     /// Its metadata.
     pub meta: ObjectMeta,
     /// Its content, for the kinds that somebody looks into.
@@ -117,6 +119,7 @@ impl Item {
         Item {
             id,
             revision,
+            created: revision,
             meta,
             typed,
             bytes,

@@ -88,6 +88,26 @@ impl Path {
     }
 }
 
+impl Asked {
+    /// What it writes, as scenarios say it: `patch pods/status`; none if it only reads.
+    pub fn write(&self) -> Option<String> {
+        let verb = match self.method {
+            Method::POST => "create",
+            Method::PUT => "update",
+            Method::PATCH => "patch",
+            Method::DELETE => "delete",
+            _ => return None,
+        };
+        let path = self.path.as_ref()?;
+        let resource = path.resource.split('.').next().unwrap_or_default();
+        Some(if path.subresource.is_empty() {
+            format!("{verb} {resource}")
+        } else {
+            format!("{verb} {resource}/{}", path.subresource)
+        })
+    }
+}
+
 /// A request as it leaves its client.
 #[derive(Debug, Clone)]
 pub struct Asked {

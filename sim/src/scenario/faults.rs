@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::quantity::{self, Span};
-use super::target::{ComponentTarget, NodeTarget, Role};
+use super::target::{ClientTarget, ComponentTarget, NodeTarget, Role};
 
 /// When something happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl TryFrom<TriggerWire> for Trigger {
 }
 
 /// A fault with its moment.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "FaultWire")]
 pub struct FaultPlan {
     /// When.
@@ -206,19 +206,104 @@ pub enum Direction {
     Out,
 }
 
-/// Whose answers are lost, how many, for how long.
+/// Whose answers are lost, and which.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "LostAnswersWire")]
 pub struct LostAnswersSpec {
     /// Whose; everybody's if none.
-    #[serde(default)]
-    pub client: Option<ComponentTarget>,
-    /// How many of the answers to writes.
-    #[serde(deserialize_with = "quantity::probability", default = "half")]
-    pub probability: f64,
-    /// For how long.
-    #[serde(rename = "for", default = "some_time")]
-    pub lasts: Span,
+    pub client: Option<ClientTarget>,
+    /// Which.
+    pub which: WhichAnswers,
+}
+
+/// Which answers to writes are lost.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WhichAnswers {
+    /// Any of them, with a probability, for a while.
+    Share {
+        /// How many.
+        probability: f64,
+        /// For how long.
+        lasts: Span,
+    },
+    /// Those to certain requests.
+    These {
+        /// What the requests are: `patch pods/status`.
+        write: String,
+        /// The how manieth of them since the fault began, from 1.
+        requests: Vec<u32>,
+        /// What the client notices.
+        then: Loss,
+    },
+}
+
+/// What a client notices of an answer that is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Loss {
+    /// The connection is reset.
+    #[default]
+    Reset,
+    /// Nothing, until it gives up.
+    Silence,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LostAnswersWire {
+    client: Option<ClientTarget>,
+    #[serde(default, deserialize_with = "quantity::some_probability")]
+    probability: Option<f64>,
+    #[serde(rename = "for")]
+    lasts: Option<Span>,
+    write: Option<String>,
+    requests: Option<Vec<u32>>,
+    then: Option<Loss>,
+}
+
+impl TryFrom<LostAnswersWire> for LostAnswersSpec {
+    type Error = String;
+
+    fn try_from(wire: LostAnswersWire) -> Result<Self, String> {
+        let which = match (wire.write, wire.requests) {
+            (None, None) if wire.then.is_none() => WhichAnswers::Share {
+                probability: wire.probability.unwrap_or(0.5),
+                lasts: wire.lasts.unwrap_or_else(some_time),
+            },
+            (Some(write), Some(requests)) if wire.probability.is_none() && wire.lasts.is_none() => {
+                check_requests(&write, &requests)?;
+                WhichAnswers::These {
+                    write,
+                    requests,
+                    then: wire.then.unwrap_or_default(),
+                }
+            }
+            _ => {
+                return Err(
+                    "say which answers are lost by `probability` and `for`, or by `write` and `requests`".into(),
+                );
+            }
+        };
+        Ok(LostAnswersSpec {
+            client: wire.client,
+            which,
+        })
+    }
+}
+
+fn check_requests(write: &str, requests: &[u32]) -> Result<(), String> {
+    let verbs = ["create", "update", "patch", "delete"];
+    let known = write.split_once(' ').is_some_and(|(verb, _)| verbs.contains(&verb));
+    if !known {
+        return Err(format!(
+            "{write:?} is no write: it is a verb ({}) and a resource, like `patch pods/status`",
+            verbs.join(", ")
+        ));
+    }
+    if requests.is_empty() || requests.contains(&0) {
+        return Err("`requests` are counted from 1, and there must be one".to_owned());
+    }
+    Ok(())
 }
 
 /// Whose watches are late, by how much, and for how long.
@@ -304,17 +389,30 @@ pub struct PacketsSpec {
     /// How many of the next changes.
     #[serde(default = "few")]
     pub times: u32,
+    /// Whether the first of them is applied by half, and which half; drawn if none.
+    #[serde(default)]
+    pub half: Option<HalfApplied>,
 }
 
-fn few() -> u32 {
+/// Which half of a change of the packet rules is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HalfApplied {
+    /// Nothing of it.
+    None,
+    /// The table `nat`.
+    Nat,
+    /// The table `filter`.
+    Filter,
+}
+
+/// How many changes of the rules fail if nobody says so.
+pub fn few() -> u32 {
     3
 }
 
-fn half() -> f64 {
-    0.5
-}
-
-fn some_time() -> Span {
+/// How long a fault lasts that does not say so.
+pub fn some_time() -> Span {
     Span::seconds(5, 60)
 }
 

@@ -8,11 +8,15 @@ mod faults;
 pub mod nearest;
 mod quantity;
 mod read;
+#[cfg(test)]
+mod round_trip;
 mod target;
 #[cfg(test)]
 mod tests;
 mod topology;
 mod workload;
+mod write;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,17 +25,20 @@ use serde::Deserialize;
 
 pub use error::Error;
 pub use faults::{
-    ApiLagSpec, CrashSpec, Direction, FaultAction, FaultKind, FaultPlan, LagScope, LagSpec, LostAnswersSpec, Moment,
-    PacketsSpec, PartitionSpec, PauseSpec, Trigger, TriggerKind,
+    ApiLagSpec, CrashSpec, Direction, FaultAction, FaultKind, FaultPlan, HalfApplied, LagScope, LagSpec, Loss,
+    LostAnswersSpec, Moment, PacketsSpec, PartitionSpec, PauseSpec, Trigger, TriggerKind, WhichAnswers,
 };
-pub use quantity::{Span, parse_duration};
+pub use quantity::{Span, parse_duration, write_duration};
 pub use read::{read, read_file};
-pub use target::{ComponentTarget, NodeTarget, Role};
-pub use topology::{NodeSpec, Topology};
-pub use workload::{ChurnKind, ChurnSpec, DeleteSpec, Manifest, Propagation, StepAction, StepPlan};
+pub use target::{ClientTarget, ComponentTarget, NodeTarget, Role};
+pub use topology::{NodeSpec, TaintSpec, Topology};
+pub use workload::{
+    ChurnKind, ChurnSpec, CordonSpec, DeleteSpec, DeploymentChoice, Manifest, PodChoice, Propagation, ScaleSpec,
+    SetImageSpec, StepAction, StepPlan,
+};
 
 /// What happens in a world, and what must hold.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// Its name.
@@ -39,6 +46,9 @@ pub struct Scenario {
     /// What it is about, for people.
     #[serde(default)]
     pub about: String,
+    /// The seed that it is played with when nobody names another.
+    #[serde(default)]
+    pub seed: Option<u64>,
     /// Machines and processes.
     #[serde(default)]
     pub topology: Topology,
@@ -66,7 +76,7 @@ pub struct Scenario {
 }
 
 /// How the network behaves when nothing is wrong with it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkSpec {
     /// How long a message takes, one way; at least a millisecond.
@@ -124,18 +134,46 @@ impl Default for ImageScript {
 }
 
 /// What is healed after the chaos.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Heal {
     /// A random part of what is broken: the control plane, and enough nodes; the rest may stay broken for ever.
     #[default]
     Core,
     /// Everything.
     All,
+    /// Everything but these machines, which stay as they are.
+    AllBut(Vec<String>),
+}
+
+impl<'de> Deserialize<'de> for Heal {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "`core`, `all`, or `{ all-but: [node-1] }`")]
+        enum Wire {
+            Word(HealWord),
+            Rest(Rest),
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        enum HealWord {
+            Core,
+            All,
+        }
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+        struct Rest {
+            all_but: Vec<String>,
+        }
+        Ok(match Wire::deserialize(deserializer)? {
+            Wire::Word(HealWord::Core) => Heal::Core,
+            Wire::Word(HealWord::All) => Heal::All,
+            Wire::Rest(rest) => Heal::AllBut(rest.all_but),
+        })
+    }
 }
 
 /// What must hold.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Expect {
     /// Which invariants are checked.
@@ -144,7 +182,7 @@ pub struct Expect {
     #[serde(deserialize_with = "quantity::duration")]
     pub converge: Duration,
     /// Fields of objects at the end: `deployment/web: { status.availableReplicas: 3 }`.
-    pub state: Vec<BTreeMap<String, BTreeMap<String, serde_yaml::Value>>>,
+    pub state: Vec<BTreeMap<String, BTreeMap<String, serde_json::Value>>>,
 }
 
 impl Default for Expect {

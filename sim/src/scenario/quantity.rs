@@ -109,6 +109,26 @@ impl Span {
     }
 }
 
+impl From<Duration> for Span {
+    /// The range of one duration.
+    fn from(duration: Duration) -> Self {
+        Span {
+            low: duration,
+            high: duration,
+        }
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&write_duration(self.low))?;
+        if self.low == self.high {
+            return Ok(());
+        }
+        write!(f, "..{}", write_duration(self.high))
+    }
+}
+
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct SpanVisitor;
@@ -141,6 +161,29 @@ pub fn probability<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D:
             "{number} is no probability: it must lie between 0 and 1"
         )))
     }
+}
+
+/// For `#[serde(deserialize_with)]`: a number from 0 to 1 that may be absent.
+pub fn some_probability<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    probability(deserializer).map(Some)
+}
+
+/// A duration as scenarios write it, to the nanosecond.
+pub fn write_duration(duration: Duration) -> String {
+    let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
+    if nanos == 0 {
+        return match seconds {
+            0 => "0s".to_owned(),
+            hours if hours % 3600 == 0 => format!("{}h", hours / 3600),
+            minutes if minutes % 60 == 0 => format!("{}m", minutes / 60),
+            seconds => format!("{seconds}s"),
+        };
+    }
+    if seconds == 0 && nanos % 1_000_000 == 0 {
+        return format!("{}ms", nanos / 1_000_000);
+    }
+    let fraction = format!("{nanos:09}");
+    format!("{seconds}.{}s", fraction.trim_end_matches('0'))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::error::Error;
 use super::nearest;
 use super::workload::{Manifest, StepAction, documents};
-use super::{FaultAction, LagScope, NodeTarget, Role, Scenario};
+use super::{ClientTarget, FaultAction, Heal, LagScope, NodeTarget, Role, Scenario};
 
 /// Reads the scenario in the file at `path`, and the manifests it names.
 pub fn read_file(path: &str) -> Result<Scenario, Error> {
@@ -83,7 +83,10 @@ fn check(scenario: &Scenario) -> Result<(), (String, String)> {
             FaultAction::Pause(spec) => (spec.node.as_ref(), spec.component.as_ref()),
             FaultAction::Partition(spec) => (Some(&spec.node), None),
             FaultAction::Restart(component) => (None, Some(component)),
-            FaultAction::LostAnswers(spec) => (None, spec.client.as_ref()),
+            FaultAction::LostAnswers(spec) => match &spec.client {
+                Some(ClientTarget::Component(component)) => (None, Some(component)),
+                Some(ClientTarget::User) | None => (None, None),
+            },
             FaultAction::Lag(spec) => (None, Some(&spec.client)),
             FaultAction::ApiLag(spec) => {
                 known_resource(&spec.scope)?;
@@ -106,6 +109,11 @@ fn check(scenario: &Scenario) -> Result<(), (String, String)> {
         if let StepAction::Cordon(spec) | StepAction::Uncordon(spec) = &step.action
             && let NodeTarget::Named(name) = &spec.node
         {
+            known(name, workers)?;
+        }
+    }
+    if let Heal::AllBut(machines) = &scenario.heal {
+        for name in machines {
             known(name, workers)?;
         }
     }

@@ -71,13 +71,19 @@ pub struct ComponentTarget {
 
 impl<'de> Deserialize<'de> for ComponentTarget {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        ComponentTarget::parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+impl ComponentTarget {
+    /// Reads `scheduler` or `kubelet/node-2`; the name of a process is the target that means it alone.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let (role, instance) = match text.split_once('/') {
             Some((role, instance)) => (role, Some(instance.to_owned())),
-            None => (text.as_str(), None),
+            None => (text, None),
         };
         Ok(ComponentTarget {
-            role: Role::parse(role).map_err(de::Error::custom)?,
+            role: Role::parse(role)?,
             instance,
         })
     }
@@ -88,6 +94,40 @@ impl fmt::Display for ComponentTarget {
         match &self.instance {
             Some(instance) => write!(f, "{}/{instance}", self.role),
             None => write!(f, "{}", self.role),
+        }
+    }
+}
+
+/// A client of the API server: a component, or `user`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientTarget {
+    /// The users, all of them.
+    User,
+    /// A component.
+    Component(ComponentTarget),
+}
+
+impl<'de> Deserialize<'de> for ClientTarget {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        ClientTarget::parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+impl ClientTarget {
+    /// Reads `user` or a component's name.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text == "user" {
+            return Ok(ClientTarget::User);
+        }
+        ComponentTarget::parse(text).map(ClientTarget::Component)
+    }
+}
+
+impl fmt::Display for ClientTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientTarget::User => f.write_str("user"),
+            ClientTarget::Component(target) => target.fmt(f),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer};
 
 /// Machines and processes.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Topology {
     /// How many API servers. One has its store in its process; several share a store in a process of its own, and run on
@@ -78,7 +78,8 @@ pub struct TaintSpec {
     pub effect: String,
 }
 
-fn numbered(count: u32) -> Vec<NodeSpec> {
+/// So many nodes, called `node-1` and so on.
+pub fn numbered(count: u32) -> Vec<NodeSpec> {
     (1..=count)
         .map(|number| NodeSpec {
             name: format!("node-{number}"),

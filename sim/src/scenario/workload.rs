@@ -10,7 +10,7 @@ use super::quantity::{self, Span};
 use super::target::NodeTarget;
 
 /// A step with its moment.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "StepWire")]
 pub struct StepPlan {
     /// When.
@@ -40,6 +40,8 @@ pub enum StepAction {
     Uncordon(CordonSpec),
     /// Deletes a deployment and creates it again under the same name.
     CreateDeleteSameName(DeploymentChoice),
+    /// Deletes a deployment in the foreground, waits until it and all that it owned are gone, and creates it again.
+    DeleteForeground(DeploymentChoice),
     /// One of these, again and again.
     Churn(ChurnSpec),
 }
@@ -191,6 +193,9 @@ pub struct PodChoice {
     /// How many of them, drawn by the seed.
     #[serde(default = "one")]
     pub count: usize,
+    /// The how manieth of them by age, from 1, instead of drawn ones; the youngest if there are fewer.
+    #[serde(default)]
+    pub nth: Option<u32>,
 }
 
 fn one() -> usize {
@@ -253,6 +258,7 @@ struct StepWire {
     cordon: Option<CordonSpec>,
     uncordon: Option<CordonSpec>,
     create_delete_same_name: Option<DeploymentChoice>,
+    delete_foreground: Option<DeploymentChoice>,
     churn: Option<ChurnSpec>,
 }
 
@@ -271,6 +277,7 @@ impl TryFrom<StepWire> for StepPlan {
             wire.cordon.map(StepAction::Cordon),
             wire.uncordon.map(StepAction::Uncordon),
             wire.create_delete_same_name.map(StepAction::CreateDeleteSameName),
+            wire.delete_foreground.map(StepAction::DeleteForeground),
             wire.churn.map(StepAction::Churn),
         ];
         let mut actions = actions.into_iter().flatten();
@@ -279,6 +286,11 @@ impl TryFrom<StepWire> for StepPlan {
             (None, _) => return Err("a step needs an action, such as `apply`, `scale` or `delete`".to_owned()),
             _ => return Err("one action a step: write another step for the second".to_owned()),
         };
+        if let StepAction::DeletePod(pod) = &action
+            && (pod.nth == Some(0) || (pod.nth.is_some() && pod.count != 1))
+        {
+            return Err("`nth` is counted from 1, and goes without `count`".to_owned());
+        }
         if let StepAction::Churn(churn) = &action {
             if churn.ops.is_empty() {
                 return Err("`ops` is empty: name at least one operation".to_owned());

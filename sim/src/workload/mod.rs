@@ -4,8 +4,8 @@ mod churn;
 mod requests;
 mod steps;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -14,12 +14,14 @@ use orrery_api::task::TaskGroup;
 use orrery_client::{Client, Informer};
 use tokio::time::{Instant, sleep};
 
+use crate::choices::Occurrences;
 use crate::faults::Waiting;
 use crate::link::SimTransport;
 use crate::scenario::StepAction;
 use crate::world::World;
 
 pub use requests::{path_of, plural};
+use steps::User;
 
 /// The users of a run.
 pub struct Workload {
@@ -31,27 +33,26 @@ impl Workload {
     /// Lets the users do what the scenario says, when it says so.
     pub fn begin(world: &Arc<World>, start: Instant) -> Self {
         let tasks = TaskGroup::new();
-        let open = Arc::new(AtomicUsize::new(world.scenario.workload.len()));
-        for (index, plan) in world.scenario.workload.iter().enumerate() {
-            let random = world.random.stream(&format!("workload/{index}"));
+        let steps = &world.scenario.workload;
+        let open = Arc::new(AtomicUsize::new(steps.len()));
+        let names = Arc::new(Mutex::new(Occurrences::default()));
+        for (index, plan) in steps.iter().enumerate() {
+            let name = next(&names, &plan.action);
+            let random = world.random.stream(&format!("step/{name}"));
             let waiting = Waiting::new(world, &plan.moment, &random);
-            let identity = Identity::new("kubernetes-admin", &["system:masters"]);
-            let link = SimTransport::new(world, "user", None, "workstation", identity, random.stream("link"));
-            let user = steps::User {
-                world: world.clone(),
-                client: Client::new(link, "kubectl").with_limit(Duration::from_secs(10)),
-                random: random.clone(),
-            };
-            let (action, open) = (plan.action.clone(), open.clone());
+            // Steps of one moment are done in the order they are written in.
+            let before = steps[..index].iter().filter(|earlier| earlier.moment == plan.moment);
+            let rank = Duration::from_millis(20 * before.count() as u64);
+            let (world, action, open, names) = (world.clone(), plan.action.clone(), open.clone(), names.clone());
             tasks.spawn(async move {
                 if let StepAction::Churn(churn) = &action {
                     let end = waiting.wait_for_range(start).await;
-                    churn::run(&user, churn, end).await;
+                    churn::run(&world, churn, end, &random, &names).await;
                 } else {
+                    let moment = waiting.pinned();
                     waiting.wait(start).await;
-                    // Steps of one moment are done in the order they are written in.
-                    sleep(Duration::from_millis(20 * index as u64)).await;
-                    steps::perform(&user, &action).await;
+                    sleep(rank).await;
+                    steps::perform(&User::new(&world, &name), moment, &action).await;
                 }
                 open.fetch_sub(1, Ordering::Relaxed);
             });
@@ -64,6 +65,14 @@ impl Workload {
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
+}
+
+/// The name of the next step of this kind, for its stream.
+fn next(names: &Mutex<Occurrences>, action: &StepAction) -> String {
+    names
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .next(action.to_line())
 }
 
 /// Somebody who only watches, by a field whose value changes: what ceases to match has to be shown as gone.

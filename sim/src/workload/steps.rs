@@ -7,13 +7,15 @@ use bytes::Bytes;
 use http::Method;
 use orrery_api::clock;
 use orrery_api::labels::Selector;
+use orrery_api::message::Identity;
 use orrery_api::random::Random;
 use orrery_client::{Client, Error};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::requests::{api_version, collection, path_of};
-use crate::scenario::{DeleteSpec, Manifest, NodeTarget, Propagation, StepAction};
+use crate::link::SimTransport;
+use crate::scenario::{CordonSpec, DeleteSpec, Manifest, Moment, NodeTarget, PodChoice, Propagation, StepAction};
 use crate::world::World;
 
 /// So often a user tries before he gives up: longer than any server is away in a run that converges.
@@ -38,6 +40,18 @@ pub enum Reply {
 }
 
 impl User {
+    /// The user who does the step of this name.
+    pub fn new(world: &Arc<World>, step: &str) -> Self {
+        let random = world.random.stream(&format!("step/{step}"));
+        let identity = Identity::new("kubernetes-admin", &["system:masters"]);
+        let link = SimTransport::new(world, "user", None, "workstation", identity, random.stream("link"));
+        User {
+            world: world.clone(),
+            client: Client::new(link, "kubectl").with_limit(Duration::from_secs(10)),
+            random,
+        }
+    }
+
     /// Sends a request until the server answers; none if it never does.
     pub async fn ask(&self, method: Method, path: &str, body: Option<(&'static str, Value)>) -> Option<Reply> {
         for _ in 0..TRIES {
@@ -140,17 +154,51 @@ impl User {
         self.insist(Method::DELETE, &path, options, &[404, 409]).await;
     }
 
-    /// The names of live pods, in order.
+    /// The names of live pods, the oldest first.
     pub fn live_pods(&self, namespace: &str, selector: Option<&Selector>) -> Vec<String> {
         self.world.witness.look(&self.world, |cluster| {
             let empty = std::collections::BTreeMap::new();
-            cluster
+            let pods = cluster
                 .all("pods")
                 .filter(|pod| pod.id.namespace == namespace && pod.is_live_pod())
-                .filter(|pod| selector.is_none_or(|wanted| wanted.matches(pod.meta.labels.as_ref().unwrap_or(&empty))))
-                .map(|pod| pod.id.name.clone())
-                .collect()
+                .filter(|pod| selector.is_none_or(|wanted| wanted.matches(pod.meta.labels.as_ref().unwrap_or(&empty))));
+            let mut pods: Vec<_> = pods.map(|pod| (pod.created, pod.id.name.clone())).collect();
+            pods.sort();
+            pods.into_iter().map(|(_, name)| name).collect()
         })
+    }
+
+    /// Deletes pods: the one that is named by its age, or drawn ones.
+    async fn delete_pods(&self, moment: Moment, choice: &PodChoice) {
+        let selector = match choice.labels.as_deref().map(Selector::parse).transpose() {
+            Ok(selector) => selector,
+            Err(error) => return self.world.trouble(error.to_string()),
+        };
+        let mut names = self.live_pods(&choice.namespace, selector.as_ref());
+        if let Some(nth) = choice.nth {
+            names.truncate(nth as usize);
+            names.drain(..names.len().saturating_sub(1));
+        } else {
+            self.random.shuffle(&mut names);
+        }
+        for (index, name) in names.iter().take(choice.count).enumerate() {
+            let there = self.live_pods(&choice.namespace, selector.as_ref());
+            let Some(position) = there.iter().position(|own| own == name) else {
+                continue;
+            };
+            let moment = if index == 0 {
+                moment.clone()
+            } else {
+                Moment::At(self.world.choices.elapsed())
+            };
+            let pinned = PodChoice {
+                count: 1,
+                nth: Some(choice.nth.unwrap_or(position as u32 + 1)),
+                ..choice.clone()
+            };
+            self.world.choices.step(moment, StepAction::DeletePod(pinned));
+            self.delete("Pod", &choice.namespace, name).await;
+        }
     }
 
     /// Rolls a deployment over, as `kubectl rollout restart` does.
@@ -209,8 +257,14 @@ impl User {
     }
 }
 
-/// Does a step.
-pub async fn perform(user: &User, action: &StepAction) {
+/// Does a step, whose moment has come, and notes what exactly it was.
+pub async fn perform(user: &User, moment: Moment, action: &StepAction) {
+    match action {
+        StepAction::DeletePod(choice) => return user.delete_pods(moment, choice).await,
+        StepAction::Cordon(spec) => return cordon(user, moment, &spec.node, true).await,
+        StepAction::Uncordon(spec) => return cordon(user, moment, &spec.node, false).await,
+        _ => user.world.choices.step(moment, action.clone()),
+    }
     match action {
         StepAction::Apply(Manifest::Inline(objects)) => {
             for object in objects {
@@ -253,34 +307,34 @@ pub async fn perform(user: &User, action: &StepAction) {
             )
             .await;
         }
-        StepAction::DeletePod(choice) => {
-            let selector = match choice.labels.as_deref().map(Selector::parse).transpose() {
-                Ok(selector) => selector,
-                Err(error) => return user.world.trouble(error.to_string()),
-            };
-            let mut names = user.live_pods(&choice.namespace, selector.as_ref());
-            user.random.shuffle(&mut names);
-            for name in names.iter().take(choice.count) {
-                user.delete("Pod", &choice.namespace, name).await;
-            }
-        }
         StepAction::Restart(choice) => user.restart(&choice.namespace, &choice.deployment).await,
-        StepAction::Cordon(spec) => cordon(user, &spec.node, true).await,
-        StepAction::Uncordon(spec) => cordon(user, &spec.node, false).await,
         StepAction::CreateDeleteSameName(choice) => user.delete_and_create(&choice.namespace, &choice.deployment).await,
-        StepAction::Churn(_) => {}
+        StepAction::DeleteForeground(choice) => {
+            user.delete_foreground_and_create(&choice.namespace, &choice.deployment)
+                .await;
+        }
+        // Done above, or not at once.
+        StepAction::DeletePod(_) | StepAction::Cordon(_) | StepAction::Uncordon(_) | StepAction::Churn(_) => {}
     }
 }
 
 /// Forbids or allows new pods on a node.
-pub async fn cordon(user: &User, target: &NodeTarget, forbid: bool) {
+async fn cordon(user: &User, moment: Moment, target: &NodeTarget, forbid: bool) {
     let names: Vec<String> = user.world.workers().map(|machine| machine.name.clone()).collect();
     let name = match target {
         NodeTarget::Named(name) => Some(name.clone()),
         NodeTarget::Any => user.random.choose(&names).cloned(),
     };
-    if let Some(name) = name {
-        user.merge("Node", "", &name, json!({"spec": {"unschedulable": forbid}}))
-            .await;
-    }
+    let Some(name) = name else { return };
+    let spec = CordonSpec {
+        node: NodeTarget::Named(name.clone()),
+    };
+    let pinned = if forbid {
+        StepAction::Cordon(spec)
+    } else {
+        StepAction::Uncordon(spec)
+    };
+    user.world.choices.step(moment, pinned);
+    user.merge("Node", "", &name, json!({"spec": {"unschedulable": forbid}}))
+        .await;
 }

@@ -22,6 +22,7 @@ use orrery_api::random::Random;
 use orrery_store::Store;
 use tokio::sync::Notify;
 
+use crate::choices::Choices;
 use crate::coverage::Coverage;
 use crate::feed::Lags;
 use crate::invariants::Finding;
@@ -87,6 +88,8 @@ pub struct World {
     pub trace: Trace,
     /// What was seen sometimes.
     pub coverage: Coverage,
+    /// What was drawn.
+    pub choices: Arc<Choices>,
     /// Who can reach whom.
     pub network: Network,
     /// Which watch caches are late.
@@ -112,7 +115,7 @@ pub struct World {
 
 impl World {
     /// A world in which nothing runs yet. Call it inside the simulation.
-    pub fn new(scenario: Arc<Scenario>, seed: u64, trace: Trace) -> Arc<World> {
+    pub fn new(scenario: Arc<Scenario>, seed: u64, trace: Trace, choices: Arc<Choices>) -> Arc<World> {
         let random = Random::from_number(seed);
         let handle = Handle::current();
         let world = Arc::new_cyclic(|own: &Weak<World>| {
@@ -123,6 +126,7 @@ impl World {
                 random: random.clone(),
                 trace,
                 coverage: Coverage::default(),
+                choices,
                 network: Network::default(),
                 lags: Lags::default(),
                 machines,

@@ -1,0 +1,523 @@
+//! Scenarios written back: the shortest YAML, in the style of the house's scenarios, that is read as an equal scenario.
+//!
+//! Everything is taken apart by name, without `..` and without `_`: a new kind of fault, step or field does not compile
+//! until it can be written. Manifests that were read from files are written into the scenario.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::faults::{few, some_time};
+use super::quantity::write_duration;
+use super::topology::numbered;
+use super::yaml::Yaml;
+use super::{
+    ApiLagSpec, ChurnKind, ChurnSpec, CordonSpec, CrashSpec, DeleteSpec, DeploymentChoice, Direction, Expect,
+    FaultAction, FaultKind, FaultPlan, HalfApplied, Heal, ImageScript, InvariantChoice, LagScope, LagSpec, Loss,
+    LostAnswersSpec, Manifest, Moment, NetworkSpec, NodeSpec, PacketsSpec, PartitionSpec, PauseSpec, PodChoice,
+    Propagation, ScaleSpec, Scenario, SetImageSpec, Span, StepAction, StepPlan, TaintSpec, Topology, Trigger,
+    TriggerKind, WhichAnswers,
+};
+
+impl Scenario {
+    /// The scenario as YAML; reading it gives an equal scenario.
+    pub fn to_yaml(&self) -> String {
+        Yaml::document(&scenario(self).0)
+    }
+
+    /// How many lines its faults and its workload take: what a reader has to understand of a failure.
+    pub fn lines(&self) -> usize {
+        let all = scenario(self).0.into_iter();
+        let counted: Vec<(String, Yaml)> = all
+            .filter(|(key, _)| matches!(key.as_str(), "faults" | "workload"))
+            .collect();
+        // The two keys themselves say nothing.
+        Yaml::document(&counted).lines().count() - counted.len()
+    }
+}
+
+impl FaultAction {
+    /// The fault on one line, without its moment: equal faults have equal lines.
+    pub fn to_line(&self) -> String {
+        let (key, value) = fault_action(self);
+        Yaml::one(key, value).flow()
+    }
+}
+
+impl StepAction {
+    /// The step on one line, without its moment: equal steps have equal lines.
+    pub fn to_line(&self) -> String {
+        let (key, value) = step_action(self);
+        Yaml::one(key, value).flow()
+    }
+}
+
+/// The keys of a map that differ from their defaults, in order.
+#[derive(Default)]
+struct Keys(Vec<(String, Yaml)>);
+
+impl Keys {
+    fn with(mut self, key: &str, value: Yaml) -> Self {
+        self.0.push((key.to_owned(), value));
+        self
+    }
+
+    fn unless(self, default: bool, key: &str, value: impl FnOnce() -> Yaml) -> Self {
+        if default { self } else { self.with(key, value()) }
+    }
+
+    fn some<'a, T>(self, key: &str, value: Option<&'a T>, write: impl FnOnce(&'a T) -> Yaml) -> Self {
+        match value {
+            Some(value) => self.with(key, write(value)),
+            None => self,
+        }
+    }
+
+    fn map(self) -> Yaml {
+        Yaml::Map(self.0)
+    }
+}
+
+fn words<'a, T>(items: &'a [T], word: impl Fn(&'a T) -> Yaml) -> Yaml {
+    Yaml::List(items.iter().map(word).collect())
+}
+
+fn texts(map: &BTreeMap<String, String>) -> Yaml {
+    Yaml::Map(
+        map.iter()
+            .map(|(key, value)| (key.clone(), Yaml::text(value)))
+            .collect(),
+    )
+}
+
+fn time(duration: &Duration) -> Yaml {
+    Yaml::plain(write_duration(*duration))
+}
+
+fn scenario(all: &Scenario) -> Keys {
+    let Scenario {
+        name,
+        about,
+        seed,
+        topology: machines,
+        network: links,
+        images,
+        workload,
+        faults,
+        heal: healed,
+        expect: expected,
+        duration,
+    } = all;
+    let scripts = || {
+        Yaml::Map(
+            images
+                .iter()
+                .map(|(name, script)| (name.clone(), image(script)))
+                .collect(),
+        )
+    };
+    Keys::default()
+        .with("name", Yaml::text(name))
+        .unless(about.is_empty(), "about", || Yaml::text(about))
+        .some("seed", seed.as_ref(), Yaml::plain)
+        .unless(*machines == Topology::default(), "topology", || topology(machines))
+        .unless(*links == NetworkSpec::default(), "network", || network(links))
+        .unless(images.is_empty(), "images", scripts)
+        .unless(workload.is_empty(), "workload", || {
+            Yaml::Entries(workload.iter().map(step).collect())
+        })
+        .unless(faults.is_empty(), "faults", || {
+            Yaml::Entries(faults.iter().map(fault).collect())
+        })
+        .unless(*healed == Heal::default(), "heal", || heal(healed))
+        .unless(*expected == Expect::default(), "expect", || expect(expected))
+        .with("duration", time(duration))
+}
+
+fn topology(topology: &Topology) -> Yaml {
+    let Topology {
+        apiservers,
+        schedulers,
+        controller_managers,
+        nodes,
+        zones,
+        node,
+    } = topology;
+    let default = Topology::default();
+    let some_nodes = || {
+        let count = nodes.len() as u32;
+        if count > 0 && *nodes == numbered(count) {
+            Yaml::plain(count)
+        } else {
+            words(nodes, node_spec)
+        }
+    };
+    Keys::default()
+        .unless(*nodes == default.nodes, "nodes", some_nodes)
+        .unless(*zones == default.zones, "zones", || Yaml::plain(zones))
+        .unless(*apiservers == default.apiservers, "apiservers", || {
+            Yaml::plain(apiservers)
+        })
+        .unless(*schedulers == default.schedulers, "schedulers", || {
+            Yaml::plain(schedulers)
+        })
+        .unless(
+            *controller_managers == default.controller_managers,
+            "controllerManagers",
+            || Yaml::plain(controller_managers),
+        )
+        .unless(node.is_empty(), "node", || texts(node))
+        .map()
+}
+
+fn node_spec(spec: &NodeSpec) -> Yaml {
+    let NodeSpec {
+        name,
+        zone,
+        labels,
+        taints,
+        capacity,
+    } = spec;
+    Keys::default()
+        .with("name", Yaml::text(name))
+        .some("zone", zone.as_ref(), Yaml::text)
+        .unless(labels.is_empty(), "labels", || texts(labels))
+        .unless(taints.is_empty(), "taints", || words(taints, taint))
+        .unless(capacity.is_empty(), "capacity", || texts(capacity))
+        .map()
+}
+
+fn taint(taint: &TaintSpec) -> Yaml {
+    let TaintSpec { key, value, effect } = taint;
+    Keys::default()
+        .with("key", Yaml::text(key))
+        .some("value", value.as_ref(), Yaml::text)
+        .with("effect", Yaml::text(effect))
+        .map()
+}
+
+fn network(network: &NetworkSpec) -> Yaml {
+    let NetworkSpec { latency, loss } = network;
+    let default = NetworkSpec::default();
+    Keys::default()
+        .unless(*latency == default.latency, "latency", || Yaml::plain(latency))
+        .unless(*loss == default.loss, "loss", || Yaml::plain(loss))
+        .map()
+}
+
+fn image(script: &ImageScript) -> Yaml {
+    let ImageScript {
+        pull,
+        start,
+        ready,
+        crash,
+        lifetime,
+        listen,
+        exit,
+        stop,
+    } = script;
+    let default = ImageScript::default();
+    Keys::default()
+        .unless(*pull == default.pull, "pull", || Yaml::plain(pull))
+        .unless(*start == default.start, "start", || Yaml::plain(start))
+        .unless(*ready == default.ready, "ready", || Yaml::plain(ready))
+        .unless(*stop == default.stop, "stop", || Yaml::plain(stop))
+        .unless(*crash == default.crash, "crash", || Yaml::plain(crash))
+        .unless(*lifetime == default.lifetime, "lifetime", || Yaml::plain(lifetime))
+        .some("exit", exit.as_ref(), Yaml::plain)
+        .unless(listen.is_empty(), "listen", || words(listen, Yaml::plain))
+        .map()
+}
+
+fn heal(heal: &Heal) -> Yaml {
+    match heal {
+        Heal::Core => Yaml::plain("core"),
+        Heal::All => Yaml::plain("all"),
+        Heal::AllBut(machines) => Yaml::one("all-but", words(machines, Yaml::text)),
+    }
+}
+
+fn expect(expect: &Expect) -> Yaml {
+    let Expect {
+        invariants,
+        converge,
+        state,
+    } = expect;
+    let default = Expect::default();
+    let chosen = || match invariants {
+        InvariantChoice::All => Yaml::plain("all"),
+        InvariantChoice::These(ids) => words(ids, Yaml::text),
+    };
+    let fields = |fields: &BTreeMap<String, serde_json::Value>| {
+        Yaml::Map(
+            fields
+                .iter()
+                .map(|(path, value)| (path.clone(), Yaml::of_json(value)))
+                .collect(),
+        )
+    };
+    let objects = |objects: &BTreeMap<String, BTreeMap<String, serde_json::Value>>| {
+        Yaml::Map(
+            objects
+                .iter()
+                .map(|(object, wanted)| (object.clone(), fields(wanted)))
+                .collect(),
+        )
+    };
+    Keys::default()
+        .unless(*invariants == default.invariants, "invariants", chosen)
+        .unless(*converge == default.converge, "converge", || time(converge))
+        .unless(state.is_empty(), "state", || words(state, objects))
+        .map()
+}
+
+/// The one key of a moment.
+fn moment(moment: &Moment) -> Keys {
+    match moment {
+        Moment::At(at) => Keys::default().with("at", time(at)),
+        Moment::Between(between) => Keys::default().with("between", Yaml::plain(between)),
+        Moment::When(when) => Keys::default().with("when", trigger(when)),
+    }
+}
+
+fn trigger(trigger: &Trigger) -> Yaml {
+    let Trigger {
+        kind,
+        object,
+        occurrence,
+    } = trigger;
+    let kind = match kind {
+        TriggerKind::Create => "create",
+        TriggerKind::Update => "update",
+        TriggerKind::Delete => "delete",
+    };
+    Keys::default()
+        .with(kind, Yaml::text(object))
+        .unless(*occurrence == 1, "occurrence", || Yaml::plain(occurrence))
+        .map()
+}
+
+fn fault(plan: &FaultPlan) -> Yaml {
+    let FaultPlan { moment: when, action } = plan;
+    let (key, value) = fault_action(action);
+    moment(when).with(key, value).map()
+}
+
+fn fault_action(action: &FaultAction) -> (&'static str, Yaml) {
+    let lasting = |keys: Keys, lasts: &Span| keys.unless(*lasts == some_time(), "for", || Yaml::plain(lasts)).map();
+    match action {
+        FaultAction::Crash(CrashSpec { node, component, lasts }) => {
+            let keys = Keys::default().some("node", node.as_ref(), Yaml::text_of).some(
+                "component",
+                component.as_ref(),
+                Yaml::text_of,
+            );
+            ("crash", lasting(keys, lasts))
+        }
+        FaultAction::Restart(target) => ("restart", Yaml::text_of(target)),
+        FaultAction::Pause(PauseSpec { node, component, lasts }) => {
+            let keys = Keys::default().some("node", node.as_ref(), Yaml::text_of).some(
+                "component",
+                component.as_ref(),
+                Yaml::text_of,
+            );
+            ("pause", lasting(keys, lasts))
+        }
+        FaultAction::Partition(PartitionSpec { node, direction, lasts }) => {
+            let direction_word = || {
+                Yaml::plain(match direction {
+                    Direction::Both => "both",
+                    Direction::In => "in",
+                    Direction::Out => "out",
+                })
+            };
+            let keys = Keys::default().with("node", Yaml::text_of(node)).unless(
+                *direction == Direction::default(),
+                "direction",
+                direction_word,
+            );
+            ("partition", lasting(keys, lasts))
+        }
+        FaultAction::LostAnswers(LostAnswersSpec { client, which }) => {
+            let keys = Keys::default().some("client", client.as_ref(), Yaml::text_of);
+            let value = match which {
+                WhichAnswers::Share { probability, lasts } => {
+                    let keys = keys.unless(*probability == 0.5, "probability", || Yaml::plain(probability));
+                    lasting(keys, lasts)
+                }
+                WhichAnswers::These { write, requests, then } => {
+                    let then_word = || {
+                        Yaml::plain(match then {
+                            Loss::Reset => "reset",
+                            Loss::Silence => "silence",
+                        })
+                    };
+                    keys.with("write", Yaml::text(write))
+                        .with("requests", words(requests, Yaml::plain))
+                        .unless(*then == Loss::default(), "then", then_word)
+                        .map()
+                }
+            };
+            ("lost-answers", value)
+        }
+        FaultAction::Lag(LagSpec { client, by, lasts }) => {
+            let keys = Keys::default()
+                .with("client", Yaml::text_of(client))
+                .with("by", Yaml::plain(by));
+            ("lag", lasting(keys, lasts))
+        }
+        FaultAction::ApiLag(ApiLagSpec {
+            server,
+            scope,
+            by,
+            lasts,
+        }) => {
+            let keys = Keys::default().with("server", Yaml::text_of(server));
+            let keys = match scope {
+                LagScope::Everything => keys,
+                LagScope::Resource(resource) => keys.with("resource", Yaml::text(resource)),
+                LagScope::Object(object) => keys.with("object", Yaml::text(object)),
+            };
+            ("api-lag", lasting(keys.some("by", by.as_ref(), Yaml::plain), lasts))
+        }
+        FaultAction::Packets(PacketsSpec { node, times, half }) => {
+            let half_word = |half: &HalfApplied| {
+                Yaml::plain(match half {
+                    HalfApplied::None => "none",
+                    HalfApplied::Nat => "nat",
+                    HalfApplied::Filter => "filter",
+                })
+            };
+            let value = Keys::default()
+                .with("node", Yaml::text_of(node))
+                .unless(*times == few(), "times", || Yaml::plain(times))
+                .some("half", half.as_ref(), half_word)
+                .map();
+            ("packets", value)
+        }
+        FaultAction::Swarm(kinds) if *kinds == FaultKind::ALL => ("swarm", Yaml::plain("all")),
+        FaultAction::Swarm(kinds) => ("swarm", words(kinds, |kind| Yaml::plain(fault_kind(*kind)))),
+    }
+}
+
+fn fault_kind(kind: FaultKind) -> &'static str {
+    match kind {
+        FaultKind::Crash => "crash",
+        FaultKind::Restart => "restart",
+        FaultKind::Pause => "pause",
+        FaultKind::Partition => "partition",
+        FaultKind::LostAnswers => "lost-answers",
+        FaultKind::ApiLag => "api-lag",
+    }
+}
+
+fn step(plan: &StepPlan) -> Yaml {
+    let StepPlan { moment: when, action } = plan;
+    let (key, value) = step_action(action);
+    moment(when).with(key, value).map()
+}
+
+fn step_action(action: &StepAction) -> (&'static str, Yaml) {
+    match action {
+        StepAction::Apply(manifest) => ("apply", objects(manifest)),
+        StepAction::Delete(spec) => ("delete", delete(spec)),
+        StepAction::Scale(ScaleSpec {
+            deployment,
+            namespace,
+            replicas,
+        }) => {
+            let keys = named(deployment, namespace).with("replicas", Yaml::plain(replicas));
+            ("scale", keys.map())
+        }
+        StepAction::SetImage(SetImageSpec {
+            deployment,
+            namespace,
+            container,
+            image,
+        }) => {
+            let keys = named(deployment, namespace)
+                .with("container", Yaml::text(container))
+                .with("image", Yaml::text(image));
+            ("set-image", keys.map())
+        }
+        StepAction::DeletePod(PodChoice {
+            labels,
+            namespace,
+            count,
+            nth,
+        }) => {
+            let keys = Keys::default()
+                .some("labels", labels.as_ref(), Yaml::text)
+                .unless(namespace == "default", "namespace", || Yaml::text(namespace))
+                .unless(*count == 1, "count", || Yaml::plain(count))
+                .some("nth", nth.as_ref(), Yaml::plain);
+            ("delete-pod", keys.map())
+        }
+        StepAction::Restart(choice) => ("restart", deployment(choice)),
+        StepAction::Cordon(CordonSpec { node }) => ("cordon", Yaml::one("node", Yaml::text_of(node))),
+        StepAction::Uncordon(CordonSpec { node }) => ("uncordon", Yaml::one("node", Yaml::text_of(node))),
+        StepAction::CreateDeleteSameName(choice) => ("create-delete-same-name", deployment(choice)),
+        StepAction::DeleteForeground(choice) => ("delete-foreground", deployment(choice)),
+        StepAction::Churn(ChurnSpec { every, ops }) => {
+            let keys = Keys::default()
+                .with("every", Yaml::plain(every))
+                .with("ops", words(ops, |kind| Yaml::plain(churn_kind(*kind))));
+            ("churn", keys.map())
+        }
+    }
+}
+
+fn objects(manifest: &Manifest) -> Yaml {
+    let object = |object: &serde_json::Value| Yaml::Wrapped(Box::new(Yaml::of_json(object)));
+    match manifest {
+        Manifest::File(name) => Yaml::text(name),
+        Manifest::Inline(objects) => match objects.as_slice() {
+            [one] => object(one),
+            _ => words(objects, object),
+        },
+    }
+}
+
+fn delete(spec: &DeleteSpec) -> Yaml {
+    let DeleteSpec {
+        object,
+        propagation,
+        grace,
+    } = spec;
+    if propagation.is_none() && grace.is_none() {
+        return Yaml::text(object);
+    }
+    let propagation_word = |propagation: &Propagation| {
+        Yaml::plain(match propagation {
+            Propagation::Background => "Background",
+            Propagation::Foreground => "Foreground",
+            Propagation::Orphan => "Orphan",
+        })
+    };
+    Keys::default()
+        .with("object", Yaml::text(object))
+        .some("propagation", propagation.as_ref(), propagation_word)
+        .some("grace", grace.as_ref(), Yaml::plain)
+        .map()
+}
+
+fn named(deployment: &str, namespace: &str) -> Keys {
+    Keys::default()
+        .with("deployment", Yaml::text(deployment))
+        .unless(namespace == "default", "namespace", || Yaml::text(namespace))
+}
+
+fn deployment(choice: &DeploymentChoice) -> Yaml {
+    let DeploymentChoice { deployment, namespace } = choice;
+    named(deployment, namespace).map()
+}
+
+fn churn_kind(kind: ChurnKind) -> &'static str {
+    match kind {
+        ChurnKind::Scale => "scale",
+        ChurnKind::DeletePod => "delete-pod",
+        ChurnKind::Restart => "restart",
+        ChurnKind::Cordon => "cordon",
+        ChurnKind::CreateDeleteSameName => "create-delete-same-name",
+        ChurnKind::DeleteForeground => "delete-foreground",
+    }
+}
