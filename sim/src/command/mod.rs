@@ -3,8 +3,10 @@
 mod check;
 mod fuzz;
 mod inspect;
+mod judge;
 mod pin;
 mod run;
+mod shrink;
 mod summary;
 mod verify;
 
@@ -29,6 +31,11 @@ enum Command {
     Run(run::Run),
     /// Run a scenario with one seed and write down what was drawn: a scenario without swarm, churn, `any` and `between`.
     Pin(pin::Pin),
+    /// Make a failing run small: a scenario of a few lines that fails the same way.
+    Shrink(shrink::Shrink),
+    /// Run a scenario and say how it failed, for `shrink`.
+    #[command(hide = true)]
+    Judge(judge::Judge),
     /// Run scenarios with many seeds, on all cores.
     Fuzz(fuzz::Fuzz),
     /// Run a scenario twice, in two processes, and compare what happens event by event.
@@ -44,6 +51,8 @@ pub fn main() -> ExitCode {
     let code = match Arguments::parse().command {
         Command::Run(run) => run.execute(),
         Command::Pin(pin) => pin.execute(),
+        Command::Shrink(shrink) => shrink.execute(),
+        Command::Judge(judge) => judge.execute(),
         Command::Fuzz(fuzz) => fuzz.execute(),
         Command::Verify(verify) => verify.execute(),
         Command::Inspect(inspect) => inspect.execute(),

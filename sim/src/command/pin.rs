@@ -33,6 +33,7 @@ impl Pin {
             seed,
             trace: None,
             verbose: false,
+            history: None,
         });
         eprint!("{}", report::describe(&self.scenario, seed, &outcome));
         let Some(pinned) = &outcome.pinned else {

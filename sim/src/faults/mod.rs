@@ -214,3 +214,21 @@ fn process(world: &World, target: &ComponentTarget, random: &Random) -> Option<S
 fn only(process: &str) -> Option<ComponentTarget> {
     ComponentTarget::parse(process).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_more_to_choose_from_changes_a_choice_only_to_itself() {
+        let names: Vec<String> = (1..=5).map(|number| format!("node-{number}")).collect();
+        let mut chosen = [0; 2];
+        for seed in 0..200 {
+            let random = Random::from_number(seed);
+            let (few, many) = (pick(&names[..4], &random), pick(&names, &random));
+            chosen[usize::from(few != many)] += 1;
+            assert!(few == many || many == Some(&names[4]), "{few:?}, {many:?}");
+        }
+        assert!(chosen.iter().all(|count| *count > 20), "{chosen:?}");
+    }
+}

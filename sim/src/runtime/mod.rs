@@ -4,6 +4,7 @@
 //! them dead. Each call takes a while and may be cut off half-way, before or after it took effect. Not simulated:
 //! resource usage, files (volumes are remembered by name), and a runtime that hangs or lies.
 
+mod draws;
 mod network;
 mod pods;
 mod state;
@@ -49,7 +50,7 @@ impl SimRuntime {
             world,
             machine: machine.to_owned(),
             address,
-            state: Mutex::new(State::new(network)),
+            state: Mutex::new(State::new(network, random.stream("images"))),
             random,
         })
     }
@@ -178,13 +179,9 @@ impl SimRuntime {
         );
     }
 
-    /// Lets a container end by itself at some time, if its script says so.
-    fn schedule_end(self: &Arc<Self>, id: &str, uid: &str, script: &ImageScript) {
-        let (after, code) = match script.exit {
-            Some(code) => (Duration::from_millis(self.random.between(1, 50)), code),
-            None if self.random.chance(script.crash) => (script.lifetime.draw(&self.random), 1),
-            None => return,
-        };
+    /// Lets a container end by itself at some time, if it is going to.
+    fn schedule_end(self: &Arc<Self>, id: &str, uid: &str, end: Option<(Duration, i32)>) {
+        let Some((after, code)) = end else { return };
         let (runtime, id, uid) = (Arc::downgrade(self), id.to_owned(), uid.to_owned());
         self.spawn(async move {
             sleep(after).await;
@@ -241,7 +238,9 @@ impl ContainerRuntime for SharedRuntime {
     }
 
     async fn pull_image(&self, reference: &str) -> Result<ImageInfo, RuntimeError> {
-        sleep(self.0.script(reference).pull.draw(&self.0.random)).await;
+        let script = self.0.script(reference);
+        let takes = self.0.lock().draws.pull(reference, &script);
+        sleep(takes).await;
         self.0.lock().images.insert(reference.to_owned());
         Ok(state::image(reference))
     }

@@ -42,9 +42,11 @@ pub(super) async fn start_container(runtime: &Arc<SimRuntime>, id: &str) -> Resu
         .containers
         .get(id)
         .map(|container| container.config.image.clone());
-    let script = runtime.script(&image.ok_or_else(|| no_container(id))?);
-    sleep(script.start.draw(&runtime.random)).await;
-    let ready = script.ready.draw(&runtime.random);
+    let image = image.ok_or_else(|| no_container(id))?;
+    let script = runtime.script(&image);
+    let life = runtime.lock().draws.life(&image, &script);
+    sleep(life.start).await;
+    let ready = life.ready;
     let (uid, name, attempt) = {
         let mut state = runtime.lock();
         let up = state.containers.get(id).is_some_and(|container| {
@@ -63,7 +65,7 @@ pub(super) async fn start_container(runtime: &Arc<SimRuntime>, id: &str) -> Resu
         container.started_at = Some(clock::now());
         container.ready_at = Some(Instant::now() + ready);
         container.listen = script.listen.clone();
-        container.stop = script.stop;
+        container.stop = life.stop;
         (
             container.config.pod.uid.clone(),
             container.config.name.clone(),
@@ -87,7 +89,7 @@ pub(super) async fn start_container(runtime: &Arc<SimRuntime>, id: &str) -> Resu
         &seen,
         format_args!("container {} ({name}) of {uid} runs", &id[..12]),
     );
-    runtime.schedule_end(id, &uid, &script);
+    runtime.schedule_end(id, &uid, life.end);
     runtime.call().await;
     Ok(())
 }
@@ -116,8 +118,7 @@ pub(super) async fn stop_container(runtime: &Arc<SimRuntime>, id: &str, grace: D
         grace,
     };
     runtime.observe(&stopping);
-    let takes = stop.draw(&runtime.random);
-    let (after, code) = if takes < grace { (takes, 0) } else { (grace, 137) };
+    let (after, code) = if stop < grace { (stop, 0) } else { (grace, 137) };
     if after.is_zero() {
         runtime.end(id, &uid, code, "Error");
     } else {

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use orrery_api::clock;
+use orrery_api::random::Random;
 use orrery_kubelet::runtime::{
     Container, ContainerConfig, ContainerState, ErrorKind, Exit, ImageInfo, PodSandbox, RuntimeError, SandboxConfig,
     SandboxState,
@@ -12,7 +14,7 @@ use orrery_kubelet::runtime::{
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::scenario::Span;
+use super::draws::Draws;
 
 /// What a machine's runtime has.
 pub struct State {
@@ -23,6 +25,7 @@ pub struct State {
     pub containers: BTreeMap<String, SimContainer>,
     pub volumes: BTreeSet<(String, String)>,
     pub followers: Vec<mpsc::UnboundedSender<String>>,
+    pub draws: Draws,
 }
 
 /// A sandbox.
@@ -43,7 +46,8 @@ pub struct SimContainer {
     pub exit: Option<Exit>,
     /// The ports it answers on; all if empty.
     pub listen: Vec<u16>,
-    pub stop: Span,
+    /// How long it takes to end when asked to.
+    pub stop: Duration,
     /// Turns true when it ends.
     pub ended: watch::Sender<bool>,
     created_at: Timestamp,
@@ -77,8 +81,8 @@ pub fn image(reference: &str) -> ImageInfo {
 }
 
 impl State {
-    /// An empty runtime with addresses of `10.<second>.<third>.0/24`.
-    pub fn new(network: (u8, u8)) -> Self {
+    /// An empty runtime with addresses of `10.<second>.<third>.0/24`, whose images draw from `random`.
+    pub fn new(network: (u8, u8), random: Random) -> Self {
         State {
             network,
             next_host: 2,
@@ -87,6 +91,7 @@ impl State {
             containers: BTreeMap::new(),
             volumes: BTreeSet::new(),
             followers: Vec::new(),
+            draws: Draws::new(random),
         }
     }
 
@@ -164,7 +169,7 @@ impl State {
             ready_at: None,
             exit: None,
             listen: Vec::new(),
-            stop: Span::millis(0, 0),
+            stop: Duration::ZERO,
             ended: watch::channel(false).0,
             created_at: clock::now(),
         };

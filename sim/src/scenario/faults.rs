@@ -36,7 +36,7 @@ impl Moment {
 pub struct Trigger {
     /// Which kind of write.
     pub kind: TriggerKind,
-    /// Of which object: `Kind/namespace/name`, or `Kind/name`; `*` for any name.
+    /// Of which object: `Kind/namespace/name`, or `Kind/name`; `web-*` for any that begins so.
     pub object: String,
     /// The how manieth such write, from 1.
     pub occurrence: u32,

@@ -31,7 +31,7 @@ pub use faults::{
 pub use quantity::{Span, parse_duration, write_duration};
 pub use read::{read, read_file};
 pub use target::{ClientTarget, ComponentTarget, NodeTarget, Role};
-pub use topology::{NodeSpec, TaintSpec, Topology};
+pub use topology::{NodeSpec, TaintSpec, Topology, numbered};
 pub use workload::{
     ChurnKind, ChurnSpec, CordonSpec, DeleteSpec, DeploymentChoice, Manifest, PodChoice, Propagation, ScaleSpec,
     SetImageSpec, StepAction, StepPlan,

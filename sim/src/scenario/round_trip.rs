@@ -106,11 +106,28 @@ fn fault() -> impl Strategy<Value = FaultPlan> {
         .prop_map(|(client, which)| FaultAction::LostAnswers(LostAnswersSpec { client, which }));
     let lag = (component(), span(), lasting())
         .prop_map(|(client, by, lasts)| FaultAction::Lag(LagSpec { client, by, lasts }));
+    let scope = prop_oneof![
+        Just(LagScope::Everything),
+        Just(LagScope::Resource("pods".to_owned())),
+        Just(LagScope::Object("Pod/default/web-1".to_owned())),
+    ];
+    let server = option::of("[1-5]").prop_map(|instance| ComponentTarget {
+        role: Role::ApiServer,
+        instance,
+    });
+    let api_lag = (server, scope, option::of(span()), lasting()).prop_map(|(server, scope, by, lasts)| {
+        FaultAction::ApiLag(ApiLagSpec {
+            server,
+            scope,
+            by,
+            lasts,
+        })
+    });
     let halves = prop::sample::select(vec![HalfApplied::None, HalfApplied::Nat, HalfApplied::Filter]);
     let packets = (node(), 0u32..9, option::of(halves))
         .prop_map(|(node, times, half)| FaultAction::Packets(PacketsSpec { node, times, half }));
     let swarm =
-        (span(), vec(prop::sample::select(FaultKind::ALL.to_vec()), 0..6)).prop_map(|(span, kinds)| FaultPlan {
+        (span(), vec(prop::sample::select(FaultKind::ALL.to_vec()), 0..8)).prop_map(|(span, kinds)| FaultPlan {
             moment: Moment::Between(span),
             action: FaultAction::Swarm(kinds),
         });
@@ -121,6 +138,7 @@ fn fault() -> impl Strategy<Value = FaultPlan> {
         partition,
         lost,
         lag,
+        api_lag,
         packets
     ];
     prop_oneof![

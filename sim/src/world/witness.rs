@@ -292,7 +292,7 @@ fn holder(lease: &Item) -> Option<String> {
     lease.spec?.holder_identity
 }
 
-/// Whether a trigger's object, `Kind/namespace/name` or `Kind/name`, is the one written.
+/// Whether a trigger's object, `Kind/namespace/name` or `Kind/name`, is the one written; `web-*` is any that begins so.
 pub fn names(pattern: &str, id: &ObjectId) -> bool {
     let parts: Vec<&str> = pattern.split('/').collect();
     let (kind, namespace, name) = match parts.as_slice() {
@@ -303,7 +303,10 @@ pub fn names(pattern: &str, id: &ObjectId) -> bool {
     let plural = id.resource.split('.').next().unwrap_or_default();
     crate::workload::plural(kind) == plural
         && namespace.is_none_or(|namespace| namespace == "*" || namespace == id.namespace)
-        && (name == "*" || name == id.name)
+        && match name.strip_suffix('*') {
+            Some(prefix) => id.name.starts_with(prefix),
+            None => name == id.name,
+        }
 }
 
 /// How the store differs, at `revision`, from what it had shown.

@@ -1,0 +1,37 @@
+//! `judge`: one run for `shrink`, in a process of its own; how it failed, as one line of JSON.
+
+use std::sync::Arc;
+
+use clap::Args;
+
+use crate::run::{Settings, run};
+use crate::shrink::Failure;
+
+/// Runs a scenario and says how it failed.
+#[derive(Args)]
+pub struct Judge {
+    /// The scenario's file.
+    scenario: String,
+    /// The seed.
+    #[arg(long)]
+    seed: u64,
+}
+
+impl Judge {
+    /// Does it; the exit code.
+    pub fn execute(&self) -> u8 {
+        let scenario = match super::read(&self.scenario) {
+            Ok(scenario) => Arc::new(scenario),
+            Err(code) => return code,
+        };
+        let outcome = run(Settings {
+            scenario,
+            seed: self.seed,
+            trace: None,
+            verbose: false,
+            history: None,
+        });
+        println!("{}", serde_json::to_string(&Failure::of(&outcome)).unwrap_or_default());
+        outcome.verdict.code()
+    }
+}

@@ -1,0 +1,196 @@
+//! `shrink`: the smallest scenario that fails as a seed of a scenario does.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use crate::run::{Settings, run};
+use crate::scenario::Scenario;
+use crate::shrink::{Failure, OTHERS, Oracle, Shrunk, shrink, triggers};
+
+/// Without a smaller scenario a line is written so often.
+const LINE: Duration = Duration::from_secs(10);
+
+/// Makes a failing run small.
+#[derive(Args)]
+pub struct Shrink {
+    /// The scenario's file.
+    scenario: String,
+    /// The seed with which it fails; the scenario's own by default, or 1.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Where the smallest scenario is written, as soon as there is a smaller one; NAME-SEED.yaml by default.
+    #[arg(long)]
+    out: Option<String>,
+    /// For how many minutes at most.
+    #[arg(long, default_value_t = 30.0)]
+    limit: f64,
+    /// How many runs at once; as many as there are cores by default.
+    #[arg(long)]
+    jobs: Option<usize>,
+}
+
+/// What the header of the result says, and where it goes.
+struct Output<'a> {
+    path: &'a str,
+    source: &'a str,
+    seed: u64,
+    failure: &'a Failure,
+    before: usize,
+}
+
+impl Shrink {
+    /// Does it; the exit code: 0 when there is a result.
+    pub fn execute(&self) -> u8 {
+        let original = match super::read(&self.scenario) {
+            Ok(scenario) => Arc::new(scenario),
+            Err(code) => return code,
+        };
+        let seed = super::seed(self.seed, &original);
+        let started = Instant::now();
+        let outcome = run(Settings {
+            scenario: original.clone(),
+            seed,
+            trace: None,
+            verbose: false,
+            history: None,
+        });
+        let (Some(failure), Some(pinned)) = (Failure::of(&outcome), &outcome.pinned) else {
+            eprintln!(
+                "error: nothing to shrink: {} does not fail with seed {seed}",
+                self.scenario
+            );
+            return 2;
+        };
+        let path = self
+            .out
+            .clone()
+            .unwrap_or_else(|| format!("{}-{seed}.yaml", original.name));
+        let output = Output {
+            path: &path,
+            source: &self.scenario,
+            seed,
+            failure: &failure,
+            before: pinned.lines(),
+        };
+        eprintln!("{}: {}", failure.kind, failure.message);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let limit = Duration::try_from_secs_f64(self.limit * 60.0).unwrap_or(Duration::MAX);
+        let deadline = started
+            .checked_add(limit)
+            .unwrap_or(started + Duration::from_secs(1 << 30));
+        let oracle = match Oracle::new(failure.clone(), self.jobs.unwrap_or(cores), deadline) {
+            Ok(oracle) => oracle,
+            Err(error) => {
+                eprintln!("error: cannot write temporary files: {error}");
+                return 2;
+            }
+        };
+        let trouble: Mutex<Option<String>> = Mutex::new(None);
+        let told = Mutex::new((Instant::now(), usize::MAX));
+        let better = |what: &str, scenario: &Scenario| {
+            let note = |error| *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            output.write(scenario, None).unwrap_or_else(note);
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if scenario.lines() != told.1 || told.0.elapsed() >= LINE {
+                *told = (Instant::now(), scenario.lines());
+                eprintln!(
+                    "{:>5.0} s, {} runs: {} lines ({what})",
+                    started.elapsed().as_secs_f64(),
+                    oracle.runs(),
+                    scenario.lines()
+                );
+            }
+        };
+        let shrunk = shrink((&original, pinned, seed), &failure, &oracle, &writes, &better);
+        if let Err(error) = output.write(&shrunk.scenario, Some(&shrunk)) {
+            eprintln!("error: {error}");
+            return 2;
+        }
+        if let Some(error) = trouble.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            eprintln!("on the way: {error}");
+        }
+        println!(
+            "{} lines of faults and workload became {}, in {} runs and {:.0} s{}",
+            output.before,
+            shrunk.scenario.lines(),
+            oracle.runs(),
+            started.elapsed().as_secs_f64(),
+            if oracle.is_over() { "; the time was up" } else { "" }
+        );
+        println!("{}", about_seed(&shrunk));
+        println!("run it: cargo sim run {path}");
+        0
+    }
+}
+
+impl Output<'_> {
+    /// Writes what is best so far, whole or not at all.
+    fn write(&self, scenario: &Scenario, shrunk: Option<&Shrunk>) -> Result<(), String> {
+        let mut header = String::new();
+        let seed = scenario.seed;
+        if let Some(seed) = seed {
+            header += &format!("# seed: {seed}\n");
+        }
+        header += &format!(
+            "# Fails: {}: {}\n",
+            self.failure.kind,
+            self.failure.message.replace('\n', " ")
+        );
+        header += &format!("# Run it: cargo sim run {}\n", self.path);
+        header += &format!(
+            "# Shrunk from {} with seed {}: {} lines of faults and workload became {}.\n",
+            self.source,
+            self.seed,
+            self.before,
+            scenario.lines()
+        );
+        match shrunk {
+            Some(shrunk) => header += &format!("# {}\n", about_seed(shrunk)),
+            None => header += "# Shrinking was not finished.\n",
+        }
+        let new = format!("{}.new", self.path);
+        std::fs::write(&new, header + &scenario.to_yaml())
+            .and_then(|()| std::fs::rename(&new, Path::new(self.path)))
+            .map_err(|error| format!("cannot write {}: {error}", self.path))
+    }
+}
+
+/// Whether the seed matters, in words.
+fn about_seed(shrunk: &Shrunk) -> String {
+    let drawn = if shrunk.pinned {
+        ""
+    } else {
+        " Not all that it drew could be pinned: with other choices alone it did not fail again."
+    };
+    match (shrunk.others, shrunk.scenario.seed) {
+        (Some(count), None) => format!("It needs no seed: it fails with {count} of {OTHERS} others.{drawn}"),
+        (Some(count), Some(seed)) => {
+            format!("It needs its seed {seed}: it fails with {count} of {OTHERS} others.{drawn}")
+        }
+        (None, _) => format!("There was no time to try other seeds.{drawn}"),
+    }
+}
+
+/// What the store of a run sees, told by a process of its own.
+fn writes(scenario: &Scenario, seed: u64) -> Vec<triggers::Write> {
+    let file = std::env::temp_dir().join(format!("orrery-writes-{}.yaml", std::process::id()));
+    let output = std::fs::write(&file, scenario.to_yaml()).and_then(|()| {
+        Command::new(std::env::current_exe()?)
+            .arg("run")
+            .arg(&file)
+            .args(["--seed", &seed.to_string(), "--trace", "-"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output()
+    });
+    // It lies among temporary files.
+    let _ = std::fs::remove_file(&file);
+    output.map_or_else(
+        |_| Vec::new(),
+        |output| triggers::writes(&String::from_utf8_lossy(&output.stdout)),
+    )
+}

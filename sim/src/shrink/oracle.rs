@@ -1,0 +1,148 @@
+//! Says which scenarios still fail: each is run in a process of its own, on all cores, and only once.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::Failure;
+use crate::scenario::Scenario;
+
+/// A run that takes longer in real time goes round in circles; it counts as one that does not fail the same way.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// See the module.
+pub struct Oracle {
+    wanted: Failure,
+    jobs: usize,
+    deadline: Instant,
+    folder: PathBuf,
+    known: Mutex<BTreeMap<(String, u64), bool>>,
+    runs: AtomicUsize,
+}
+
+impl Oracle {
+    /// An oracle that looks for `wanted` with so many processes at a time, until the deadline.
+    pub fn new(wanted: Failure, jobs: usize, deadline: Instant) -> std::io::Result<Self> {
+        let folder = std::env::temp_dir().join(format!("orrery-shrink-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        Ok(Oracle {
+            wanted,
+            jobs: jobs.max(1),
+            deadline,
+            folder,
+            known: Mutex::default(),
+            runs: AtomicUsize::new(0),
+        })
+    }
+
+    /// How many runs there were.
+    pub fn runs(&self) -> usize {
+        self.runs.load(Ordering::Relaxed)
+    }
+
+    /// Whether the time is up.
+    pub fn is_over(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
+    /// The first of `candidates` that fails with all of `seeds`. It does not depend on how many are run at once.
+    pub fn first(&self, candidates: &[Scenario], seeds: &[u64]) -> Option<usize> {
+        let best = AtomicUsize::new(usize::MAX);
+        self.each(candidates.len(), |index| {
+            // What comes after one that fails need not be looked at.
+            if index < best.load(Ordering::Relaxed) && seeds.iter().all(|seed| self.fails(&candidates[index], *seed)) {
+                best.fetch_min(index, Ordering::Relaxed);
+            }
+        });
+        Some(best.into_inner()).filter(|index| *index < candidates.len())
+    }
+
+    /// With how many of `seeds` each of `candidates` fails.
+    pub fn counts(&self, candidates: &[Scenario], seeds: &[u64]) -> Vec<usize> {
+        let counts: Vec<AtomicUsize> = candidates.iter().map(|_| AtomicUsize::new(0)).collect();
+        self.each(candidates.len() * seeds.len(), |index| {
+            let (candidate, seed) = (index / seeds.len(), seeds[index % seeds.len()]);
+            if self.fails(&candidates[candidate], seed) {
+                counts[candidate].fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        counts.into_iter().map(AtomicUsize::into_inner).collect()
+    }
+
+    /// Does `work` for each index, in order, several at a time, until the time is up.
+    fn each(&self, count: usize, work: impl Fn(usize) + Sync) {
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..self.jobs.min(count) {
+                scope.spawn(|| {
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        if index >= count || self.is_over() {
+                            return;
+                        }
+                        work(index);
+                    }
+                });
+            }
+        });
+    }
+
+    /// Whether the scenario fails as wanted with this seed.
+    fn fails(&self, scenario: &Scenario, seed: u64) -> bool {
+        let text = scenario.to_yaml();
+        let key = (text, seed);
+        let lock = || self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(known) = lock().get(&key) {
+            return *known;
+        }
+        let number = self.runs.fetch_add(1, Ordering::Relaxed);
+        let file = self.folder.join(format!("{number}.yaml"));
+        let failure = std::fs::write(&file, &key.0)
+            .ok()
+            .and_then(|()| judge(&file.to_string_lossy(), seed));
+        // Nobody needs it any more; the folder goes in the end anyhow.
+        let _ = std::fs::remove_file(&file);
+        let fails = failure.is_some_and(|failure| self.wanted.includes(&failure));
+        lock().insert(key, fails);
+        fails
+    }
+}
+
+impl Drop for Oracle {
+    fn drop(&mut self) {
+        // What cannot be removed lies among temporary files.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Runs a scenario in a process of its own; how it failed, if it did.
+fn judge(file: &str, seed: u64) -> Option<Failure> {
+    let mut child = Command::new(std::env::current_exe().ok()?)
+        .args(["judge", file, "--seed", &seed.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    let output = child.stdout.take();
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        // What could be read before an error is not a whole answer, and is understood as none.
+        let _ = output.map(|mut output| output.read_to_string(&mut text));
+        text
+    });
+    let started = Instant::now();
+    while !reader.is_finished() {
+        if started.elapsed() > LONGEST {
+            // It may have ended at this very moment.
+            let _ = child.kill();
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.wait().ok()?;
+    serde_json::from_str(reader.join().ok()?.trim()).ok().flatten()
+}

@@ -1,0 +1,587 @@
+//! What may become simpler in a scenario: each pass lists variants, the simplest first, and knows nothing of runs.
+//!
+//! A variant may be nonsense (a manifest without what it needs): it then does not fail the same way, and is not taken.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Failure;
+use crate::scenario::{
+    ApiLagSpec, CordonSpec, CrashSpec, Direction, Expect, FaultAction, HalfApplied, Heal, ImageScript, InvariantChoice,
+    LagScope, LagSpec, Loss, LostAnswersSpec, Manifest, Moment, NetworkSpec, PacketsSpec, PartitionSpec, PauseSpec,
+    Scenario, Span, StepAction, Topology, WhichAnswers, numbered, read,
+};
+
+/// Its name for people, and the variants.
+pub type Pass = (&'static str, fn(&Scenario, &Failure) -> Vec<Scenario>);
+
+/// All passes, those that make runs shorter first.
+pub const PASSES: &[Pass] = &[
+    ("the end", duration),
+    ("what is expected", expectations),
+    ("objects", objects),
+    ("nodes", nodes),
+    ("the topology", topology),
+    ("the network", network),
+    ("images", images),
+    ("manifests", manifests),
+    ("faults", faults),
+    ("steps", steps),
+    ("idle time", idle_time),
+    ("times", times),
+];
+
+/// Durations that people like, and how round they find them.
+const LADDER: [u64; 16] = [1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 150, 180, 240, 300, 600];
+
+/// The scenario, changed.
+fn with(scenario: &Scenario, change: impl FnOnce(&mut Scenario)) -> Scenario {
+    let mut variant = scenario.clone();
+    change(&mut variant);
+    variant
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+fn duration(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
+    let shorter = LADDER.iter().map(|count| seconds(*count));
+    shorter
+        .filter(|shorter| *shorter < scenario.duration)
+        .map(|shorter| with(scenario, |variant| variant.duration = shorter))
+        .collect()
+}
+
+fn expectations(scenario: &Scenario, failure: &Failure) -> Vec<Scenario> {
+    let mut variants = Vec::new();
+    let is_invariant = crate::invariants::ids().contains(&failure.kind.as_str());
+    let needed = InvariantChoice::These(if is_invariant {
+        vec![failure.kind.clone()]
+    } else {
+        Vec::new()
+    });
+    if scenario.expect.invariants != needed {
+        variants.push(with(scenario, |variant| variant.expect.invariants = needed));
+    }
+    if is_invariant && scenario.expect.converge != Expect::default().converge {
+        variants.push(with(scenario, |variant| {
+            variant.expect.converge = Expect::default().converge
+        }));
+    }
+    for index in 0..scenario.expect.state.len() {
+        variants.push(with(scenario, |variant| {
+            variant.expect.state.remove(index);
+        }));
+    }
+    if scenario.heal != Heal::All {
+        variants.push(with(scenario, |variant| variant.heal = Heal::All));
+    }
+    if scenario.heal != Heal::Core && is_invariant {
+        variants.push(with(scenario, |variant| variant.heal = Heal::Core));
+    }
+    // `core` and `all` must not take turns.
+    variants.retain(|variant| !(scenario.heal == Heal::Core && variant.heal == Heal::All && is_invariant));
+    variants
+}
+
+/// The objects of a step that applies some.
+fn applied(action: &StepAction) -> &[Value] {
+    match action {
+        StepAction::Apply(Manifest::Inline(objects)) => objects,
+        _ => &[],
+    }
+}
+
+fn objects(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
+    let mut variants = Vec::new();
+    for (index, plan) in scenario.workload.iter().enumerate() {
+        let objects = applied(&plan.action);
+        for gone in 0..objects.len() {
+            let mut fewer = objects.to_vec();
+            fewer.remove(gone);
+            variants.push(with(scenario, |variant| {
+                variant.workload[index].action = StepAction::Apply(Manifest::Inline(fewer));
+            }));
+        }
+    }
+    variants
+}
+
+fn nodes(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
+    let nodes = &scenario.topology.nodes;
+    let count = nodes.len();
+    if *nodes != numbered(count as u32) {
+        let plain = with(scenario, |variant| variant.topology.nodes = numbered(count as u32));
+        let fewer = (0..count).map(|index| {
+            with(scenario, |variant| {
+                variant.topology.nodes.remove(index);
+            })
+        });
+        return std::iter::once(plain).chain(fewer).collect();
+    }
+    let text = scenario.to_yaml();
+    let named: Vec<&str> = nodes
+        .iter()
+        .map(|node| node.name.as_str())
+        .filter(|name| replace_word(&text, name, "") != text)
+        .collect();
+    // Whoever is named gets the first numbers, in order; a name that nobody has keeps them apart meanwhile.
+    let mut renamed = text.clone();
+    for (index, name) in named.iter().enumerate() {
+        renamed = replace_word(&renamed, name, &format!("node_{}", index + 1));
+    }
+    for index in 1..=named.len() {
+        renamed = replace_word(&renamed, &format!("node_{index}"), &format!("node-{index}"));
+    }
+    let Ok(renamed) = read("a variant", &renamed, |_| Err(String::new())) else {
+        return Vec::new();
+    };
+    (named.len().max(1)..count)
+        .map(|fewer| with(&renamed, |variant| variant.topology.nodes = numbered(fewer as u32)))
+        .collect()
+}
+
+/// `text` with each whole word `from` replaced: `node-1` is no part of `node-12`.
+fn replace_word(text: &str, from: &str, to: &str) -> String {
+    let part = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | '.');
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(from) {
+        let (before, after) = (&rest[..at], &rest[at + from.len()..]);
+        let whole = !before.ends_with(part) && !after.starts_with(part);
+        result.push_str(before);
+        result.push_str(if whole { to } else { from });
+        rest = after;
+    }
+    result + rest
+}
+
+fn topology(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
+    let default = Topology::default();
+    let now = &scenario.topology;
+    let changed = |change: &dyn Fn(&mut Topology)| with(scenario, |variant| change(&mut variant.topology));
+    let variants = [
+        changed(&|topology| {
+            *topology = Topology {
+                nodes: now.nodes.clone(),
+                ..Topology::default()
+            }
+        }),
+        changed(&|topology| topology.zones = default.zones),
+        changed(&|topology| topology.apiservers = default.apiservers),
+        changed(&|topology| topology.schedulers = default.schedulers),
+        changed(&|topology| topology.controller_managers = default.controller_managers),
+        changed(&|topology| topology.node.clear()),
+    ];
+    variants.into_iter().filter(|variant| variant != scenario).collect()
+}
+
+fn network(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
+    let default = NetworkSpec::default();
+    let variants = [
+        with(scenario, |variant| variant.network = default.clone()),
+        with(scenario, |variant| variant.network.loss = 0.0),
+        with(scenario, |variant| variant.network.latency = default.latency),
+    ];
+    variants.into_iter().filter(|variant| variant != scenario).collect()
+}
+
+fn images(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
+    let default = ImageScript::default();
+    let mut variants = Vec::new();
+    if scenario.images.len() > 1 {
+        variants.push(with(scenario, |variant| variant.images.clear()));
+    }
+    for name in scenario.images.keys() {
+        variants.push(with(scenario, |variant| {
+            variant.images.remove(name);
+        }));
+        let changes: [fn(&mut ImageScript, &ImageScript); 8] = [
+            |script, default| script.pull = default.pull,
+            |script, default| script.start = default.start,
+            |script, default| script.ready = default.ready,
+            |script, default| script.stop = default.stop,
+            |script, default| script.crash = default.crash,
+            |script, default| script.lifetime = default.lifetime,
+            |script, default| script.exit = default.exit,
+            |script, default| script.listen.clone_from(&default.listen),
+        ];
+        for change in changes {
+            let variant = with(scenario, |variant| {
+                if let Some(script) = variant.images.get_mut(name) {
+                    change(script, &default);
+                }
+            });
+            variants.push(variant);
+        }
+    }
+    variants.into_iter().filter(|variant| variant != scenario).collect()
+}
+
+fn manifests(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
+    let mut variants = Vec::new();
+    for (step, plan) in scenario.workload.iter().enumerate() {
+        for (number, object) in applied(&plan.action).iter().enumerate() {
+            for simpler in simpler_values(object) {
+                variants.push(with(scenario, |variant| {
+                    if let StepAction::Apply(Manifest::Inline(objects)) = &mut variant.workload[step].action {
+                        objects[number] = simpler;
+                    }
+                }));
+            }
+        }
+    }
+    variants
+}
+
+/// A value with one thing of it left out, the greatest first, or with one number of replicas made smaller.
+fn simpler_values(value: &Value) -> Vec<Value> {
+    let mut variants = Vec::new();
+    match value {
+        Value::Object(map) => {
+            for key in map.keys() {
+                let mut fewer = map.clone();
+                fewer.remove(key);
+                variants.push(Value::Object(fewer));
+            }
+            for (key, inner) in map {
+                let smaller = match inner.as_u64() {
+                    Some(count) if key == "replicas" => smaller_numbers(count),
+                    _ => simpler_values(inner),
+                };
+                variants.extend(smaller.into_iter().map(|inner| {
+                    let mut map = map.clone();
+                    map.insert(key.clone(), inner);
+                    Value::Object(map)
+                }));
+            }
+        }
+        Value::Array(items) => {
+            for index in 0..items.len() {
+                if items.len() > 1 {
+                    let mut fewer = items.clone();
+                    fewer.remove(index);
+                    variants.push(Value::Array(fewer));
+                }
+                variants.extend(simpler_values(&items[index]).into_iter().map(|inner| {
+                    let mut items = items.clone();
+                    items[index] = inner;
+                    Value::Array(items)
+                }));
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+    variants
+}
+
+fn smaller_numbers(count: u64) -> Vec<Value> {
+    let mut smaller = vec![1, count / 2, count.saturating_sub(1)];
+    smaller.retain(|smaller| (1..count).contains(smaller));
+    smaller.dedup();
+    smaller.into_iter().map(Value::from).collect()
+}
+
+fn faults(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
+    let mut variants = Vec::new();
+    for (index, plan) in scenario.faults.iter().enumerate() {
+        for action in simpler_faults(&plan.action) {
+            variants.push(with(scenario, |variant| variant.faults[index].action = action));
+        }
+    }
+    variants
+}
+
+fn simpler_faults(action: &FaultAction) -> Vec<FaultAction> {
+    match action {
+        FaultAction::Crash(spec) => shorter(&spec.lasts)
+            .map(|lasts| FaultAction::Crash(CrashSpec { lasts, ..spec.clone() }))
+            .collect(),
+        FaultAction::Pause(spec) => shorter(&spec.lasts)
+            .map(|lasts| FaultAction::Pause(PauseSpec { lasts, ..spec.clone() }))
+            .collect(),
+        FaultAction::Partition(spec) => {
+            let both = (spec.direction != Direction::Both).then(|| PartitionSpec {
+                direction: Direction::Both,
+                ..spec.clone()
+            });
+            let shorter = shorter(&spec.lasts).map(|lasts| PartitionSpec { lasts, ..spec.clone() });
+            both.into_iter().chain(shorter).map(FaultAction::Partition).collect()
+        }
+        FaultAction::LostAnswers(spec) => simpler_losses(&spec.which)
+            .into_iter()
+            .map(|which| {
+                FaultAction::LostAnswers(LostAnswersSpec {
+                    which,
+                    client: spec.client.clone(),
+                })
+            })
+            .collect(),
+        FaultAction::Lag(spec) => {
+            let by = shorter(&spec.by).map(|by| LagSpec { by, ..spec.clone() });
+            let lasts = shorter(&spec.lasts).map(|lasts| LagSpec { lasts, ..spec.clone() });
+            by.chain(lasts).map(FaultAction::Lag).collect()
+        }
+        FaultAction::ApiLag(spec) => {
+            let all = (spec.scope != LagScope::Everything).then(|| ApiLagSpec {
+                scope: LagScope::Everything,
+                ..spec.clone()
+            });
+            let still = spec.by.is_some().then(|| ApiLagSpec {
+                by: None,
+                ..spec.clone()
+            });
+            let shorter = shorter(&spec.lasts).map(|lasts| ApiLagSpec { lasts, ..spec.clone() });
+            let variants = all.into_iter().chain(still).chain(shorter);
+            variants.map(FaultAction::ApiLag).collect()
+        }
+        FaultAction::Packets(spec) => {
+            let once = (spec.times > 1).then(|| PacketsSpec {
+                times: 1,
+                ..spec.clone()
+            });
+            let whole = (spec.half != Some(HalfApplied::None)).then(|| PacketsSpec {
+                half: Some(HalfApplied::None),
+                ..spec.clone()
+            });
+            once.into_iter().chain(whole).map(FaultAction::Packets).collect()
+        }
+        FaultAction::Swarm(kinds) => without_one(kinds).into_iter().map(FaultAction::Swarm).collect(),
+        FaultAction::Restart(_) => Vec::new(),
+    }
+}
+
+fn simpler_losses(which: &WhichAnswers) -> Vec<WhichAnswers> {
+    match which {
+        WhichAnswers::Share { probability, lasts } => shorter(lasts)
+            .map(|lasts| WhichAnswers::Share {
+                probability: *probability,
+                lasts,
+            })
+            .collect(),
+        WhichAnswers::These { write, requests, then } => {
+            let these = |requests: Vec<u32>, then| WhichAnswers::These {
+                write: write.clone(),
+                requests,
+                then,
+            };
+            let reset = (*then != Loss::Reset).then(|| these(requests.clone(), Loss::Reset));
+            let fewer = without_one(requests).into_iter().map(|fewer| these(fewer, *then));
+            reset.into_iter().chain(fewer).collect()
+        }
+    }
+}
+
+/// The lists that lack one item, unless that leaves none.
+fn without_one<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
+    let lists = (0..items.len()).map(|index| [&items[..index], &items[index + 1..]].concat());
+    lists.filter(|list| !list.is_empty()).collect()
+}
+
+/// Shorter times, and then rounder ones.
+fn shorter(span: &Span) -> impl Iterator<Item = Span> + use<> {
+    let now = span.high;
+    let plain = (span.low != span.high).then_some(span.high);
+    let ladder = LADDER
+        .iter()
+        .map(|count| seconds(*count))
+        .filter(move |shorter| *shorter < now);
+    plain.into_iter().chain(ladder).chain(rounder(now)).map(Span::from)
+}
+
+/// The time in coarser units, the coarsest first, down and up, but never far from what it was.
+fn rounder(now: Duration) -> Vec<Duration> {
+    let micros = now.as_micros() as u64;
+    let mut found = Vec::new();
+    for unit in [
+        60_000_000, 30_000_000, 10_000_000, 5_000_000, 1_000_000, 500_000, 100_000, 10_000, 1000,
+    ] {
+        if micros % unit == 0 {
+            break;
+        }
+        for rounded in [micros / unit * unit, (micros / unit + 1) * unit] {
+            let far = rounded.abs_diff(micros);
+            if far <= micros / 4 || far <= 1_000_000 {
+                found.push(Duration::from_micros(rounded));
+            }
+        }
+    }
+    found
+}
+
+fn steps(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
+    let mut variants = Vec::new();
+    for (index, plan) in scenario.workload.iter().enumerate() {
+        for action in simpler_steps(&plan.action) {
+            variants.push(with(scenario, |variant| variant.workload[index].action = action));
+        }
+    }
+    variants
+}
+
+fn simpler_steps(action: &StepAction) -> Vec<StepAction> {
+    match action {
+        StepAction::Scale(spec) => [0, 1, 2, 3]
+            .into_iter()
+            .filter(|replicas| *replicas < spec.replicas)
+            .map(|replicas| {
+                let mut spec = spec.clone();
+                spec.replicas = replicas;
+                StepAction::Scale(spec)
+            })
+            .collect(),
+        StepAction::Delete(spec) if spec.propagation.is_some() || spec.grace.is_some() => {
+            let mut plain = spec.clone();
+            (plain.propagation, plain.grace) = (None, None);
+            vec![StepAction::Delete(plain)]
+        }
+        StepAction::DeletePod(choice) if choice.nth != Some(1) => {
+            let mut oldest = choice.clone();
+            (oldest.nth, oldest.count) = (Some(1), 1);
+            vec![StepAction::DeletePod(oldest)]
+        }
+        StepAction::Churn(spec) => without_one(&spec.ops)
+            .into_iter()
+            .map(|ops| {
+                let mut spec = spec.clone();
+                spec.ops = ops;
+                StepAction::Churn(spec)
+            })
+            .collect(),
+        StepAction::Apply(_)
+        | StepAction::Delete(_)
+        | StepAction::DeletePod(_)
+        | StepAction::SetImage(_)
+        | StepAction::Restart(_)
+        | StepAction::Cordon(CordonSpec { .. })
+        | StepAction::Uncordon(CordonSpec { .. })
+        | StepAction::CreateDeleteSameName(_)
+        | StepAction::DeleteForeground(_) => Vec::new(),
+    }
+}
+
+/// All moments of faults and steps.
+pub fn moments(scenario: &mut Scenario) -> impl Iterator<Item = &mut Moment> {
+    let faults = scenario.faults.iter_mut().map(|plan| &mut plan.moment);
+    faults.chain(scenario.workload.iter_mut().map(|plan| &mut plan.moment))
+}
+
+/// Everything from some moment on happens sooner after what was before it.
+fn idle_time(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
+    let mut times: Vec<Duration> = moments(&mut scenario.clone())
+        .filter_map(|moment| match moment {
+            Moment::At(at) => Some(*at),
+            Moment::Between(_) | Moment::When(_) => None,
+        })
+        .collect();
+    times.push(Duration::ZERO);
+    times.sort();
+    let mut variants = Vec::new();
+    for pair in times.windows(2) {
+        for keep in [seconds(1), seconds(5), seconds(10)] {
+            // Less is not worth a run.
+            let Some(sooner) = (pair[1] - pair[0])
+                .checked_sub(keep)
+                .filter(|sooner| *sooner >= seconds(2))
+            else {
+                continue;
+            };
+            let earlier = with(scenario, |variant| {
+                moments(variant).for_each(|moment| match moment {
+                    Moment::At(at) if *at >= pair[1] => *at -= sooner,
+                    Moment::At(_) | Moment::Between(_) | Moment::When(_) => {}
+                });
+            });
+            variants.push(with(&earlier, |variant| {
+                variant.duration = variant.duration.saturating_sub(sooner).max(seconds(1));
+            }));
+            variants.push(earlier);
+        }
+    }
+    variants
+}
+
+fn times(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
+    let mut variants = Vec::new();
+    let count = moments(&mut scenario.clone()).count();
+    for index in 0..count {
+        let Some(Moment::At(at)) = moments(&mut scenario.clone()).nth(index).cloned() else {
+            continue;
+        };
+        for rounder in rounder(at) {
+            variants.push(with(scenario, |variant| {
+                if let Some(moment) = moments(variant).nth(index) {
+                    *moment = Moment::At(rounder);
+                }
+            }));
+        }
+    }
+    let whole = rounder(scenario.duration);
+    variants.extend(
+        whole
+            .into_iter()
+            .map(|whole| with(scenario, |variant| variant.duration = whole)),
+    );
+    variants
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scenario(text: &str) -> Scenario {
+        let text = format!("name: a\nduration: 100s\n{text}");
+        read("a.yaml", &text, |_| Err(String::new())).unwrap()
+    }
+
+    fn failure(kind: &str) -> Failure {
+        Failure {
+            kind: kind.to_owned(),
+            signs: std::collections::BTreeSet::new(),
+            message: String::new(),
+        }
+    }
+
+    #[test]
+    fn fewer_nodes_are_enough_and_those_that_are_named_get_the_first_numbers() {
+        let five = scenario(
+            "topology: { nodes: 5 }\nfaults:\n  - at: 1s\n    crash: { component: kubelet/node-4, for: 2s }\n",
+        );
+        let variants = nodes(&five, &failure("P2"));
+        assert_eq!(variants.len(), 4);
+        assert_eq!(variants[0].topology.nodes.len(), 1);
+        assert!(
+            variants[0].to_yaml().contains("kubelet/node-1"),
+            "{}",
+            variants[0].to_yaml()
+        );
+    }
+
+    #[test]
+    fn no_variant_is_the_scenario_itself_and_each_can_be_written_and_read() {
+        let text = include_str!("../../../scenarios/swarm.yaml");
+        let manifest = include_str!("../../../scenarios/manifests/web.yaml");
+        let swarm = read("swarm.yaml", text, |_| Ok(manifest.to_owned())).unwrap();
+        for (name, pass) in PASSES {
+            for variant in pass(&swarm, &failure("P2")) {
+                assert_ne!(variant, swarm, "{name}");
+                if *name != "manifests" {
+                    let again = read("a.yaml", &variant.to_yaml(), |_| Err(String::new()));
+                    assert_eq!(again.as_ref(), Ok(&variant), "{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_moment_becomes_rounder_and_then_stays() {
+        assert_eq!(
+            rounder(Duration::from_micros(43_217_391))[..2],
+            [seconds(40), seconds(50)]
+        );
+        assert_eq!(rounder(seconds(40)), [seconds(30)]);
+        assert_eq!(rounder(seconds(30)), []);
+    }
+}

@@ -1,0 +1,126 @@
+//! Writes to wait for, instead of moments in time: what was written just before something happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::scenario::{Trigger, TriggerKind, parse_duration};
+
+/// So long before a moment a write may lie to be its cause.
+const BEFORE: Duration = Duration::from_secs(3);
+/// So many writes are tried for a moment.
+const TRIED: usize = 6;
+
+/// A write: when, and as somebody could wait for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Write {
+    /// When.
+    pub at: Duration,
+    /// What waits for it.
+    pub trigger: Trigger,
+}
+
+/// The writes in a trace, oldest first. Of names that the server makes up only the kind is said.
+pub fn writes(trace: &str) -> Vec<Write> {
+    let mut there: BTreeSet<String> = BTreeSet::new();
+    let mut counts: BTreeMap<(String, String), u32> = BTreeMap::new();
+    let mut found = Vec::new();
+    for line in trace.lines() {
+        let Some((time, rest)) = line.split_once(" store: ") else {
+            continue;
+        };
+        let mut words = rest.split(' ').skip(1);
+        let (Some(verb), Some(id)) = (words.next(), words.next()) else {
+            continue;
+        };
+        let kind = match verb {
+            "delete" => {
+                there.remove(id);
+                TriggerKind::Delete
+            }
+            "put" if there.insert(id.to_owned()) => TriggerKind::Create,
+            "put" => TriggerKind::Update,
+            _ => continue,
+        };
+        let (Some(object), Ok(at)) = (object(id), parse_duration(&format!("{time}s"))) else {
+            continue;
+        };
+        let count = counts.entry((format!("{kind:?}"), object.clone())).or_default();
+        *count += 1;
+        let trigger = Trigger {
+            kind,
+            object,
+            occurrence: *count,
+        };
+        found.push(Write { at, trigger });
+    }
+    found
+}
+
+/// How a trigger names an object of the store; none for heartbeats and events.
+fn object(id: &str) -> Option<String> {
+    let mut parts = id.split('/');
+    let resource = parts.next()?.split('.').next()?;
+    let kind = match resource {
+        "pods" => "Pod",
+        "nodes" => "Node",
+        "services" => "Service",
+        "deployments" => "Deployment",
+        "replicasets" => "ReplicaSet",
+        "endpoints" => "Endpoints",
+        "endpointslices" => "EndpointSlice",
+        "leases" | "events" | "serviceaccounts" | "configmaps" => return None,
+        other => other,
+    };
+    let place: Vec<&str> = parts.collect();
+    let made_up = matches!(resource, "pods" | "replicasets" | "endpointslices");
+    Some(match place.as_slice() {
+        [namespace, _] if made_up => format!("{kind}/{namespace}/*"),
+        [namespace, name] => format!("{kind}/{namespace}/{name}"),
+        [name] => format!("{kind}/{name}"),
+        _ => return None,
+    })
+}
+
+/// The writes that may be waited for instead of `moment`, the nearest first, each kind of write once.
+pub fn before(writes: &[Write], moment: Duration) -> Vec<Trigger> {
+    let mut found: Vec<Trigger> = Vec::new();
+    let near = writes
+        .iter()
+        .rev()
+        .skip_while(|write| write.at > moment)
+        .take_while(|write| write.at + BEFORE >= moment);
+    for write in near {
+        let known = found
+            .iter()
+            .any(|own| own.kind == write.trigger.kind && own.object == write.trigger.object);
+        if !known && found.len() < TRIED {
+            found.push(write.trigger.clone());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_before_a_moment_can_be_waited_for() {
+        let trace = "\
+1.000000000 store: 5 put deployments.apps/default/web [ab]
+2.000000000 store: 6 put pods/default/web-1-a [ab]
+2.500000000 kubelet/node-1: 7 GET /api/v1/pods [ab]
+3.000000000 store: 7 put pods/default/web-1-b [ab]
+3.500000000 store: 8 put leases.coordination.k8s.io/kube-node-lease/node-1 [ab]
+4.000000000 store: 9 put pods/default/web-1-a [ab]
+9.000000000 store: 10 delete pods/default/web-1-a [ab]
+";
+        let writes = writes(trace);
+        assert_eq!(writes.len(), 5);
+        let found = before(&writes, Duration::from_millis(4200));
+        assert_eq!(found.len(), 2);
+        assert_eq!((found[0].kind, found[0].occurrence), (TriggerKind::Update, 1));
+        assert_eq!((found[1].kind, found[1].occurrence), (TriggerKind::Create, 2));
+        assert_eq!(found[1].object, "Pod/default/*");
+    }
+}
