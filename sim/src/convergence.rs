@@ -17,7 +17,7 @@ pub fn missing(world: &World, left: &[String]) -> Vec<String> {
     world.witness.look(world, |cluster| {
         let mut missing = Vec::new();
         nodes(world, cluster, left, &mut missing);
-        workloads(cluster, &mut missing);
+        workloads(cluster, left, &mut missing);
         pods(world, cluster, left, &mut missing);
         endpoints(cluster, &mut missing);
         containers(world, cluster, left, &mut missing);
@@ -37,7 +37,7 @@ fn nodes(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<St
     }
 }
 
-fn workloads(cluster: &Cluster, missing: &mut Vec<String>) {
+fn workloads(cluster: &Cluster, left: &[String], missing: &mut Vec<String>) {
     for item in cluster
         .everything()
         .filter(|item| item.is_terminating() && item.pod().is_none())
@@ -47,7 +47,9 @@ fn workloads(cluster: &Cluster, missing: &mut Vec<String>) {
     // What is being deleted is collected already; whether it may still be there is judged elsewhere.
     for item in cluster.everything().filter(|item| !item.is_terminating()) {
         let owners = item.meta.owner_references.as_deref().unwrap_or_default();
-        if !owners.is_empty() && owners.iter().all(|owner| cluster.by_uid(&owner.uid).is_none()) {
+        // A pod whose deletion only its broken machine could finish lingers; its owners need not wait for it.
+        let lingers = item.is_terminating() && left.iter().any(|name| name == item.node_name());
+        if !owners.is_empty() && !lingers && owners.iter().all(|owner| cluster.by_uid(&owner.uid).is_none()) {
             missing.push(format!("{} belongs to nobody any more", item.id));
         }
     }

@@ -120,6 +120,8 @@ impl Shrinker<'_> {
 
     /// Takes away and simplifies until nothing more can go.
     fn reduce(&mut self) {
+        // What comes after the failure goes first: everything else is quicker then.
+        self.sweep(&PASSES[0]);
         for _ in 0..ROUNDS {
             let before = self.current.clone();
             self.without("faults", |scenario| &mut scenario.faults);

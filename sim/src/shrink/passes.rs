@@ -398,7 +398,7 @@ fn rounder(now: Duration) -> Vec<Duration> {
     for unit in [
         60_000_000, 30_000_000, 10_000_000, 5_000_000, 1_000_000, 500_000, 100_000, 10_000, 1000,
     ] {
-        if micros % unit == 0 {
+        if micros.is_multiple_of(unit) {
             break;
         }
         for rounded in [micros / unit * unit, (micros / unit + 1) * unit] {
