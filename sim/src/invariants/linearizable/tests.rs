@@ -201,7 +201,7 @@ fn a_refused_write_did_not_take_effect_and_one_whose_server_died_may_have() {
     assert!(is_fine(late.put("pods", running.clone())));
     assert_eq!(with_pod().put("pods", running.clone()).broken(), ["S1"]);
     let too_late = with_pod().begin(7, &put).see(&Seen::Lost { execution: 7 });
-    assert_eq!(too_late.at(100).put("pods", running.clone()).broken(), ["S1"]);
+    assert_eq!(too_late.at(400).put("pods", running.clone()).broken(), ["S1"]);
 }
 
 #[test]
