@@ -388,7 +388,8 @@ fn shorter(span: &Span) -> impl Iterator<Item = Span> + use<> {
         .iter()
         .map(|count| seconds(*count))
         .filter(move |shorter| *shorter < now);
-    plain.into_iter().chain(ladder).chain(rounder(now)).map(Span::from)
+    let rounder = rounder(now).into_iter().filter(|rounder| !rounder.is_zero());
+    plain.into_iter().chain(ladder).chain(rounder).map(Span::from)
 }
 
 /// The time in coarser units, the coarsest first, down and up, but never far from what it was.
@@ -518,12 +519,8 @@ fn times(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
             }));
         }
     }
-    let whole = rounder(scenario.duration);
-    variants.extend(
-        whole
-            .into_iter()
-            .map(|whole| with(scenario, |variant| variant.duration = whole)),
-    );
+    let whole = rounder(scenario.duration).into_iter().filter(|whole| !whole.is_zero());
+    variants.extend(whole.map(|whole| with(scenario, |variant| variant.duration = whole)));
     variants
 }
 
