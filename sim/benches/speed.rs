@@ -34,6 +34,7 @@ fn speed(criterion: &mut Criterion) {
             run(Settings {
                 scenario: scenario.clone(),
                 seed: 7,
+                variation: Default::default(),
                 trace: None,
                 verbose: false,
             })

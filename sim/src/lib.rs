@@ -8,12 +8,14 @@ compile_error!(
     "orrery-sim is simulation only: use `cargo sim …`, which passes `--cfg madsim` (a RUSTFLAGS variable in your environment overrides it)"
 );
 
+pub mod campaign;
 pub mod choices;
 pub mod command;
 pub mod convergence;
 pub mod coverage;
 pub mod disk;
 pub mod faults;
+pub mod features;
 mod feed;
 pub mod fingerprint;
 mod history;
@@ -28,6 +30,7 @@ pub mod runtime;
 pub mod scenario;
 pub mod shrink;
 pub mod trace;
+pub mod variation;
 pub mod workload;
 pub mod world;
 

@@ -3,10 +3,13 @@
 use std::fmt::Write as _;
 
 use crate::run::{Outcome, Verdict};
+use crate::variation::Variation;
 
 /// The command that replays a run.
-pub fn replay(scenario: &str, seed: u64) -> String {
-    format!("cargo sim run {scenario} --seed {seed}")
+pub fn replay(scenario: &str, seed: u64, variation: &Variation) -> String {
+    let mut words = vec![format!("cargo sim run {scenario} --seed {seed}")];
+    words.extend(variation.arguments());
+    words.join(" ")
 }
 
 /// A run's outcome in words.
@@ -56,7 +59,10 @@ pub fn describe(scenario: &str, seed: u64, outcome: &Outcome) -> String {
     for fault in &outcome.never_struck {
         let _ = writeln!(text, "never struck: {fault}");
     }
-    let _ = writeln!(text, "replay: {}", replay(scenario, seed));
+    for stream in &outcome.never_drawn {
+        let _ = writeln!(text, "no stream to draw anew: {stream}");
+    }
+    let _ = writeln!(text, "replay: {}", replay(scenario, seed, &outcome.variation));
     if !outcome.hash.is_empty() {
         let _ = writeln!(text, "trace: {} ({} events)", outcome.hash, outcome.events);
     }

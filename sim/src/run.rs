@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orrery_api::clock;
+use orrery_api::random::Random;
 use orrery_api::task::TaskGroup;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -18,6 +19,7 @@ use crate::model::Cluster;
 use crate::observing;
 use crate::scenario::Scenario;
 use crate::trace::Trace;
+use crate::variation::Variation;
 use crate::workload::Workload;
 use crate::world::{Violation, World};
 
@@ -28,12 +30,17 @@ const LOOK: Duration = Duration::from_millis(1000);
 /// How often the invariants catch up with the store when nothing else makes them.
 const CATCH_UP: Duration = Duration::from_millis(200);
 
+/// The stream of the executor's own choices.
+pub const TASKS: &str = "tasks";
+
 /// What to run.
 pub struct Settings {
     /// The scenario.
     pub scenario: Arc<Scenario>,
     /// The seed.
     pub seed: u64,
+    /// What it is varied by.
+    pub variation: Variation,
     /// Where the trace goes, if anywhere.
     pub trace: Option<Box<dyn Write + Send>>,
     /// Where what the store held goes, if anywhere.
@@ -97,10 +104,16 @@ pub struct Outcome {
     pub converged: Option<Duration>,
     /// What was seen sometimes.
     pub coverage: BTreeMap<&'static str, u64>,
+    /// What it has done, by the names of [`crate::features`], in order.
+    pub features: Vec<String>,
     /// Faults that were asked for and never struck.
     pub never_struck: Vec<String>,
     /// The scenario with what this run drew; none if there was no run.
     pub pinned: Option<Scenario>,
+    /// Redraws of streams that do not exist.
+    pub never_drawn: Vec<String>,
+    /// What it was varied by.
+    pub variation: Variation,
 }
 
 /// Runs a scenario with a seed, in a thread of its own.
@@ -108,6 +121,12 @@ pub struct Outcome {
 /// Only the first run of a process is a function of its seed to the last event: some crates keep counters that all runs
 /// of a process share (tokio seeds its generator by one). Whoever wants many runs starts many processes.
 pub fn run(settings: Settings) -> Outcome {
+    let variation = settings.variation.clone();
+    let outcome = in_thread(settings);
+    Outcome { variation, ..outcome }
+}
+
+fn in_thread(settings: Settings) -> Outcome {
     let thread = std::thread::Builder::new()
         .name("world".to_owned())
         .stack_size(16 << 20);
@@ -131,17 +150,21 @@ fn failed(component: &str, message: &str) -> Outcome {
         spent: Duration::ZERO,
         converged: None,
         coverage: BTreeMap::new(),
+        features: Vec::new(),
         never_struck: Vec::new(),
         pinned: None,
+        never_drawn: Vec::new(),
+        variation: Variation::default(),
     }
 }
 
 fn in_this_thread(settings: Settings) -> Outcome {
     observing::begin();
     let before = processor_time();
-    let runtime = madsim::runtime::Runtime::with_seed_and_config(settings.seed, madsim::Config::default());
+    let (scenario, seed, variation) = (settings.scenario, settings.seed, settings.variation);
+    let runtime = madsim::runtime::Runtime::with_seed_and_config(order(seed, &variation), madsim::Config::default());
     let trace = Trace::new(settings.trace, settings.verbose);
-    let (scenario, seed, history) = (settings.scenario, settings.seed, settings.history);
+    let history = settings.history;
     let choices = Arc::new(Choices::default());
     let (played, noted) = (scenario.clone(), choices.clone());
     let result = catch_unwind(AssertUnwindSafe(|| {
@@ -149,7 +172,7 @@ fn in_this_thread(settings: Settings) -> Outcome {
             let title = format!("{}, seed {seed}", played.name);
             // The clocks are the simulated ones in here.
             let history = history.map(|output| History::new(output, &title, clock::now()));
-            play(played, seed, trace.with_history(history), noted).await
+            play(played, seed, &variation, trace.with_history(history), noted).await
         })
     }));
     let spent = processor_time().saturating_sub(before);
@@ -167,6 +190,14 @@ fn in_this_thread(settings: Settings) -> Outcome {
     }
 }
 
+/// The seed of the executor, which orders tasks that are ready at the same time.
+fn order(seed: u64, variation: &Variation) -> u64 {
+    match variation.redraws().get(TASKS) {
+        Some(number) => Random::from_number(seed).stream(&format!("{TASKS}/{number}")).bits(),
+        None => seed,
+    }
+}
+
 /// The time that this thread spent on a processor.
 fn processor_time() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
@@ -174,8 +205,14 @@ fn processor_time() -> Duration {
     Duration::from_nanos(nanos.unwrap_or(0))
 }
 
-async fn play(scenario: Arc<Scenario>, seed: u64, trace: Trace, choices: Arc<Choices>) -> Outcome {
-    let world = World::new(scenario, seed, trace, choices);
+async fn play(
+    scenario: Arc<Scenario>,
+    seed: u64,
+    variation: &Variation,
+    trace: Trace,
+    choices: Arc<Choices>,
+) -> Outcome {
+    let world = World::new(scenario, seed, variation, trace, choices);
     observing::plays(&world);
     let tasks = TaskGroup::new();
     let start = Instant::now();
@@ -239,14 +276,24 @@ async fn play(scenario: Arc<Scenario>, seed: u64, trace: Trace, choices: Arc<Cho
         spent: Duration::ZERO,
         converged,
         coverage: world.coverage.counts(),
+        features: world.witness.features(),
         never_struck: faults.never_struck(),
         pinned: Some(world.choices.pinned(&world.scenario, seed)),
+        never_drawn: never_drawn(&world),
+        variation: Variation::default(),
     };
     drop((tasks, workload, faults));
     world.end();
     // Killed tasks are dropped when they are next looked at; a runtime that is dropped before leaks them.
     sleep(Duration::from_millis(10)).await;
     outcome
+}
+
+/// Redraws of streams that nobody has taken.
+fn never_drawn(world: &World) -> Vec<String> {
+    let mut streams = world.random.unused_redraws();
+    streams.retain(|stream| stream != TASKS);
+    streams
 }
 
 /// Why the run cannot go on, if so.

@@ -3,6 +3,8 @@
 //! Streams are keyed: what one purpose draws does not shift what another draws, so that a seed keeps its meaning when
 //! unrelated code changes. Not for keys or certificates.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +19,19 @@ const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 pub struct Random {
     seed: [u8; 32],
     generator: Arc<Mutex<ChaCha8Rng>>,
+    redraws: Option<Arc<Redraws>>,
+}
+
+/// Streams that shall be drawn anew, and where in the tree of streams we are.
+struct Redraws {
+    path: String,
+    wanted: Arc<Vec<Redraw>>,
+}
+
+struct Redraw {
+    path: String,
+    number: u64,
+    used: AtomicBool,
 }
 
 impl Random {
@@ -25,6 +40,7 @@ impl Random {
         Random {
             seed,
             generator: Arc::new(Mutex::new(ChaCha8Rng::from_seed(seed))),
+            redraws: None,
         }
     }
 
@@ -35,13 +51,46 @@ impl Random {
         Random::from_seed(bytes)
     }
 
+    /// The same chance, but the streams of these paths (`a/b` is the stream `b` of the stream `a`) and all below them are
+    /// drawn anew, as the number says. All others stay as they are: a simulated run is varied in one place.
+    pub fn with_redraws(self, redraws: &BTreeMap<String, u64>) -> Random {
+        let wanted = redraws.iter().map(|(path, number)| Redraw {
+            path: path.clone(),
+            number: *number,
+            used: AtomicBool::new(false),
+        });
+        let redraws = Redraws {
+            path: String::new(),
+            wanted: Arc::new(wanted.collect()),
+        };
+        Random {
+            redraws: (!redraws.wanted.is_empty()).then(|| Arc::new(redraws)),
+            ..self
+        }
+    }
+
+    /// The paths of [`with_redraws`](Self::with_redraws) whose stream nobody has taken.
+    pub fn unused_redraws(&self) -> Vec<String> {
+        let wanted = self.redraws.iter().flat_map(|redraws| redraws.wanted.iter());
+        wanted
+            .filter(|redraw| !redraw.used.load(Ordering::Relaxed))
+            .map(|redraw| redraw.path.clone())
+            .collect()
+    }
+
     /// An independent stream for `purpose`: a function of the seed and the purpose alone.
     pub fn stream(&self, purpose: &str) -> Random {
+        let redraws = self.redraws.as_ref().map(|redraws| redraws.below(purpose));
+        let number = redraws.as_ref().and_then(Redraws::number);
         // Hashing the seed so far with the purpose separates nested streams: "a" of "b" is neither "b" of "a" nor "ab".
         let mut seed = self.seed;
-        let hash = fnv1a(&[&seed[..], purpose.as_bytes()].concat());
-        seed[24..].copy_from_slice(&hash.to_le_bytes());
-        Random::from_seed(seed)
+        let mut key = [&seed[..], purpose.as_bytes()].concat();
+        key.extend(number.iter().flat_map(|number| number.to_le_bytes()));
+        seed[24..].copy_from_slice(&fnv1a(&key).to_le_bytes());
+        Random {
+            redraws: redraws.map(Arc::new),
+            ..Random::from_seed(seed)
+        }
     }
 
     /// 64 random bits.
@@ -114,6 +163,27 @@ impl Random {
     }
 }
 
+impl Redraws {
+    fn below(&self, purpose: &str) -> Redraws {
+        let path = if self.path.is_empty() {
+            purpose.to_owned()
+        } else {
+            format!("{}/{purpose}", self.path)
+        };
+        Redraws {
+            path,
+            wanted: self.wanted.clone(),
+        }
+    }
+
+    /// The number that the stream here is drawn anew by, if it shall be.
+    fn number(&self) -> Option<u64> {
+        let redraw = self.wanted.iter().find(|redraw| redraw.path == self.path)?;
+        redraw.used.store(true, Ordering::Relaxed);
+        Some(redraw.number)
+    }
+}
+
 /// The 64-bit FNV-1a hash of `bytes`: fixed for ever, for seeds and names.
 pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -136,6 +206,35 @@ mod tests {
             random.stream("a").stream("b").bits(),
             random.stream("b").stream("a").bits()
         );
+    }
+
+    #[test]
+    fn a_redrawn_stream_changes_with_all_below_it_and_nothing_else() {
+        let first = |random: &Random| {
+            let fault = random.stream("fault/2");
+            [
+                fault.bits(),
+                fault.stream("0").bits(),
+                random.stream("fault/1").bits(),
+                random.stream("link").stream("a").bits(),
+                random.stream("link").stream("b").bits(),
+            ]
+        };
+        let redrawn = |redraws: &[(&str, u64)]| {
+            let redraws = redraws.iter().map(|(path, number)| ((*path).to_owned(), *number));
+            Random::from_number(7).with_redraws(&redraws.collect())
+        };
+        let plain = first(&Random::from_number(7));
+        let varied = redrawn(&[("fault/2", 17), ("link/b", 0), ("nobody", 1)]);
+        let differs: Vec<bool> = plain
+            .iter()
+            .zip(first(&varied))
+            .map(|(one, other)| *one != other)
+            .collect();
+        assert_eq!(differs, [true, true, false, false, true]);
+        assert_eq!(varied.unused_redraws(), ["nobody"]);
+        assert_ne!(first(&redrawn(&[("fault/2", 18)]))[0], first(&varied)[0]);
+        assert_eq!(first(&redrawn(&[])), plain);
     }
 
     #[test]

@@ -5,14 +5,15 @@
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::summary::Summary;
+use crate::campaign::{Explorers, Input, Plan, Shard};
 use crate::coverage;
 
 /// Without a terminal a line is written so often.
@@ -30,6 +31,9 @@ pub struct Fuzz {
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     from: u64,
+    /// How unlucky interleavings are looked for: `mixed` (every fourth seed by priorities), `random`, or `pct:DEPTH`.
+    #[arg(long, default_value_t)]
+    explore: Explorers,
     /// How many at once; as many as there are cores by default.
     #[arg(long)]
     jobs: Option<usize>,
@@ -42,7 +46,7 @@ pub struct Fuzz {
 #[derive(Default)]
 struct Tally {
     runs: u64,
-    failures: Vec<(String, u64, Summary)>,
+    failures: Vec<(Input, Summary)>,
     coverage: BTreeMap<String, u64>,
     unstruck: BTreeMap<String, u64>,
     simulated: f64,
@@ -57,28 +61,31 @@ impl Fuzz {
                 return code;
             }
         }
-        let scenarios = &self.scenarios;
-        let total = self.seeds.saturating_mul(scenarios.len() as u64);
+        let plan = Plan {
+            scenarios: self.scenarios.clone(),
+            from: self.from,
+            seeds: self.seeds,
+            explorers: self.explore,
+            shard: Shard::default(),
+        };
+        let total = plan.total();
+        let inputs = Mutex::new(plan.inputs());
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = self.jobs.unwrap_or(cores).max(1);
-        let next = AtomicU64::new(0);
         let gone = AtomicBool::new(false);
         let (sender, receiver) = mpsc::channel();
         let started = Instant::now();
         let mut tally = Tally::default();
         std::thread::scope(|scope| {
             for _ in 0..jobs {
-                let (sender, next, gone) = (sender.clone(), &next, &gone);
+                let (sender, inputs, gone) = (sender.clone(), &inputs, &gone);
                 scope.spawn(move || {
                     while !gone.load(Ordering::Relaxed) {
-                        let number = next.fetch_add(1, Ordering::Relaxed);
-                        if number >= total {
+                        let Some(input) = inputs.lock().unwrap_or_else(PoisonError::into_inner).next() else {
                             return;
-                        }
-                        let path = &scenarios[(number % scenarios.len() as u64) as usize];
-                        let seed = self.from + number / scenarios.len() as u64;
-                        let summary = in_process(path, seed, Duration::from_secs(self.limit));
-                        if sender.send((path.clone(), seed, summary)).is_err() {
+                        };
+                        let summary = in_process(&input, Duration::from_secs(self.limit));
+                        if sender.send((input, summary)).is_err() {
                             gone.store(true, Ordering::Relaxed);
                         }
                     }
@@ -86,28 +93,27 @@ impl Fuzz {
             }
             drop(sender);
             let progress = Progress::new(total, started);
-            for (path, seed, summary) in receiver {
+            for (input, summary) in receiver {
                 if summary.code != 0 {
-                    progress.say(&format!("{path}, seed {seed}: {}", summary.text));
+                    progress.say(&format!("{}, seed {}: {}", input.scenario, input.seed, summary.text));
                 }
-                tally.add(path, seed, summary);
+                tally.add(input, summary);
                 progress.step(tally.runs, tally.failures.len());
             }
             progress.end();
         });
         tally.print(started.elapsed());
-        tally
-            .failures
-            .sort_by(|one, other| (&one.0, one.1).cmp(&(&other.0, other.1)));
-        tally.failures.first().map_or(0, |(_, _, summary)| summary.code)
+        tally.failures.sort_by(|one, other| one.0.cmp(&other.0));
+        tally.failures.first().map_or(0, |(_, summary)| summary.code)
     }
 }
 
 /// Runs one seed in a process of its own, for no longer than `limit`.
-fn in_process(path: &str, seed: u64, limit: Duration) -> Summary {
+fn in_process(input: &Input, limit: Duration) -> Summary {
     let child = std::env::current_exe().and_then(|own| {
         Command::new(own)
-            .args(["run", path, "--seed", &seed.to_string(), "--json"])
+            .args(input.arguments())
+            .arg("--json")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -115,20 +121,16 @@ fn in_process(path: &str, seed: u64, limit: Duration) -> Summary {
     });
     let mut child = match child {
         Ok(child) => child,
-        Err(error) => return Summary::died(path, seed, &error.to_string()),
+        Err(error) => return Summary::died(input, &error.to_string()),
     };
     let Some((text, said)) = listen(&mut child, limit) else {
-        return Summary::endless(path, seed, limit);
+        return Summary::endless(input, limit);
     };
     let summary = text.lines().last().and_then(|line| serde_json::from_str(line).ok());
     let status = child.wait();
     summary.unwrap_or_else(|| {
         let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-        Summary::died(
-            path,
-            seed,
-            &format!("{how}; {}", said.lines().last().unwrap_or_default()),
-        )
+        Summary::died(input, &format!("{how}; {}", said.lines().last().unwrap_or_default()))
     })
 }
 
@@ -170,7 +172,7 @@ fn listen(child: &mut Child, limit: Duration) -> Option<(String, String)> {
 }
 
 impl Tally {
-    fn add(&mut self, path: String, seed: u64, summary: Summary) {
+    fn add(&mut self, input: Input, summary: Summary) {
         self.runs += 1;
         self.simulated += summary.simulated;
         self.spent += summary.spent;
@@ -181,7 +183,7 @@ impl Tally {
             *self.unstruck.entry(fault.clone()).or_default() += 1;
         }
         if summary.code != 0 {
-            self.failures.push((path, seed, summary));
+            self.failures.push((input, summary));
         }
     }
 
@@ -195,11 +197,11 @@ impl Tally {
             self.failures.len()
         );
         let mut kinds: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-        for (path, seed, summary) in &self.failures {
+        for (input, summary) in &self.failures {
             kinds
-                .entry(format!("{path}: {}", summary.kind))
+                .entry(format!("{}: {}", input.scenario, summary.kind))
                 .or_default()
-                .push(*seed);
+                .push(input.seed);
         }
         for (kind, seeds) in &kinds {
             let shown: Vec<String> = seeds.iter().take(8).map(u64::to_string).collect();

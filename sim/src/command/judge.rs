@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::run::{Settings, run};
 use crate::shrink::Failure;
+use crate::variation::Variation;
 
 /// Runs a scenario and says how it failed.
 #[derive(Args)]
@@ -27,6 +28,7 @@ impl Judge {
         let outcome = run(Settings {
             scenario,
             seed: self.seed,
+            variation: Variation::default(),
             trace: None,
             verbose: false,
             history: None,

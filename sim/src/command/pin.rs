@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::report;
 use crate::run::{Settings, run};
+use crate::variation::Variation;
 
 /// Writes down what a run drew.
 #[derive(Args)]
@@ -15,6 +16,8 @@ pub struct Pin {
     /// The seed; the scenario's own by default, or 1.
     #[arg(long)]
     seed: Option<u64>,
+    #[command(flatten)]
+    variation: Variation,
     /// Where the pinned scenario is written; standard output by default.
     #[arg(long)]
     out: Option<String>,
@@ -31,6 +34,7 @@ impl Pin {
         let outcome = run(Settings {
             scenario,
             seed,
+            variation: self.variation.clone(),
             trace: None,
             verbose: false,
             history: None,

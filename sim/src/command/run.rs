@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::report;
 use crate::run::{Settings, run};
+use crate::variation::Variation;
 
 /// Runs a scenario with one seed.
 #[derive(Args)]
@@ -17,6 +18,8 @@ pub struct Run {
     /// The seed; the scenario's own by default, or 1.
     #[arg(long)]
     seed: Option<u64>,
+    #[command(flatten)]
+    variation: Variation,
     /// Write every event to this file; `-` is standard output.
     #[arg(long)]
     trace: Option<String>,
@@ -50,6 +53,7 @@ impl Run {
         let outcome = run(Settings {
             scenario,
             seed,
+            variation: self.variation.clone(),
             trace,
             history,
             verbose: self.verbose,

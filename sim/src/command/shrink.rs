@@ -10,6 +10,7 @@ use clap::Args;
 use crate::run::{Settings, run};
 use crate::scenario::Scenario;
 use crate::shrink::{Failure, OTHERS, Oracle, Shrunk, shrink, triggers};
+use crate::variation::Variation;
 
 /// Without a smaller scenario a line is written so often.
 const LINE: Duration = Duration::from_secs(10);
@@ -22,6 +23,8 @@ pub struct Shrink {
     /// The seed with which it fails; the scenario's own by default, or 1.
     #[arg(long)]
     seed: Option<u64>,
+    #[command(flatten)]
+    variation: Variation,
     /// Where the smallest scenario is written, as soon as there is a smaller one; NAME-SEED.yaml by default.
     #[arg(long)]
     out: Option<String>,
@@ -54,6 +57,7 @@ impl Shrink {
         let outcome = run(Settings {
             scenario: original.clone(),
             seed,
+            variation: self.variation.clone(),
             trace: None,
             verbose: false,
             history: None,

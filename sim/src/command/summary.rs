@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::report;
+use crate::campaign::Input;
 use crate::run::{Outcome, Verdict};
 
 /// What came of a run.
@@ -15,6 +15,8 @@ pub struct Summary {
     pub code: u8,
     /// What was wrong, in a word: an invariant's id, `convergence`, `panic of kubelet/node-1`.
     pub kind: String,
+    /// What was wrong in a sentence; of several things the first one.
+    pub message: String,
     /// The report for people.
     pub text: String,
     /// Simulated seconds.
@@ -23,6 +25,12 @@ pub struct Summary {
     pub spent: f64,
     /// What was seen sometimes.
     pub coverage: BTreeMap<String, u64>,
+    /// What it has done, by the names of [`crate::features`], in order.
+    pub features: Vec<String>,
+    /// The trace's hash.
+    pub hash: String,
+    /// How many events the trace has.
+    pub events: u64,
     /// Faults that were asked for and never struck.
     pub never_struck: Vec<String>,
 }
@@ -43,7 +51,8 @@ impl Summary {
         Summary {
             code: outcome.verdict.code(),
             kind,
-            text: report::describe(scenario, seed, outcome),
+            message: message(&outcome.verdict),
+            text: crate::report::describe(scenario, seed, outcome),
             simulated: outcome.simulated.as_secs_f64(),
             spent: outcome.spent.as_secs_f64(),
             coverage: outcome
@@ -51,35 +60,36 @@ impl Summary {
                 .iter()
                 .map(|(thing, count)| ((*thing).to_owned(), *count))
                 .collect(),
+            features: outcome.features.clone(),
+            hash: outcome.hash.clone(),
+            events: outcome.events,
             never_struck: outcome.never_struck.clone(),
         }
     }
 
     /// A run whose process ended without a summary: it was killed, or ran out of memory or stack.
-    pub fn died(scenario: &str, seed: u64, why: &str) -> Self {
-        Summary::without_outcome(
-            13,
-            "the process died",
-            &format!("the process died: {why}"),
-            scenario,
-            seed,
-        )
+    pub fn died(input: &Input, why: &str) -> Self {
+        Summary::without_outcome(13, "the process died", &format!("the process died: {why}"), input)
     }
 
     /// A run that was stopped because it did not end: something goes round in circles while no time passes, or hardly any.
-    pub fn endless(scenario: &str, seed: u64, limit: Duration) -> Self {
+    pub fn endless(input: &Input, limit: Duration) -> Self {
         let why = format!("it did not end within {} s of real time", limit.as_secs());
-        Summary::without_outcome(11, "no end", &why, scenario, seed)
+        Summary::without_outcome(11, "no end", &why, input)
     }
 
-    fn without_outcome(code: u8, kind: &str, why: &str, scenario: &str, seed: u64) -> Self {
+    fn without_outcome(code: u8, kind: &str, why: &str, input: &Input) -> Self {
         Summary {
             code,
             kind: kind.to_owned(),
-            text: format!("{why}\nreplay: {}\n", report::replay(scenario, seed)),
+            message: why.to_owned(),
+            text: format!("{why}\nreplay: {}\n", input.replay()),
             simulated: 0.0,
             spent: 0.0,
             coverage: BTreeMap::new(),
+            features: Vec::new(),
+            hash: String::new(),
+            events: 0,
             never_struck: Vec::new(),
         }
     }
@@ -87,5 +97,16 @@ impl Summary {
     /// One line of JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+fn message(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Held => String::new(),
+        Verdict::Violated(violations) => violations
+            .first()
+            .map_or_else(String::new, |violation| violation.finding.message.clone()),
+        Verdict::NotConverged { missing, .. } => missing.first().cloned().unwrap_or_default(),
+        Verdict::Panicked { message, .. } | Verdict::Wrong(message) => message.clone(),
     }
 }

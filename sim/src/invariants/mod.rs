@@ -38,6 +38,7 @@ mod watches;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::features::Features;
 use crate::model::{Cluster, ObjectId, Seen};
 
 /// A broken invariant: which, and what is wrong.
@@ -137,6 +138,8 @@ pub fn ids() -> Vec<&'static str> {
 pub struct Monitor {
     /// What is known to be true.
     pub cluster: Cluster,
+    /// What the run has done.
+    pub features: Features,
     invariants: Vec<Box<dyn Invariant>>,
     report: Report,
 }
@@ -148,6 +151,7 @@ impl Monitor {
         invariants.retain(|invariant| wanted(invariant.id()));
         Monitor {
             cluster: Cluster::default(),
+            features: Features::default(),
             invariants,
             report: Report::default(),
         }
@@ -162,6 +166,7 @@ impl Monitor {
 
     /// Takes in what happened.
     pub fn observe(&mut self, seen: &Seen<'_>) {
+        self.features.observe(seen, &self.cluster);
         for invariant in &mut self.invariants {
             invariant.observe(seen, &self.cluster, &mut self.report);
         }

@@ -9,6 +9,7 @@
 mod connection;
 mod execution;
 mod network;
+mod priorities;
 mod stream;
 mod tap;
 
@@ -25,6 +26,7 @@ use tokio::time::{Instant, sleep};
 use connection::{Connection, Line, Patience};
 use execution::Execution;
 pub use network::{Lag, Network};
+pub use priorities::Priorities;
 
 use crate::model::{Answered, Asked, Path};
 use crate::scenario::{Loss, Role};
@@ -70,7 +72,7 @@ impl SimTransport {
 
     /// How long a message takes.
     fn latency(&self) -> Duration {
-        self.world.scenario.network.latency.draw(&self.random)
+        self.world.scenario.network.latency.draw(&self.random) + self.world.lateness(&self.client)
     }
 
     fn event(&self, what: std::fmt::Arguments<'_>) {

@@ -12,13 +12,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::connection::{Connection, Line};
 use super::tap::WatchTap;
+use crate::model::Seen;
 use crate::scenario::{Role, Span};
 use crate::world::World;
 
 /// A piece of a stream.
 pub enum Piece {
-    /// A frame.
-    Frame(Frame),
+    /// A frame; of a watch, which one it is and how many events it has shown with this frame.
+    Frame(Frame, Option<(u64, u64)>),
     /// The server ended it in order.
     End,
 }
@@ -50,8 +51,10 @@ pub async fn pump(
             watch.see(bytes);
         }
         // Frames of one connection do not overtake each other.
-        last = last.max(Instant::now() + latency.draw(&random));
-        let piece = frame.map_or(Piece::End, Piece::Frame);
+        let late = watch.as_ref().map(WatchTap::lateness).unwrap_or_default();
+        last = last.max(Instant::now() + latency.draw(&random) + late);
+        let shown = watch.as_ref().map(WatchTap::shown);
+        let piece = frame.map_or(Piece::End, |frame| Piece::Frame(frame, shown));
         let end = matches!(piece, Piece::End);
         if sender.send((last, piece)).await.is_err() || end {
             return;
@@ -119,7 +122,13 @@ pub fn receive(response: http::Response<Arriving>, listener: Listener) -> Respon
                     () = listener.connection.left(listener.line) => None,
                 };
                 match piece {
-                    Some(Piece::Frame(frame)) => Some((frame, Some((receiver, listener)))),
+                    Some(Piece::Frame(frame, shown)) => {
+                        if let Some((stream, events)) = shown {
+                            let world = &listener.world;
+                            world.witness.observe(world, &Seen::Delivered { stream, events });
+                        }
+                        Some((frame, Some((receiver, listener))))
+                    }
                     Some(Piece::End) => None,
                     None => {
                         listener.world.coverage.saw("a watch broke");

@@ -171,6 +171,10 @@ struct Line<'a> {
 pub struct WatchTap {
     world: Arc<World>,
     stream: u64,
+    /// Who the watch is where interleavings are explored: `kubelet/node-1 watches pods`.
+    actor: String,
+    /// How many events it has shown.
+    events: u64,
     buffer: BytesMut,
 }
 
@@ -205,8 +209,20 @@ impl WatchTap {
         Some(WatchTap {
             world: world.clone(),
             stream,
+            actor: format!("{client} watches {}", path.resource),
+            events: 0,
             buffer: BytesMut::new(),
         })
+    }
+
+    /// Which watch it is, and how many events it has shown.
+    pub fn shown(&self) -> (u64, u64) {
+        (self.stream, self.events)
+    }
+
+    /// How late what it shows arrives, by its priority.
+    pub fn lateness(&self) -> Duration {
+        self.world.lateness(&self.actor)
     }
 
     /// Takes in a frame.
@@ -227,6 +243,7 @@ impl WatchTap {
             if kind == WatchEventKind::Error {
                 self.world.coverage.saw("a relist after 410");
             }
+            self.events += 1;
             let meta = &line.object.metadata;
             let revision = meta.resource_version.parse().unwrap_or(0);
             let seen = Seen::Watched {

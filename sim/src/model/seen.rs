@@ -294,6 +294,13 @@ pub enum Seen<'a> {
         /// The object's name.
         name: &'a str,
     },
+    /// What a watch had said has arrived at its client.
+    Delivered {
+        /// The watch.
+        stream: u64,
+        /// How many of its events in all.
+        events: u64,
+    },
     /// A watch is over.
     WatchClosed {
         /// The watch.

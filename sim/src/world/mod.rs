@@ -26,9 +26,10 @@ use crate::choices::Choices;
 use crate::coverage::Coverage;
 use crate::feed::Lags;
 use crate::invariants::Finding;
-use crate::link::Network;
+use crate::link::{Network, Priorities};
 use crate::scenario::{Role, Scenario};
 use crate::trace::Trace;
+use crate::variation::Variation;
 
 pub use machine::Machine;
 pub use process::Process;
@@ -94,6 +95,8 @@ pub struct World {
     pub network: Network,
     /// Which watch caches are late.
     pub lags: Lags,
+    /// Whose messages are late, where interleavings are explored by priority.
+    pub priorities: Priorities,
     /// What is true, and whether it may be.
     pub witness: Witness,
     machines: BTreeMap<String, Machine>,
@@ -115,8 +118,14 @@ pub struct World {
 
 impl World {
     /// A world in which nothing runs yet. Call it inside the simulation.
-    pub fn new(scenario: Arc<Scenario>, seed: u64, trace: Trace, choices: Arc<Choices>) -> Arc<World> {
-        let random = Random::from_number(seed);
+    pub fn new(
+        scenario: Arc<Scenario>,
+        seed: u64,
+        variation: &Variation,
+        trace: Trace,
+        choices: Arc<Choices>,
+    ) -> Arc<World> {
+        let random = Random::from_number(seed).with_redraws(&variation.redraws());
         let handle = Handle::current();
         let world = Arc::new_cyclic(|own: &Weak<World>| {
             let machines = machine::build(&scenario, &random, &handle, own);
@@ -129,6 +138,7 @@ impl World {
                 choices,
                 network: Network::default(),
                 lags: Lags::default(),
+                priorities: Priorities::new(variation.explore, scenario.duration, &random),
                 machines,
                 processes: Mutex::default(),
                 places: places(&scenario),
@@ -200,6 +210,14 @@ impl World {
                 return std::future::pending().await;
             }
         }
+    }
+
+    /// How much later a message of `actor` arrives than its link would have it, by the actor's priority.
+    pub fn lateness(&self, actor: &str) -> Duration {
+        if self.is_healed() {
+            return Duration::ZERO;
+        }
+        self.priorities.delay(actor, self.now())
     }
 
     /// A number for a new watch, or for a request that is carried out.

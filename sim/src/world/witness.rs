@@ -129,6 +129,11 @@ impl Witness {
         self.lock().noise.clone()
     }
 
+    /// The names of the features of the run so far, in order.
+    pub fn features(&self) -> Vec<String> {
+        self.lock().monitor.features.names()
+    }
+
     /// Tells `Notify` when `trigger` has happened.
     pub fn arm(&self, trigger: Trigger) -> Arc<Notify> {
         let fired = Arc::new(Notify::new());

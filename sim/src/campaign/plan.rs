@@ -1,0 +1,237 @@
+//! Which inputs a campaign runs, in which order, and which of them a shard does.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Input;
+use crate::variation::{Explore, Variation};
+
+/// One seed of so many is explored by priorities, where explorers are mixed.
+const ONE_IN: u64 = 4;
+/// The depths that these seeds take turns at.
+const DEPTHS: u64 = 4;
+
+/// Which inputs a campaign runs: seed after seed, of each seed all scenarios.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The scenarios' files.
+    pub scenarios: Vec<String>,
+    /// The first seed.
+    pub from: u64,
+    /// How many seeds.
+    pub seeds: u64,
+    /// How interleavings are explored.
+    pub explorers: Explorers,
+    /// Which part of it all is done here.
+    pub shard: Shard,
+}
+
+impl Plan {
+    /// How many inputs there are, in all shards.
+    pub fn total(&self) -> u64 {
+        self.seeds.saturating_mul(self.scenarios.len() as u64)
+    }
+
+    /// The inputs of this shard, in order.
+    pub fn inputs(&self) -> impl Iterator<Item = Input> + '_ {
+        let scenarios = self.scenarios.len() as u64;
+        let numbers = (0..self.seeds).flat_map(move |seed| (0..scenarios).map(move |scenario| (seed, scenario)));
+        numbers
+            // By the sum of both, so that no shard gets all seeds of one scenario.
+            .filter(|(seed, scenario)| self.shard.has(seed.wrapping_add(*scenario)))
+            .map(|(seed, scenario)| {
+                let seed = self.from.wrapping_add(seed);
+                Input {
+                    scenario: self.scenarios[scenario as usize].clone(),
+                    seed,
+                    variation: Variation {
+                        explore: self.explorers.of(seed),
+                        ..Variation::default()
+                    },
+                }
+            })
+    }
+}
+
+/// How the seeds of a campaign explore interleavings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Explorers {
+    /// Every fourth seed by priorities, of depths that take turns; the others by chance alone.
+    #[default]
+    Mixed,
+    /// All in the same way.
+    All(Explore),
+}
+
+impl Explorers {
+    /// How a seed explores.
+    pub fn of(&self, seed: u64) -> Explore {
+        match self {
+            Explorers::All(explore) => *explore,
+            Explorers::Mixed if seed.is_multiple_of(ONE_IN) => Explore::Pct {
+                depth: 1 + (seed / ONE_IN % DEPTHS) as u32,
+            },
+            Explorers::Mixed => Explore::Random,
+        }
+    }
+}
+
+impl fmt::Display for Explorers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Explorers::Mixed => f.write_str("mixed"),
+            Explorers::All(explore) => explore.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Explorers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "mixed" => Ok(Explorers::Mixed),
+            other => other
+                .parse()
+                .map(Explorers::All)
+                .map_err(|error: String| error.replace("there are", "there are mixed,")),
+        }
+    }
+}
+
+impl TryFrom<String> for Explorers {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Explorers> for String {
+    fn from(explorers: Explorers) -> Self {
+        explorers.to_string()
+    }
+}
+
+/// One of several parts of a campaign, `index/of`, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Shard {
+    /// Which one.
+    pub index: u64,
+    /// Of how many.
+    pub of: u64,
+}
+
+impl Shard {
+    /// Whether it does what has this number.
+    pub fn has(&self, number: u64) -> bool {
+        number % self.of == self.index
+    }
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Shard { index: 0, of: 1 }
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.of)
+    }
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let read = || {
+            let (index, of) = text.split_once('/')?;
+            let shard = Shard {
+                index: index.parse().ok()?,
+                of: of.parse().ok()?,
+            };
+            (shard.index < shard.of).then_some(shard)
+        };
+        read().ok_or_else(|| format!("{text:?} is no shard: write i/n with i from 0 to n - 1, for example 0/4"))
+    }
+}
+
+impl TryFrom<String> for Shard {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Shard> for String {
+    fn from(shard: Shard) -> Self {
+        shard.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn plan(scenarios: usize, seeds: u64, from: u64, shard: Shard) -> Plan {
+        Plan {
+            scenarios: (0..scenarios).map(|number| format!("{number}.yaml")).collect(),
+            from,
+            seeds,
+            explorers: Explorers::Mixed,
+            shard,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn shards_are_disjoint_and_complete(scenarios in 1usize..6, seeds in 0u64..40, from in 0u64..1000, of in 1u64..12) {
+            let whole: Vec<Input> = plan(scenarios, seeds, from, Shard::default()).inputs().collect();
+            prop_assert_eq!(whole.len() as u64, seeds * scenarios as u64);
+            let parts = (0..of).map(|index| plan(scenarios, seeds, from, Shard { index, of }));
+            let parts: Vec<Vec<Input>> = parts.map(|part| part.inputs().collect()).collect();
+            let together: BTreeSet<&Input> = parts.iter().flatten().collect();
+            prop_assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), whole.len());
+            prop_assert_eq!(together, whole.iter().collect());
+        }
+
+        #[test]
+        fn a_shard_has_its_share_of_every_scenario(scenarios in 1usize..6, of in 1u64..12, index in 0u64..12) {
+            let shard = Shard { index: index % of, of };
+            let plan = plan(scenarios, of * 3, 1, shard);
+            for scenario in &plan.scenarios {
+                let own = plan.inputs().filter(|input| input.scenario == *scenario);
+                prop_assert_eq!(own.count(), 3);
+            }
+        }
+    }
+
+    #[test]
+    fn every_fourth_seed_is_explored_by_priorities() {
+        let explored: Vec<String> = (0..18).map(|seed| Explorers::Mixed.of(seed).to_string()).collect();
+        assert_eq!(explored.join(" ").matches("random").count(), 13);
+        let of = |seed: usize| explored[seed].as_str();
+        assert_eq!(
+            [of(0), of(4), of(8), of(12), of(16)],
+            ["pct:1", "pct:2", "pct:3", "pct:4", "pct:1"]
+        );
+    }
+
+    #[test]
+    fn shards_are_read() {
+        assert_eq!("2/3".parse(), Ok(Shard { index: 2, of: 3 }));
+        for wrong in ["3/3", "0/0", "1", "-1/2", "a/b", ""] {
+            assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
+        }
+    }
+}

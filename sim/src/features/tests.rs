@@ -1,0 +1,182 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::model::{Answered, Asked, ObjectId, Path, Selection, WatchEventKind};
+
+/// What is seen, one after the other.
+#[derive(Default)]
+struct Play {
+    cluster: Cluster,
+    features: Features,
+    told: usize,
+}
+
+impl Play {
+    fn see(&mut self, seen: &Seen<'_>) {
+        self.features.observe(seen, &self.cluster);
+    }
+
+    fn write(&mut self, key: &str, object: Option<Value>) {
+        let id = ObjectId::of_key(&format!("/registry/{key}")).unwrap();
+        let bytes = object.map(|object| Bytes::from(object.to_string()));
+        let revision = self.cluster.revision + 1;
+        let change = self.cluster.apply(id, revision, bytes);
+        self.see(&Seen::Change(&change));
+    }
+
+    fn ask(&mut self, client: &str, method: Method, path: &str) {
+        let asked = Asked {
+            client: client.to_owned(),
+            user_agent: String::new(),
+            method,
+            path: Path::parse(path),
+            version_asked: None,
+            whole: false,
+            base: None,
+            uid: None,
+            grace: None,
+            floor: 0,
+            at: self.cluster.now,
+        };
+        self.see(&Seen::Asked(&asked));
+        let answered = Answered {
+            status: 200,
+            revision: None,
+            items: None,
+        };
+        self.see(&Seen::Answered(&asked, &answered));
+    }
+
+    fn watch(&mut self, stream: u64, client: &str) {
+        let selection = Selection {
+            resource: Arc::from("pods"),
+            namespace: String::new(),
+            labels: None,
+            fields: None,
+        };
+        self.see(&Seen::WatchOpened {
+            stream,
+            client,
+            selection: &selection,
+            from: None,
+        });
+    }
+
+    fn send(&mut self, stream: u64, kind: WatchEventKind) {
+        self.see(&Seen::Watched {
+            stream,
+            kind,
+            revision: 1,
+            namespace: "default",
+            name: "web",
+        });
+    }
+
+    fn wait(&mut self, millis: u64) {
+        self.cluster.now += Duration::from_millis(millis);
+    }
+
+    /// What is new since the last call.
+    fn new(&mut self) -> Vec<String> {
+        let new = self.features.found.names[self.told..].to_vec();
+        self.told += new.len();
+        new
+    }
+}
+
+fn pod(phase: &str, ready: &str) -> Option<Value> {
+    Some(json!({
+        "metadata": {"name": "web", "namespace": "default", "uid": "u"},
+        "spec": {"nodeName": "node-1", "containers": []},
+        "status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]},
+    }))
+}
+
+#[test]
+fn a_pods_way_is_a_chain_of_steps() {
+    let mut play = Play::default();
+    play.write("pods/default/web", pod("Pending", "False"));
+    play.write("pods/default/web", pod("Running", "True"));
+    play.write("pods/default/web", pod("Running", "True"));
+    play.write("pods/default/web", None);
+    play.write("pods/default/other", pod("Pending", "False"));
+    insta::assert_snapshot!(play.new().join("\n"), @r"
+    pods: none > Pending bound
+    pods: Pending bound > Running bound ready
+    pods: Running bound ready > none
+    ");
+}
+
+#[test]
+fn a_lease_tells_who_takes_it_and_after_how_long() {
+    let mut play = Play::default();
+    let hold = |play: &mut Play, holder: &str, after: u64| {
+        play.wait(after * 1000);
+        let lease = json!({"metadata": {"name": "kube-scheduler"}, "spec": {"holderIdentity": holder}});
+        play.write("leases.coordination.k8s.io/kube-system/kube-scheduler", Some(lease));
+    };
+    hold(&mut play, "scheduler/1_1", 1);
+    hold(&mut play, "scheduler/1_1", 2);
+    hold(&mut play, "scheduler/1_2", 2);
+    hold(&mut play, "scheduler/2_1", 20);
+    hold(&mut play, "", 2);
+    insta::assert_snapshot!(play.new().join("\n"), @r"
+    lease kube-scheduler: taken, never written before
+    lease kube-scheduler: renewed, fresh
+    lease kube-scheduler: taken by its next life, fresh
+    lease kube-scheduler: taken by another, late
+    lease kube-scheduler: given up, fresh
+    ");
+}
+
+#[test]
+fn a_write_tells_how_old_its_writers_picture_was() {
+    let mut play = Play::default();
+    let path = "/api/v1/namespaces/default/pods/web";
+    play.watch(1, "scheduler/1");
+    play.send(1, WatchEventKind::Added);
+    play.see(&Seen::Delivered { stream: 1, events: 1 });
+    play.ask("scheduler/1", Method::PATCH, path);
+    play.send(1, WatchEventKind::Modified);
+    play.send(1, WatchEventKind::Deleted);
+    play.wait(4000);
+    play.ask("scheduler/1", Method::PATCH, path);
+    play.see(&Seen::Delivered { stream: 1, events: 3 });
+    play.ask("scheduler/1", Method::DELETE, path);
+    play.see(&Seen::WatchClosed { stream: 1 });
+    play.wait(60_000);
+    play.ask("scheduler/1", Method::DELETE, path);
+    insta::assert_snapshot!(play.new().join("\n"), @r"
+    view: scheduler patch pods after ADDED, 0 behind, current
+    api: scheduler patch pods 200
+    view: scheduler patch pods after ADDED, 2-3 behind, ten seconds old
+    view: scheduler patch pods while its pods are ten seconds old
+    view: scheduler delete pods after DELETED, 0 behind, current
+    api: scheduler delete pods 200
+    view: scheduler delete pods after DELETED, 0 behind, a minute old
+    view: scheduler delete pods while its pods are a minute old
+    ");
+}
+
+#[test]
+fn a_watch_that_was_followed_by_another_changes_nothing_any_more() {
+    let mut play = Play::default();
+    play.watch(1, "scheduler/1");
+    play.watch(2, "scheduler/1");
+    play.see(&Seen::WatchClosed { stream: 1 });
+    play.send(1, WatchEventKind::Added);
+    play.wait(60_000);
+    play.ask("scheduler/1", Method::PATCH, "/api/v1/namespaces/default/pods/web");
+    assert_eq!(
+        play.new(),
+        [
+            "view: scheduler patch pods after no event, 0 behind, current",
+            "api: scheduler patch pods 200"
+        ]
+    );
+}
