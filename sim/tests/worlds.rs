@@ -1,5 +1,6 @@
 //! Whole worlds: they boot, converge, and happen the same way every time, in every process.
 
+use std::path::Path;
 use std::process::{Command, Output};
 
 fn sim(arguments: &[&str]) -> Output {
@@ -67,6 +68,100 @@ fn two_processes_see_the_same_events() {
         let output = sim(&["verify", scenario, "--seed", "11"]);
         assert_eq!(output.status.code(), Some(0), "{scenario}: {}", text(&output));
     }
+}
+
+#[test]
+fn a_varied_run_is_replayed_by_its_command_line() {
+    let varied = ["--redraw", "fault/0/1=5,tasks=2", "--explore", "pct:2"];
+    let run = |varied: &[&str]| {
+        let output = sim(&[&["run", "scenarios/swarm.yaml", "--seed", "3"], varied].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        let text = text(&output);
+        let line = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
+        (line("replay: "), line("trace: "))
+    };
+    let first = run(&varied);
+    let replay = "replay: cargo sim run scenarios/swarm.yaml --seed 3 --redraw fault/0/1=5,tasks=2 --explore pct:2";
+    assert_eq!(first.0, replay);
+    assert_eq!(first, run(&varied));
+    assert_ne!(first.1, run(&[]).1);
+}
+
+#[test]
+fn many_runs_are_compared_by_their_hashes() {
+    let scenarios = ["scenarios/node-failure.yaml", "scenarios/swarm.yaml"];
+    let output = sim(&[&["verify", "--seeds", "4", "--jobs", "1"], &scenarios[..]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("the same: 8 runs"), "{}", text(&output));
+}
+
+/// What a campaign's folder says, without how long it took.
+fn told(folder: &Path) -> String {
+    let output = sim(&["summary", folder.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let text = text(&output);
+    let (first, rest) = text.split_once('\n').unwrap();
+    format!("{}\n{rest}", first.split(" in ").next().unwrap())
+}
+
+#[test]
+fn a_campaign_in_parts_finds_what_it_finds_in_one() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = |name: &str| place.path().join(name);
+    let fuzz = |name: &str, more: &[&str]| {
+        let dir = folder(name);
+        let scenarios = ["scenarios/node-failure.yaml", "scenarios/lost-answers.yaml"];
+        let output = sim(&[&["fuzz", "--dir", dir.to_str().unwrap()], &scenarios[..], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        text(&output)
+    };
+    fuzz("whole", &["--seeds", "4"]);
+    assert!(told(&folder("whole")).starts_with("8 runs, 0 failed"));
+
+    fuzz("resumed", &["--seeds", "2"]);
+    let again = fuzz("resumed", &["--seeds", "4"]);
+    assert!(again.contains("with the 4 runs done before"), "{again}");
+    assert_eq!(told(&folder("resumed")), told(&folder("whole")));
+    assert!(fuzz("resumed", &["--seeds", "4"]).starts_with("0 runs"), "all are done");
+
+    fuzz("0", &["--seeds", "4", "--shard", "0/2"]);
+    fuzz("1", &["--seeds", "4", "--shard", "1/2"]);
+    let [merged, first, second] = ["merged", "0", "1"].map(|name| folder(name).to_str().unwrap().to_owned());
+    let output = sim(&["merge", &first, &second, "--into", &merged]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(told(&folder("merged")), told(&folder("whole")));
+}
+
+#[test]
+fn a_guided_campaign_goes_the_same_way_each_time() {
+    let place = tempfile::tempdir().unwrap();
+    let inputs = |name: &str| {
+        let dir = place.path().join(name);
+        let arguments = [
+            "--guided",
+            "--seeds",
+            "12",
+            "--jobs",
+            "1",
+            "--dir",
+            dir.to_str().unwrap(),
+        ];
+        let output = sim(&[&["fuzz", "scenarios/partition.yaml"], &arguments[..]].concat());
+        // What it finds is not this test's business.
+        assert_ne!(output.status.code(), Some(2), "{}", text(&output));
+        let runs = std::fs::read_to_string(dir.join("runs.jsonl")).unwrap();
+        let entries = std::fs::read_dir(dir.join("corpus")).unwrap().count();
+        // Only how long the processor took differs.
+        let lines = runs
+            .lines()
+            .map(|line| line.split("\"spent\"").next().unwrap().to_owned());
+        (lines.collect::<Vec<String>>(), entries)
+    };
+    let (lines, entries) = inputs("one");
+    assert_eq!(lines.len(), 12);
+    assert!(entries > 0);
+    assert!(lines.iter().any(|line| line.contains("\"redraw\"")), "{lines:?}");
+    assert_eq!((lines, entries), inputs("other"));
 }
 
 /// Each scenario of `scenarios/regressions` is a bug that was found; its first line names the seed that showed it,

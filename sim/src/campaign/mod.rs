@@ -3,8 +3,24 @@
 //! All of this is outside of simulated worlds: it knows threads, files and real time. What a run *is* stands in
 //! [`crate::run`].
 
+mod corpus;
+mod folder;
 mod input;
 mod plan;
+mod progress;
+mod record;
+mod runner;
+mod signature;
+mod streams;
+mod tally;
+#[cfg(test)]
+mod testing;
 
+pub use corpus::Guide;
+pub use folder::{Contents, Folder, Head, merge};
 pub use input::Input;
 pub use plan::{Explorers, Plan, Shard};
+pub use progress::Progress;
+pub use record::Record;
+pub use runner::{Limits, Listed, Source, in_process, run_all};
+pub use tally::Tally;

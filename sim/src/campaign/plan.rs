@@ -29,25 +29,22 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// How many inputs there are, in all shards.
-    pub fn total(&self) -> u64 {
-        self.seeds.saturating_mul(self.scenarios.len() as u64)
-    }
-
     /// The inputs of this shard, in order.
-    pub fn inputs(&self) -> impl Iterator<Item = Input> + '_ {
-        let scenarios = self.scenarios.len() as u64;
-        let numbers = (0..self.seeds).flat_map(move |seed| (0..scenarios).map(move |scenario| (seed, scenario)));
+    pub fn inputs(&self) -> impl Iterator<Item = Input> + use<> {
+        let plan = self.clone();
+        let shard = self.shard;
+        let scenarios = plan.scenarios.len() as u64;
+        let numbers = (0..plan.seeds).flat_map(move |seed| (0..scenarios).map(move |scenario| (seed, scenario)));
         numbers
             // By the sum of both, so that no shard gets all seeds of one scenario.
-            .filter(|(seed, scenario)| self.shard.has(seed.wrapping_add(*scenario)))
-            .map(|(seed, scenario)| {
-                let seed = self.from.wrapping_add(seed);
+            .filter(move |(seed, scenario)| shard.has(seed.wrapping_add(*scenario)))
+            .map(move |(seed, scenario)| {
+                let seed = plan.from.wrapping_add(seed);
                 Input {
-                    scenario: self.scenarios[scenario as usize].clone(),
+                    scenario: plan.scenarios[scenario as usize].clone(),
                     seed,
                     variation: Variation {
-                        explore: self.explorers.of(seed),
+                        explore: plan.explorers.of(seed),
                         ..Variation::default()
                     },
                 }

@@ -4,11 +4,14 @@ mod check;
 mod fuzz;
 mod inspect;
 mod judge;
+mod merge;
 mod pin;
 mod run;
 mod shrink;
 mod summary;
 mod verify;
+
+pub use summary::Summary;
 
 use std::process::ExitCode;
 
@@ -17,7 +20,7 @@ use clap::{Parser, Subcommand};
 /// Play a whole cluster, with faults, in one deterministic process.
 ///
 /// Exit codes: 0 held, 10 an invariant was broken, 11 did not converge, 12 not deterministic, 13 a component panicked,
-/// 2 the scenario or the command line is wrong.
+/// 130 interrupted, 2 the scenario or the command line is wrong.
 #[derive(Parser)]
 #[command(name = "orrery-sim", version)]
 struct Arguments {
@@ -38,7 +41,11 @@ enum Command {
     Judge(judge::Judge),
     /// Run scenarios with many seeds, on all cores.
     Fuzz(fuzz::Fuzz),
-    /// Run a scenario twice, in two processes, and compare what happens event by event.
+    /// Put the folders of a campaign's shards together.
+    Merge(merge::Merge),
+    /// Say what campaigns have found, from their folders.
+    Summary(merge::Summarize),
+    /// Run scenarios twice, in two processes each, and compare what happens.
     Verify(verify::Verify),
     /// Serve a run's API as it was at a moment, for the ordinary kubectl.
     Inspect(inspect::Inspect),
@@ -54,6 +61,8 @@ pub fn main() -> ExitCode {
         Command::Shrink(shrink) => shrink.execute(),
         Command::Judge(judge) => judge.execute(),
         Command::Fuzz(fuzz) => fuzz.execute(),
+        Command::Merge(merge) => merge.execute(),
+        Command::Summary(summary) => summary.execute(),
         Command::Verify(verify) => verify.execute(),
         Command::Inspect(inspect) => inspect.execute(),
         Command::Check(check) => check.execute(),

@@ -33,6 +33,9 @@ pub struct Summary {
     pub events: u64,
     /// Faults that were asked for and never struck.
     pub never_struck: Vec<String>,
+    /// Whether its process ended before it could say anything.
+    #[serde(skip)]
+    pub died: bool,
 }
 
 impl Summary {
@@ -64,6 +67,7 @@ impl Summary {
             hash: outcome.hash.clone(),
             events: outcome.events,
             never_struck: outcome.never_struck.clone(),
+            died: false,
         }
     }
 
@@ -91,6 +95,7 @@ impl Summary {
             hash: String::new(),
             events: 0,
             never_struck: Vec::new(),
+            died: true,
         }
     }
 

@@ -1,69 +1,204 @@
-//! `verify`: the same run in two processes, compared event by event as they happen, in constant memory.
+//! `verify`: the same runs in two processes each, compared.
+//!
+//! One run is compared event by event as it happens, in constant memory. Of many, the hashes of their traces are
+//! compared: first all are run in their order, then again in the reverse order and with one more at once, so that neither
+//! neighbours nor load are the same. Only where hashes differ events are looked at.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use clap::Args;
 
+use super::Summary;
+use crate::campaign::{Explorers, Input, Limits, Listed, Plan, Progress, Shard, run_all};
+use crate::variation::Redraw;
+
 /// So many equal events are shown before the first that differs.
 const CONTEXT: usize = 5;
+/// Of many runs, so many for each job are done before they are done again.
+const BATCH: usize = 32;
+/// Of many that differ, so many are looked at event by event.
+const SHOWN: usize = 3;
+/// A run that takes longer is stopped.
+const LIMIT: Duration = Duration::from_secs(300);
 
-/// Runs a scenario twice and compares.
+/// Runs scenarios twice and compares.
 #[derive(Args)]
 pub struct Verify {
-    /// The scenario's file.
-    scenario: String,
-    /// The seed; the scenario's own by default, or 1.
+    /// The scenarios' files.
+    #[arg(required = true)]
+    scenarios: Vec<String>,
+    /// The first seed; the scenario's own by default, or 1.
     #[arg(long)]
     seed: Option<u64>,
+    /// How many seeds of each scenario.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// Draw these streams of chance anew, as in `run`.
+    #[arg(long, value_delimiter = ',', value_name = "STREAM=NUMBER")]
+    redraw: Vec<Redraw>,
+    /// How unlucky interleavings are looked for: `mixed` (every fourth seed by priorities), `random`, or `pct:DEPTH`.
+    #[arg(long, default_value_t)]
+    explore: Explorers,
+    /// How many at once, where there are many; as many as there are cores by default.
+    #[arg(long)]
+    jobs: Option<usize>,
 }
 
 impl Verify {
     /// Does it; the exit code.
     pub fn execute(&self) -> u8 {
-        let seed = match super::read(&self.scenario) {
-            Ok(scenario) => super::seed(self.seed, &scenario),
-            Err(code) => return code,
-        };
-        let (mut one, mut other) = match (self.child(seed), self.child(seed)) {
-            (Ok(one), Ok(other)) => (one, other),
-            (Err(error), _) | (_, Err(error)) => {
-                eprintln!("error: cannot start a second process: {error}");
-                return 2;
-            }
-        };
-        let result = compare(&mut one, &mut other);
-        let same = match result {
-            Ok(events) => {
-                println!("the same: {events} events in both runs of seed {seed}");
-                true
-            }
-            Err(difference) => {
-                println!("not deterministic: {difference}");
-                for child in [&mut one, &mut other] {
-                    // It may have ended by itself.
-                    let _ = child.kill();
-                }
-                false
-            }
-        };
-        let codes = [one.wait(), other.wait()].map(|status| status.ok().and_then(|status| status.code()));
-        if !same || codes[0] != codes[1] {
-            return 12;
+        let mut inputs: Vec<Input> = Vec::new();
+        for path in &self.scenarios {
+            let from = match super::read(path) {
+                Ok(scenario) => super::seed(self.seed, &scenario),
+                Err(code) => return code,
+            };
+            let plan = Plan {
+                scenarios: vec![path.clone()],
+                from,
+                seeds: self.seeds,
+                explorers: self.explore,
+                shard: Shard::default(),
+            };
+            inputs.extend(plan.inputs());
         }
-        // What the run itself found is not this command's business, but a scenario that cannot be played is.
-        if codes[0] == Some(2) { 2 } else { 0 }
+        for input in &mut inputs {
+            input.variation.redraw.clone_from(&self.redraw);
+        }
+        match inputs.as_slice() {
+            [input] => by_events(input),
+            inputs => self.by_hashes(inputs),
+        }
     }
 
-    fn child(&self, seed: u64) -> std::io::Result<Child> {
-        Command::new(std::env::current_exe()?)
-            .args(["run", &self.scenario, "--seed", &seed.to_string(), "--trace", "-"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
+    fn by_hashes(&self, inputs: &[Input]) -> u8 {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs = self.jobs.unwrap_or(cores).max(1);
+        let progress = Progress::new(Some(2 * inputs.len() as u64));
+        let mut runs = 0;
+        let mut differing: Vec<Input> = Vec::new();
+        for batch in inputs.chunks(BATCH * jobs) {
+            let mut pass = |inputs: Vec<Input>, jobs: usize, differ: usize| {
+                let limits = Limits {
+                    run: LIMIT,
+                    ..Limits::default()
+                };
+                let mut ends = BTreeMap::new();
+                let result = run_all(&mut Listed(inputs.into_iter()), jobs, &limits, |input, summary| {
+                    ends.insert(input, End::of(&summary));
+                    runs += 1;
+                    progress.step(runs, || format!("{differ} differ"));
+                    Ok(())
+                });
+                result.map(|()| ends)
+            };
+            let first = pass(batch.to_vec(), jobs, differing.len());
+            let second = pass(batch.iter().rev().cloned().collect(), jobs + 1, differing.len());
+            let (Ok(first), Ok(second)) = (first, second) else {
+                continue;
+            };
+            for input in batch {
+                if first.get(input) != second.get(input) {
+                    progress.say(&format!(
+                        "not the same: {}\n  first:  {}\n  second: {}",
+                        input.replay(),
+                        End::describe(first.get(input)),
+                        End::describe(second.get(input))
+                    ));
+                    differing.push(input.clone());
+                }
+            }
+        }
+        progress.end();
+        let (number, seconds) = (inputs.len(), progress.elapsed().as_secs());
+        if differing.is_empty() {
+            println!(
+                "the same: {number} runs, each in two processes, with {jobs} and {} at once ({seconds} s)",
+                jobs + 1
+            );
+            return 0;
+        }
+        for input in differing.iter().take(SHOWN) {
+            println!("{}", input.replay());
+            if by_events(input) == 0 {
+                println!("the same this time: it differs only now and then");
+            }
+        }
+        println!("not deterministic: {} of {number} runs", differing.len());
+        12
     }
+}
+
+/// How a run ended, as far as two of them can be compared.
+#[derive(Debug, PartialEq)]
+struct End {
+    code: u8,
+    kind: String,
+    hash: String,
+    events: u64,
+}
+
+impl End {
+    fn of(summary: &Summary) -> Self {
+        End {
+            code: summary.code,
+            kind: summary.kind.clone(),
+            hash: summary.hash.clone(),
+            events: summary.events,
+        }
+    }
+
+    fn describe(end: Option<&Self>) -> String {
+        end.map_or_else(
+            || "no result".to_owned(),
+            |end| format!("{}, {} ({} events)", end.kind, end.hash, end.events),
+        )
+    }
+}
+
+/// Compares two runs event by event; the exit code.
+fn by_events(input: &Input) -> u8 {
+    let (mut one, mut other) = match (child(input), child(input)) {
+        (Ok(one), Ok(other)) => (one, other),
+        (Err(error), _) | (_, Err(error)) => {
+            eprintln!("error: cannot start a second process: {error}");
+            return 2;
+        }
+    };
+    let result = compare(&mut one, &mut other);
+    let same = match result {
+        Ok(events) => {
+            println!("the same: {events} events in both runs of seed {}", input.seed);
+            true
+        }
+        Err(difference) => {
+            println!("not deterministic: {difference}");
+            for child in [&mut one, &mut other] {
+                // It may have ended by itself.
+                let _ = child.kill();
+            }
+            false
+        }
+    };
+    let codes = [one.wait(), other.wait()].map(|status| status.ok().and_then(|status| status.code()));
+    if !same || codes[0] != codes[1] {
+        return 12;
+    }
+    // What the run itself found is not this command's business, but a scenario that cannot be played is.
+    if codes[0] == Some(2) { 2 } else { 0 }
+}
+
+fn child(input: &Input) -> std::io::Result<Child> {
+    Command::new(std::env::current_exe()?)
+        .args(input.arguments())
+        .args(["--trace", "-"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
 }
 
 /// Compares the children's lines; how many there were, or how they differ.

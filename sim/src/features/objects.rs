@@ -79,14 +79,14 @@ fn pod_state(pod: &Pod) -> String {
 
 fn node_state(node: &Node) -> String {
     let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let ready = conditions
+    let mut ready = conditions
         .filter(|condition| condition.type_ == "Ready")
         .map(|condition| match condition.status.as_str() {
             "True" => "Ready",
             "False" => "NotReady",
             _ => "Unknown",
         });
-    let mut state = ready.last().unwrap_or("new").to_owned();
+    let mut state = ready.next_back().unwrap_or("new").to_owned();
     let Some(spec) = &node.spec else { return state };
     if spec.unschedulable == Some(true) {
         state.push_str(" cordoned");
@@ -138,7 +138,7 @@ fn deployment_state(deployment: &Deployment) -> String {
     let wanted = spec.replicas.unwrap_or(1);
     let status = deployment.status.clone().unwrap_or_default();
     let progress = status.conditions.iter().flatten();
-    let progress = progress.filter(|condition| condition.type_ == "Progressing");
+    let mut progress = progress.filter(|condition| condition.type_ == "Progressing");
     format!(
         "of {}: {} there, {} updated, {} available{}{}{}",
         bucket(wanted.max(0) as usize),
@@ -148,7 +148,7 @@ fn deployment_state(deployment: &Deployment) -> String {
         if spec.paused == Some(true) { " paused" } else { "" },
         stale(deployment.metadata.generation, status.observed_generation),
         progress
-            .last()
+            .next_back()
             .and_then(|condition| condition.reason.as_ref())
             .map_or_else(String::new, |reason| format!(" {reason}"))
     )

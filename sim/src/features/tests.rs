@@ -82,7 +82,7 @@ impl Play {
     }
 
     /// What is new since the last call.
-    fn new(&mut self) -> Vec<String> {
+    fn fresh(&mut self) -> Vec<String> {
         let new = self.features.found.names[self.told..].to_vec();
         self.told += new.len();
         new
@@ -105,7 +105,7 @@ fn a_pods_way_is_a_chain_of_steps() {
     play.write("pods/default/web", pod("Running", "True"));
     play.write("pods/default/web", None);
     play.write("pods/default/other", pod("Pending", "False"));
-    insta::assert_snapshot!(play.new().join("\n"), @r"
+    insta::assert_snapshot!(play.fresh().join("\n"), @r"
     pods: none > Pending bound
     pods: Pending bound > Running bound ready
     pods: Running bound ready > none
@@ -125,7 +125,7 @@ fn a_lease_tells_who_takes_it_and_after_how_long() {
     hold(&mut play, "scheduler/1_2", 2);
     hold(&mut play, "scheduler/2_1", 20);
     hold(&mut play, "", 2);
-    insta::assert_snapshot!(play.new().join("\n"), @r"
+    insta::assert_snapshot!(play.fresh().join("\n"), @r"
     lease kube-scheduler: taken, never written before
     lease kube-scheduler: renewed, fresh
     lease kube-scheduler: taken by its next life, fresh
@@ -151,7 +151,7 @@ fn a_write_tells_how_old_its_writers_picture_was() {
     play.see(&Seen::WatchClosed { stream: 1 });
     play.wait(60_000);
     play.ask("scheduler/1", Method::DELETE, path);
-    insta::assert_snapshot!(play.new().join("\n"), @r"
+    insta::assert_snapshot!(play.fresh().join("\n"), @r"
     view: scheduler patch pods after ADDED, 0 behind, current
     api: scheduler patch pods 200
     view: scheduler patch pods after ADDED, 2-3 behind, ten seconds old
@@ -173,7 +173,7 @@ fn a_watch_that_was_followed_by_another_changes_nothing_any_more() {
     play.wait(60_000);
     play.ask("scheduler/1", Method::PATCH, "/api/v1/namespaces/default/pods/web");
     assert_eq!(
-        play.new(),
+        play.fresh(),
         [
             "view: scheduler patch pods after no event, 0 behind, current",
             "api: scheduler patch pods 200"

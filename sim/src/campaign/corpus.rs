@@ -1,0 +1,388 @@
+//! The corpus of a guided campaign: inputs that reached something new, and how new inputs are made of them.
+//!
+//! An input's energy is that of its rare features: what few runs have reached is tried in other circumstances more often.
+//! A mutation draws a few streams of chance anew and leaves the others: the faults of the input strike as they did, but
+//! the users do something else; or only the third strike of the swarm is another.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use orrery_api::random::Random;
+use serde::{Deserialize, Serialize};
+
+use super::streams::Streams;
+use super::{Explorers, Input, Plan};
+use crate::command::Summary;
+use crate::scenario::Scenario;
+use crate::variation::{Explore, Redraw, Variation};
+
+/// How often an input is a new seed, and no mutation.
+const FRESH: f64 = 0.25;
+/// How often a mutation explores interleavings in another way.
+const EXPLORES: f64 = 0.15;
+/// An input has no more redraws than these: its command line stays readable.
+const REDRAWS: usize = 10;
+/// Numbers of redraws are small for the same reason.
+const NUMBERS: u64 = 10_000;
+
+/// An input that reached something new, as it lies on disk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The input.
+    #[serde(flatten)]
+    pub input: Input,
+    /// What it was the first to reach.
+    pub new: Vec<String>,
+    /// All that it reached.
+    pub features: Vec<String>,
+}
+
+/// The inputs of one scenario that are worth mutating.
+#[derive(Debug, Default)]
+pub struct Corpus {
+    candidates: Vec<Candidate>,
+    /// The number of each feature, and how many runs had it.
+    numbers: BTreeMap<String, usize>,
+    counts: Vec<u64>,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    input: Input,
+    features: Vec<usize>,
+    /// How often it was mutated.
+    tried: u64,
+}
+
+impl Corpus {
+    /// Takes in a run; the new entry, if it reached something new.
+    pub fn learn(&mut self, input: &Input, features: &[String]) -> Option<Entry> {
+        let mut new = Vec::new();
+        let mut own = Vec::with_capacity(features.len());
+        for name in features {
+            let number = match self.numbers.get(name) {
+                Some(number) => *number,
+                None => {
+                    new.push(name.clone());
+                    self.numbers.insert(name.clone(), self.counts.len());
+                    self.counts.push(0);
+                    self.counts.len() - 1
+                }
+            };
+            self.counts[number] += 1;
+            own.push(number);
+        }
+        if new.is_empty() {
+            return None;
+        }
+        self.candidates.push(Candidate {
+            input: input.clone(),
+            features: own,
+            tried: 0,
+        });
+        Some(Entry {
+            input: input.clone(),
+            new,
+            features: features.to_vec(),
+        })
+    }
+
+    /// How many inputs there are.
+    fn size(&self) -> usize {
+        self.candidates.len()
+    }
+
+    /// How much an input is worth: the rarer its features are, and the less often it was tried, the more.
+    fn energy(&self, candidate: &Candidate) -> f64 {
+        // Squares, so that hundreds of features that every run has do not outweigh one that two runs have.
+        let counts = candidate.features.iter().map(|number| self.counts[*number] as f64);
+        let rarity: f64 = counts.map(|count| 1.0 / (count * count)).sum();
+        rarity / (1.0 + candidate.tried as f64)
+    }
+
+    /// One of the inputs, by energy.
+    fn choose(&mut self, random: &Random) -> Option<Input> {
+        let energies: Vec<f64> = self.candidates.iter().map(|candidate| self.energy(candidate)).collect();
+        let mut left = random.fraction() * energies.iter().sum::<f64>();
+        let chosen = energies.iter().position(|energy| {
+            left -= energy;
+            left < 0.0
+        });
+        let last = self.candidates.len().checked_sub(1)?;
+        let candidate = &mut self.candidates[chosen.unwrap_or(last)];
+        candidate.tried += 1;
+        Some(candidate.input.clone())
+    }
+
+    /// A new input: one of the corpus, mutated; none if there is nothing to mutate.
+    pub fn mutate(&mut self, streams: &Streams, random: &Random) -> Option<Input> {
+        let mut input = self.choose(random)?;
+        let redraws = &mut input.variation.redraw;
+        let mut number = 1;
+        while number < 4 && random.chance(0.5) {
+            number += 1;
+        }
+        for _ in 0..number {
+            let stream = streams.choose(random)?.clone();
+            redraws.retain(|redraw| redraw.stream != stream);
+            redraws.push(Redraw {
+                stream,
+                number: random.below(NUMBERS),
+            });
+        }
+        let surplus = redraws.len().saturating_sub(REDRAWS);
+        redraws.drain(..surplus);
+        if random.chance(EXPLORES) {
+            input.variation.explore = match random.below(5) as u32 {
+                0 => Explore::Random,
+                depth => Explore::Pct { depth },
+            };
+        }
+        Some(input)
+    }
+}
+
+/// What a guided campaign knows: a corpus for each scenario, on disk if it has a folder.
+pub struct Guide {
+    random: Random,
+    explorers: Explorers,
+    scenarios: Vec<(String, Streams, Corpus)>,
+    folder: Option<PathBuf>,
+    /// The number of the next input, and the first that is not to be given.
+    next: u64,
+    end: u64,
+    /// The first new seed, and how far it is to the next.
+    from: u64,
+    step: u64,
+    saved: usize,
+}
+
+impl Guide {
+    /// The guide of a campaign of `seed`, as long as `plan`, whose seeds the new inputs take. Shards go different ways.
+    pub fn new(seed: u64, plan: &Plan, scenarios: &[(&str, &Scenario)]) -> Self {
+        let runs = plan.seeds.div_ceil(plan.shard.of);
+        let scenarios: Vec<(String, Streams, Corpus)> = scenarios
+            .iter()
+            .map(|(path, scenario)| ((*path).to_owned(), Streams::of(scenario), Corpus::default()))
+            .collect();
+        Guide {
+            random: Random::from_number(seed)
+                .stream("campaign")
+                .stream(&plan.shard.to_string()),
+            explorers: plan.explorers,
+            end: runs.saturating_mul(scenarios.len() as u64),
+            scenarios,
+            folder: None,
+            next: 0,
+            from: plan.from.wrapping_add(plan.shard.index),
+            step: plan.shard.of,
+            saved: 0,
+        }
+    }
+
+    /// Keeps the corpus in `folder`, and goes on with what is there already; `done` inputs have been run.
+    ///
+    /// # Errors
+    /// The folder cannot be read or written; in words.
+    pub fn keep_in(&mut self, folder: &Path, done: u64) -> Result<(), String> {
+        let wrong = |error: std::io::Error| format!("{}: {error}", folder.display());
+        fs::create_dir_all(folder).map_err(wrong)?;
+        let mut files: Vec<PathBuf> = fs::read_dir(folder)
+            .map_err(wrong)?
+            .filter_map(|file| file.ok().map(|file| file.path()))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+            .collect();
+        files.sort();
+        for file in &files {
+            let text = fs::read(file).map_err(wrong)?;
+            let entry: Entry = serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", file.display()))?;
+            if let Some((_, _, corpus)) = self.of(&entry.input) {
+                corpus.learn(&entry.input, &entry.features);
+            }
+        }
+        self.saved = files.len();
+        self.folder = Some(folder.to_owned());
+        self.next = done;
+        Ok(())
+    }
+
+    fn of(&mut self, input: &Input) -> Option<&mut (String, Streams, Corpus)> {
+        self.scenarios.iter_mut().find(|(path, _, _)| *path == input.scenario)
+    }
+
+    /// How many inputs are to come.
+    pub fn left(&self) -> u64 {
+        self.end.saturating_sub(self.next)
+    }
+
+    /// How many inputs the corpora have.
+    pub fn size(&self) -> usize {
+        self.scenarios.iter().map(|(_, _, corpus)| corpus.size()).sum()
+    }
+
+    fn save(folder: &Path, number: usize, entry: &Entry) -> Result<(), String> {
+        let file = folder.join(format!("{number:06}.json"));
+        let text = serde_json::to_string(entry).map_err(|error| error.to_string())?;
+        let new = file.with_extension("new");
+        fs::write(&new, text + "\n")
+            .and_then(|()| fs::rename(&new, &file))
+            .map_err(|error| format!("{} cannot be written: {error}", file.display()))
+    }
+}
+
+impl super::runner::Source for Guide {
+    fn next(&mut self) -> Option<Input> {
+        if self.next >= self.end {
+            return None;
+        }
+        let number = self.next;
+        self.next += 1;
+        let turns = self.scenarios.len() as u64;
+        let random = self.random.stream(&number.to_string());
+        let (path, streams, corpus) = &mut self.scenarios[(number % turns) as usize];
+        let mutated = if random.chance(FRESH) {
+            None
+        } else {
+            corpus.mutate(streams, &random)
+        };
+        Some(mutated.unwrap_or_else(|| {
+            let seed = self.from.wrapping_add((number / turns).wrapping_mul(self.step));
+            Input {
+                scenario: path.clone(),
+                seed,
+                variation: Variation {
+                    explore: self.explorers.of(seed),
+                    ..Variation::default()
+                },
+            }
+        }))
+    }
+
+    fn learn(&mut self, input: &Input, summary: &Summary) -> Result<(), String> {
+        let corpus = self.of(input).map(|(_, _, corpus)| corpus);
+        let Some(entry) = corpus.and_then(|corpus| corpus.learn(input, &summary.features)) else {
+            return Ok(());
+        };
+        if let Some(folder) = &self.folder {
+            Guide::save(folder, self.saved, &entry)?;
+        }
+        self.saved += 1;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Shard;
+    use super::super::runner::Source;
+    use super::*;
+
+    const SCENARIO: &str = "
+name: a
+topology: { nodes: 2 }
+faults:
+  - at: 1s
+    restart: scheduler
+  - between: 0s..10s
+    swarm: all
+duration: 10s
+";
+
+    fn scenario() -> Scenario {
+        crate::scenario::read("a.yaml", SCENARIO, |_| Err("nothing".to_owned())).unwrap()
+    }
+
+    fn plan(seeds: u64) -> Plan {
+        Plan {
+            scenarios: vec!["a.yaml".to_owned()],
+            from: 1,
+            seeds,
+            explorers: Explorers::Mixed,
+            shard: Shard::default(),
+        }
+    }
+
+    fn names(features: &[&str]) -> Vec<String> {
+        features.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn only_what_reaches_something_new_enters_the_corpus() {
+        let mut corpus = Corpus::default();
+        let input = |seed| Input::new("a.yaml", seed);
+        assert_eq!(
+            corpus.learn(&input(1), &names(&["a", "b"])).unwrap().new,
+            names(&["a", "b"])
+        );
+        assert_eq!(corpus.learn(&input(2), &names(&["a"])), None);
+        assert_eq!(corpus.learn(&input(3), &names(&["b", "c"])).unwrap().new, names(&["c"]));
+        assert_eq!(corpus.size(), 2);
+    }
+
+    #[test]
+    fn rare_features_give_energy_and_trying_in_vain_takes_it() {
+        let mut corpus = Corpus::default();
+        corpus.learn(&Input::new("a.yaml", 1), &names(&["common"]));
+        corpus.learn(&Input::new("a.yaml", 2), &names(&["common", "rare"]));
+        for seed in 3..20 {
+            corpus.learn(&Input::new("a.yaml", seed), &names(&["common"]));
+        }
+        let random = Random::from_number(1);
+        let chosen: Vec<u64> = (0..100).map(|_| corpus.choose(&random).unwrap().seed).collect();
+        let rare = chosen.iter().filter(|seed| **seed == 2).count();
+        assert!(rare > 50, "{rare}");
+        assert!(rare < 100, "the other one is tried when this one led nowhere so often");
+    }
+
+    #[test]
+    fn a_mutation_is_the_entry_with_a_few_streams_drawn_anew() {
+        let streams = Streams::of(&scenario());
+        let mut corpus = Corpus::default();
+        corpus.learn(&Input::new("a.yaml", 7), &names(&["a"]));
+        let random = Random::from_number(2);
+        for _ in 0..200 {
+            let input = corpus.mutate(&streams, &random).unwrap();
+            assert_eq!((input.scenario.as_str(), input.seed), ("a.yaml", 7));
+            assert!((1..=4).contains(&input.variation.redraw.len()));
+            assert_eq!(
+                input.variation.redraws().len(),
+                input.variation.redraw.len(),
+                "no stream twice"
+            );
+            corpus.learn(&input, &names(&["a"]));
+        }
+    }
+
+    #[test]
+    fn a_guided_campaign_is_a_function_of_its_seed_and_results() {
+        let play = |seed: u64, folder: Option<&Path>| {
+            let scenario = scenario();
+            let mut guide = Guide::new(seed, &plan(60), &[("a.yaml", &scenario)]);
+            if let Some(folder) = folder {
+                guide.keep_in(folder, 0).unwrap();
+            }
+            let mut inputs = Vec::new();
+            while let Some(input) = guide.next() {
+                let mut summary = Summary::died(&input, "");
+                summary.features = vec![format!("feature {}", input.variation.redraw.len())];
+                guide.learn(&input, &summary).unwrap();
+                inputs.push(input);
+            }
+            (inputs, guide.size())
+        };
+        let place = tempfile::tempdir().unwrap();
+        let (inputs, entries) = play(5, Some(place.path()));
+        assert_eq!(inputs.len(), 60);
+        assert_eq!((inputs.clone(), entries), play(5, None));
+        assert_ne!(inputs, play(6, None).0);
+        let mutated = inputs.iter().filter(|input| !input.variation.redraw.is_empty());
+        assert!((30..60).contains(&mutated.count()));
+
+        let scenario = scenario();
+        let mut again = Guide::new(5, &plan(70), &[("a.yaml", &scenario)]);
+        again.keep_in(place.path(), 60).unwrap();
+        assert_eq!(again.size(), entries, "the corpus is what was left on disk");
+        assert_eq!(std::iter::from_fn(|| again.next()).count(), 10);
+    }
+}

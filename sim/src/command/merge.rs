@@ -1,0 +1,90 @@
+//! `merge` and `summary`: the folders of campaigns, put together and told.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::campaign::{Folder, Head, Record, Tally, merge};
+
+/// Puts the folders of a campaign's shards together.
+#[derive(Args)]
+pub struct Merge {
+    /// The shards' folders.
+    #[arg(required = true, value_name = "DIR")]
+    folders: Vec<PathBuf>,
+    /// The folder that gets all; there must be nothing in it.
+    #[arg(long, value_name = "DIR")]
+    into: PathBuf,
+}
+
+/// Says what campaigns have found.
+#[derive(Args)]
+pub struct Summarize {
+    /// The folders, of one campaign or of its shards.
+    #[arg(required = true, value_name = "DIR")]
+    folders: Vec<PathBuf>,
+}
+
+impl Merge {
+    /// Does it; the exit code.
+    pub fn execute(&self) -> u8 {
+        code(self.merge())
+    }
+
+    fn merge(&self) -> Result<(), String> {
+        let (head, records) = read(&self.folders)?;
+        let (mut folder, before) = Folder::open(&self.into, head)?;
+        if !before.records.is_empty() {
+            return Err(format!("{} holds a campaign already", self.into.display()));
+        }
+        for record in &records {
+            folder.append(record)?;
+        }
+        print!("{}", Tally::of(&records).describe());
+        Ok(())
+    }
+}
+
+impl Summarize {
+    /// Does it; the exit code.
+    pub fn execute(&self) -> u8 {
+        code(self.summarize())
+    }
+
+    fn summarize(&self) -> Result<(), String> {
+        let (_, records) = read(&self.folders)?;
+        print!("{}", Tally::of(&records).describe());
+        Ok(())
+    }
+}
+
+/// What lies in several folders of one campaign.
+fn read(folders: &[PathBuf]) -> Result<(Head, Vec<Record>), String> {
+    let mut parts = Vec::new();
+    let mut all: Option<Head> = None;
+    for path in folders {
+        let contents = Folder::read(path)?;
+        for damage in &contents.damage {
+            eprintln!("{damage}");
+        }
+        all = Some(match all {
+            Some(head) => head
+                .with(contents.head)
+                .map_err(|why| format!("{} does not belong to the others: {why}", path.display()))?,
+            None => contents.head,
+        });
+        parts.push(contents.records);
+    }
+    let head = all.ok_or("there is no folder")?;
+    Ok((head, merge(parts)))
+}
+
+fn code(result: Result<(), String>) -> u8 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("error: {error}");
+            2
+        }
+    }
+}
