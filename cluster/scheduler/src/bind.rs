@@ -80,8 +80,10 @@ impl Scheduler {
                     .await;
             }
             Err(error) if error.is_not_found() => return self.refused(pod, "the node is gone").await,
-            // Nothing was sent, so nothing is lost by waiting.
-            Err(_) => return Bound::Unknown,
+            // What was sent may yet be heard: it must not be sent to another node.
+            Err(_) if *sent => return Bound::Unknown,
+            // The answer may have been missed for half a minute, and the choice be old by now: it is made anew.
+            Err(error) => return Bound::Not(format!("the node cannot be read: {error}")),
         }
         let metadata = ObjectMeta {
             name: pod.metadata.name.clone(),

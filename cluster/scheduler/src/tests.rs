@@ -29,6 +29,8 @@ struct Objects {
     /// How many more bindings get no answer, and whether they take effect.
     lose_bindings: usize,
     lost_take_effect: bool,
+    /// How many more reads of a node get no answer; the node is cordoned meanwhile.
+    lose_reads: usize,
     bindings: usize,
     told: Vec<String>,
 }
@@ -179,6 +181,12 @@ impl Server {
                 object["status"] = body["status"].clone();
                 Ok(Some(objects.write(resource, object)))
             }
+            (&Method::GET, None) if resource == "nodes" && objects.lose_reads > 0 => {
+                objects.lose_reads -= 1;
+                object["spec"]["unschedulable"] = json!(true);
+                objects.write(resource, object);
+                Ok(None)
+            }
             (&Method::GET, None) => Ok(Some(object)),
             _ => Err(ApiError::method_not_allowed()),
         }
@@ -308,4 +316,21 @@ async fn a_node_that_is_gone_is_not_chosen_though_the_cache_still_shows_it() {
     server.objects().held.clear();
     eventually("the pod says that nothing fits", || server.condition("web").is_some()).await;
     assert_eq!(server.node_of("web"), None);
+}
+
+#[tokio::test]
+async fn a_choice_that_could_not_be_checked_is_made_anew() {
+    let server = Server::default();
+    server.node("n1", "4");
+    server.pod("web", "1");
+    server.objects().lose_reads = 1;
+    let _tasks = server.run();
+    eventually("the answer is lost", || server.objects().lose_reads == 0).await;
+    server.node("n2", "4");
+    eventually("the pod has a node", || server.node_of("web").is_some()).await;
+    assert_eq!(
+        server.node_of("web").as_deref(),
+        Some("n2"),
+        "n1 was cordoned meanwhile"
+    );
 }
