@@ -62,7 +62,7 @@ pub async fn keep_node(context: &Context, node: &Cache<Node>, changed: &Notify) 
             .filter(|_| answered.is_none_or(|at| at.elapsed() > SILENCE_LIMIT))
             .map(|why| format!("container runtime is down: {why}"));
         let due = written.is_none_or(|at| at.elapsed() >= HEARTBEAT);
-        match write(context, &api, node, &runtime, due).await {
+        match write(context, &api, node, &runtime, due, failures > 0).await {
             Ok(wrote) => {
                 failures = 0;
                 if wrote {
@@ -101,18 +101,30 @@ async fn pause(context: &Context, failures: u32) {
 }
 
 /// Brings the API's node up to date; returns whether it wrote.
+///
+/// After a failure (`doubt`) the node is read from the API first, as Kubernetes' kubelet does. One that can speak and not
+/// hear would else go on saying that it is ready, and get pods that it never hears of.
 async fn write(
     context: &Context,
     api: &Api<Node>,
     cache: &Cache<Node>,
     runtime: &RuntimeHealth,
     heartbeat: bool,
+    doubt: bool,
 ) -> Result<bool, Error> {
     let options = &context.options;
     let key = ObjectKey::new("", &options.node_name);
-    let known = cache.get(&key);
+    let known = if doubt {
+        match api.get(&key).await {
+            Ok(node) => Some(node),
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error),
+        }
+    } else {
+        cache.get(&key).map(|node| (*node).clone())
+    };
     let mut node = match known {
-        Some(node) => (*node).clone(),
+        Some(node) => node,
         None => {
             let status = status(options, runtime, None, clock::now());
             match api.create(&registration(options, status)).await {
