@@ -2,37 +2,46 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::discovery::v1::{EndpointConditions, EndpointSlice};
 
 use super::{Found, bucket};
 use crate::model::{Change, Item, Typed};
 
-/// Notes the step that a write makes.
+/// Notes the step that a write makes: the whole state of small machines, of rollouts only what has changed.
 pub fn step(change: &Change, found: &mut Found) {
     let resource = &*change.id.resource;
     if matches!(resource, "leases.coordination.k8s.io" | "events") {
         return;
     }
-    let state_of = |item: Option<&std::sync::Arc<Item>>| item.map_or_else(|| "none".to_owned(), |item| state(item));
-    let (before, after) = (state_of(change.before.as_ref()), state_of(change.after.as_ref()));
+    let whole = |item: Option<&Arc<Item>>| item.map_or_else(|| "none".to_owned(), |item| state(item));
+    let (before, after) = (whole(change.before.as_ref()), whole(change.after.as_ref()));
+    let mut steps = String::new();
     if before != after {
-        found.add(format_args!("{resource}: {before} > {after}"));
+        let _ = write!(steps, " {before} > {after}");
+    }
+    if let (Some(before), Some(after)) = (&change.before, &change.after) {
+        for ((part, before), (_, after)) in parts(before).into_iter().zip(parts(after)) {
+            if before != after {
+                let _ = write!(steps, " {part} {before} > {after}");
+            }
+        }
+    }
+    if !steps.is_empty() {
+        found.add(format_args!("{resource}:{steps}"));
     }
 }
 
-/// An object's state in a few words.
+/// The state of a machine with few states, in a few words.
 fn state(item: &Item) -> String {
     let mut state = match &item.typed {
         Typed::Pod(pod) => pod_state(pod),
         Typed::Node(node) => node_state(node),
-        Typed::ReplicaSet(set) => replica_set_state(set),
-        Typed::Deployment(deployment) => deployment_state(deployment),
-        Typed::EndpointSlice(slice) => slice_state(slice),
         _ => "there".to_owned(),
     };
     if item.is_terminating() {
@@ -42,6 +51,16 @@ fn state(item: &Item) -> String {
         let _ = write!(state, " {finalizer}");
     }
     state
+}
+
+/// What a rollout's state is made of. All combinations would be too many to mean something.
+fn parts(item: &Item) -> Vec<(&'static str, &'static str)> {
+    match &item.typed {
+        Typed::ReplicaSet(set) => replica_set_parts(set),
+        Typed::Deployment(deployment) => deployment_parts(deployment),
+        Typed::EndpointSlice(slice) => slice_parts(slice),
+        _ => Vec::new(),
+    }
 }
 
 fn pod_state(pod: &Pod) -> String {
@@ -112,62 +131,62 @@ fn against(number: Option<i32>, wanted: i32) -> &'static str {
     }
 }
 
-/// A status that is of an older spec.
-fn stale(generation: Option<i64>, observed: Option<i64>) -> &'static str {
+/// Whether a status is of an older spec.
+fn observed(generation: Option<i64>, observed: Option<i64>) -> &'static str {
     if observed.unwrap_or(0) < generation.unwrap_or(0) {
-        " unobserved"
+        "no"
     } else {
-        ""
+        "yes"
     }
 }
 
-fn replica_set_state(set: &ReplicaSet) -> String {
+fn replica_set_parts(set: &ReplicaSet) -> Vec<(&'static str, &'static str)> {
     let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let status = set.status.clone().unwrap_or_default();
-    format!(
-        "of {}: {} there, {} ready{}",
-        bucket(wanted.max(0) as usize),
-        against(Some(status.replicas), wanted),
-        against(status.ready_replicas, wanted),
-        stale(set.metadata.generation, status.observed_generation)
-    )
+    vec![
+        ("wanted", bucket(wanted.max(0) as usize)),
+        ("there", against(Some(status.replicas), wanted)),
+        ("ready", against(status.ready_replicas, wanted)),
+        (
+            "observed",
+            observed(set.metadata.generation, status.observed_generation),
+        ),
+    ]
 }
 
-fn deployment_state(deployment: &Deployment) -> String {
-    let spec = deployment.spec.clone().unwrap_or_default();
-    let wanted = spec.replicas.unwrap_or(1);
+fn deployment_parts(deployment: &Deployment) -> Vec<(&'static str, &'static str)> {
+    let spec = deployment.spec.as_ref();
+    let wanted = spec.and_then(|spec| spec.replicas).unwrap_or(1);
+    let paused = spec.and_then(|spec| spec.paused).unwrap_or(false);
     let status = deployment.status.clone().unwrap_or_default();
-    let progress = status.conditions.iter().flatten();
-    let mut progress = progress.filter(|condition| condition.type_ == "Progressing");
-    format!(
-        "of {}: {} there, {} updated, {} available{}{}{}",
-        bucket(wanted.max(0) as usize),
-        against(status.replicas, wanted),
-        against(status.updated_replicas, wanted),
-        against(status.available_replicas, wanted),
-        if spec.paused == Some(true) { " paused" } else { "" },
-        stale(deployment.metadata.generation, status.observed_generation),
-        progress
-            .next_back()
-            .and_then(|condition| condition.reason.as_ref())
-            .map_or_else(String::new, |reason| format!(" {reason}"))
-    )
+    let stuck = status.conditions.iter().flatten().any(|condition| {
+        condition.type_ == "Progressing" && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
+    });
+    let generation = deployment.metadata.generation;
+    vec![
+        ("wanted", bucket(wanted.max(0) as usize)),
+        ("there", against(status.replicas, wanted)),
+        ("updated", against(status.updated_replicas, wanted)),
+        ("available", against(status.available_replicas, wanted)),
+        ("paused", if paused { "yes" } else { "no" }),
+        ("stuck", if stuck { "yes" } else { "no" }),
+        ("observed", observed(generation, status.observed_generation)),
+    ]
 }
 
-fn slice_state(slice: &EndpointSlice) -> String {
-    let with = |wanted: fn(&k8s_openapi::api::discovery::v1::EndpointConditions) -> Option<bool>| {
+fn slice_parts(slice: &EndpointSlice) -> Vec<(&'static str, &'static str)> {
+    let with = |wanted: fn(&EndpointConditions) -> Option<bool>| {
         let conditions = slice
             .endpoints
             .iter()
             .filter_map(|endpoint| endpoint.conditions.as_ref());
         bucket(conditions.filter(|conditions| wanted(conditions) == Some(true)).count())
     };
-    format!(
-        "{} endpoints, {} ready, {} terminating",
-        bucket(slice.endpoints.len()),
-        with(|conditions| conditions.ready),
-        with(|conditions| conditions.terminating)
-    )
+    vec![
+        ("endpoints", bucket(slice.endpoints.len())),
+        ("ready", with(|conditions| conditions.ready)),
+        ("terminating", with(|conditions| conditions.terminating)),
+    ]
 }
 
 /// When each lease was last written.

@@ -113,6 +113,27 @@ fn a_pods_way_is_a_chain_of_steps() {
 }
 
 #[test]
+fn of_a_rollout_only_what_changes_is_told() {
+    let mut play = Play::default();
+    let mut roll = |wanted: i32, available: i32, observed: i64| {
+        let metadata = json!({"name": "web", "namespace": "default", "generation": 2});
+        let status = json!({"replicas": wanted, "availableReplicas": available, "observedGeneration": observed});
+        let deployment = json!({"metadata": metadata, "spec": {"replicas": wanted}, "status": status});
+        play.write("deployments.apps/default/web", Some(deployment));
+    };
+    roll(3, 1, 1);
+    roll(3, 2, 2);
+    roll(3, 3, 2);
+    roll(8, 3, 2);
+    insta::assert_snapshot!(play.fresh().join("\n"), @r"
+    deployments.apps: none > there
+    deployments.apps: observed no > yes
+    deployments.apps: available few > all
+    deployments.apps: wanted 2-3 > 8+ available all > few
+    ");
+}
+
+#[test]
 fn a_lease_tells_who_takes_it_and_after_how_long() {
     let mut play = Play::default();
     let hold = |play: &mut Play, holder: &str, after: u64| {
