@@ -28,8 +28,8 @@ impl Streams {
         let steps = (0..scenario.workload.len()).map(|index| format!("workload/{index}"));
         let topology = &scenario.topology;
         let workers = || topology.nodes.iter().map(|node| node.name.as_str());
-        let mut processes = vec![format!("{}/1", Role::ApiServer)];
         let instances = |role: Role, number: u32| (1..=number).map(move |instance| format!("{role}/{instance}"));
+        let mut processes: Vec<String> = instances(Role::ApiServer, topology.apiservers).collect();
         processes.extend(instances(Role::Scheduler, topology.schedulers));
         processes.extend(instances(Role::ControllerManager, topology.controller_managers));
         for role in [Role::Kubelet, Role::Proxy] {

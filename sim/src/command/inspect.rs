@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use clap::Args;
 
 use crate::scenario::parse_duration;
+use crate::variation::Variation;
 
 /// Looks into the past of a run with kubectl.
 #[derive(Args)]
@@ -18,6 +19,8 @@ pub struct Inspect {
     /// The seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    #[command(flatten)]
+    variation: Variation,
     /// The moment, such as 93.2s; it can be moved later.
     #[arg(long)]
     at: String,
@@ -57,7 +60,9 @@ impl Inspect {
     fn play(&self, history: &Path) -> Result<(), String> {
         let own = std::env::current_exe().map_err(|error| format!("cannot start a second process: {error}"))?;
         let status = Command::new(own)
-            .args(["run", &self.scenario, "--seed", &self.seed.to_string(), "--history"])
+            .args(["run", &self.scenario, "--seed", &self.seed.to_string()])
+            .args(self.variation.arguments())
+            .arg("--history")
             .arg(history)
             .stdin(Stdio::null())
             .status()

@@ -36,7 +36,9 @@ impl Play {
             method,
             path: Path::parse(path),
             version_asked: None,
-            whole: false,
+            selection: None,
+            paged: false,
+            named: None,
             base: None,
             uid: None,
             grace: None,
@@ -46,8 +48,7 @@ impl Play {
         self.see(&Seen::Asked(&asked));
         let answered = Answered {
             status: 200,
-            revision: None,
-            items: None,
+            ..Answered::default()
         };
         self.see(&Seen::Answered(&asked, &answered));
     }
