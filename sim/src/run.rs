@@ -19,6 +19,7 @@ use crate::model::Cluster;
 use crate::observing;
 use crate::scenario::Scenario;
 use crate::trace::Trace;
+use crate::traffic::Clients;
 use crate::variation::Variation;
 use crate::workload::Workload;
 use crate::world::{Violation, World};
@@ -32,6 +33,9 @@ const CATCH_UP: Duration = Duration::from_millis(200);
 
 /// The stream of the executor's own choices.
 pub const TASKS: &str = "tasks";
+
+/// Clients of services send a packet each time so many of these have passed.
+const PACKETS: u64 = 5;
 
 /// What to run.
 pub struct Settings {
@@ -225,10 +229,15 @@ async fn play(
     let faults = Faults::begin(&world, start);
     let workload = Workload::begin(&world, start);
     let looking = world.clone();
+    let packets = world.random.stream("traffic");
+    let mut clients = Clients::default();
     tasks.spawn(async move {
         for turn in 0u64.. {
             sleep(CATCH_UP).await;
             looking.witness.catch_up(&looking);
+            if turn % PACKETS == 0 {
+                clients.send(&looking, &packets);
+            }
             if turn % 50 == 0 {
                 looking.sweep();
             }

@@ -16,7 +16,7 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-const SCENARIOS: [&str; 17] = [
+const SCENARIOS: [&str; 31] = [
     "scenarios/node-failure.yaml",
     "scenarios/rolling-update.yaml",
     "scenarios/partition.yaml",
@@ -34,6 +34,20 @@ const SCENARIOS: [&str; 17] = [
     "scenarios/api-servers.yaml",
     "scenarios/hand-over.yaml",
     "scenarios/swarm-api-servers.yaml",
+    "scenarios/crashing.yaml",
+    "scenarios/ended-pods.yaml",
+    "scenarios/endpoints-flap.yaml",
+    "scenarios/full-nodes.yaml",
+    "scenarios/ghost-node.yaml",
+    "scenarios/late-slices.yaml",
+    "scenarios/nodes-come-back.yaml",
+    "scenarios/old-pods.yaml",
+    "scenarios/same-name-same-node.yaml",
+    "scenarios/services-go.yaml",
+    "scenarios/taint-flaps.yaml",
+    "scenarios/two-owners.yaml",
+    "scenarios/unheard-starts.yaml",
+    "scenarios/very-old-news.yaml",
 ];
 
 #[test]

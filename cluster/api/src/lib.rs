@@ -10,6 +10,7 @@ pub mod labels;
 pub mod log;
 pub mod message;
 pub mod meta;
+pub mod mutant;
 pub mod names;
 pub mod patch;
 pub mod protobuf;

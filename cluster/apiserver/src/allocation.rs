@@ -12,7 +12,7 @@ use orrery_store::Store;
 use crate::resource::AnyObject;
 
 /// Where claims lie.
-const CLAIMS: &str = "/ranges/";
+pub const CLAIMS: &str = "/ranges/";
 /// So many random tries before the range is searched from its beginning.
 const TRIES: usize = 16;
 

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::StatusCause;
-use orrery_api::log;
 use orrery_api::status::ApiError;
 use orrery_api::task::within;
+use orrery_api::{log, mutant};
 use orrery_store::{Event, EventKind, KeyValue, Range, RangeError, Revision, Store, WatchError};
 use tokio::sync::watch;
 
@@ -411,7 +411,9 @@ impl WatchCache {
             )));
         }
         let queue = state.watchers.register(selection);
-        let from = state.events.partition_point(|event| event.revision <= after);
+        let is_past =
+            |event: &Arc<CacheEvent>| event.revision < after || (event.revision == after && !mutant::active("B04"));
+        let from = state.events.partition_point(is_past);
         // All at once: what is past is not held against a watcher that begins.
         let past: Vec<Arc<CacheEvent>> = state.events.range(from..).cloned().collect();
         queue.offer(&past);

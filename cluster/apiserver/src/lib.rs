@@ -22,6 +22,8 @@ mod noderestriction;
 pub mod openapi;
 mod patching;
 mod read;
+#[cfg(feature = "mutants")]
+mod repair;
 mod request;
 pub mod resource;
 pub mod resources;

@@ -106,6 +106,8 @@ impl ApiServer {
         tasks.spawn(async move { cache.run().await });
         let server = self.clone();
         tasks.spawn(async move { bootstrap::keep(&server).await });
+        #[cfg(feature = "mutants")]
+        tasks.spawn(crate::repair::run(self.clone()));
         let mut before: Revision = 0;
         loop {
             sleep(COMPACTION_PERIOD).await;

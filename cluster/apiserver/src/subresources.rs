@@ -8,9 +8,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orrery_api::clock;
 use orrery_api::field;
 use orrery_api::message::{Request, Response};
+use orrery_api::mutant;
 use orrery_api::status::ApiError;
 use orrery_api::task::within;
-use orrery_store::{Compare, Operation, Outcome, Transaction};
+use orrery_store::{Compare, KeyValue, Operation, Outcome, Transaction};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -98,12 +99,15 @@ impl ApiServer {
                 return Err(conflict(format!("pod {name} has non-empty .spec.schedulingGates")));
             }
             let node_key = format!("{}nodes/{node}", storage::ROOT);
-            let Some(node_kv) = self.store.get(&node_key) else {
+            let node_kv = self.store.get(&node_key);
+            if node_kv.is_none() && !mutant::is_on("B28") && !mutant::active("O03") {
                 return Err(conflict(format!("node {node:?} is not there")));
-            };
-            let node_meta: Stub = serde_json::from_slice(&node_kv.value).map_err(ApiError::internal)?;
-            if node_meta.metadata.deletion_timestamp.is_some() {
-                return Err(conflict(format!("node {node:?} is being deleted")));
+            }
+            if let Some(kv) = &node_kv {
+                let node_meta: Stub = serde_json::from_slice(&kv.value).map_err(ApiError::internal)?;
+                if node_meta.metadata.deletion_timestamp.is_some() {
+                    return Err(conflict(format!("node {node:?} is being deleted")));
+                }
             }
             spec.node_name = Some(node.clone());
             for (key, value) in binding.metadata.annotations.iter().flatten() {
@@ -119,20 +123,19 @@ impl ApiServer {
             let (value, _) = storage::stamped(path.resource, object, self.cache.hints());
             // The very node that was looked at: it might be marked as going, or be another of that name. Its heartbeats
             // write elsewhere, so that this seldom has to be tried again.
-            let transaction = Transaction::new()
-                .when(Compare::ModRevision {
-                    key: current.kv.key.clone(),
-                    is: current.kv.mod_revision,
-                })
-                .when(Compare::ModRevision {
-                    key: node_kv.key.clone(),
-                    is: node_kv.mod_revision,
-                })
-                .then(Operation::Put {
-                    key: current.kv.key.clone(),
-                    value,
-                    lease: None,
-                });
+            let unchanged = |kv: &KeyValue| Compare::ModRevision {
+                key: kv.key.clone(),
+                is: kv.mod_revision,
+            };
+            let mut transaction = Transaction::new().when(unchanged(&current.kv));
+            if let Some(kv) = &node_kv {
+                transaction = transaction.when(unchanged(kv));
+            }
+            let transaction = transaction.then(Operation::Put {
+                key: current.kv.key.clone(),
+                value,
+                lease: None,
+            });
             if let Outcome::Committed { .. } = storage::commit(&self.store, transaction).await? {
                 return Ok(created());
             }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use orrery_api::meta::ObjectKey;
+use orrery_api::mutant;
 use tokio::sync::watch;
 
 use crate::api::Resource;
@@ -187,6 +188,9 @@ impl<K: Resource> Cache<K> {
                 }
             }
             state.revision = state.revision.max(revision);
+            if mutant::is_on("B02") {
+                state.revision = revision;
+            }
             changes
         });
         self.synced.send_replace(true);

@@ -34,6 +34,15 @@ impl Client {
         }
     }
 
+    /// The same client, whose requests also say which part of the component sends them: `agent/part`.
+    pub fn named(mut self, part: &str) -> Self {
+        let agent = self.user_agent.to_str().unwrap_or_default();
+        if let Ok(whole) = HeaderValue::from_str(&format!("{agent}/{part}")) {
+            self.user_agent = whole;
+        }
+        self
+    }
+
     /// The same client with another limit per request.
     pub fn with_limit(mut self, limit: Duration) -> Self {
         self.limit = limit;

@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use orrery_api::log;
 use orrery_api::random::Random;
 use orrery_api::task::Alarm;
+use orrery_api::{log, mutant};
 use tokio::time::{Instant, sleep};
 
 use crate::api::{Api, ListParams, Resource};
@@ -101,6 +101,7 @@ impl<K: Resource> Informer<K> {
             }
             loop {
                 match self.watch().await {
+                    Ended::Resume if mutant::is_on("B02") => break,
                     Ended::Resume => failures = 0,
                     Ended::Failed(why) => self.pause(&mut failures, "watch", &why).await,
                     Ended::Expired => break,
@@ -110,9 +111,14 @@ impl<K: Resource> Informer<K> {
     }
 
     async fn list(&self) -> Result<(), Error> {
-        let list = self.api.list(&self.params).await?;
+        let mut params = self.params.clone();
+        // Any state will do, says version 0: an API server that lags shows what was long ago.
+        if mutant::active(if self.cache.has_synced() { "B02" } else { "B01" }) {
+            params.resource_version = Some("0".to_owned());
+        }
+        let list = self.api.list(&params).await?;
         let revision = list.resource_version.parse().unwrap_or(0);
-        if revision < self.cache.revision() {
+        if revision < self.cache.revision() && !mutant::is_on("B02") {
             // Taking it would let the cache travel back in time; another server may be ahead of this one.
             return Err(Error::Decode(format!(
                 "the list is of revision {revision}, older than the cache"
@@ -123,8 +129,12 @@ impl<K: Resource> Informer<K> {
     }
 
     async fn watch(&self) -> Ended {
+        let mut from = self.cache.revision();
+        if mutant::active("O01") {
+            from = from.saturating_sub(20).max(1);
+        }
         let params = ListParams {
-            resource_version: Some(self.cache.revision().to_string()),
+            resource_version: Some(from.to_string()),
             ..self.params.clone()
         };
         // Servers would otherwise see all watches of a component end at the same moment.

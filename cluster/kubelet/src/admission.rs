@@ -5,6 +5,7 @@
 //! no longer counts.
 
 use k8s_openapi::api::core::v1::{Node, NodeSelectorTerm, Pod};
+use orrery_api::mutant;
 use orrery_api::quantity::Quantity;
 
 use crate::resources::{Amounts, pod_requests};
@@ -22,12 +23,13 @@ pub struct Refusal {
 /// Whether a kubelet has taken the pod before: then it is taken again without a question.
 pub fn was_admitted(pod: &Pod, in_runtime: bool) -> bool {
     let status = pod.status.as_ref();
-    in_runtime || status.is_some_and(|status| status.start_time.is_some()) || api_phase(pod) == "Running"
+    let known = in_runtime || status.is_some_and(|status| status.start_time.is_some()) || api_phase(pod) == "Running";
+    known && !mutant::active("B98")
 }
 
 /// Whether the pod takes up room on its node.
 pub fn counts(pod: &Pod) -> bool {
-    !is_terminal(api_phase(pod))
+    !is_terminal(api_phase(pod)) || mutant::is_on("B98")
 }
 
 /// Whether a node with `allocatable` that runs `others` takes `pod` too.

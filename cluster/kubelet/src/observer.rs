@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use orrery_api::log;
 use orrery_api::task::within;
+use orrery_api::{log, mutant};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
@@ -134,7 +134,7 @@ impl Observer {
                     ended = event.is_none();
                     sleep(BURST).await;
                 }
-                () = sleep(period) => {}
+                () = sleep(period), if !mutant::active("O06") => {}
             }
             if let Some(stream) = &mut events {
                 // Whatever else is waiting is covered by the next look.

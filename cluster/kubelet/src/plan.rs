@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
+use orrery_api::mutant;
 
 use crate::backoff::{Backoffs, go_duration};
 use crate::runtime::{Container, ContainerState, PodSandbox, SandboxState};
@@ -241,6 +242,7 @@ impl Step<'_> {
                 view.place == Place::Sidecar
                     && (view.spec.startup_probe.is_none() || self.memory.started.contains(&container.id))
             }
+            ContainerState::Exited(_) if mutant::active("O07") => false,
             ContainerState::Exited(exit) if view.restarts_after(exit.code, restart_policy(self.pod)) => {
                 self.start(view, plan);
                 false

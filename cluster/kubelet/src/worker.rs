@@ -10,6 +10,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use orrery_api::clock;
 use orrery_api::meta::{Object, ObjectKey};
+use orrery_api::mutant;
 use orrery_client::{Api, EventKind};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
@@ -230,7 +231,7 @@ impl Worker {
         let now = self.context.elapsed();
         let deadline = self.deadline(pod);
         self.probe(pod, sandboxes);
-        let over = self.ended.is_some() || is_terminal(api_phase(pod));
+        let over = self.ended.is_some() || (is_terminal(api_phase(pod)) && !mutant::active("B96"));
         let mut plan = if over {
             finished(pod, sandboxes)
         } else {
@@ -405,6 +406,12 @@ impl Worker {
         pod
     }
 
+    /// Whether an earlier kubelet made the pod's sandbox.
+    fn inherited(&self, pod: &Pod, sandboxes: &[PodSandbox]) -> bool {
+        let age = |sandbox: &PodSandbox| clock::now().duration_since(sandbox.created_at).unsigned_abs();
+        usable_sandbox(pod, sandboxes).is_some_and(|sandbox| age(sandbox) > self.context.elapsed())
+    }
+
     fn report(&mut self, pod: &Arc<Pod>, sandboxes: &[PodSandbox], plan: &Plan, gone: bool) {
         let healths = self.prober.healths();
         let ready = healths
@@ -417,7 +424,7 @@ impl Worker {
             .filter(|(_, health)| health.started)
             .map(|(id, _)| id.clone())
             .collect();
-        let old_ip = pod
+        let old_ip: Option<std::net::IpAddr> = pod
             .status
             .as_ref()
             .and_then(|status| status.pod_ip.as_deref())
@@ -437,7 +444,11 @@ impl Worker {
             gone,
             now: clock::now(),
         };
-        let status = pod_status(pod, sandboxes, &seen);
+        let mut status = pod_status(pod, sandboxes, &seen);
+        if old_ip.is_none() && self.inherited(pod, sandboxes) && mutant::active("B107") {
+            // As if only who made a sandbox knew its address.
+            (status.pod_ip, status.pod_ips) = (None, None);
+        }
         self.status = Some(status.clone());
         // The overlay has this worker's own status; the writer compares with what the API has.
         if let Some(known) = &self.entry.desired().pod {

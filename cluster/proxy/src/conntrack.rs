@@ -8,6 +8,8 @@
 use core::net::SocketAddrV4;
 use std::collections::{BTreeMap, BTreeSet};
 
+use orrery_api::mutant;
+
 use crate::filter::StaleFlows;
 use crate::plan::{Frontend, ServiceRules};
 use crate::ruleset::{Cidr, Protocol};
@@ -32,7 +34,9 @@ impl Frontends {
         let frontends: BTreeSet<&Frontend> = before.0.keys().chain(self.0.keys()).collect();
         let changed = frontends
             .into_iter()
-            .filter(|frontend| before.0.get(frontend) != self.0.get(frontend));
+            .filter(|frontend| before.0.get(frontend) != self.0.get(frontend))
+            .filter(|frontend| has_endpoints(before, frontend) || !mutant::active("B113"))
+            .filter(|frontend| has_endpoints(self, frontend) || !mutant::active("B116"));
         changed.map(|frontend| stale(frontend, self.0.get(frontend))).collect()
     }
 
@@ -42,6 +46,7 @@ impl Frontends {
         let known = self
             .0
             .iter()
+            .filter(|(_, endpoints)| !endpoints.is_empty() || !mutant::active("B116"))
             .map(|(frontend, endpoints)| stale(frontend, Some(endpoints)));
         let vanished = service_cidr.map(|destination| StaleFlows {
             protocol: Protocol::Udp,
@@ -51,6 +56,10 @@ impl Frontends {
         });
         known.chain(vanished).collect()
     }
+}
+
+fn has_endpoints(all: &Frontends, frontend: &Frontend) -> bool {
+    all.0.get(frontend).is_some_and(|endpoints| !endpoints.is_empty())
 }
 
 fn stale(frontend: &Frontend, endpoints: Option<&BTreeSet<SocketAddrV4>>) -> StaleFlows {

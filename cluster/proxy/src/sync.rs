@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use orrery_api::log;
 use orrery_api::meta::{Object, ObjectKey};
 use orrery_api::random::Random;
 use orrery_api::task::TaskGroup;
+use orrery_api::{log, mutant};
 use orrery_client::{Cache, Client, Informer};
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, sleep_until, timeout};
@@ -150,7 +150,9 @@ impl Proxy {
                         COMPONENT,
                         format_args!("services are not up to date, will retry: {error}"),
                     );
-                    latest = Instant::now() + random.jitter(retry, 0.2);
+                    if !mutant::active("O05") {
+                        latest = Instant::now() + random.jitter(retry, 0.2);
+                    }
                     // The next change is not held back by failures for long, but does not hammer a sick machine either.
                     earliest = earliest.max(Instant::now() + FIRST_RETRY);
                     retry = (retry * 2).min(LAST_RETRY);
@@ -179,6 +181,7 @@ impl Proxy {
                     let rules = ServiceRules::plan(&service, &slices, &self.options);
                     self.planned.insert(key, rules);
                 }
+                None if mutant::active("O04") => {}
                 None => {
                     self.planned.remove(&key);
                 }

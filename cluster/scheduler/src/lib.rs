@@ -13,6 +13,8 @@ mod decide;
 mod handlers;
 mod queue;
 mod resources;
+#[cfg(feature = "mutants")]
+mod snapshot;
 mod state;
 mod topology;
 
@@ -22,12 +24,15 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use orrery_api::meta::Object;
+use orrery_api::mutant;
 use orrery_api::random::Random;
 use orrery_api::task::TaskGroup;
 use orrery_client::{Api, Cache, Client, EventKind, Informer, Recorder};
 use tokio::time::Instant;
 
-use crate::decide::{Unschedulable, decide};
+use crate::decide::Unschedulable;
+#[cfg(not(feature = "mutants"))]
+use crate::decide::decide;
 use crate::queue::{Queue, Turn};
 use crate::state::{PodInfo, State};
 
@@ -66,6 +71,8 @@ pub async fn run(client: Client, options: Options, random: Random) {
         random: random.stream("choice"),
         options,
         told: Mutex::default(),
+        #[cfg(feature = "mutants")]
+        snapshot: snapshot::Snapshot::default(),
     });
     let pods = pods.on_change(scheduler.pod_handler());
     let nodes = nodes.on_change(scheduler.node_handler());
@@ -97,6 +104,8 @@ struct Scheduler {
     options: Options,
     /// What was last told about each pod that fits nowhere, and when.
     told: Mutex<BTreeMap<String, (String, Instant)>>,
+    #[cfg(feature = "mutants")]
+    snapshot: snapshot::Snapshot,
 }
 
 impl Scheduler {
@@ -120,7 +129,10 @@ impl Scheduler {
         if state.is_placed(&turn.uid) {
             return None;
         }
+        #[cfg(not(feature = "mutants"))]
         let decision = decide(&info, &state, &self.random);
+        #[cfg(feature = "mutants")]
+        let decision = self.snapshot.decide(&info, &state, &self.random);
         match decision {
             Ok(node) => {
                 let uid = state
@@ -134,6 +146,14 @@ impl Scheduler {
             }
             Err(why) => {
                 drop(state);
+                if mutant::is_on("B35") {
+                    // Events may come while the pod is on its way to those that wait.
+                    return Some(Box::pin(async move {
+                        let events = why.events.clone();
+                        self.clone().tell(pod, why).await;
+                        self.queue.park(&turn.uid, events);
+                    }));
+                }
                 self.queue.park(&turn.uid, why.events.clone());
                 self.is_news(&pod, &why)
                     .then(|| -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> { Box::pin(self.tell(pod, why)) })

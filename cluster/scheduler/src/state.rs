@@ -157,11 +157,27 @@ pub struct State {
 }
 
 impl State {
+    /// The picture of `nodes` that mutant B31 decides on; no pod can be looked up in it.
+    #[cfg(feature = "mutants")]
+    pub fn picture(nodes: BTreeMap<String, NodeInfo>, anti_affine: usize) -> Self {
+        State {
+            nodes,
+            anti_affine,
+            ..State::default()
+        }
+    }
+
     /// A node is new or has changed.
     pub fn set_node(&mut self, node: Arc<Node>) {
         let info = self.nodes.entry(node.name().to_owned()).or_default();
         (info.allocatable, info.pod_limit) = node_allocatable(&node);
         info.node = Some(node);
+    }
+
+    /// Whether the node is known exactly as `node` is.
+    pub fn shows(&self, node: &Node) -> bool {
+        let known = self.nodes.get(node.name()).and_then(|info| info.node.as_ref());
+        known.is_some_and(|known| known.metadata.resource_version == node.metadata.resource_version)
     }
 
     /// A node is gone: not even its pods make it one to choose.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::batch::{Answer, Batch, Effect};
 use crate::error::StoreError;
 use crate::log::Log;
+use crate::mutant;
 use crate::snapshot;
 use crate::store::{Options, Shared};
 use crate::transaction::{LeaseId, Outcome, Revision, Transaction};
@@ -135,6 +136,11 @@ impl Committer<'_> {
         }
         for answer in batch.answers {
             answer.send(failure.clone());
+        }
+        if mutant::is_on("B10")
+            && let Err(error) = self.log.sync().await
+        {
+            self.fail(&error);
         }
     }
 

@@ -46,6 +46,7 @@ mod index;
 mod lease;
 mod log;
 mod memory;
+mod mutant;
 mod range;
 mod recovery;
 mod snapshot;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::disk::Disk;
 use crate::frame::{FileHeader, FileKind, FrameWriter, HEADER_LENGTH};
+use crate::mutant;
 use crate::transaction::Revision;
 
 /// Names of files that are not complete yet begin so; they are removed at the next opening.
@@ -76,10 +77,20 @@ impl Log {
     pub(crate) async fn append(&mut self, frame: FrameWriter) -> io::Result<()> {
         let bytes = frame.finish(self.next_batch, self.active.bytes);
         let length = bytes.len() as u64;
-        self.disk.append_and_sync(&self.active_name, Bytes::from(bytes)).await?;
+        let bytes = Bytes::from(bytes);
+        if mutant::active("B10") {
+            self.disk.append(&self.active_name, bytes).await?;
+        } else {
+            self.disk.append_and_sync(&self.active_name, bytes).await?;
+        }
         self.active.bytes += length;
         self.next_batch += 1;
         Ok(())
+    }
+
+    /// Makes durable what was appended (mutant B10 alone does so late).
+    pub(crate) async fn sync(&self) -> io::Result<()> {
+        self.disk.sync(&self.active_name).await
     }
 
     /// Continues the log in a new file, whose first transaction will be at `first`.

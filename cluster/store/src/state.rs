@@ -12,8 +12,9 @@ use crate::error::{RangeError, StoreError, WatchError};
 use crate::groups::{self, Groups};
 use crate::index::Index;
 use crate::lease::Leases;
+use crate::mutant;
 use crate::range::{Range, RangeResult};
-use crate::transaction::{Event, Key, KeyValue, Revision};
+use crate::transaction::{Event, EventKind, Key, KeyValue, Revision};
 
 /// At most so many events are handed to a watcher at once, to keep locks short; a transaction is never split.
 const WATCH_EVENTS: usize = 1024;
@@ -124,6 +125,8 @@ impl State {
         }
         self.compact_revision = revision;
         let end = groups::position(&self.history, revision);
+        let next = self.history.get(end);
+        let end = end + usize::from(next.is_some_and(|next| next.kind == EventKind::Delete && mutant::active("B14")));
         // Only keys with an event in the dropped history can have versions to drop.
         for event in self.history.drain(..end) {
             self.index.compact(&event.kv.key, revision);
@@ -185,6 +188,15 @@ impl State {
             leases.attach(&kv.key, kv.lease);
         }
         leases.restart(now);
+        let newest = index
+            .range((Bound::Unbounded, Bound::Unbounded))
+            .map(|kv| kv.mod_revision)
+            .max();
+        if let Some(newest) = newest.filter(|newest| self.history.is_empty() && *newest < self.revision)
+            && mutant::active("B12")
+        {
+            (self.revision, self.compact_revision) = (newest, newest);
+        }
     }
 
     /// Adds a watcher.

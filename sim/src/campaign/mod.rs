@@ -22,5 +22,5 @@ pub use input::Input;
 pub use plan::{Explorers, Plan, Shard};
 pub use progress::Progress;
 pub use record::Record;
-pub use runner::{Limits, Listed, Source, in_process, run_all};
+pub use runner::{Limits, Listed, Source, in_process, in_process_of, run_all};
 pub use tally::Tally;

@@ -2,6 +2,7 @@
 //! them.
 
 use std::io::Read;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -104,15 +105,22 @@ fn lock<'a, 'b, T: ?Sized>(mutex: &'a Mutex<&'b mut T>) -> MutexGuard<'a, &'b mu
 
 /// Runs one input in a process of its own, for no longer than `limit`.
 pub fn in_process(input: &Input, limit: Duration) -> Summary {
-    let child = std::env::current_exe().and_then(|own| {
-        Command::new(own)
-            .args(input.arguments())
-            .arg("--json")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-    });
+    match std::env::current_exe() {
+        Ok(own) => in_process_of(&own, &[], input, limit),
+        Err(error) => Summary::died(input, &error.to_string()),
+    }
+}
+
+/// Runs one input in a process of `program`, which may be built with other features, with `more` arguments.
+pub fn in_process_of(program: &Path, more: &[String], input: &Input, limit: Duration) -> Summary {
+    let child = Command::new(program)
+        .args(input.arguments())
+        .arg("--json")
+        .args(more)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
     let mut child = match child {
         Ok(child) => child,
         Err(error) => return Summary::died(input, &error.to_string()),

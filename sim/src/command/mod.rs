@@ -5,6 +5,7 @@ mod fuzz;
 mod inspect;
 mod judge;
 mod merge;
+mod mutants;
 mod pin;
 mod run;
 mod shrink;
@@ -49,6 +50,8 @@ enum Command {
     Verify(verify::Verify),
     /// Serve a run's API as it was at a moment, for the ordinary kubectl.
     Inspect(inspect::Inspect),
+    /// Put known bugs into the components, one by one, and see how many seeds it takes to find each.
+    Mutants(mutants::Mutants),
     /// Read a scenario and say what is wrong with it, and where.
     Check(check::Check),
 }
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Summary(summary) => summary.execute(),
         Command::Verify(verify) => verify.execute(),
         Command::Inspect(inspect) => inspect.execute(),
+        Command::Mutants(mutants) => mutants.execute(),
         Command::Check(check) => check.execute(),
     };
     ExitCode::from(code)

@@ -29,6 +29,9 @@ pub struct Run {
     /// Print one line of JSON instead of words; for campaigns.
     #[arg(long, hide = true)]
     json: bool,
+    /// Put this known bug into the components; only in a build with the feature `mutants`.
+    #[arg(long)]
+    mutant: Option<String>,
     /// Show what the components say.
     #[arg(short, long)]
     verbose: bool,
@@ -42,6 +45,10 @@ impl Run {
             Err(code) => return code,
         };
         let seed = super::seed(self.seed, &scenario);
+        if let Some(Err(why)) = self.mutant.as_deref().map(crate::mutants::switch_on) {
+            eprintln!("error: {why}");
+            return 2;
+        }
         let to_stdout = self.trace.as_deref() == Some("-");
         let (trace, history) = match (open(self.trace.as_deref()), open(self.history.as_deref())) {
             (Ok(trace), Ok(history)) => (trace, history),

@@ -36,6 +36,22 @@ pub struct Summary {
     /// Whether its process ended before it could say anything.
     #[serde(skip)]
     pub died: bool,
+    /// How often the branch of the mutant that was on was taken.
+    #[serde(default)]
+    pub reached: u64,
+}
+
+/// The invariant whose final state is missing, if it is one and the same in every line; else `convergence`.
+fn unmet(missing: &[String]) -> &str {
+    let ids = || {
+        missing
+            .iter()
+            .map(|line| line.split_once(": ").map_or("", |(id, _)| id))
+    };
+    match ids().next() {
+        Some(id) if crate::invariants::ids().contains(&id) && ids().all(|other| other == id) => id,
+        _ => "convergence",
+    }
 }
 
 impl Summary {
@@ -47,7 +63,7 @@ impl Summary {
                 .first()
                 .map_or("an invariant", |violation| violation.finding.invariant)
                 .to_owned(),
-            Verdict::NotConverged { .. } => "convergence".to_owned(),
+            Verdict::NotConverged { missing, .. } => unmet(missing).to_owned(),
             Verdict::Panicked { component, .. } => format!("panic of {component}"),
             Verdict::Wrong(_) => "wrong scenario".to_owned(),
         };
@@ -68,6 +84,7 @@ impl Summary {
             events: outcome.events,
             never_struck: outcome.never_struck.clone(),
             died: false,
+            reached: crate::mutants::reached(),
         }
     }
 
@@ -96,6 +113,7 @@ impl Summary {
             events: 0,
             never_struck: Vec::new(),
             died: true,
+            reached: 0,
         }
     }
 

@@ -1,7 +1,9 @@
-//! E1: cluster IPs and node ports are unique.
+//! E1: cluster IPs and node ports are unique, and allocated exactly to the services that hold them.
 //!
-//! Checked at every write of a service against all services there are. Not checked: an allocation that no service
-//! holds (the allocator's own records are not part of the API).
+//! Checked at every write of a service against all services there are; and whenever something else than a write is
+//! seen, so that no transaction is seen by half, the allocator's records against what the services hold.
+
+use std::collections::BTreeSet;
 
 use super::{Invariant, Report};
 use crate::model::{Cluster, Item, Seen};
@@ -68,6 +70,59 @@ impl Invariant for ServiceAddresses {
                 );
                 report.broken(self.id(), message, &["apiserver", "user"]);
             }
+        }
+    }
+}
+
+/// The second part of E1.
+#[derive(Default)]
+pub struct Claims {
+    /// The revision of the last check.
+    checked: u64,
+}
+
+/// The keys by which a service holds its addresses and ports.
+fn claims_of(item: &Item) -> Vec<String> {
+    let ips = cluster_ips(item)
+        .into_iter()
+        .map(|ip| format!("/ranges/serviceips/{ip}"));
+    let spec = item.service().and_then(|service| service.spec.as_ref());
+    let health = spec
+        .and_then(|spec| spec.health_check_node_port)
+        .filter(|port| *port != 0);
+    let ports = node_ports(item).into_iter().map(|(_, port)| port).chain(health);
+    ips.chain(ports.map(|port| format!("/ranges/servicenodeports/{port}")))
+        .collect()
+}
+
+impl Invariant for Claims {
+    fn id(&self) -> &'static str {
+        "E1"
+    }
+
+    fn statement(&self) -> &'static str {
+        "Cluster IPs and node ports are allocated exactly to the services that hold them."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        if matches!(seen, Seen::Change(_)) || cluster.revision == self.checked {
+            return;
+        }
+        self.checked = cluster.revision;
+        let held: BTreeSet<String> = cluster.all("services").flat_map(|item| claims_of(item)).collect();
+        if let Some(claim) = held.symmetric_difference(cluster.claims()).next() {
+            let whose = cluster.all("services").find(|item| claims_of(item).contains(claim));
+            let message = match whose {
+                Some(service) => format!(
+                    "{} holds {claim} at revision {}, which is free",
+                    service.id, cluster.revision
+                ),
+                None => format!(
+                    "{claim} is allocated at revision {}, and no service holds it",
+                    cluster.revision
+                ),
+            };
+            report.broken(self.id(), message, &["apiserver", "user"]);
         }
     }
 }

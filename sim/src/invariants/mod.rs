@@ -6,6 +6,7 @@
 
 mod acknowledged;
 mod addresses;
+mod admitted;
 mod availability;
 mod binding;
 mod capacity;
@@ -16,8 +17,10 @@ mod dependents;
 mod durability;
 mod endpoints;
 mod evictions;
+mod flows;
 mod generations;
 mod identity;
+mod informers;
 mod leadership;
 mod linearizable;
 mod ownership;
@@ -31,6 +34,7 @@ mod rollouts;
 mod sandboxes;
 mod silence;
 mod slices;
+mod stale_acts;
 mod target_node;
 mod updates;
 mod watches;
@@ -62,6 +66,9 @@ pub trait Invariant: Send {
 
     /// Takes in what happened; `cluster` already has it. What is wrong goes to `report`.
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report);
+
+    /// What is still missing of it in the end, when the cluster has been healed; asked again until it is nothing.
+    fn missing(&self, _cluster: &Cluster, _missing: &mut Vec<String>) {}
 }
 
 /// Where invariants write what is wrong.
@@ -92,7 +99,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(updates::Updates::default()),
         Box::new(watches::Watches::default()),
         Box::new(binding::BoundOnce),
-        Box::new(target_node::TargetNode::default()),
+        Box::new(target_node::TargetNode),
         Box::new(capacity::Capacity),
         Box::new(replicas::Replicas::default()),
         Box::new(phases::Phases),
@@ -100,6 +107,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(sandboxes::Sandboxes::default()),
         Box::new(pod_addresses::PodAddresses::default()),
         Box::new(addresses::ServiceAddresses),
+        Box::new(addresses::Claims::default()),
         Box::new(endpoints::Endpoints::default()),
         Box::new(collector::Collector::default()),
         Box::new(acknowledged::Acknowledged),
@@ -119,6 +127,10 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(silence::Silence::default()),
         Box::new(evictions::Evictions::default()),
         Box::new(leadership::Leadership::default()),
+        Box::new(informers::Informers::default()),
+        Box::new(stale_acts::StaleActs::default()),
+        Box::new(admitted::Admitted::default()),
+        Box::new(flows::Flows::default()),
     ]
 }
 
@@ -172,6 +184,15 @@ impl Monitor {
         }
     }
 
+    /// What is still missing in the end.
+    pub fn missing(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        for invariant in &self.invariants {
+            invariant.missing(&self.cluster, &mut missing);
+        }
+        missing
+    }
+
     /// What was found since the last call.
     pub fn findings(&mut self) -> Vec<Finding> {
         std::mem::take(&mut self.report.findings)
@@ -181,6 +202,8 @@ impl Monitor {
 /// How long invariants remember what was, for controllers that act on an old picture.
 const MEMORY: Duration = Duration::from_secs(300);
 
+#[cfg(test)]
+mod actor_tests;
 #[cfg(test)]
 mod contract_tests;
 #[cfg(test)]

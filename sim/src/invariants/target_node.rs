@@ -1,23 +1,14 @@
 //! Q2: a pod is bound to a node that exists and is not being deleted.
 //!
-//! Checked at the write that binds. The scheduler cannot know of a deletion in the same moment: a node that was there
-//! within the last minute passes, since the kubelet or the pod collector clears up; one that is gone for longer is a
-//! ghost. Pods that are created with a node (daemons, static pods) are not the scheduler's and not judged.
-
-use std::collections::BTreeMap;
-use std::time::Duration;
+//! Checked at the write that binds. The API server writes a binding on the base of the node that it looked at, so that
+//! no unlucky history passes: a scheduler whose picture is old is refused. Pods that are created with a node (daemons,
+//! static pods) are not the scheduler's and not judged.
 
 use super::{Invariant, Report};
 use crate::model::{Cluster, Seen};
 
-const GHOST: Duration = Duration::from_secs(60);
-
 /// See the module.
-#[derive(Default)]
-pub struct TargetNode {
-    /// When nodes that are gone or going were last well.
-    gone: BTreeMap<String, Duration>,
-}
+pub struct TargetNode;
 
 impl Invariant for TargetNode {
     fn id(&self) -> &'static str {
@@ -30,16 +21,6 @@ impl Invariant for TargetNode {
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         let Seen::Change(change) = seen else { return };
-        if &*change.id.resource == "nodes" {
-            match &change.after {
-                Some(node) if !node.is_terminating() => {
-                    self.gone.remove(&change.id.name);
-                }
-                _ => {
-                    self.gone.entry(change.id.name.clone()).or_insert(cluster.now);
-                }
-            }
-        }
         let (Some(before), Some(after)) = (&change.before, &change.after) else {
             return;
         };
@@ -50,8 +31,7 @@ impl Invariant for TargetNode {
         let alive = cluster
             .find("nodes", "", node)
             .is_some_and(|node| !node.is_terminating());
-        let just_gone = self.gone.get(node).is_some_and(|since| *since + GHOST > cluster.now);
-        if !alive && !just_gone {
+        if !alive {
             report.broken(
                 self.id(),
                 format!(

@@ -13,6 +13,9 @@ use crate::scenario::Role;
 /// So many changes of a resource are kept; a watch that lags further is no longer checked.
 const KEPT: usize = 20_000;
 
+/// Where the API server keeps what services hold.
+const CLAIMS: &str = "/ranges/";
+
 /// An informer's lag without faults, generously.
 const LAG: Duration = Duration::from_secs(10);
 /// How long after a fault an informer may still wait before it tries again.
@@ -74,6 +77,7 @@ pub struct Cluster {
     pub revision: u64,
     objects: BTreeMap<Arc<str>, Objects>,
     histories: BTreeMap<Arc<str>, History>,
+    claims: BTreeSet<String>,
     owned: FxHashMap<String, BTreeSet<ObjectId>>,
     live: FxHashMap<String, ObjectId>,
     bound: BTreeMap<String, String>,
@@ -115,6 +119,24 @@ impl Cluster {
             history.dropped += 1;
         }
         change
+    }
+
+    /// Takes in a write of a key that is no object's: whether it is there now.
+    pub fn take_other(&mut self, key: &str, there: bool, revision: u64) {
+        self.revision = self.revision.max(revision);
+        if !key.starts_with(CLAIMS) {
+            return;
+        }
+        if there {
+            self.claims.insert(key.to_owned());
+        } else {
+            self.claims.remove(key);
+        }
+    }
+
+    /// The keys by which services hold their addresses and ports.
+    pub fn claims(&self) -> &BTreeSet<String> {
+        &self.claims
     }
 
     fn index(&mut self, change: &Change) {

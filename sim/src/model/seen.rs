@@ -1,6 +1,6 @@
 //! What the world sees happen: the words in which invariants are told of it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -300,6 +300,22 @@ pub enum Seen<'a> {
         stream: u64,
         /// How many of its events in all.
         events: u64,
+    },
+    /// A process starts, knowing nothing.
+    Started {
+        /// Its name.
+        process: &'a str,
+    },
+    /// A client of a UDP service has sent a packet.
+    Flow {
+        /// Where the client is.
+        machine: &'a str,
+        /// The service.
+        service: &'a ObjectId,
+        /// The service's address.
+        sent_to: SocketAddrV4,
+        /// Where the packet went, if anywhere; the service's address when nobody translated it.
+        goes_to: Option<SocketAddrV4>,
     },
     /// A watch is over.
     WatchClosed {

@@ -50,6 +50,11 @@ impl SimRuntime {
         if answers { Answer::Yes } else { Answer::Refused }
     }
 
+    /// Whether a pod with that address answers on the port.
+    pub fn listens(&self, ip: IpAddr, port: u16) -> bool {
+        matches!(self.answer(&ip.to_string(), port), Answer::Yes)
+    }
+
     async fn connect(self: &Arc<Self>, host: &str, port: u16, timeout: Duration) -> Result<(), RuntimeError> {
         self.call().await;
         match self.answer(host, port) {

@@ -33,8 +33,8 @@ pub use read::{read, read_file};
 pub use target::{ClientTarget, ComponentTarget, NodeTarget, Role};
 pub use topology::{NodeSpec, TaintSpec, Topology, numbered};
 pub use workload::{
-    ChurnKind, ChurnSpec, CordonSpec, DeleteSpec, DeploymentChoice, Manifest, PodChoice, Propagation, ScaleSpec,
-    SetImageSpec, StepAction, StepPlan,
+    ChurnKind, ChurnSpec, CordonSpec, DeleteSpec, DeploymentChoice, Manifest, OwnSpec, PodChoice, Propagation,
+    ScaleSpec, SetImageSpec, StepAction, StepPlan,
 };
 
 /// What happens in a world, and what must hold.

@@ -182,6 +182,12 @@ fn step() -> impl Strategy<Value = StepPlan> {
             grace,
         })
     });
+    let own = (name(), vec(name(), 0..3)).prop_map(|(object, owners)| {
+        StepAction::Own(OwnSpec {
+            object: format!("ConfigMap/{object}"),
+            owners: owners.iter().map(|owner| format!("Deployment/{owner}")).collect(),
+        })
+    });
     let scale = (choice(), 0i32..99).prop_map(|(choice, replicas)| {
         StepAction::Scale(ScaleSpec {
             deployment: choice.deployment,
@@ -213,6 +219,7 @@ fn step() -> impl Strategy<Value = StepPlan> {
         });
     let action = prop_oneof![
         vec(manifest(), 0..3).prop_map(|objects| StepAction::Apply(Manifest::Inline(objects))),
+        own,
         delete,
         scale,
         set_image,

@@ -26,6 +26,8 @@ pub enum StepAction {
     Apply(Manifest),
     /// Deletes an object.
     Delete(DeleteSpec),
+    /// Gives an object owners.
+    Own(OwnSpec),
     /// Changes the number of replicas.
     Scale(ScaleSpec),
     /// Changes a container's image.
@@ -152,6 +154,16 @@ impl From<DeleteWire> for DeleteSpec {
     }
 }
 
+/// Which object gets which owners: each `kind/name` or `kind/namespace/name`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnSpec {
+    /// The object.
+    pub object: String,
+    /// Its owners from now on; those that do not exist are left out.
+    pub owners: Vec<String>,
+}
+
 /// How many replicas.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -251,6 +263,7 @@ struct StepWire {
     when: Option<Trigger>,
     apply: Option<Manifest>,
     delete: Option<DeleteSpec>,
+    own: Option<OwnSpec>,
     scale: Option<ScaleSpec>,
     set_image: Option<SetImageSpec>,
     delete_pod: Option<PodChoice>,
@@ -270,6 +283,7 @@ impl TryFrom<StepWire> for StepPlan {
         let actions = [
             wire.apply.map(StepAction::Apply),
             wire.delete.map(StepAction::Delete),
+            wire.own.map(StepAction::Own),
             wire.scale.map(StepAction::Scale),
             wire.set_image.map(StepAction::SetImage),
             wire.delete_pod.map(StepAction::DeletePod),

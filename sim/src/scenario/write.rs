@@ -13,9 +13,9 @@ use super::yaml::Yaml;
 use super::{
     ApiLagSpec, ChurnKind, ChurnSpec, CordonSpec, CrashSpec, DeleteSpec, DeploymentChoice, Direction, Expect,
     FaultAction, FaultKind, FaultPlan, HalfApplied, Heal, ImageScript, InvariantChoice, LagScope, LagSpec, Loss,
-    LostAnswersSpec, Manifest, Moment, NetworkSpec, NodeSpec, PacketsSpec, PartitionSpec, PauseSpec, PodChoice,
-    Propagation, ScaleSpec, Scenario, SetImageSpec, Span, StepAction, StepPlan, TaintSpec, Topology, Trigger,
-    TriggerKind, WhichAnswers,
+    LostAnswersSpec, Manifest, Moment, NetworkSpec, NodeSpec, OwnSpec, PacketsSpec, PartitionSpec, PauseSpec,
+    PodChoice, Propagation, ScaleSpec, Scenario, SetImageSpec, Span, StepAction, StepPlan, TaintSpec, Topology,
+    Trigger, TriggerKind, WhichAnswers,
 };
 
 impl Scenario {
@@ -420,6 +420,12 @@ fn step_action(action: &StepAction) -> (&'static str, Yaml) {
     match action {
         StepAction::Apply(manifest) => ("apply", objects(manifest)),
         StepAction::Delete(spec) => ("delete", delete(spec)),
+        StepAction::Own(OwnSpec { object, owners }) => {
+            let keys = Keys::default()
+                .with("object", Yaml::text(object))
+                .with("owners", words(owners, Yaml::text));
+            ("own", keys.map())
+        }
         StepAction::Scale(ScaleSpec {
             deployment,
             namespace,

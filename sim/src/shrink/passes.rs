@@ -452,6 +452,7 @@ fn simpler_steps(action: &StepAction) -> Vec<StepAction> {
             })
             .collect(),
         StepAction::Apply(_)
+        | StepAction::Own(_)
         | StepAction::Delete(_)
         | StepAction::DeletePod(_)
         | StepAction::SetImage(_)

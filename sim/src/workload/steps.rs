@@ -13,9 +13,11 @@ use orrery_client::{Client, Error};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::requests::{api_version, collection, path_of};
+use super::requests::{api_version, collection, path_of, plural};
 use crate::link::SimTransport;
-use crate::scenario::{CordonSpec, DeleteSpec, Manifest, Moment, NodeTarget, PodChoice, Propagation, StepAction};
+use crate::scenario::{
+    CordonSpec, DeleteSpec, Manifest, Moment, NodeTarget, OwnSpec, PodChoice, Propagation, StepAction,
+};
 use crate::world::World;
 
 /// So often a user tries before he gives up: longer than any server is away in a run that converges.
@@ -286,6 +288,7 @@ pub async fn perform(user: &User, moment: Moment, action: &StepAction) {
                     .trouble(format!("{object:?} names no object: write kind/name")),
             }
         }
+        StepAction::Own(spec) => own(user, spec).await,
         StepAction::Scale(spec) => {
             let patch = json!({"spec": {"replicas": spec.replicas}});
             user.merge("Deployment", &spec.namespace, &spec.deployment, patch).await;
@@ -316,6 +319,40 @@ pub async fn perform(user: &User, moment: Moment, action: &StepAction) {
         // Done above, or not at once.
         StepAction::DeletePod(_) | StepAction::Cordon(_) | StepAction::Uncordon(_) | StepAction::Churn(_) => {}
     }
+}
+
+/// An object's kind, namespace and name, of `Kind/name` or `Kind/namespace/name`.
+fn named(object: &str) -> Option<(&str, &str, &str)> {
+    match *object.split('/').collect::<Vec<_>>() {
+        [kind, namespace, name] => Some((kind, namespace, name)),
+        [kind, name] => Some((kind, "default", name)),
+        _ => None,
+    }
+}
+
+/// Gives an object owners.
+async fn own(user: &User, spec: &OwnSpec) {
+    let Some((kind, namespace, name)) = named(&spec.object) else {
+        return user
+            .world
+            .trouble(format!("{:?} names no object: write Kind/name", spec.object));
+    };
+    let owners: Vec<Value> = user.world.witness.look(&user.world, |cluster| {
+        let owners = spec.owners.iter().filter_map(|owner| named(owner));
+        owners
+            .filter_map(|(kind, namespace, name)| {
+                let version = api_version(kind);
+                let group = version
+                    .split_once('/')
+                    .map_or(String::new(), |(group, _)| format!(".{group}"));
+                let resource = format!("{}{group}", plural(kind));
+                let uid = cluster.find(&resource, namespace, name)?.uid().to_owned();
+                Some(json!({"apiVersion": version, "kind": kind, "name": name, "uid": uid}))
+            })
+            .collect()
+    });
+    let patch = json!({"metadata": {"ownerReferences": owners}});
+    user.merge(kind, namespace, name, patch).await;
 }
 
 /// Forbids or allows new pods on a node.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use madsim::task::NodeId;
 
 use super::{CONTROL_PLANE, World, components};
+use crate::model::Seen;
 use crate::scenario::{ComponentTarget, Role};
 
 /// A process.
@@ -121,6 +122,7 @@ impl World {
             name,
             format_args!("starts, for the {}. time", process.starts),
         );
+        self.witness.observe(self, &Seen::Started { process: name });
         let (Some(world), Some(node)) = (self.own.upgrade(), self.handle.get_node(process.node)) else {
             return;
         };

@@ -112,6 +112,11 @@ impl Witness {
         look(&inner.monitor.cluster)
     }
 
+    /// What the invariants still miss in the end.
+    pub fn missing(&self) -> Vec<String> {
+        self.lock().monitor.missing()
+    }
+
     /// Changes what is known beside the store.
     pub fn change(&self, world: &World, change: impl FnOnce(&mut Cluster)) {
         let mut inner = self.lock();
@@ -171,7 +176,8 @@ impl Inner {
             let value = (event.kind == EventKind::Put).then_some(&event.kv.value);
             world.trace.wrote(world.now(), event.revision, &event.kv.key, value);
             let Some(id) = ObjectId::of_key(&event.kv.key) else {
-                self.monitor.cluster.revision = self.monitor.cluster.revision.max(event.revision);
+                let there = event.kind == EventKind::Put;
+                self.monitor.cluster.take_other(&event.kv.key, there, event.revision);
                 continue;
             };
             let (verb, bytes) = match event.kind {

@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use orrery_api::meta::has_finalizer;
+use orrery_api::mutant;
 use orrery_client::Propagation;
 
 use super::graph::{FOREGROUND, ORPHAN};
@@ -42,7 +43,7 @@ pub(super) fn judge(meta: &ObjectMeta, owners: &[Owner], has_dependents: bool, h
     if owners.iter().all(|owner| *owner == Owner::Solid) {
         return Verdict::Keep;
     }
-    if owners.contains(&Owner::Solid) {
+    if owners.contains(&Owner::Solid) && !mutant::active("O08") {
         let solid = references
             .iter()
             .zip(owners)

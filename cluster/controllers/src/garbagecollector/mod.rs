@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use orrery_api::meta::{ObjectKey, has_finalizer};
+use orrery_api::mutant;
 use orrery_client::{Change, DeleteParams, Error, Next, Patch, Resource, WorkQueue, process};
 use serde_json::json;
 
@@ -63,7 +64,7 @@ impl GarbageCollector {
     /// Registers the controller's handlers with `informers`.
     pub(crate) fn new(context: &Context, informers: &mut Informers) -> Self {
         let collector = GarbageCollector {
-            kinds: kinds::collected(&context.client),
+            kinds: kinds::collected(&context.client.clone().named("generic-garbage-collector")),
             graph: Arc::default(),
             queue: retry::queue(),
             absent: Mutex::default(),
@@ -127,6 +128,15 @@ impl GarbageCollector {
                 .cloned()
         };
         let Some(node) = known else { return Ok(Next::Done) };
+        let is_known = |owner: &OwnerReference| self.graph().get(&owner.uid).is_some();
+        if !node.owners.is_empty() && !node.owners.iter().any(is_known) && mutant::active("B74") {
+            let params = DeleteParams {
+                uid: Some(uid),
+                ..DeleteParams::default()
+            };
+            self.kinds[node.kind].delete(&node.key, &params).await?;
+            return Ok(Next::Done);
+        }
         let kind = &*self.kinds[node.kind];
         let Some(meta) = kind
             .get(&node.key)

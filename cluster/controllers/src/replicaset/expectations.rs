@@ -9,10 +9,15 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use orrery_api::mutant;
 use tokio::time::Instant;
 
 /// How long an expectation may be open before the API server is asked what became of it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than any run: for mutant B41.
+const NEVER: Duration = Duration::from_secs(86_400);
+/// After so long Kubernetes gives expectations up, and mutant B40 with it.
+const TIMEOUT: Duration = Duration::from_secs(300);
 /// How long after a lost answer the API server is asked.
 pub(crate) const LOST_ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -51,10 +56,10 @@ impl Open {
     /// When it should be looked at in the API server.
     pub(crate) fn due(&self) -> Instant {
         self.since
-            + if self.answer == Answer::Lost {
-                LOST_ANSWER_PATIENCE
-            } else {
-                PATIENCE
+            + match self.answer {
+                Answer::Lost => LOST_ANSWER_PATIENCE,
+                Answer::Waiting if mutant::is_on("B41") => NEVER,
+                Answer::Waiting | Answer::Done => PATIENCE,
             }
     }
 }
@@ -81,7 +86,11 @@ impl Expectations {
 
     /// A copy of what is open for the set.
     pub(crate) fn of(&self, set: &str) -> Expected {
-        self.sets().get(set).cloned().unwrap_or_default()
+        let mut expected = self.sets().get(set).cloned().unwrap_or_default();
+        let lives = |open: &Open| open.asked.elapsed() < TIMEOUT || !mutant::active("B40");
+        expected.creates.retain(|_, open| lives(open));
+        expected.deletes.retain(|_, (_, open)| lives(open));
+        expected
     }
 
     /// The set is gone.

@@ -23,6 +23,7 @@ use orrery_api::clock;
 use orrery_api::labels::Selector;
 use orrery_api::log;
 use orrery_api::meta::{Object, ObjectKey, controller_of};
+use orrery_api::mutant;
 use orrery_api::random::Random;
 use orrery_client::{Api, Cache, Change, Error, Next, Patch, Recorder, WorkQueue, process};
 use tokio::time::Instant;
@@ -254,7 +255,7 @@ impl ReplicaSetController {
             .status
             .as_ref()
             .is_some_and(|status| status.observed_generation.is_some());
-        worked_on && !self.expectations.of(set.uid()).counted
+        worked_on && !self.expectations.of(set.uid()).counted && !mutant::is_on("B40")
     }
 
     /// The active pods of all sets with the set's own owner.

@@ -1,0 +1,290 @@
+//! `mutants`: how many seeds the simulator needs to find each known bug, and that it finds none where there is none.
+//!
+//! Builds the simulator with the feature `mutants` in a target folder of its own, and runs it, one process a seed: for
+//! each mutant, seed by seed over all scenarios in turn, until something is broken or the seeds are spent. Then the
+//! same seeds again without any mutant: they must all hold.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::summary::Summary;
+use crate::campaign::{Input, in_process_of};
+use crate::mutants::{CARDS, Card};
+
+/// Exit code when a mutant was not found.
+const MISSED: u8 = 1;
+/// Exit code when something alarmed without a mutant.
+const ALARMED: u8 = 10;
+
+/// Measures how many seeds are needed to find known bugs.
+#[derive(Args)]
+pub struct Mutants {
+    /// The mutants' ids (all if none), and scenario files (all of `scenarios/` if none).
+    what: Vec<String>,
+    /// How many seeds to spend on a mutant; each is one run of one scenario.
+    #[arg(long, default_value_t = 200)]
+    seeds: usize,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// How many runs at once; as many as there are cores by default.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// A run that takes longer than so many seconds of real time is stopped and counts as failed.
+    #[arg(long, default_value_t = 300)]
+    limit: u64,
+    /// Only show what mutants there are.
+    #[arg(long)]
+    list: bool,
+    /// Use this simulator, built with the feature `mutants`, instead of building one.
+    #[arg(long)]
+    with: Option<PathBuf>,
+}
+
+/// One run, to be done or done.
+#[derive(Clone, Copy)]
+struct Turn<'a> {
+    scenario: &'a str,
+    seed: u64,
+}
+
+/// What became of one mutant.
+struct Hunt<'a> {
+    /// How many runs it took, or were spent.
+    runs: usize,
+    /// Seconds of the processor.
+    spent: f64,
+    /// How often the switch was reached in all runs.
+    reached: u64,
+    /// The run that found it.
+    found: Option<(Turn<'a>, Summary)>,
+}
+
+impl Mutants {
+    /// Does it; the exit code: 0 if every mutant was found and nothing alarmed without one.
+    pub fn execute(&self) -> u8 {
+        if self.list {
+            list();
+            return 0;
+        }
+        match self.campaign() {
+            Ok(code) => code,
+            Err(why) => {
+                eprintln!("error: {why}");
+                2
+            }
+        }
+    }
+
+    fn campaign(&self) -> Result<u8, String> {
+        let (files, ids): (Vec<_>, Vec<_>) = self.what.iter().cloned().partition(|word| word.contains(['.', '/']));
+        let cards = chosen(&ids)?;
+        let scenarios = if files.is_empty() { all_scenarios()? } else { files };
+        for path in &scenarios {
+            crate::scenario::read_file(path).map_err(|error| error.to_string())?;
+        }
+        let binary = match &self.with {
+            Some(binary) => binary.clone(),
+            None => build()?,
+        };
+        let turn = |number: usize| Turn {
+            scenario: &scenarios[number % scenarios.len()],
+            seed: self.from + (number / scenarios.len()) as u64,
+        };
+        let (mut missed, mut longest) = (0, 0);
+        println!("{}", header());
+        for card in &cards {
+            if card.component.is_none() {
+                println!("{:5} {:58} component not built", card.id, cut(card.mechanism, 58));
+                continue;
+            }
+            let hunt = self.hunt(&binary, Some(card.id), turn);
+            longest = longest.max(hunt.runs);
+            missed += usize::from(hunt.found.is_none());
+            println!("{}", row(card, &hunt, &binary));
+        }
+        // What is no mutant must be silent over the same seeds, all of them.
+        let alarm = self.control(&binary, longest, turn);
+        if missed > 0 {
+            println!("{missed} not found within {} runs", self.seeds);
+        }
+        Ok(match (alarm, missed) {
+            (true, _) => ALARMED,
+            (false, 0) => 0,
+            (false, _) => MISSED,
+        })
+    }
+
+    /// Runs turn after turn until one fails; the earliest failure counts, however many run at once.
+    fn hunt<'a>(&self, binary: &Path, mutant: Option<&str>, turn: impl Fn(usize) -> Turn<'a> + Sync) -> Hunt<'a> {
+        let next = AtomicUsize::new(0);
+        let first = AtomicUsize::new(self.seeds);
+        let done: Mutex<Vec<(usize, Summary)>> = Mutex::default();
+        std::thread::scope(|scope| {
+            for _ in 0..self.jobs() {
+                scope.spawn(|| {
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        if number >= first.load(Ordering::Relaxed) {
+                            return;
+                        }
+                        let summary = self.run(binary, mutant, turn(number));
+                        if summary.code != 0 {
+                            first.fetch_min(number, Ordering::Relaxed);
+                        }
+                        done.lock()
+                            .unwrap_or_else(std::sync::PoisonError::into_inner)
+                            .push((number, summary));
+                    }
+                });
+            }
+        });
+        let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        done.sort_by_key(|(number, _)| *number);
+        let found = done.iter().position(|(_, summary)| summary.code != 0);
+        done.truncate(found.map_or(done.len(), |position| position + 1));
+        Hunt {
+            runs: done.len(),
+            spent: done.iter().map(|(_, summary)| summary.spent).sum(),
+            reached: done.iter().map(|(_, summary)| summary.reached).sum(),
+            found: done
+                .pop()
+                .filter(|_| found.is_some())
+                .map(|(number, summary)| (turn(number), summary)),
+        }
+    }
+
+    /// Runs `turns` turns without a mutant; whether one alarmed.
+    fn control<'a>(&self, binary: &Path, turns: usize, turn: impl Fn(usize) -> Turn<'a> + Sync) -> bool {
+        let without = Mutants {
+            what: Vec::new(),
+            seeds: turns,
+            with: None,
+            ..*self
+        };
+        let hunt = without.hunt(binary, None, turn);
+        match &hunt.found {
+            None => println!("without a mutant: {} runs held", hunt.runs),
+            Some((turn, summary)) => println!(
+                "without a mutant: {}, seed {}: {}\n{}",
+                turn.scenario, turn.seed, summary.kind, summary.text
+            ),
+        }
+        hunt.found.is_some()
+    }
+
+    fn jobs(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.jobs.unwrap_or_else(cores).max(1)
+    }
+
+    fn run(&self, binary: &Path, mutant: Option<&str>, turn: Turn<'_>) -> Summary {
+        let more: Vec<String> = mutant
+            .into_iter()
+            .flat_map(|id| ["--mutant".to_owned(), id.to_owned()])
+            .collect();
+        let input = Input::new(turn.scenario, turn.seed);
+        in_process_of(binary, &more, &input, Duration::from_secs(self.limit))
+    }
+}
+
+fn list() {
+    for card in CARDS {
+        let component = card.component.unwrap_or("component not built");
+        println!("{:5} {:24} {component}: {}", card.id, card.source, card.mechanism);
+        if !card.schedule.is_empty() {
+            println!(
+                "{:31}when {}; must fire: {}",
+                "",
+                card.schedule,
+                card.invariants.join(" or ")
+            );
+        }
+    }
+}
+
+fn chosen(ids: &[String]) -> Result<Vec<&'static Card>, String> {
+    if ids.is_empty() {
+        return Ok(CARDS.iter().collect());
+    }
+    let find = |id: &String| Card::of(id).ok_or_else(|| format!("there is no mutant {id:?}; `--list` shows all"));
+    ids.iter().map(find).collect()
+}
+
+/// The scenarios of the house, regressions left out: those are made of one seed each.
+fn all_scenarios() -> Result<Vec<String>, String> {
+    let entries = std::fs::read_dir("scenarios").map_err(|error| format!("cannot list scenarios/: {error}"))?;
+    let paths = entries.filter_map(|entry| entry.ok()?.path().to_str().map(str::to_owned));
+    let mut paths: Vec<String> = paths.filter(|path| path.ends_with(".yaml")).collect();
+    paths.sort();
+    if paths.is_empty() {
+        return Err("there is no scenario in scenarios/".to_owned());
+    }
+    Ok(paths)
+}
+
+/// Builds the simulator with mutants; where it is.
+fn build() -> Result<PathBuf, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let folder = root.join("target/mutants");
+    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .current_dir(&root)
+        .args(["build", "--release", "--config", "build.rustflags=['--cfg','madsim']"])
+        .args([
+            "--config",
+            "build.target-dir='target/mutants'",
+            "--package",
+            "orrery-sim",
+        ])
+        .args(["--bin", "orrery-sim", "--features", "mutants"])
+        .status();
+    match status {
+        Ok(status) if status.success() => Ok(folder.join("release/orrery-sim")),
+        Ok(status) => Err(format!(
+            "the simulator with mutants could not be built: cargo ended with {status}"
+        )),
+        Err(error) => Err(format!("cannot start cargo: {error}")),
+    }
+}
+
+fn header() -> String {
+    format!(
+        "{:5} {:58} {:12} {:>6} {:>9} {:>9}  replay",
+        "id", "mechanism", "found by", "seeds", "CPU s", "reached"
+    )
+}
+
+fn row(card: &Card, hunt: &Hunt<'_>, binary: &Path) -> String {
+    let by = match &hunt.found {
+        None => "NOT FOUND".to_owned(),
+        Some((_, summary)) if card.invariants.contains(&summary.kind.as_str()) => summary.kind.clone(),
+        Some((_, summary)) => format!("{} (!)", summary.kind),
+    };
+    let reached = match hunt.reached {
+        0 => "UNREACHED".to_owned(),
+        count => count.to_string(),
+    };
+    let replay = hunt.found.as_ref().map_or(String::new(), |(turn, _)| {
+        let (binary, id) = (binary.display(), card.id);
+        format!("{binary} run {} --seed {} --mutant {id}", turn.scenario, turn.seed)
+    });
+    format!(
+        "{:5} {:58} {by:12} {:>6} {:>9.1} {reached:>9}  {replay}",
+        card.id,
+        cut(card.mechanism, 58),
+        hunt.runs,
+        hunt.spent
+    )
+}
+
+fn cut(text: &str, length: usize) -> String {
+    if text.chars().count() <= length {
+        return text.to_owned();
+    }
+    text.chars().take(length - 1).chain(['…']).collect()
+}

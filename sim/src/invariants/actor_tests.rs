@@ -1,0 +1,259 @@
+//! The tests of the invariants about what actors have seen and been promised: informers, stale acts, admission, flows,
+//! allocations, the collector.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::tests::{History, POD, asked, owned, pod, set, started};
+use crate::model::{Answered, Asked, ObjectId, Seen, Selection, WatchEventKind};
+
+const KUBELET: &str = "kubelet/n";
+
+fn opened<'a>(stream: u64, selection: &'a Selection, from: u64) -> Seen<'a> {
+    Seen::WatchOpened {
+        stream,
+        client: KUBELET,
+        selection,
+        from: Some(from),
+    }
+}
+
+fn pods() -> Selection {
+    Selection {
+        resource: "pods".into(),
+        namespace: String::new(),
+        labels: None,
+        fields: None,
+    }
+}
+
+fn shown(stream: u64, revision: u64) -> Seen<'static> {
+    Seen::Watched {
+        stream,
+        kind: WatchEventKind::Added,
+        revision,
+        namespace: "default",
+        name: "a",
+    }
+}
+
+const fn delivered(stream: u64, events: u64) -> Seen<'static> {
+    Seen::Delivered { stream, events }
+}
+
+/// A pod at revision 2, told to an informer that began at revision 1; under way.
+fn told(selection: &Selection) -> History {
+    History::new()
+        .see(&opened(1, selection, 1))
+        .put("pods", pod("a", "n", "Pending"))
+        .see(&shown(1, 2))
+}
+
+#[test]
+fn an_informer_that_resumes_before_what_it_was_shown_breaks_c1() {
+    let selection = pods();
+    let back = told(&selection).see(&delivered(1, 1)).see(&opened(2, &selection, 1));
+    assert_eq!(back.broken(), ["C1"]);
+}
+
+#[test]
+fn resuming_where_it_was_or_before_what_never_arrived_or_in_a_new_life_is_lawful() {
+    let selection = pods();
+    let on = told(&selection).see(&delivered(1, 1)).see(&opened(2, &selection, 2));
+    assert!(on.broken().is_empty());
+    // The server said it, and the connection broke before it arrived.
+    let lost = told(&selection)
+        .see(&Seen::WatchClosed { stream: 1 })
+        .see(&opened(2, &selection, 1));
+    assert!(lost.broken().is_empty());
+    let anew = told(&selection)
+        .see(&delivered(1, 1))
+        .see(&Seen::Started { process: KUBELET })
+        .see(&opened(2, &selection, 1));
+    assert!(anew.broken().is_empty());
+}
+
+#[test]
+fn a_cache_is_behind_until_the_last_change_was_delivered() {
+    let selection = pods();
+    let missing = |history: History| history.missing().iter().filter(|what| what.starts_with("C3")).count();
+    assert_eq!(missing(told(&selection)), 1);
+    assert_eq!(missing(told(&selection).see(&delivered(1, 1))), 0);
+}
+
+fn list(version: Option<&str>, revision: u64) -> (Asked, Answered) {
+    let asked = Asked {
+        version_asked: version.map(str::to_owned),
+        floor: 9,
+        ..asked(KUBELET, http::Method::GET, "/api/v1/pods")
+    };
+    let answer = Answered {
+        status: 200,
+        revision: Some(revision),
+        ..Answered::default()
+    };
+    (asked, answer)
+}
+
+fn stopping() -> Seen<'static> {
+    Seen::ContainerStopping {
+        machine: "n",
+        pod_uid: "uid-a",
+        container: "c1",
+        grace: Duration::from_secs(30),
+    }
+}
+
+/// A kubelet that acted on revision 9, and starts again.
+fn acted() -> History {
+    let (newest, answer) = list(None, 9);
+    History::new()
+        .put("pods", pod("a", "n", "Running"))
+        .see(&Seen::Answered(&newest, &answer))
+        .see(&stopping())
+        .see(&Seen::Started { process: KUBELET })
+}
+
+#[test]
+fn a_new_life_that_ends_containers_on_an_older_state_breaks_c2() {
+    let (old, answer) = list(Some("0"), 5);
+    let act = acted().see(&Seen::Answered(&old, &answer)).see(&stopping());
+    assert_eq!(act.broken(), ["C2"]);
+}
+
+#[test]
+fn a_new_life_that_starts_a_pod_that_is_gone_on_an_older_state_breaks_c2() {
+    let (old, answer) = list(Some("0"), 5);
+    let gone = || {
+        acted()
+            .delete("pods", &pod("a", "n", "Running"))
+            .see(&Seen::Answered(&old, &answer))
+    };
+    assert_eq!(gone().see(&started("n", "uid-a")).broken(), ["C2"]);
+    let lives = acted().see(&Seen::Answered(&old, &answer)).see(&started("n", "uid-a"));
+    assert!(lives.broken().is_empty());
+}
+
+#[test]
+fn an_act_after_a_consistent_read_or_on_an_old_picture_that_was_never_newer_is_lawful() {
+    let (old, old_answer) = list(Some("0"), 5);
+    let (newest, newest_answer) = list(None, 9);
+    let read = acted()
+        .see(&Seen::Answered(&old, &old_answer))
+        .see(&Seen::Answered(&newest, &newest_answer))
+        .see(&stopping());
+    assert!(read.broken().is_empty());
+    let first = History::new()
+        .see(&Seen::Answered(&old, &old_answer))
+        .see(&stopping())
+        .see(&stopping());
+    assert!(first.broken().is_empty());
+}
+
+fn rejected(mut pod: Value) -> Value {
+    pod["status"] = json!({"phase": "Failed", "reason": "OutOfcpu"});
+    pod
+}
+
+#[test]
+fn an_admitted_pod_that_is_rejected_breaks_k6() {
+    let running = History::new().put("pods", pod("a", "n", "Running"));
+    assert_eq!(running.put("pods", rejected(pod("a", "n", ""))).broken(), ["K6"]);
+    let ran = History::new()
+        .put("pods", pod("a", "n", "Pending"))
+        .see(&started("n", "uid-a"));
+    assert_eq!(ran.put("pods", rejected(pod("a", "n", ""))).broken(), ["K6"]);
+}
+
+#[test]
+fn a_pod_that_was_never_admitted_may_be_rejected() {
+    let bound = History::new().put("pods", pod("a", "n", "Pending"));
+    assert!(bound.put("pods", rejected(pod("a", "n", ""))).broken().is_empty());
+}
+
+fn service() -> Value {
+    json!({"metadata": {"name": "dns", "namespace": "default", "uid": "uid-dns"}, "spec": {"selector": {"app": "dns"}}})
+}
+
+fn slice(address: &str) -> Value {
+    let slice = json!({"metadata": {"name": "dns-1", "namespace": "default", "uid": "uid-slice"},
+        "addressType": "IPv4", "endpoints": [{"addresses": [address]}]});
+    owned(slice, "Service", "dns")
+}
+
+/// A flow that goes to 10.244.1.2 since second 10, seen again at `second`.
+fn flow(history: History, second: u64) -> History {
+    let service = ObjectId {
+        resource: "services".into(),
+        namespace: "default".to_owned(),
+        name: "dns".to_owned(),
+    };
+    let address = |text: &str| text.parse::<SocketAddrV4>().unwrap();
+    let seen = Seen::Flow {
+        machine: "n",
+        service: &service,
+        sent_to: address("10.96.0.10:53"),
+        goes_to: Some(address("10.244.1.2:53")),
+    };
+    history.at(10).see(&seen).at(second).see(&seen)
+}
+
+fn dns(address: &str) -> History {
+    History::new()
+        .put("services", service())
+        .put("endpointslices.discovery.k8s.io", slice(address))
+}
+
+#[test]
+fn a_flow_that_stays_pinned_to_what_is_no_endpoint_breaks_e5() {
+    assert_eq!(flow(dns("10.244.1.3"), 60).broken(), ["E5"]);
+    let missing = flow(dns("10.244.1.3"), 12).missing();
+    assert!(missing.iter().any(|what| what.starts_with("E5")), "{missing:?}");
+}
+
+#[test]
+fn a_flow_to_an_endpoint_or_one_that_the_proxy_had_no_time_for_is_lawful() {
+    assert!(flow(dns("10.244.1.2"), 60).broken().is_empty());
+    assert!(flow(dns("10.244.1.2"), 60).missing().is_empty());
+    assert!(flow(dns("10.244.1.3"), 20).broken().is_empty());
+}
+
+#[test]
+fn an_address_that_is_not_allocated_to_the_service_that_holds_it_breaks_e1() {
+    let mut holder = service();
+    holder["spec"]["clusterIP"] = json!("10.96.0.10");
+    let tick = asked("user", http::Method::GET, POD);
+    let held = |claims: &[&str]| {
+        let mut history = History::new().put("services", holder.clone());
+        for claim in claims {
+            history = history.claim(claim);
+        }
+        history.see(&Seen::Asked(&tick)).broken()
+    };
+    assert_eq!(held(&[]), ["E1"]);
+    assert!(held(&["/ranges/serviceips/10.96.0.10"]).is_empty());
+    assert_eq!(
+        held(&["/ranges/serviceips/10.96.0.10", "/ranges/servicenodeports/30000"]),
+        ["E1"]
+    );
+}
+
+#[test]
+fn what_the_collector_itself_deletes_is_excused_by_nothing() {
+    let excess = || {
+        History::new()
+            .put("replicasets.apps", set("rs", 1))
+            .put("pods", owned(pod("a", "n", "Running"), "ReplicaSet", "rs"))
+            .put("replicasets.apps", set("rs", 0))
+    };
+    let by = |agent: &str| Asked {
+        user_agent: agent.to_owned(),
+        ..asked("controller-manager/1", http::Method::DELETE, POD)
+    };
+    let scale = by("kube-controller-manager");
+    assert!(excess().see(&Seen::Asked(&scale)).broken().is_empty());
+    let collect = by("kube-controller-manager/generic-garbage-collector");
+    assert_eq!(excess().see(&Seen::Asked(&collect)).broken(), ["G1"]);
+}

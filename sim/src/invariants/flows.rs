@@ -1,0 +1,91 @@
+//! E5: no UDP flow stays pinned to an address that is no endpoint.
+//!
+//! Seen by clients that send a packet a second to every UDP service, from every node that is up ([`crate::traffic`]).
+//! A flow is pinned if connection tracking sends its packets to an address that none of the service's slices has, or
+//! that was untranslated though there are endpoints, packet after packet. Proxies need time: a flow is wrong if it has
+//! been pinned for longer than what a proxy watches may lag, a sync takes and a failed one waits, and no fault was in
+//! force in the last minute of it. In the end, on machines that are well, it must not be pinned at all.
+//!
+//! That lets pass: flows to terminating pods that slices still have; rules that a fault keeps from being written;
+//! machines that are cut off.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use super::{Invariant, Report};
+use crate::model::{Cluster, Item, ObjectId, Seen};
+use crate::scenario::Role;
+
+/// How long after a fault a proxy may still be without news: what it watches is resumed and read again.
+const CALM: Duration = Duration::from_secs(60);
+/// A sync that follows another, and one that follows a failure.
+const SYNC: Duration = Duration::from_secs(5);
+
+/// See the module.
+#[derive(Default)]
+pub struct Flows {
+    /// By machine and service: since when its flow is pinned to what is no endpoint, and to what.
+    pinned: BTreeMap<(String, ObjectId), (Duration, SocketAddrV4)>,
+}
+
+impl Invariant for Flows {
+    fn id(&self) -> &'static str {
+        "E5"
+    }
+
+    fn statement(&self) -> &'static str {
+        "No UDP flow stays pinned to an address that is no endpoint."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        let Seen::Flow {
+            machine,
+            service,
+            sent_to,
+            goes_to,
+        } = seen
+        else {
+            return;
+        };
+        let key = ((*machine).to_owned(), (*service).clone());
+        let endpoints = cluster
+            .get(service)
+            .map(|service| endpoints(service, cluster))
+            .unwrap_or_default();
+        let right = match goes_to {
+            None => true,
+            Some(to) if to == sent_to => endpoints.is_empty(),
+            Some(to) => endpoints.contains(&to.ip().to_string()),
+        };
+        let Some(to) = goes_to.filter(|_| !right) else {
+            self.pinned.remove(&key);
+            return;
+        };
+        let (since, _) = *self.pinned.entry(key).or_insert((cluster.now, to));
+        let patience = cluster.lag(Role::Proxy) + SYNC;
+        if since + patience < cluster.now && !cluster.is_disturbed(CALM) {
+            let message = format!(
+                "the UDP flow from {machine} to {service} ({sent_to}) goes to {to} since {since:?}, which is no endpoint of it"
+            );
+            report.broken(self.id(), message, &[&format!("proxy/{machine}"), "controller-manager"]);
+        }
+    }
+
+    fn missing(&self, _cluster: &Cluster, missing: &mut Vec<String>) {
+        for ((machine, service), (_, to)) in &self.pinned {
+            missing.push(format!(
+                "E5: the UDP flow from {machine} to {service} goes to {to}, which is no endpoint"
+            ));
+        }
+    }
+}
+
+/// The addresses in the slices of a service.
+fn endpoints(service: &Item, cluster: &Cluster) -> Vec<String> {
+    let slices = cluster.owned(service.uid()).filter_map(|item| item.slice());
+    let endpoints = slices.flat_map(|slice| &slice.endpoints);
+    endpoints
+        .flat_map(|endpoint| endpoint.addresses.iter().cloned())
+        .collect()
+}

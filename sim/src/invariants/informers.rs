@@ -1,0 +1,131 @@
+//! C1: an informer's revision never falls in a process's life. C3: in the end every cache equals the store.
+//!
+//! An informer is a client's watches of one selection. What it has seen is what was *delivered* to it, not what the
+//! server said: frames may be under way, or lost with their connection. Judged when a watch begins: not before the last
+//! revision that was delivered, bookmarks included. That lets pass: resuming before what the server had said and the
+//! client never heard; a new life of a process that begins anew; a leader that was deposed and leads again, whose
+//! caches begin anew with the newest list.
+//!
+//! C3 is judged at convergence: the newest watch of each informer has delivered every change that it selects. What has
+//! been delivered is in the cache, since informers take events at once; no component shows its cache itself.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{Invariant, Report};
+use crate::model::{Cluster, Seen, Selection, WatchEventKind};
+
+/// Whose, and what it selects.
+type Informer = (String, String);
+
+/// See the module.
+#[derive(Default)]
+pub struct Informers {
+    /// The last revision that each has been shown.
+    heard: BTreeMap<Informer, u64>,
+    streams: BTreeMap<u64, Stream>,
+}
+
+struct Stream {
+    informer: Informer,
+    selection: Selection,
+    /// Revisions that the server has shown and that are under way, in order.
+    under_way: VecDeque<u64>,
+    /// How many events have been delivered.
+    delivered: u64,
+    /// Everything up to here has been delivered; none before the state is known.
+    upto: Option<u64>,
+}
+
+impl Invariant for Informers {
+    fn id(&self) -> &'static str {
+        "C1"
+    }
+
+    fn statement(&self) -> &'static str {
+        "An informer's revision never falls in a process's life."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, _cluster: &Cluster, report: &mut Report) {
+        match seen {
+            Seen::Started { process } => self.heard.retain(|(client, _), _| client != process),
+            Seen::WatchOpened {
+                stream,
+                client,
+                selection,
+                from,
+            } => {
+                let informer = ((*client).to_owned(), describe(selection));
+                let heard = self.heard.get(&informer).copied().unwrap_or(0);
+                if let Some(from) = from.filter(|from| *from < heard) {
+                    let message = format!(
+                        "{client} resumes its watch of {} at revision {from}, having been shown revision {heard}",
+                        selection.resource
+                    );
+                    report.broken(self.id(), message, &[client, "apiserver"]);
+                }
+                let stream_state = Stream {
+                    informer,
+                    selection: (*selection).clone(),
+                    under_way: VecDeque::new(),
+                    delivered: 0,
+                    upto: *from,
+                };
+                self.streams.insert(*stream, stream_state);
+            }
+            Seen::Watched {
+                stream, kind, revision, ..
+            } => {
+                if let Some(state) = self.streams.get_mut(stream) {
+                    let shown = if *kind == WatchEventKind::Error { 0 } else { *revision };
+                    state.under_way.push_back(shown);
+                }
+            }
+            Seen::Delivered { stream, events } => {
+                let Some(state) = self.streams.get_mut(stream) else {
+                    return;
+                };
+                while state.delivered < *events
+                    && let Some(revision) = state.under_way.pop_front()
+                {
+                    state.delivered += 1;
+                    state.upto = state.upto.max(Some(revision));
+                    let heard = self.heard.entry(state.informer.clone()).or_default();
+                    *heard = (*heard).max(revision);
+                }
+            }
+            Seen::WatchClosed { stream } => {
+                self.streams.remove(stream);
+            }
+            _ => {}
+        }
+    }
+
+    fn missing(&self, cluster: &Cluster, missing: &mut Vec<String>) {
+        // The newest watch of each informer: an older one may be dead without its server knowing.
+        let newest: BTreeMap<&Informer, &Stream> =
+            self.streams.values().map(|state| (&state.informer, state)).collect();
+        for ((client, _), state) in newest {
+            let (Some(upto), Some(history)) = (state.upto, cluster.history(&state.selection.resource)) else {
+                continue;
+            };
+            let mut number = history.after(upto);
+            while let Ok(Some(change)) = history.get(number) {
+                if state.selection.shows(change).is_some() {
+                    missing.push(format!(
+                        "C3: {client} has not heard of {} at revision {}",
+                        change.id, change.revision
+                    ));
+                    break;
+                }
+                number += 1;
+            }
+        }
+    }
+}
+
+fn describe(selection: &Selection) -> String {
+    format!(
+        "{} in {:?}, labels {:?}, fields {:?}",
+        selection.resource, selection.namespace, selection.labels, selection.fields
+    )
+}
