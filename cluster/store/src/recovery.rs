@@ -5,14 +5,16 @@
 //! the store refuses to open, says which file and where, and leaves all as it is. What a crash left over (temporary
 //! files, files that a snapshot replaced) is removed once everything was read.
 //!
-//! What was read may be in the system's cache only, if the process died but the machine did not; so the end of the log
-//! is made durable before anything is shown. That cannot help if the disk had *failed* to write it and the system
-//! forgot so: after a failed disk, trust the store only if the machine was restarted.
+//! What was read may be in the system's cache only, if the process died but the machine did not. It is not enough to
+//! sync the log again: when the disk had *failed* to write it, the system may have forgotten so and has nothing left to
+//! write (the sync of the process before was told, and that process stopped; see [`crate::committer`]). So what was read
+//! of the last log, and found sound, is written anew, and takes the old file's place, before anything is shown.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::codec;
@@ -23,6 +25,9 @@ use crate::log::{Log, Segment, TEMPORARY};
 use crate::snapshot;
 use crate::state::State;
 use crate::transaction::Revision;
+
+/// The name of the last log while it is written anew.
+const REWRITTEN: &str = "tmp-open";
 
 /// The state, and the log to be continued.
 pub(crate) struct Recovered {
@@ -84,6 +89,7 @@ pub(crate) async fn recover(disk: Arc<dyn Disk>) -> Result<Recovered, OpenError>
             let keep = sealed.iter().chain([&active]).map(|segment| segment.name());
             let keep = keep
                 .chain(snapshot.map(|revision| FileKind::Snapshot.file_name(revision)))
+                .chain([REWRITTEN.to_owned()])
                 .collect();
             remove_leftovers(&*disk, &names, &keep).await?;
             Log::new(disk, sealed, active, next_batch, snapshot_bytes)
@@ -173,17 +179,26 @@ impl Replay<'_> {
                 return Err(OpenError::damaged(&name, bad.offset as u64, bad.what));
             }
             length = bad.offset;
-            let cut = disk.truncate(&name, length as u64).await;
-            cut.map_err(|source| io_error("cut the torn end of", &name, source))?;
         }
-        disk.sync(&name)
+        write_anew(disk, &name, Bytes::from(bytes).slice(..length))
             .await
-            .map_err(|source| io_error("sync", &name, source))?;
+            .map_err(|source| io_error("write anew", &name, source))?;
         Ok(Segment {
             first,
             bytes: length as u64,
         })
     }
+}
+
+/// Replaces a file by one of the same name with this content.
+async fn write_anew(disk: &dyn Disk, name: &str, content: Bytes) -> io::Result<()> {
+    // An attempt that was cut off may have left it behind; it must not be continued.
+    match disk.remove(REWRITTEN).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    disk.append_and_sync(REWRITTEN, content).await?;
+    disk.rename(REWRITTEN, name).await
 }
 
 /// Removes the store's files that are not in `keep`.

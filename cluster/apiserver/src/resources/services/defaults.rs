@@ -40,6 +40,10 @@ fn set(field: &mut Option<String>, default: &str) {
 pub(super) fn spec(spec: &mut ServiceSpec) {
     set(&mut spec.type_, "ClusterIP");
     set(&mut spec.session_affinity, "None");
+    if text(&spec.session_affinity) == "None" {
+        // A patch that turns affinity off need not name what belonged to it.
+        spec.session_affinity_config = None;
+    }
     if text(&spec.session_affinity) == "ClientIP" {
         let config = spec.session_affinity_config.get_or_insert_default();
         config

@@ -22,6 +22,15 @@ fn a_service_has_defaults() {
 }
 
 #[test]
+fn affinity_that_is_turned_off_takes_its_configuration_along() {
+    let off = value(&service(json!({
+        "ports": [{"port": 80}], "sessionAffinity": "None",
+        "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 10800}}
+    })));
+    assert!(off["spec"].get("sessionAffinityConfig").is_none(), "{off}");
+}
+
+#[test]
 fn a_service_shows_its_addresses_and_ports() {
     let shown = [
         json!({"clusterIP": "10.96.0.10", "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53}], "selector": {"app": "dns"}}),
