@@ -86,16 +86,18 @@ fn two_processes_see_the_same_events() {
 
 #[test]
 fn a_varied_run_is_replayed_by_its_command_line() {
-    let varied = ["--redraw", "fault/0/1=5,tasks=2", "--explore", "pct:2"];
+    let varied = ["--redraw", "fault/0/1=5,workload/0=1,tasks=2", "--explore", "pct:2"];
     let run = |varied: &[&str]| {
         let output = sim(&[&["run", "scenarios/swarm.yaml", "--seed", "3"], varied].concat());
         assert_eq!(output.status.code(), Some(0), "{}", text(&output));
         let text = text(&output);
+        assert!(!text.contains("no stream to draw anew"), "{text}");
         let line = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
         (line("replay: "), line("trace: "))
     };
     let first = run(&varied);
-    let replay = "replay: cargo sim run scenarios/swarm.yaml --seed 3 --redraw fault/0/1=5,tasks=2 --explore pct:2";
+    let replay =
+        "replay: cargo sim run scenarios/swarm.yaml --seed 3 --redraw fault/0/1=5,workload/0=1,tasks=2 --explore pct:2";
     assert_eq!(first.0, replay);
     assert_eq!(first, run(&varied));
     assert_ne!(first.1, run(&[]).1);

@@ -80,7 +80,12 @@ impl Random {
 
     /// An independent stream for `purpose`: a function of the seed and the purpose alone.
     pub fn stream(&self, purpose: &str) -> Random {
-        let redraws = self.redraws.as_ref().map(|redraws| redraws.below(purpose));
+        self.stream_known_as(purpose, purpose)
+    }
+
+    /// The stream for `purpose`, which those who want it drawn anew know by another, shorter name.
+    pub fn stream_known_as(&self, purpose: &str, name: &str) -> Random {
+        let redraws = self.redraws.as_ref().map(|redraws| redraws.below(name));
         let number = redraws.as_ref().and_then(Redraws::number);
         // Hashing the seed so far with the purpose separates nested streams: "a" of "b" is neither "b" of "a" nor "ab".
         let mut seed = self.seed;
@@ -235,6 +240,20 @@ mod tests {
         assert_eq!(varied.unused_redraws(), ["nobody"]);
         assert_ne!(first(&redrawn(&[("fault/2", 18)]))[0], first(&varied)[0]);
         assert_eq!(first(&redrawn(&[])), plain);
+    }
+
+    #[test]
+    fn a_stream_may_be_drawn_anew_by_its_short_name() {
+        let random = |redraws: BTreeMap<String, u64>| Random::from_number(7).with_redraws(&redraws);
+        let plain = random(BTreeMap::new()).stream("fault/crash of node-1").bits();
+        let redrawn = random(BTreeMap::from([("fault/0".to_owned(), 1)]));
+        let stream = redrawn.stream_known_as("fault/crash of node-1", "fault/0");
+        assert_ne!(stream.bits(), plain);
+        assert!(redrawn.unused_redraws().is_empty());
+        assert_eq!(
+            redrawn.stream_known_as("fault/crash of node-1", "fault/1").bits(),
+            plain
+        );
     }
 
     #[test]

@@ -99,9 +99,8 @@ impl Faults {
         let struck = Arc::new(Mutex::new(Vec::new()));
         let mut names = Occurrences::default();
         for (index, plan) in world.scenario.faults.iter().enumerate() {
-            let random = world
-                .random
-                .stream(&format!("fault/{}", names.next(plan.action.to_line())));
+            let name = format!("fault/{}", names.next(plan.action.to_line()));
+            let random = world.random.stream_known_as(&name, &format!("fault/{index}"));
             let waiting = Waiting::new(world, &plan.moment, &random);
             lock(&struck).push((describe(&plan.action), 0));
             let (world, action, struck) = (world.clone(), plan.action.clone(), struck.clone());

@@ -38,7 +38,9 @@ impl Workload {
         let names = Arc::new(Mutex::new(Occurrences::default()));
         for (index, plan) in steps.iter().enumerate() {
             let name = next(&names, &plan.action);
-            let random = world.random.stream(&format!("step/{name}"));
+            let random = world
+                .random
+                .stream_known_as(&format!("step/{name}"), &format!("workload/{index}"));
             let waiting = Waiting::new(world, &plan.moment, &random);
             // Steps of one moment are done in the order they are written in.
             let before = steps[..index].iter().filter(|earlier| earlier.moment == plan.moment);
