@@ -69,7 +69,8 @@ pub fn describe(scenario: &str, seed: u64, outcome: &Outcome) -> String {
     text
 }
 
-fn statement(id: &str) -> &'static str {
+/// What the invariant `id` says.
+pub fn statement(id: &str) -> &'static str {
     let all = crate::invariants::all();
     all.iter()
         .find(|invariant| invariant.id() == id)

@@ -17,6 +17,7 @@ use crate::faults::{self, Faults};
 use crate::history::History;
 use crate::model::Cluster;
 use crate::observing;
+use crate::recording::{Ending, Recorder, Recording, What};
 use crate::scenario::Scenario;
 use crate::trace::Trace;
 use crate::traffic::Clients;
@@ -126,15 +127,44 @@ pub struct Outcome {
 /// of a process share (tokio seeds its generator by one). Whoever wants many runs starts many processes.
 pub fn run(settings: Settings) -> Outcome {
     let variation = settings.variation.clone();
-    let outcome = in_thread(settings);
+    let outcome = in_a_thread(settings, Recorder::default());
     Outcome { variation, ..outcome }
 }
 
-fn in_thread(settings: Settings) -> Outcome {
+/// Runs a scenario as [`run`] does, to the same last event, and records it as one of `path`.
+pub fn record(path: &str, settings: Settings) -> (Outcome, Recording) {
+    let recorder = Recorder::on();
+    let seed = settings.seed;
+    let outcome = in_a_thread(settings, recorder.clone());
+    let ending = match &outcome.verdict {
+        Verdict::Held => Ending::Held,
+        Verdict::Violated(_) => Ending::Violated,
+        Verdict::NotConverged { missing, left } => Ending::NotConverged {
+            missing: missing.clone(),
+            left: left.clone(),
+        },
+        Verdict::Panicked { component, message } => Ending::Panicked {
+            component: component.clone(),
+            message: message.clone(),
+        },
+        Verdict::Wrong(why) => Ending::Wrong(why.clone()),
+    };
+    let recording = Recording {
+        scenario: path.to_owned(),
+        seed,
+        ending,
+        hash: outcome.hash.clone(),
+        lasted: outcome.simulated,
+        events: recorder.take(),
+    };
+    (outcome, recording)
+}
+
+fn in_a_thread(settings: Settings, recorder: Recorder) -> Outcome {
     let thread = std::thread::Builder::new()
         .name("world".to_owned())
         .stack_size(16 << 20);
-    match thread.spawn(move || in_this_thread(settings)) {
+    match thread.spawn(move || in_this_thread(settings, recorder)) {
         Ok(thread) => thread
             .join()
             .unwrap_or_else(|_| failed("the simulator", "it panicked outside of a run")),
@@ -162,12 +192,12 @@ fn failed(component: &str, message: &str) -> Outcome {
     }
 }
 
-fn in_this_thread(settings: Settings) -> Outcome {
+fn in_this_thread(settings: Settings, recorder: Recorder) -> Outcome {
     observing::begin();
     let before = processor_time();
     let (scenario, seed, variation) = (settings.scenario, settings.seed, settings.variation);
     let runtime = madsim::runtime::Runtime::with_seed_and_config(order(seed, &variation), madsim::Config::default());
-    let trace = Trace::new(settings.trace, settings.verbose);
+    let trace = Trace::new(settings.trace, settings.verbose).with_recorder(recorder);
     let history = settings.history;
     let choices = Arc::new(Choices::default());
     let (played, noted) = (scenario.clone(), choices.clone());
@@ -253,6 +283,10 @@ async fn play(
     let mut verdict = broken(&world);
     if verdict.is_none() {
         let left = faults::heal(&world);
+        world
+            .trace
+            .recorder
+            .note(world.now(), || What::Healed { left: left.clone() });
         world.witness.ignore_noise_of(&left);
         let healed = Instant::now();
         let end = converge(&world, &workload, &left, healed);

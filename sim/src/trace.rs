@@ -11,13 +11,19 @@ use std::time::Duration;
 
 use crate::fingerprint::Fingerprint;
 use crate::history::History;
+use crate::recording::Recorder;
 
 /// So many events of each actor are remembered for reports.
 const REMEMBERED: usize = 12;
 
+/// Whose events are recorded as text; what others do is recorded with its meaning, where it happens.
+const TOLD: [&str; 2] = ["fault", "disk"];
+
 /// The trace of one run.
 pub struct Trace {
     inner: Mutex<Inner>,
+    /// Takes down what happened in a form that can be explained; off unless somebody wants it.
+    pub recorder: Recorder,
 }
 
 struct Inner {
@@ -45,7 +51,13 @@ impl Trace {
                 history: None,
                 verbose,
             }),
+            recorder: Recorder::default(),
         }
+    }
+
+    /// The same trace, with a recorder beside it.
+    pub fn with_recorder(self, recorder: Recorder) -> Self {
+        Trace { recorder, ..self }
     }
 
     /// Writes down in `history` what the store holds.
@@ -68,10 +80,16 @@ impl Trace {
     /// Adds an event of `actor` at `now`.
     pub fn event(&self, now: Duration, actor: &str, what: fmt::Arguments<'_>) {
         self.lock().add(now, actor, what);
+        if self.recorder.is_on() && TOLD.contains(&actor) {
+            self.recorder.said(now, actor, &what.to_string());
+        }
     }
 
     /// Adds what a component says, and shows it if the run is verbose.
     pub fn say(&self, now: Duration, actor: &str, what: fmt::Arguments<'_>) {
+        if self.recorder.is_on() {
+            self.recorder.said(now, actor, &what.to_string());
+        }
         let mut inner = self.lock();
         inner.add(now, actor, format_args!("says {what}"));
         if inner.verbose {

@@ -1,12 +1,16 @@
 //! The commands, and the exit codes by which scripts tell outcomes apart.
 
 mod check;
+mod diff;
+mod explain;
 mod fuzz;
 mod inspect;
 mod judge;
 mod merge;
 mod mutants;
 mod pin;
+mod record;
+mod report;
 mod run;
 mod shrink;
 mod summary;
@@ -54,6 +58,15 @@ enum Command {
     Mutants(mutants::Mutants),
     /// Read a scenario and say what is wrong with it, and where.
     Check(check::Check),
+    /// Explain why a run fails, and where a run that holds went another way.
+    Explain(explain::Explain),
+    /// Write a page to look at a run: lanes, pods, faults, and the causal chain of a failure.
+    Report(report::Report),
+    /// Compare two runs, or two traces: where they part, and how their stores differ.
+    Diff(diff::Diff),
+    /// Run a scenario and print what happened as JSON; for the other commands.
+    #[command(hide = true)]
+    Record(record::Record),
 }
 
 /// Does what the command line says.
@@ -70,6 +83,10 @@ pub fn main() -> ExitCode {
         Command::Inspect(inspect) => inspect.execute(),
         Command::Mutants(mutants) => mutants.execute(),
         Command::Check(check) => check.execute(),
+        Command::Explain(explain) => explain.execute(),
+        Command::Report(report) => report.execute(),
+        Command::Diff(diff) => diff.execute(),
+        Command::Record(record) => record.execute(),
     };
     ExitCode::from(code)
 }

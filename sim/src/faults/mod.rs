@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::choices::Occurrences;
+use crate::recording::What;
 use crate::scenario::{ComponentTarget, FaultAction, Moment, NodeTarget, Trigger};
 use crate::world::World;
 
@@ -146,7 +147,16 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// Lets one fault strike, to its end; `struck` is told when it found somebody, and what would do the same without chance.
 async fn strike(world: &Arc<World>, action: &FaultAction, random: &Random, struck: impl FnOnce(FaultAction)) {
     world.witness.change(world, crate::model::Cluster::fault_begins);
-    strike_alone(world, action, random, struck).await;
+    let recorder = &world.trace.recorder;
+    let mut fault = None;
+    let begins = |pinned| {
+        struck(pinned);
+        fault = Some(recorder.fault_begins(world.now(), &describe(action)));
+    };
+    strike_alone(world, action, random, begins).await;
+    if let Some(fault) = fault {
+        recorder.note(world.now(), || What::FaultEnds { fault });
+    }
     world.witness.change(world, crate::model::Cluster::fault_ends);
 }
 
@@ -164,7 +174,8 @@ async fn strike_alone(world: &Arc<World>, action: &FaultAction, random: &Random,
     }
 }
 
-fn describe(action: &FaultAction) -> String {
+/// A fault as reports call it.
+pub fn describe(action: &FaultAction) -> String {
     match action {
         FaultAction::Crash(spec) => match (&spec.node, &spec.component) {
             (Some(node), _) => format!("crash of machine {node}"),

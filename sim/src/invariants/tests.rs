@@ -113,6 +113,7 @@ pub(super) fn node(name: &str) -> Value {
 
 pub(super) fn asked(client: &str, method: http::Method, path: &str) -> Asked {
     Asked {
+        number: 0,
         client: client.to_owned(),
         user_agent: String::new(),
         method,

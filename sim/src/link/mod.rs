@@ -29,6 +29,7 @@ pub use network::{Lag, Network};
 pub use priorities::Priorities;
 
 use crate::model::{Answered, Asked, Path};
+use crate::recording::What;
 use crate::scenario::{Loss, Role};
 use crate::world::World;
 use stream::Piece;
@@ -79,6 +80,14 @@ impl SimTransport {
         self.world.trace.event(self.world.now(), &self.client, what);
     }
 
+    /// No answer to a request will be heard.
+    fn unanswered(&self, asked: &Asked, why: &str) {
+        self.world.trace.recorder.note(self.world.now(), || What::Unanswered {
+            request: asked.number,
+            why: why.to_owned(),
+        });
+    }
+
     /// Whether the answer is lost, by a fault or because the link is bad, and what of it is noticed.
     fn loses_answer(&self, asked: &Asked) -> Option<Loss> {
         let world = &self.world;
@@ -94,8 +103,9 @@ impl SimTransport {
     }
 
     /// The message is lost: the connection is reset, or nothing is heard until the caller gives up.
-    async fn lose(&self, number: u64, what: &str, then: Loss) -> TransportError {
+    async fn lose(&self, number: u64, asked: &Asked, what: &str, then: Loss) -> TransportError {
         self.event(format_args!("{number} {what}"));
+        self.unanswered(asked, what);
         if then == Loss::Reset {
             sleep(self.latency()).await;
             return TransportError {
@@ -134,7 +144,8 @@ impl SimTransport {
         let world = &self.world;
         let place = self.connection.server(line);
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        let asked = tap::describe(&self.client, &request, world.now());
+        let mut asked = tap::describe(&self.client, &request, world.now());
+        asked.number = world.trace.recorder.asked(&asked, request.uri(), request.body());
         self.event(format_args!("{number} {} {}", request.method(), request.uri()));
         let asked = Arc::new(world.witness.ask(world, asked));
         let loss = world.scenario.network.loss;
@@ -143,7 +154,7 @@ impl SimTransport {
         if loss > 0.0 && self.random.chance(loss) && !world.is_healed() {
             world.coverage.saw("a request was lost");
             return Err(self
-                .lose(number, "request lost", network::draw_loss(&self.random))
+                .lose(number, &asked, "request lost", network::draw_loss(&self.random))
                 .await);
         }
         let Some(server) = world.server(&place.name) else {
@@ -152,6 +163,7 @@ impl SimTransport {
             }
             sleep(self.latency()).await;
             self.event(format_args!("{number} refused"));
+            self.unanswered(&asked, "refused");
             return Err(TransportError {
                 message: "connection refused".to_owned(),
                 sent: false,
@@ -180,6 +192,7 @@ impl SimTransport {
             }
             sleep(self.latency()).await;
             self.event(format_args!("{number} reset"));
+            self.unanswered(&asked, "reset");
             return Err(TransportError {
                 message: "connection reset by peer".to_owned(),
                 sent: true,
@@ -189,9 +202,15 @@ impl SimTransport {
         world.network.pass(&place.machine, &self.machine).await;
         if let Some(then) = self.loses_answer(&asked) {
             world.coverage.saw("an answer was lost");
-            return Err(self.lose(number, "answer lost", then).await);
+            return Err(self.lose(number, &asked, "answer lost", then).await);
         }
-        self.event(format_args!("{number} answered {}", response.status().as_u16()));
+        let status = response.status().as_u16();
+        self.event(format_args!("{number} answered {status}"));
+        let request = asked.number;
+        world
+            .trace
+            .recorder
+            .note(world.now(), || What::Received { request, status });
         let listener = stream::Listener {
             world: world.clone(),
             connection: self.connection.clone(),
@@ -273,8 +292,12 @@ fn serve(
                 Body::Stream(frames) => {
                     let (sender, receiver) = mpsc::channel::<(Instant, Piece)>(WINDOW);
                     let watch = tap::WatchTap::open(&world, &client, &uri, &asked);
+                    let number = watch.as_ref().map(|watch| watch.stream);
                     if reply
-                        .send(http::Response::from_parts(parts, stream::Arriving::Stream(receiver)))
+                        .send(http::Response::from_parts(
+                            parts,
+                            stream::Arriving::Stream(receiver, number),
+                        ))
                         .is_ok()
                     {
                         stream::pump(frames, sender, watch, latency, random).await;

@@ -28,8 +28,8 @@ pub enum Piece {
 pub enum Arriving {
     /// All of it, with the answer.
     Full(Bytes),
-    /// Pieces with the moment they arrive, unless a partition holds them up.
-    Stream(mpsc::Receiver<(Instant, Piece)>),
+    /// Pieces with the moment they arrive, unless a partition holds them up; and the watch's number, if it is one.
+    Stream(mpsc::Receiver<(Instant, Piece)>, Option<u64>),
 }
 
 /// Sends frames into `sender` as they come, and stops when nobody listens any more.
@@ -112,9 +112,11 @@ pub fn receive(response: http::Response<Arriving>, listener: Listener) -> Respon
     let (parts, body) = response.into_parts();
     let body = match body {
         Arriving::Full(bytes) => Body::Full(bytes),
-        Arriving::Stream(receiver) => {
+        Arriving::Stream(receiver, stream) => {
+            let world = listener.world.clone();
+            let mut reader = stream.and_then(|stream| world.trace.recorder.reader(stream));
             let state = Some((receiver, listener));
-            Body::stream(futures_util::stream::unfold(state, |state| async move {
+            let frames = futures_util::stream::unfold(state, |state| async move {
                 let (mut receiver, listener) = state?;
                 let piece = tokio::select! {
                     biased;
@@ -135,6 +137,11 @@ pub fn receive(response: http::Response<Arriving>, listener: Listener) -> Respon
                         listener.connection.leave(listener.line);
                         Some((Err(BodyError("connection reset by peer".to_owned())), None))
                     }
+                }
+            });
+            Body::stream(frames.inspect(move |frame| {
+                if let (Some(reader), Ok(bytes)) = (&mut reader, frame) {
+                    reader.read(world.now(), bytes);
                 }
             }))
         }

@@ -87,6 +87,7 @@ pub fn describe(client: &str, request: &Request, at: Duration) -> Asked {
         .get(http::header::USER_AGENT)
         .and_then(|agent| agent.to_str().ok());
     let mut asked = Asked {
+        number: 0,
         client: client.to_owned(),
         user_agent: agent.unwrap_or_default().to_owned(),
         method: request.method().clone(),
@@ -170,7 +171,8 @@ struct Line<'a> {
 /// Follows one watch.
 pub struct WatchTap {
     world: Arc<World>,
-    stream: u64,
+    /// The watch's number.
+    pub stream: u64,
     /// Who the watch is where interleavings are explored: `kubelet/node-1 watches pods`.
     actor: String,
     /// How many events it has shown.

@@ -111,6 +111,8 @@ impl Asked {
 /// A request as it leaves its client.
 #[derive(Debug, Clone)]
 pub struct Asked {
+    /// A number of its own, if the run is recorded.
+    pub number: u64,
     /// Which process asks: `scheduler/1`, `kubelet/node-2`, `user`.
     pub client: String,
     /// How the request calls its sender.

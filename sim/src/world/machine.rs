@@ -12,6 +12,7 @@ use orrery_api::random::Random;
 use super::{CONTROL_PLANE, World};
 use crate::disk::SimDisk;
 use crate::netfilter::SimPacketFilter;
+use crate::recording::What;
 use crate::runtime::SimRuntime;
 use crate::scenario::{NodeSpec, Scenario};
 
@@ -116,6 +117,7 @@ impl World {
             return;
         }
         self.coverage.saw("a machine crashed");
+        self.record_power(name, false);
         for process in self.process_names(|process| process.machine == name) {
             self.kill(&process);
         }
@@ -138,6 +140,13 @@ impl World {
         self.network.notify();
     }
 
+    fn record_power(&self, machine: &str, up: bool) {
+        self.trace.recorder.note(self.now(), || What::Power {
+            machine: machine.to_owned(),
+            up,
+        });
+    }
+
     /// A machine gets power: its components start.
     pub fn boot_machine(&self, name: &str) {
         let Some(machine) = self.machines.get(name) else { return };
@@ -145,6 +154,7 @@ impl World {
             return;
         }
         self.coverage.saw("a machine came back");
+        self.record_power(name, true);
         machine.boots.fetch_add(1, Ordering::Relaxed);
         self.handle.restart(machine.node);
         self.network.notify();

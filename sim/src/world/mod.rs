@@ -27,6 +27,7 @@ use crate::coverage::Coverage;
 use crate::feed::Lags;
 use crate::invariants::Finding;
 use crate::link::{Network, Priorities};
+use crate::recording::What;
 use crate::scenario::{Role, Scenario};
 use crate::trace::Trace;
 use crate::variation::Variation;
@@ -303,6 +304,11 @@ impl World {
                 "invariants",
                 format_args!("{} is broken: {}", finding.invariant, finding.message),
             );
+            self.trace.recorder.note(at, || What::Broken {
+                invariant: finding.invariant.to_owned(),
+                statement: crate::report::statement(finding.invariant).to_owned(),
+                message: finding.message.clone(),
+            });
             self.violations
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)

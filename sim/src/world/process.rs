@@ -7,6 +7,7 @@ use madsim::task::NodeId;
 
 use super::{CONTROL_PLANE, World, components};
 use crate::model::Seen;
+use crate::recording::{ProcessState, What};
 use crate::scenario::{ComponentTarget, Role};
 
 /// A process.
@@ -123,6 +124,7 @@ impl World {
             format_args!("starts, for the {}. time", process.starts),
         );
         self.witness.observe(self, &Seen::Started { process: name });
+        self.record(&process, ProcessState::Started(process.starts));
         let (Some(world), Some(node)) = (self.own.upgrade(), self.handle.get_node(process.node)) else {
             return;
         };
@@ -144,6 +146,7 @@ impl World {
             process.clone()
         };
         self.trace.event(self.now(), name, format_args!("is killed"));
+        self.record(&process, ProcessState::Killed);
         if process.role == Role::ApiServer {
             self.set_server(name, None);
         }
@@ -171,6 +174,7 @@ impl World {
         }
         self.coverage.saw("a component was paused");
         self.trace.event(self.now(), name, format_args!("is paused"));
+        self.record(process, ProcessState::Paused);
         true
     }
 
@@ -184,7 +188,16 @@ impl World {
         if process.paused == 0 {
             self.handle.resume(process.node);
             self.trace.event(self.now(), name, format_args!("goes on"));
+            self.record(process, ProcessState::Resumed);
         }
+    }
+
+    fn record(&self, process: &Process, state: ProcessState) {
+        self.trace.recorder.note(self.now(), || What::Process {
+            name: process.name.clone(),
+            machine: process.machine.clone(),
+            state,
+        });
     }
 
     /// Lets a process go on, however often it was paused.

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::{World, noise};
 use crate::invariants::Monitor;
 use crate::model::{Asked, Change, Cluster, Item, ObjectId, Seen};
+use crate::recording::{Verb, What, Written};
 use crate::scenario::{Scenario, Trigger, TriggerKind};
 
 /// See the module.
@@ -83,6 +84,7 @@ impl Witness {
     pub fn observe(&self, world: &World, seen: &Seen<'_>) {
         let mut inner = self.lock();
         inner.drain(world);
+        world.trace.recorder.seen(world.now(), seen);
         inner.monitor.observe(seen);
         inner.conclude(world);
     }
@@ -188,7 +190,22 @@ impl Inner {
             world
                 .trace
                 .event(world.now(), "store", format_args!("{} {verb} {id}", event.revision));
+            world.trace.recorder.note(world.now(), || {
+                let known = self.monitor.cluster.get(&id).is_some();
+                What::Written(Written {
+                    revision: event.revision,
+                    object: id.clone(),
+                    verb: match (event.kind, known) {
+                        (EventKind::Delete, _) => Verb::Delete,
+                        (EventKind::Put, true) => Verb::Update,
+                        (EventKind::Put, false) => Verb::Create,
+                    },
+                    value: String::from_utf8_lossy(&event.kv.value).into_owned(),
+                })
+            });
             let change = self.monitor.write(id, event.revision, bytes);
+            // What this write broke is found before the next is looked at.
+            self.conclude(world);
             if !noise::is_heartbeat(&change) && !noise::is_about(&change, &self.left) {
                 self.noise = (
                     world.now(),

@@ -1,0 +1,311 @@
+//! `diff`: two runs, or two traces, and where they part.
+//!
+//! Traces are compared event by event, without the running hashes. Of runs it is also said which decision is the first
+//! that only one of them took, and how the stores differ at both moments.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::record::obtain;
+use crate::explain::chain::Step;
+use crate::explain::{compare, words};
+use crate::recording::Index;
+
+/// So many equal events are shown before the first that differs, and so many after it.
+const CONTEXT: usize = 5;
+/// So many objects are shown, and so many fields of each.
+const OBJECTS: usize = 12;
+const FIELDS: usize = 6;
+
+/// Compares two runs, each `SCENARIO@SEED`, or files written by `run --trace`: the first event where they part.
+///
+/// Ends with 0 if they are the same, with 1 if they differ.
+#[derive(Args)]
+pub struct Diff {
+    /// The one: `SCENARIO@SEED` or a trace's file.
+    one: String,
+    /// The other.
+    other: String,
+}
+
+/// What is compared.
+#[derive(Debug, PartialEq, Eq)]
+enum Side {
+    Run { scenario: String, seed: u64 },
+    File(String),
+}
+
+impl Side {
+    fn parse(text: &str) -> Self {
+        match text.rsplit_once('@').map(|(scenario, seed)| (scenario, seed.parse())) {
+            Some((scenario, Ok(seed))) => Side::Run {
+                scenario: scenario.to_owned(),
+                seed,
+            },
+            _ => Side::File(text.to_owned()),
+        }
+    }
+
+    /// Its trace, and the process that prints it.
+    fn trace(&self) -> Result<(Box<dyn BufRead>, Option<Child>), u8> {
+        let failed = |error: std::io::Error| {
+            eprintln!("error: cannot read {self:?}: {error}");
+            2
+        };
+        match self {
+            Side::File(path) => {
+                let file = File::open(path).map_err(|error| {
+                    eprintln!("error: {path} is no run (SCENARIO@SEED) and cannot be read as a trace: {error}");
+                    2
+                })?;
+                Ok((Box::new(BufReader::new(file)), None))
+            }
+            Side::Run { scenario, seed } => {
+                super::read(scenario)?;
+                let mut child = Command::new(std::env::current_exe().map_err(failed)?)
+                    .args(["run", scenario, "--seed", &seed.to_string(), "--trace", "-"])
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::null())
+                    .spawn()
+                    .map_err(failed)?;
+                let output = child.stdout.take().ok_or(2)?;
+                Ok((Box::new(BufReader::new(output)), Some(child)))
+            }
+        }
+    }
+}
+
+/// Where two traces part.
+#[derive(Debug, PartialEq, Eq)]
+struct Parted {
+    /// The number of the first event that differs, from 1 on.
+    number: u64,
+    /// The last that are equal.
+    before: Vec<String>,
+    /// What follows on each side; nothing where a trace is over.
+    after: [Vec<String>; 2],
+}
+
+impl Diff {
+    /// Does it; the exit code.
+    pub fn execute(&self) -> u8 {
+        self.compare().unwrap_or_else(|code| code)
+    }
+
+    fn compare(&self) -> Result<u8, u8> {
+        let sides = [Side::parse(&self.one), Side::parse(&self.other)];
+        let (mut one, mut children) = sides[0].trace().map(|(trace, child)| (trace, vec![child]))?;
+        let (mut other, child) = sides[1].trace()?;
+        children.push(child);
+        let parted = part(&mut one, &mut other);
+        drop((one, other));
+        for child in children.iter_mut().flatten() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let parted = parted.map_err(|error| {
+            eprintln!("error: cannot read a trace: {error}");
+            2
+        })?;
+        let Some(parted) = parted else {
+            println!("the same: every event");
+            return Ok(0);
+        };
+        for line in parted.lines() {
+            println!("{line}");
+        }
+        if let [
+            Side::Run {
+                scenario: first,
+                seed: one,
+            },
+            Side::Run {
+                scenario: second,
+                seed: other,
+            },
+        ] = &sides
+        {
+            let recordings = [obtain(first, *one, &[])?, obtain(second, *other, &[])?];
+            let [one, other] = [Index::new(&recordings[0]), Index::new(&recordings[1])];
+            if let Some(at) = parted.at() {
+                print_state("at that moment", &one, &other, [at, at]);
+            }
+            print_decision(&one, &other);
+        }
+        Ok(1)
+    }
+}
+
+/// Says which decision only one of the runs took first, and how the stores differ then.
+fn print_decision(one: &Index<'_>, other: &Index<'_>) {
+    let all = |index: &Index<'_>| -> Vec<Step> {
+        let places = index.all_writes();
+        places.map(|place| Step { place, link: None }).collect()
+    };
+    let first = compare::parting(one, &all(one), other);
+    let second = compare::parting(other, &all(other), one);
+    let (left, right) = (first.as_ref(), second.as_ref());
+    let ours = match (left, right) {
+        (Some(left), Some(right)) => one.at(left.place) <= other.at(right.place),
+        (Some(_), None) => true,
+        (None, Some(_)) => false,
+        (None, None) => {
+            println!("both take the same decisions; what differs is when");
+            return;
+        }
+    };
+    let (index, counterpart, parting, name) = if ours {
+        (one, other, first, "A")
+    } else {
+        (other, one, second, "B")
+    };
+    let Some(parting) = parting else { return };
+    println!("the first decision that only {name} takes:");
+    let line =
+        |index: &Index<'_>, place: usize| format!("{}  {}", words::moment(index.at(place)), words::event(index, place));
+    println!("  {name}  {}", line(index, parting.place));
+    let at = index.at(parting.place);
+    let there = match parting.instead {
+        Some(place) => {
+            println!("  {}  {}", if ours { "B" } else { "A" }, line(counterpart, place));
+            counterpart.at(place)
+        }
+        None => at,
+    };
+    let moments = if ours { [at, there] } else { [there, at] };
+    print_state("just before", one, other, moments);
+}
+
+fn print_state(when: &str, one: &Index<'_>, other: &Index<'_>, at: [Duration; 2]) {
+    let differences = compare::states(one, at[0], other, at[1]);
+    if differences.is_empty() {
+        println!("the stores {when} hold the same");
+        return;
+    }
+    println!("the stores {when}, A against B:");
+    for (about, fields) in differences.iter().take(OBJECTS) {
+        println!("  {about}");
+        for field in fields.iter().take(FIELDS) {
+            println!("    {field}");
+        }
+        if fields.len() > FIELDS {
+            println!("    and {} more fields", fields.len() - FIELDS);
+        }
+    }
+    if differences.len() > OBJECTS {
+        println!("  and {} more objects", differences.len() - OBJECTS);
+    }
+}
+
+impl Parted {
+    fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!("they part at event {}:", self.number)];
+        lines.extend(self.before.iter().map(|line| format!("     {line}")));
+        for (name, side) in ["A", "B"].iter().zip(&self.after) {
+            if side.is_empty() {
+                lines.push(format!("  {name}  (the end)"));
+            }
+            lines.extend(side.iter().map(|line| format!("  {name}  {line}")));
+        }
+        lines
+    }
+
+    /// When they part: the earlier of both.
+    fn at(&self) -> Option<Duration> {
+        let seconds = |line: &String| line.split(' ').next()?.parse::<f64>().ok();
+        let first = self.after.iter().filter_map(|side| side.first().and_then(seconds));
+        first.reduce(f64::min).map(Duration::from_secs_f64)
+    }
+}
+
+/// Where two traces part; none if they are equal.
+fn part(one: &mut dyn BufRead, other: &mut dyn BufRead) -> std::io::Result<Option<Parted>> {
+    let mut before = VecDeque::new();
+    for number in 1.. {
+        let (left, right) = (line(one)?, line(other)?);
+        if left == right {
+            let Some(line) = left else { break };
+            if before.len() == CONTEXT {
+                before.pop_front();
+            }
+            before.push_back(line);
+            continue;
+        }
+        let rest = |first: Option<String>, from: &mut dyn BufRead| -> std::io::Result<Vec<String>> {
+            let mut lines: Vec<String> = first.into_iter().collect();
+            while !lines.is_empty() && lines.len() < CONTEXT {
+                let Some(line) = line(from)? else { break };
+                lines.push(line);
+            }
+            Ok(lines)
+        };
+        return Ok(Some(Parted {
+            number,
+            before: before.into(),
+            after: [rest(left, one)?, rest(right, other)?],
+        }));
+    }
+    Ok(None)
+}
+
+/// The next event, without the running hash at its end.
+fn line(from: &mut dyn BufRead) -> std::io::Result<Option<String>> {
+    let mut text = String::new();
+    if from.read_line(&mut text)? == 0 {
+        return Ok(None);
+    }
+    let text = text.trim_end();
+    let event = text.strip_suffix(']').and_then(|text| text.rsplit_once(" ["));
+    Ok(Some(event.map_or(text, |(event, _)| event).to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parted(one: &str, other: &str) -> Option<Parted> {
+        part(&mut one.as_bytes(), &mut other.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn traces_part_at_the_first_event_that_differs() {
+        let one = "0.100000000 store: 2 put [aa]\n0.200000000 user: GET /x [bb]\n0.300000000 user: more [cc]\n";
+        let other = "0.100000000 store: 2 put [ff]\n0.250000000 user: GET /y [ee]\n";
+        let parted = parted(one, other).unwrap();
+        assert_eq!(parted.at(), Some(Duration::from_millis(200)));
+        insta::assert_snapshot!(parted.lines().join("\n"), @r"
+        they part at event 2:
+             0.100000000 store: 2 put
+          A  0.200000000 user: GET /x
+          A  0.300000000 user: more
+          B  0.250000000 user: GET /y
+        ");
+    }
+
+    #[test]
+    fn equal_traces_do_not_part_and_a_shorter_one_does_at_its_end() {
+        assert_eq!(parted("1.0 a: b [x]\n", "1.0 a: b [y]\n"), None);
+        let shorter = parted("1.0 a: b [x]\n", "1.0 a: b [x]\n2.0 a: c [z]\n").unwrap();
+        assert_eq!(
+            (shorter.number, shorter.after[0].len(), shorter.after[1].len()),
+            (2, 0, 1)
+        );
+    }
+
+    #[test]
+    fn a_side_is_a_run_or_a_file() {
+        let run = Side::Run {
+            scenario: "scenarios/a@b.yaml".to_owned(),
+            seed: 7,
+        };
+        assert_eq!(Side::parse("scenarios/a@b.yaml@7"), run);
+        assert_eq!(Side::parse("trace@home.txt"), Side::File("trace@home.txt".to_owned()));
+    }
+}

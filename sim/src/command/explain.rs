@@ -1,0 +1,122 @@
+//! `explain`: why a run failed, and where a run that holds went another way.
+
+use clap::Args;
+
+use super::record::obtain;
+use crate::explain::{Explanation, compare, explain, words};
+use crate::recording::{Ending, Index, Recording};
+
+/// So many neighbouring seeds are tried for one that holds.
+const NEIGHBOURS: u64 = 8;
+/// So many faults are left out, one at a time, to see which of them matter.
+const FAULTS: usize = 8;
+
+/// Explains why a run fails: the shortest chain of causes, and where a run that holds went another way.
+#[derive(Args)]
+pub struct Explain {
+    /// The scenario's file.
+    scenario: String,
+    /// The seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Do not look for runs that hold, to compare with.
+    #[arg(long)]
+    alone: bool,
+}
+
+impl Explain {
+    /// Does it; the exit code: that of the run.
+    pub fn execute(&self) -> u8 {
+        let recording = match obtain(&self.scenario, self.seed, &[]) {
+            Ok(recording) => recording,
+            Err(code) => return code,
+        };
+        let index = Index::new(&recording);
+        let Some(explanation) = explain(&index) else {
+            println!(
+                "seed {} of {} holds: there is nothing to explain",
+                self.seed, self.scenario
+            );
+            return 0;
+        };
+        println!("{}, seed {}", self.scenario, self.seed);
+        for line in explanation.finding.iter().chain(&explanation.lines(&index)) {
+            println!("{line}");
+        }
+        if !self.alone {
+            self.compare(&index, &explanation);
+        }
+        println!("replay: {}", crate::report::replay(&self.scenario, self.seed));
+        println!(
+            "look at it: cargo sim report {} --seed {} --out report.html",
+            self.scenario, self.seed
+        );
+        recording.ending.code()
+    }
+
+    /// Looks for runs that hold: without one of the faults, and with other seeds.
+    fn compare(&self, index: &Index<'_>, explanation: &Explanation) {
+        let Ok(scenario) = super::read(&self.scenario) else {
+            return;
+        };
+        let holds = |recording: &Recording| recording.ending == Ending::Held;
+        let mut shown = false;
+        for (number, fault) in scenario.faults.iter().enumerate().take(FAULTS) {
+            let Ok(other) = obtain(&self.scenario, self.seed, &[number]) else {
+                return;
+            };
+            let fault = crate::faults::describe(&fault.action);
+            if !holds(&other) {
+                continue;
+            }
+            println!(
+                "without the fault \"{fault}\" (number {} of the scenario) the same seed holds",
+                number + 1
+            );
+            if !shown {
+                shown = show_parting(index, explanation, &other, "the run without it");
+            }
+        }
+        let other = (1..=NEIGHBOURS).find_map(|step| {
+            let other = obtain(&self.scenario, self.seed.wrapping_add(step), &[]).ok()?;
+            holds(&other).then_some(other)
+        });
+        match other {
+            Some(other) => {
+                println!("seed {} holds", other.seed);
+                let which = format!("seed {}", other.seed);
+                show_parting(index, explanation, &other, &which);
+            }
+            None => println!("none of the next {NEIGHBOURS} seeds holds: it takes no luck to fail"),
+        }
+    }
+}
+
+/// Prints the first decision of the chain that `other` never took; whether there is one.
+fn show_parting(index: &Index<'_>, explanation: &Explanation, other: &Recording, which: &str) -> bool {
+    let other = Index::new(other);
+    if matches!(index.recording.ending, Ending::NotConverged { .. }) {
+        let Some(place) = compare::never_taken(index, &explanation.subjects, &other) else {
+            return false;
+        };
+        println!("  what {which} does about it, and is never done here:");
+        println!(
+            "    {}  {}",
+            words::moment(other.at(place)),
+            words::event(&other, place)
+        );
+        return true;
+    }
+    match compare::parting(index, &explanation.steps, &other) {
+        Some(parting) => {
+            for line in compare::describe(index, &parting, &other, which) {
+                println!("  {line}");
+            }
+            true
+        }
+        None => {
+            println!("  every decision of the chain is taken in {which} as well: what differs is when");
+            false
+        }
+    }
+}

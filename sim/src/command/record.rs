@@ -1,0 +1,92 @@
+//! `record`: runs a scenario as `run` does and prints its recording; for the commands that explain runs.
+//!
+//! They start it as a process of its own for each run that they look at, because only the first run of a process is
+//! exact.
+
+use std::io::{BufWriter, Read, Write};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::recording::Recording;
+use crate::run::{Settings, record};
+use crate::scenario::Moment;
+
+/// Runs a scenario and prints what happened as JSON.
+#[derive(Args)]
+pub struct Record {
+    /// The scenario's file.
+    scenario: String,
+    /// The seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Let this fault of the scenario, counted from 0, never strike.
+    #[arg(long)]
+    without: Vec<usize>,
+}
+
+impl Record {
+    /// Does it; the exit code.
+    pub fn execute(&self) -> u8 {
+        let mut scenario = match super::read(&self.scenario) {
+            Ok(scenario) => scenario,
+            Err(code) => return code,
+        };
+        // The others keep their places, and with them their chances.
+        let never = Moment::At(scenario.duration + Duration::from_secs(86_400));
+        for index in &self.without {
+            if let Some(fault) = scenario.faults.get_mut(*index) {
+                fault.moment = never.clone();
+            }
+        }
+        let settings = Settings {
+            scenario: Arc::new(scenario),
+            seed: self.seed,
+            trace: None,
+            history: None,
+            verbose: false,
+        };
+        let (outcome, recording) = record(&self.scenario, settings);
+        let mut output = BufWriter::new(std::io::stdout().lock());
+        let written = serde_json::to_writer(&mut output, &recording).map_err(std::io::Error::other);
+        if let Err(error) = written.and_then(|()| output.flush()) {
+            eprintln!("error: cannot write the recording: {error}");
+            return 2;
+        }
+        outcome.verdict.code()
+    }
+}
+
+/// Records a run in a process of its own.
+///
+/// # Errors
+///
+/// The exit code to end with, when the scenario is wrong or no process can be started; it has been said why.
+pub fn obtain(scenario: &str, seed: u64, without: &[usize]) -> Result<Recording, u8> {
+    super::read(scenario)?;
+    let text = child(scenario, seed, without).map_err(|error| {
+        eprintln!("error: cannot record the run in a second process: {error}");
+        2
+    })?;
+    serde_json::from_str(&text).map_err(|error| {
+        eprintln!("error: seed {seed} of {scenario} left no recording: {error}");
+        2
+    })
+}
+
+fn child(scenario: &str, seed: u64, without: &[usize]) -> std::io::Result<String> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["record", scenario, "--seed", &seed.to_string()]);
+    for index in without {
+        command.args(["--without", &index.to_string()]);
+    }
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut text = String::new();
+    if let Some(mut output) = child.stdout.take() {
+        output.read_to_string(&mut text)?;
+    }
+    child.wait()?;
+    Ok(text)
+}

@@ -1,0 +1,63 @@
+//! `report`: a run to look at, as one HTML page or as a file for the Perfetto viewer.
+
+use clap::Args;
+
+use super::record::obtain;
+use crate::explain::explain;
+use crate::recording::Index;
+use crate::timeline::{page, perfetto, timeline};
+
+/// Writes one self-contained HTML page that shows a run: lanes, pods, faults, and the causal chain of a failure.
+#[derive(Args)]
+pub struct Report {
+    /// The scenario's file.
+    scenario: String,
+    /// The seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where to write the page; `report.html` unless only `--perfetto` is asked for.
+    #[arg(long)]
+    out: Option<String>,
+    /// Write trace-event JSON for the Perfetto viewer to this file.
+    #[arg(long)]
+    perfetto: Option<String>,
+}
+
+impl Report {
+    /// Does it; the exit code: 0, whatever the run came to.
+    pub fn execute(&self) -> u8 {
+        let recording = match obtain(&self.scenario, self.seed, &[]) {
+            Ok(recording) => recording,
+            Err(code) => return code,
+        };
+        let index = Index::new(&recording);
+        let timeline = timeline(&index, explain(&index).as_ref());
+        println!("{}: {}", timeline.title, timeline.verdict);
+        let mut code = 0;
+        if let Some(path) = &self.perfetto {
+            code = code.max(write(path, &perfetto::trace(&timeline).to_string()));
+        }
+        let default = if self.perfetto.is_none() {
+            Some("report.html")
+        } else {
+            None
+        };
+        if let Some(path) = self.out.as_deref().or(default) {
+            code = code.max(write(path, &page::page(&timeline)));
+        }
+        code
+    }
+}
+
+fn write(path: &str, text: &str) -> u8 {
+    match std::fs::write(path, text) {
+        Ok(()) => {
+            println!("written: {path} ({} KB)", text.len() / 1024);
+            0
+        }
+        Err(error) => {
+            eprintln!("error: cannot write {path}: {error}");
+            2
+        }
+    }
+}
