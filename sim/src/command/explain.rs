@@ -16,9 +16,9 @@ const FAULTS: usize = 8;
 pub struct Explain {
     /// The scenario's file.
     scenario: String,
-    /// The seed.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// The seed; the scenario's own by default, or 1.
+    #[arg(long)]
+    seed: Option<u64>,
     /// Do not look for runs that hold, to compare with.
     #[arg(long)]
     alone: bool,
@@ -27,42 +27,43 @@ pub struct Explain {
 impl Explain {
     /// Does it; the exit code: that of the run.
     pub fn execute(&self) -> u8 {
-        let recording = match obtain(&self.scenario, self.seed, &[]) {
+        let seed = match super::read(&self.scenario) {
+            Ok(scenario) => super::seed(self.seed, &scenario),
+            Err(code) => return code,
+        };
+        let recording = match obtain(&self.scenario, seed, &[]) {
             Ok(recording) => recording,
             Err(code) => return code,
         };
         let index = Index::new(&recording);
         let Some(explanation) = explain(&index) else {
-            println!(
-                "seed {} of {} holds: there is nothing to explain",
-                self.seed, self.scenario
-            );
+            println!("seed {} of {} holds: there is nothing to explain", seed, self.scenario);
             return 0;
         };
-        println!("{}, seed {}", self.scenario, self.seed);
+        println!("{}, seed {}", self.scenario, seed);
         for line in explanation.finding.iter().chain(&explanation.lines(&index)) {
             println!("{line}");
         }
         if !self.alone {
-            self.compare(&index, &explanation);
+            self.compare(seed, &index, &explanation);
         }
-        println!("replay: {}", crate::report::replay(&self.scenario, self.seed));
+        println!("replay: {}", crate::report::replay(&self.scenario, seed));
         println!(
             "look at it: cargo sim report {} --seed {} --out report.html",
-            self.scenario, self.seed
+            self.scenario, seed
         );
         recording.ending.code()
     }
 
     /// Looks for runs that hold: without one of the faults, and with other seeds.
-    fn compare(&self, index: &Index<'_>, explanation: &Explanation) {
+    fn compare(&self, seed: u64, index: &Index<'_>, explanation: &Explanation) {
         let Ok(scenario) = super::read(&self.scenario) else {
             return;
         };
         let holds = |recording: &Recording| recording.ending == Ending::Held;
         let mut shown = false;
         for (number, fault) in scenario.faults.iter().enumerate().take(FAULTS) {
-            let Ok(other) = obtain(&self.scenario, self.seed, &[number]) else {
+            let Ok(other) = obtain(&self.scenario, seed, &[number]) else {
                 return;
             };
             let fault = crate::faults::describe(&fault.action);
@@ -78,7 +79,7 @@ impl Explain {
             }
         }
         let other = (1..=NEIGHBOURS).find_map(|step| {
-            let other = obtain(&self.scenario, self.seed.wrapping_add(step), &[]).ok()?;
+            let other = obtain(&self.scenario, seed.wrapping_add(step), &[]).ok()?;
             holds(&other).then_some(other)
         });
         match other {

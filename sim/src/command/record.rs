@@ -19,9 +19,9 @@ use crate::scenario::Moment;
 pub struct Record {
     /// The scenario's file.
     scenario: String,
-    /// The seed.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// The seed; the scenario's own by default, or 1.
+    #[arg(long)]
+    seed: Option<u64>,
     /// Let this fault of the scenario, counted from 0, never strike.
     #[arg(long)]
     without: Vec<usize>,
@@ -41,9 +41,10 @@ impl Record {
                 fault.moment = never.clone();
             }
         }
+        let seed = super::seed(self.seed, &scenario);
         let settings = Settings {
             scenario: Arc::new(scenario),
-            seed: self.seed,
+            seed,
             trace: None,
             history: None,
             verbose: false,

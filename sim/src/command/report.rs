@@ -12,9 +12,9 @@ use crate::timeline::{page, perfetto, timeline};
 pub struct Report {
     /// The scenario's file.
     scenario: String,
-    /// The seed.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// The seed; the scenario's own by default, or 1.
+    #[arg(long)]
+    seed: Option<u64>,
     /// Where to write the page; `report.html` unless only `--perfetto` is asked for.
     #[arg(long)]
     out: Option<String>,
@@ -26,7 +26,11 @@ pub struct Report {
 impl Report {
     /// Does it; the exit code: 0, whatever the run came to.
     pub fn execute(&self) -> u8 {
-        let recording = match obtain(&self.scenario, self.seed, &[]) {
+        let seed = match super::read(&self.scenario) {
+            Ok(scenario) => super::seed(self.seed, &scenario),
+            Err(code) => return code,
+        };
+        let recording = match obtain(&self.scenario, seed, &[]) {
             Ok(recording) => recording,
             Err(code) => return code,
         };
