@@ -15,6 +15,7 @@ use super::record::obtain;
 use crate::explain::chain::Step;
 use crate::explain::{compare, words};
 use crate::recording::Index;
+use crate::variation::Variation;
 
 /// So many equal events are shown before the first that differs, and so many after it.
 const CONTEXT: usize = 5;
@@ -132,7 +133,8 @@ impl Diff {
             },
         ] = &sides
         {
-            let recordings = [obtain(first, *one, &[])?, obtain(second, *other, &[])?];
+            let run = Variation::default();
+            let recordings = [obtain(first, *one, &run, &[])?, obtain(second, *other, &run, &[])?];
             let [one, other] = [Index::new(&recordings[0]), Index::new(&recordings[1])];
             if let Some(at) = parted.at() {
                 print_state("at that moment", &one, &other, [at, at]);

@@ -5,6 +5,7 @@ use clap::Args;
 use super::record::obtain;
 use crate::explain::{Explanation, compare, explain, words};
 use crate::recording::{Ending, Index, Recording};
+use crate::variation::Variation;
 
 /// So many neighbouring seeds are tried for one that holds.
 const NEIGHBOURS: u64 = 8;
@@ -19,6 +20,8 @@ pub struct Explain {
     /// The seed; the scenario's own by default, or 1.
     #[arg(long)]
     seed: Option<u64>,
+    #[command(flatten)]
+    variation: Variation,
     /// Do not look for runs that hold, to compare with.
     #[arg(long)]
     alone: bool,
@@ -31,7 +34,7 @@ impl Explain {
             Ok(scenario) => super::seed(self.seed, &scenario),
             Err(code) => return code,
         };
-        let recording = match obtain(&self.scenario, seed, &[]) {
+        let recording = match obtain(&self.scenario, seed, &self.variation, &[]) {
             Ok(recording) => recording,
             Err(code) => return code,
         };
@@ -47,7 +50,10 @@ impl Explain {
         if !self.alone {
             self.compare(seed, &index, &explanation);
         }
-        println!("replay: {}", crate::report::replay(&self.scenario, seed));
+        println!(
+            "replay: {}",
+            crate::report::replay(&self.scenario, seed, &self.variation)
+        );
         println!(
             "look at it: cargo sim report {} --seed {} --out report.html",
             self.scenario, seed
@@ -63,7 +69,7 @@ impl Explain {
         let holds = |recording: &Recording| recording.ending == Ending::Held;
         let mut shown = false;
         for (number, fault) in scenario.faults.iter().enumerate().take(FAULTS) {
-            let Ok(other) = obtain(&self.scenario, seed, &[number]) else {
+            let Ok(other) = obtain(&self.scenario, seed, &self.variation, &[number]) else {
                 return;
             };
             let fault = crate::faults::describe(&fault.action);
@@ -79,7 +85,7 @@ impl Explain {
             }
         }
         let other = (1..=NEIGHBOURS).find_map(|step| {
-            let other = obtain(&self.scenario, seed.wrapping_add(step), &[]).ok()?;
+            let other = obtain(&self.scenario, seed.wrapping_add(step), &self.variation, &[]).ok()?;
             holds(&other).then_some(other)
         });
         match other {

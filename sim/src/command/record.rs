@@ -13,6 +13,7 @@ use clap::Args;
 use crate::recording::Recording;
 use crate::run::{Settings, record};
 use crate::scenario::Moment;
+use crate::variation::Variation;
 
 /// Runs a scenario and prints what happened as JSON.
 #[derive(Args)]
@@ -22,6 +23,8 @@ pub struct Record {
     /// The seed; the scenario's own by default, or 1.
     #[arg(long)]
     seed: Option<u64>,
+    #[command(flatten)]
+    variation: Variation,
     /// Let this fault of the scenario, counted from 0, never strike.
     #[arg(long)]
     without: Vec<usize>,
@@ -47,6 +50,7 @@ impl Record {
             seed,
             trace: None,
             history: None,
+            variation: self.variation.clone(),
             verbose: false,
         };
         let (outcome, recording) = record(&self.scenario, settings);
@@ -65,9 +69,9 @@ impl Record {
 /// # Errors
 ///
 /// The exit code to end with, when the scenario is wrong or no process can be started; it has been said why.
-pub fn obtain(scenario: &str, seed: u64, without: &[usize]) -> Result<Recording, u8> {
+pub fn obtain(scenario: &str, seed: u64, variation: &Variation, without: &[usize]) -> Result<Recording, u8> {
     super::read(scenario)?;
-    let text = child(scenario, seed, without).map_err(|error| {
+    let text = child(scenario, seed, variation, without).map_err(|error| {
         eprintln!("error: cannot record the run in a second process: {error}");
         2
     })?;
@@ -77,9 +81,10 @@ pub fn obtain(scenario: &str, seed: u64, without: &[usize]) -> Result<Recording,
     })
 }
 
-fn child(scenario: &str, seed: u64, without: &[usize]) -> std::io::Result<String> {
+fn child(scenario: &str, seed: u64, variation: &Variation, without: &[usize]) -> std::io::Result<String> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["record", scenario, "--seed", &seed.to_string()]);
+    command.args(variation.arguments());
     for index in without {
         command.args(["--without", &index.to_string()]);
     }

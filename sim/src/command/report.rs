@@ -6,6 +6,7 @@ use super::record::obtain;
 use crate::explain::explain;
 use crate::recording::Index;
 use crate::timeline::{page, perfetto, timeline};
+use crate::variation::Variation;
 
 /// Writes one self-contained HTML page that shows a run: lanes, pods, faults, and the causal chain of a failure.
 #[derive(Args)]
@@ -15,6 +16,8 @@ pub struct Report {
     /// The seed; the scenario's own by default, or 1.
     #[arg(long)]
     seed: Option<u64>,
+    #[command(flatten)]
+    variation: Variation,
     /// Where to write the page; `report.html` unless only `--perfetto` is asked for.
     #[arg(long)]
     out: Option<String>,
@@ -30,7 +33,7 @@ impl Report {
             Ok(scenario) => super::seed(self.seed, &scenario),
             Err(code) => return code,
         };
-        let recording = match obtain(&self.scenario, seed, &[]) {
+        let recording = match obtain(&self.scenario, seed, &self.variation, &[]) {
             Ok(recording) => recording,
             Err(code) => return code,
         };
