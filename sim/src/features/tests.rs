@@ -31,6 +31,7 @@ impl Play {
 
     fn ask(&mut self, client: &str, method: Method, path: &str) {
         let asked = Asked {
+            number: 0,
             client: client.to_owned(),
             user_agent: String::new(),
             method,
