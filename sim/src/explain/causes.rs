@@ -174,7 +174,9 @@ pub fn causes(index: &Index<'_>, place: usize, focus: &[ObjectId]) -> Vec<Cause>
             let client = index.request_at(asked).map_or("", |request| request.client.as_str());
             let mut found: Vec<Cause> = struck(index, client, place).into_iter().collect();
             if found.is_empty() {
-                let servers = index.processes().filter(|(process, _)| process.starts_with("apiserver/"));
+                let servers = index
+                    .processes()
+                    .filter(|(process, _)| process.starts_with("apiserver/"));
                 let struck = servers.filter_map(|(server, _)| struck(index, server, place));
                 found.extend(struck.max_by_key(|cause| cause.place));
             }
