@@ -36,6 +36,7 @@ fn speed(criterion: &mut Criterion) {
                 seed: 7,
                 variation: Default::default(),
                 trace: None,
+                history: None,
                 verbose: false,
             })
         };
