@@ -44,6 +44,8 @@ pub async fn strike(world: &Arc<World>, spec: &PauseSpec, random: &Random, struc
     for role in Role::ALL {
         if paused.iter().any(|name| name.starts_with(role.as_str())) {
             world.stall(role, lasts);
+            let until = world.now() + lasts;
+            world.witness.change(world, |cluster| cluster.pause(role, until));
             if matches!(role, Role::ApiServer | Role::Store) {
                 stall_clients(world, lasts);
             }

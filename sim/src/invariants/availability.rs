@@ -151,9 +151,11 @@ impl Availability {
             .owned(owner.uid())
             .filter(|set| set.replica_set().is_some() && set.id != after.id);
         let others: i32 = others.map(|set| ready(set.uid()).min(size(set))).sum();
-        let own = ready(after.uid());
-        let (kept, had) = (others + own.min(to), others + own.min(from));
-        if kept < least && kept < had {
+        let kept = others + ready(after.uid()).min(to);
+        // Those that are not ready go first.
+        let own = self.ready.get(after.uid()).into_iter().flat_map(BTreeMap::values);
+        let takes_ready_ones = own.filter(|until| until.is_none()).count() as i32 > to;
+        if kept < least && takes_ready_ones {
             let message = format!(
                 "{} was scaled from {from} to {to} at revision {}: of {} (uid {}) only {kept} ready pods are left for sure, {least} must be",
                 change.id,

@@ -4,7 +4,8 @@
 //! server said: frames may be under way, or lost with their connection. Judged when a watch begins: not before the last
 //! revision that was delivered, bookmarks included. That lets pass: resuming before what the server had said and the
 //! client never heard; a new life of a process that begins anew; a leader that was deposed and leads again, whose
-//! caches begin anew with the newest list.
+//! caches begin anew with the newest list; and a process that stood still, which loses what has reached it when it finds
+//! its watch over time.
 //!
 //! C3 is judged at convergence: the newest watch of each informer has delivered every change that it selects. What has
 //! been delivered is in the cache, since informers take events at once; no component shows its cache itself.
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{Invariant, Report};
 use crate::model::{Cluster, Seen, Selection, WatchEventKind};
+use crate::scenario::Role;
 
 /// Whose, and what it selects.
 type Informer = (String, String);
@@ -45,7 +47,7 @@ impl Invariant for Informers {
         "An informer's revision never falls in a process's life."
     }
 
-    fn observe(&mut self, seen: &Seen<'_>, _cluster: &Cluster, report: &mut Report) {
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         match seen {
             Seen::Started { process } => self.heard.retain(|(client, _), _| client != process),
             Seen::WatchOpened {
@@ -56,7 +58,9 @@ impl Invariant for Informers {
             } => {
                 let informer = ((*client).to_owned(), describe(selection));
                 let heard = self.heard.get(&informer).copied().unwrap_or(0);
-                if let Some(from) = from.filter(|from| *from < heard) {
+                let role = Role::ALL.into_iter().find(|role| client.starts_with(role.as_str()));
+                let stood_still = role.is_some_and(|role| cluster.was_paused(role));
+                if let Some(from) = from.filter(|from| *from < heard && !stood_still) {
                     let message = format!(
                         "{client} resumes its watch of {} at revision {from}, having been shown revision {heard}",
                         selection.resource

@@ -82,6 +82,8 @@ pub struct Cluster {
     live: FxHashMap<String, ObjectId>,
     bound: BTreeMap<String, String>,
     stalled: BTreeMap<Role, Vec<(Duration, Duration)>>,
+    /// Until when processes of a role last stood still.
+    paused: BTreeMap<Role, Duration>,
     /// How many faults are in force, and when the last one began or ended.
     in_force: u32,
     disturbed: Option<Duration>,
@@ -239,6 +241,17 @@ impl Cluster {
     fn recent_stalls(&self, role: Role) -> impl Iterator<Item = &(Duration, Duration)> {
         let stalls = self.stalled.get(&role).into_iter().flatten();
         stalls.filter(|(from, until)| *until + MEMORY > self.now && *from <= self.now)
+    }
+
+    /// Processes of `role` stand still until then.
+    pub fn pause(&mut self, role: Role, until: Duration) {
+        let last = self.paused.entry(role).or_default();
+        *last = until.max(*last);
+    }
+
+    /// Whether processes of `role` stood still lately: what reached them meanwhile they may have lost with its connection.
+    pub fn was_paused(&self, role: Role) -> bool {
+        self.paused.get(&role).is_some_and(|until| *until + MEMORY > self.now)
     }
 
     /// A fault begins to strike.

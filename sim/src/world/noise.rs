@@ -1,6 +1,7 @@
 //! What is no noise in a quiet cluster: heartbeats and events.
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Endpoints, Node};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::model::{Change, Item};
 
@@ -18,13 +19,37 @@ pub fn is_heartbeat(change: &Change) -> bool {
 
 /// Whether a write is about one of `machines`, or about a pod there.
 pub fn is_about(change: &Change, machines: &[String]) -> bool {
+    if machines.is_empty() {
+        return false;
+    }
     match &*change.id.resource {
         "nodes" => machines.contains(&change.id.name),
         "pods" => change
             .newest()
             .is_some_and(|pod| machines.iter().any(|machine| machine == pod.node_name())),
+        // Where pods of a machine that speaks and does not hear come and go.
+        "endpoints" | "endpointslices.discovery.k8s.io" => {
+            let items = change.before.iter().chain(&change.after);
+            let nodes: Vec<String> = items.flat_map(|item| nodes_of(&item.bytes)).collect();
+            nodes.iter().any(|node| machines.contains(node))
+        }
         _ => false,
     }
+}
+
+/// The nodes of the pods that endpoints, or a slice of them, name.
+fn nodes_of(bytes: &[u8]) -> Vec<String> {
+    let slice = serde_json::from_slice::<EndpointSlice>(bytes).ok();
+    let sliced = slice.into_iter().flat_map(|slice| slice.endpoints);
+    let endpoints = serde_json::from_slice::<Endpoints>(bytes).ok();
+    let subsets = endpoints
+        .into_iter()
+        .flat_map(|endpoints| endpoints.subsets.unwrap_or_default());
+    let addresses = subsets.flat_map(|subset| [subset.addresses, subset.not_ready_addresses]);
+    sliced
+        .filter_map(|endpoint| endpoint.node_name)
+        .chain(addresses.flatten().flatten().filter_map(|address| address.node_name))
+        .collect()
 }
 
 fn same_node(before: &Item, after: &Item) -> bool {
