@@ -152,7 +152,11 @@ mod tests {
             );
             let (scenario, choices) = (scenario.unwrap(), Choices::default());
             let at = |seconds| Moment::At(Duration::from_secs(seconds));
-            let restart = |text: &str| FaultAction::Restart(crate::scenario::ComponentTarget::parse(text).unwrap());
+            let restart = |text: &str| {
+                FaultAction::Restart(crate::scenario::RestartSpec(
+                    crate::scenario::ComponentTarget::parse(text).unwrap(),
+                ))
+            };
             choices.fault(at(30), restart("kubelet/node-2"));
             choices.fault(at(10), restart("scheduler/1"));
             for number in [2, 5] {

@@ -72,7 +72,7 @@ impl Explain {
             let Ok(other) = obtain(&self.scenario, seed, &self.variation, &[number]) else {
                 return;
             };
-            let fault = crate::faults::describe(&fault.action);
+            let fault = fault.action.describe();
             if !holds(&other) {
                 continue;
             }

@@ -7,10 +7,37 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::crash::stall_clients;
+use super::swarm::Lot;
 use super::{only, process};
 use crate::feed::ApiLag;
-use crate::scenario::{ApiLagSpec, FaultAction, LagScope, Span};
+use crate::scenario::{ApiLagSpec, ComponentTarget, FaultAction, LagScope, Role, Span};
 use crate::world::World;
+
+/// What lags when a watch cache does: all of it, or one resource.
+const LAGGARDS: [Option<&str>; 8] = [
+    None,
+    None,
+    Some("pods"),
+    Some("pods"),
+    Some("nodes"),
+    Some("replicasets"),
+    Some("deployments"),
+    Some("endpointslices"),
+];
+
+/// As the swarm draws it.
+pub fn draw(lot: &Lot<'_>) -> ApiLagSpec {
+    let resource = lot.random.choose(&LAGGARDS).copied().flatten();
+    ApiLagSpec {
+        server: ComponentTarget {
+            role: Role::ApiServer,
+            instance: None,
+        },
+        scope: resource.map_or(LagScope::Everything, |plural| LagScope::Resource(plural.to_owned())),
+        by: lot.random.chance(0.5).then(|| Span::millis(200, 10_000)),
+        lasts: lot.lasts(),
+    }
+}
 
 /// See the module.
 pub async fn strike(world: &Arc<World>, spec: &ApiLagSpec, random: &Random, struck: impl FnOnce(FaultAction)) {

@@ -5,9 +5,20 @@ use std::sync::Arc;
 use orrery_api::random::Random;
 use tokio::time::sleep;
 
+use super::swarm::Lot;
 use super::{machine, only, process};
 use crate::scenario::{CrashSpec, FaultAction, NodeTarget, Role};
 use crate::world::World;
+
+/// As the swarm draws it.
+pub fn draw(lot: &Lot<'_>) -> CrashSpec {
+    let component = lot.random.chance(0.5);
+    CrashSpec {
+        node: (!component).then(|| lot.any_machine(0.2)),
+        component: component.then(|| lot.any_component()),
+        lasts: lot.lasts(),
+    }
+}
 
 /// See the module.
 pub async fn strike(world: &Arc<World>, spec: &CrashSpec, random: &Random, struck: impl FnOnce(FaultAction)) {

@@ -5,8 +5,21 @@ use std::sync::Arc;
 use orrery_api::random::Random;
 use tokio::time::sleep;
 
-use crate::scenario::{FaultAction, LostAnswersSpec, WhichAnswers};
+use super::swarm::Lot;
+use crate::scenario::{ClientTarget, FaultAction, LostAnswersSpec, WhichAnswers};
 use crate::world::World;
+
+/// As the swarm draws it.
+pub fn draw(lot: &Lot<'_>) -> LostAnswersSpec {
+    let client = lot.random.chance(0.6).then(|| lot.any_component());
+    LostAnswersSpec {
+        client: client.map(ClientTarget::Component),
+        which: WhichAnswers::Share {
+            probability: 0.1 + 0.8 * lot.random.fraction(),
+            lasts: lot.lasts(),
+        },
+    }
+}
 
 /// See the module. Of answers that are drawn, those that were lost are noted one by one.
 pub async fn strike(world: &Arc<World>, spec: &LostAnswersSpec, random: &Random, struck: impl FnOnce(FaultAction)) {

@@ -103,7 +103,7 @@ impl Faults {
             let name = format!("fault/{}", names.next(plan.action.to_line()));
             let random = world.random.stream_known_as(&name, &format!("fault/{index}"));
             let waiting = Waiting::new(world, &plan.moment, &random);
-            lock(&struck).push((describe(&plan.action), 0));
+            lock(&struck).push((plan.action.describe(), 0));
             let (world, action, struck) = (world.clone(), plan.action.clone(), struck.clone());
             tasks.spawn(async move {
                 // Counted before it ends: a fault may outlast the chaos.
@@ -112,9 +112,9 @@ impl Faults {
                     lock(&struck)[index].1 += 1;
                     choices.fault(moment, pinned);
                 };
-                if let FaultAction::Swarm(kinds) = &action {
+                if let FaultAction::Swarm(spec) = &action {
                     let end = waiting.wait_for_range(start).await;
-                    swarm::run(&world, kinds, end, &random, note).await;
+                    swarm::run(&world, &spec.kinds, end, &random, note).await;
                 } else {
                     let moment = waiting.pinned();
                     waiting.wait(start).await;
@@ -151,7 +151,7 @@ async fn strike(world: &Arc<World>, action: &FaultAction, random: &Random, struc
     let mut fault = None;
     let begins = |pinned| {
         struck(pinned);
-        fault = Some(recorder.fault_begins(world.now(), &describe(action)));
+        fault = Some(recorder.fault_begins(world.now(), &action.describe()));
     };
     strike_alone(world, action, random, begins).await;
     if let Some(fault) = fault {
@@ -163,7 +163,7 @@ async fn strike(world: &Arc<World>, action: &FaultAction, random: &Random, struc
 async fn strike_alone(world: &Arc<World>, action: &FaultAction, random: &Random, struck: impl FnOnce(FaultAction)) {
     match action {
         FaultAction::Crash(spec) => crash::strike(world, spec, random, struck).await,
-        FaultAction::Restart(target) => restart::strike(world, target, random, struck).await,
+        FaultAction::Restart(spec) => restart::strike(world, spec, random, struck).await,
         FaultAction::Pause(spec) => pause::strike(world, spec, random, struck).await,
         FaultAction::Partition(spec) => partition::strike(world, spec, random, struck).await,
         FaultAction::LostAnswers(spec) => lost_answers::strike(world, spec, random, struck).await,
@@ -171,29 +171,6 @@ async fn strike_alone(world: &Arc<World>, action: &FaultAction, random: &Random,
         FaultAction::Lag(spec) => lag::strike(world, spec, random, struck).await,
         FaultAction::ApiLag(spec) => api_lag::strike(world, spec, random, struck).await,
         FaultAction::Swarm(_) => {}
-    }
-}
-
-/// A fault as reports call it.
-pub fn describe(action: &FaultAction) -> String {
-    match action {
-        FaultAction::Crash(spec) => match (&spec.node, &spec.component) {
-            (Some(node), _) => format!("crash of machine {node}"),
-            (_, Some(component)) => format!("crash of {component}"),
-            _ => "crash".to_owned(),
-        },
-        FaultAction::Restart(target) => format!("restart of {target}"),
-        FaultAction::Pause(spec) => match (&spec.node, &spec.component) {
-            (Some(node), _) => format!("pause of machine {node}"),
-            (_, Some(component)) => format!("pause of {component}"),
-            _ => "pause".to_owned(),
-        },
-        FaultAction::Partition(spec) => format!("partition of {}", spec.node),
-        FaultAction::LostAnswers(_) => "lost answers".to_owned(),
-        FaultAction::Packets(spec) => format!("failing rules of {}", spec.node),
-        FaultAction::Lag(spec) => format!("lag of {}", spec.client),
-        FaultAction::ApiLag(spec) => format!("lag of {}", spec.server),
-        FaultAction::Swarm(_) => "swarm".to_owned(),
     }
 }
 

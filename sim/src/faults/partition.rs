@@ -7,8 +7,20 @@ use tokio::time::sleep;
 
 use super::crash::stall_clients;
 use super::machine;
+use super::swarm::Lot;
 use crate::scenario::{Direction, FaultAction, NodeTarget, PartitionSpec};
 use crate::world::World;
+
+/// As the swarm draws it.
+pub fn draw(lot: &Lot<'_>) -> PartitionSpec {
+    let directions = [Direction::Both, Direction::Both, Direction::In, Direction::Out];
+    let direction = *lot.random.choose(&directions).unwrap_or(&Direction::Both);
+    PartitionSpec {
+        node: lot.any_machine(if lot.has_several_servers() { 0.3 } else { 0.0 }),
+        direction,
+        lasts: lot.lasts(),
+    }
+}
 
 /// See the module.
 pub async fn strike(world: &Arc<World>, spec: &PartitionSpec, random: &Random, struck: impl FnOnce(FaultAction)) {

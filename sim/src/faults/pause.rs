@@ -6,9 +6,20 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::crash::stall_clients;
+use super::swarm::Lot;
 use super::{machine, only, process};
 use crate::scenario::{FaultAction, NodeTarget, PauseSpec, Role};
 use crate::world::World;
+
+/// As the swarm draws it.
+pub fn draw(lot: &Lot<'_>) -> PauseSpec {
+    let component = lot.random.chance(0.7);
+    PauseSpec {
+        node: (!component).then_some(NodeTarget::Any),
+        component: component.then(|| lot.any_component()),
+        lasts: lot.lasts(),
+    }
+}
 
 /// See the module.
 pub async fn strike(world: &Arc<World>, spec: &PauseSpec, random: &Random, struck: impl FnOnce(FaultAction)) {

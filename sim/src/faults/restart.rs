@@ -7,12 +7,23 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::crash::stall_clients;
+use super::swarm::Lot;
 use super::{only, process};
-use crate::scenario::{ComponentTarget, CrashSpec, FaultAction, Role};
+use crate::scenario::{CrashSpec, FaultAction, RestartSpec, Role};
 use crate::world::World;
 
+/// As the swarm draws it.
+pub fn draw(lot: &Lot<'_>) -> RestartSpec {
+    RestartSpec(lot.any_component())
+}
+
 /// See the module.
-pub async fn strike(world: &Arc<World>, target: &ComponentTarget, random: &Random, struck: impl FnOnce(FaultAction)) {
+pub async fn strike(
+    world: &Arc<World>,
+    RestartSpec(target): &RestartSpec,
+    random: &Random,
+    struck: impl FnOnce(FaultAction),
+) {
     let Some(name) = process(world, target, random) else {
         return;
     };

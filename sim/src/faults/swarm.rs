@@ -1,6 +1,6 @@
 //! The swarm: each seed draws which kinds of faults strike, how often, and for how long.
 //!
-//! A seed that leaves kinds out finds what is hidden when everything happens at once (swarm testing).
+//! How a fault of a kind is drawn stands with the kind (`draw`). A seed that leaves kinds out finds what is hidden when everything happens at once (swarm testing).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,8 @@ use orrery_api::random::Random;
 use orrery_api::task::TaskGroup;
 use tokio::time::{Instant, sleep_until};
 
-use super::strike;
-use crate::scenario::{
-    ApiLagSpec, ClientTarget, ComponentTarget, CrashSpec, Direction, FaultAction, FaultKind, LagScope, LostAnswersSpec,
-    Moment, NodeTarget, PartitionSpec, PauseSpec, Role, Span, WhichAnswers,
-};
+use super::{api_lag, crash, lost_answers, partition, pause, restart, strike};
+use crate::scenario::{ComponentTarget, FaultAction, FaultKind, Moment, NodeTarget, Role, Span};
 use crate::world::World;
 
 /// Lets faults of `kinds` strike until `end`; `note` is told of each.
@@ -24,10 +21,11 @@ pub async fn run(
     random: &Random,
     note: impl Fn(Moment, FaultAction) + Clone + Send + Sync + 'static,
 ) {
-    let several = world.api_servers().len() > 1;
-    let mut kinds = kinds.to_vec();
-    kinds.retain(|kind| several || *kind != FaultKind::ApiLag);
-    let mut drawn: Vec<FaultKind> = kinds.iter().copied().filter(|_| random.chance(0.6)).collect();
+    let kinds: Vec<FaultKind> = kinds.iter().copied().filter(|kind| fits(world, *kind)).collect();
+    // Each kind draws its own lot: one more kind changes nothing for the others.
+    let share = 0.3 + 0.5 * random.fraction();
+    let is_drawn = |kind: &FaultKind| random.stream(kind.as_str()).chance(share);
+    let mut drawn: Vec<FaultKind> = kinds.iter().copied().filter(is_drawn).collect();
     if drawn.is_empty() {
         drawn.extend(random.choose(&kinds));
     }
@@ -47,9 +45,16 @@ pub async fn run(
             break;
         }
         sleep_until(next).await;
-        let Some(kind) = random.choose(&drawn) else { break };
         let own = random.stream(&number.to_string());
-        let action = draw(world, *kind, longest, &own);
+        let Some(kind) = drawn.iter().max_by_key(|kind| own.stream(kind.as_str()).bits()) else {
+            break;
+        };
+        let lot = Lot {
+            world,
+            random: &own,
+            longest,
+        };
+        let action = lot.draw(*kind);
         let (world, note) = (world.clone(), note.clone());
         tasks.spawn(async move {
             let moment = Moment::At(world.choices.elapsed());
@@ -61,97 +66,68 @@ pub async fn run(
     std::future::pending::<()>().await;
 }
 
-fn draw(world: &World, kind: FaultKind, longest: u64, random: &Random) -> FaultAction {
-    let lasts = Span::seconds(1, longest);
-    let roles: Vec<Role> = Role::ALL
-        .into_iter()
-        .filter(|role| *role != Role::Store || world.api_servers().len() > 1)
-        .collect();
-    let any_component = || ComponentTarget {
-        role: *random.choose(&roles).unwrap_or(&Role::Kubelet),
-        instance: None,
-    };
+/// Whether a world has what a kind of fault strikes.
+fn fits(world: &World, kind: FaultKind) -> bool {
     match kind {
-        FaultKind::Crash if random.chance(0.5) => FaultAction::Crash(CrashSpec {
-            node: None,
-            component: Some(any_component()),
-            lasts,
-        }),
-        FaultKind::Crash => {
-            let node = any_machine(world, random, 0.2);
-            FaultAction::Crash(CrashSpec {
-                node: Some(node),
-                component: None,
-                lasts,
-            })
-        }
-        FaultKind::Restart => FaultAction::Restart(any_component()),
-        FaultKind::Pause if random.chance(0.7) => FaultAction::Pause(PauseSpec {
-            node: None,
-            component: Some(any_component()),
-            lasts,
-        }),
-        FaultKind::Pause => FaultAction::Pause(PauseSpec {
-            node: Some(NodeTarget::Any),
-            component: None,
-            lasts,
-        }),
-        FaultKind::Partition => {
-            let directions = [Direction::Both, Direction::Both, Direction::In, Direction::Out];
-            let direction = *random.choose(&directions).unwrap_or(&Direction::Both);
-            let several = world.api_servers().len() > 1;
-            FaultAction::Partition(PartitionSpec {
-                node: any_machine(world, random, if several { 0.3 } else { 0.0 }),
-                direction,
-                lasts,
-            })
-        }
-        FaultKind::LostAnswers => {
-            let client = random.chance(0.6).then(any_component);
-            FaultAction::LostAnswers(LostAnswersSpec {
-                client: client.map(ClientTarget::Component),
-                which: WhichAnswers::Share {
-                    probability: 0.1 + 0.8 * random.fraction(),
-                    lasts,
-                },
-            })
-        }
-        FaultKind::ApiLag => {
-            let resource = random.choose(&LAGGARDS).copied().flatten();
-            FaultAction::ApiLag(ApiLagSpec {
-                server: ComponentTarget {
-                    role: Role::ApiServer,
-                    instance: None,
-                },
-                scope: resource.map_or(LagScope::Everything, |plural| LagScope::Resource(plural.to_owned())),
-                by: random.chance(0.5).then(|| Span::millis(200, 10_000)),
-                lasts,
-            })
-        }
+        FaultKind::ApiLag => world.api_servers().len() > 1,
+        _ => true,
     }
 }
 
-/// A machine of the control plane with `probability`, else any worker. Certainty draws nothing.
-fn any_machine(world: &World, random: &Random, probability: f64) -> NodeTarget {
-    if probability == 0.0 || !random.chance(probability) {
-        return NodeTarget::Any;
-    }
-    let machines = world.scenario.topology.control_planes();
-    let chosen = match machines.as_slice() {
-        [only] => Some(only),
-        several => random.choose(several),
-    };
-    chosen.map_or(NodeTarget::Any, |name| NodeTarget::Named(name.clone()))
+/// What a fault of the swarm is drawn with.
+pub struct Lot<'a> {
+    /// Where it strikes.
+    pub world: &'a World,
+    /// Its own stream.
+    pub random: &'a Random,
+    /// How many seconds the faults of this run last at most.
+    longest: u64,
 }
 
-/// What lags when a watch cache does: all of it, or one resource.
-const LAGGARDS: [Option<&str>; 8] = [
-    None,
-    None,
-    Some("pods"),
-    Some("pods"),
-    Some("nodes"),
-    Some("replicasets"),
-    Some("deployments"),
-    Some("endpointslices"),
-];
+impl Lot<'_> {
+    fn draw(&self, kind: FaultKind) -> FaultAction {
+        match kind {
+            FaultKind::Crash => FaultAction::Crash(crash::draw(self)),
+            FaultKind::Restart => FaultAction::Restart(restart::draw(self)),
+            FaultKind::Pause => FaultAction::Pause(pause::draw(self)),
+            FaultKind::Partition => FaultAction::Partition(partition::draw(self)),
+            FaultKind::LostAnswers => FaultAction::LostAnswers(lost_answers::draw(self)),
+            FaultKind::ApiLag => FaultAction::ApiLag(api_lag::draw(self)),
+        }
+    }
+
+    /// For how long.
+    pub fn lasts(&self) -> Span {
+        Span::seconds(1, self.longest)
+    }
+
+    /// Whether there are several API servers.
+    pub fn has_several_servers(&self) -> bool {
+        self.world.api_servers().len() > 1
+    }
+
+    /// Any component that has processes of its own here.
+    pub fn any_component(&self) -> ComponentTarget {
+        let roles: Vec<Role> = Role::ALL
+            .into_iter()
+            .filter(|role| *role != Role::Store || self.has_several_servers())
+            .collect();
+        ComponentTarget {
+            role: *self.random.choose(&roles).unwrap_or(&Role::Kubelet),
+            instance: None,
+        }
+    }
+
+    /// A machine of the control plane with `probability`, else any worker. Certainty draws nothing.
+    pub fn any_machine(&self, probability: f64) -> NodeTarget {
+        if probability == 0.0 || !self.random.chance(probability) {
+            return NodeTarget::Any;
+        }
+        let machines = self.world.scenario.topology.control_planes();
+        let chosen = match machines.as_slice() {
+            [only] => Some(only),
+            several => self.random.choose(several),
+        };
+        chosen.map_or(NodeTarget::Any, |name| NodeTarget::Named(name.clone()))
+    }
+}

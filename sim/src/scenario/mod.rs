@@ -10,6 +10,7 @@ mod quantity;
 mod read;
 #[cfg(test)]
 mod round_trip;
+pub(crate) mod simpler;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -26,11 +27,12 @@ use serde::Deserialize;
 pub use error::Error;
 pub use faults::{
     ApiLagSpec, CrashSpec, Direction, FaultAction, FaultKind, FaultPlan, HalfApplied, LagScope, LagSpec, Loss,
-    LostAnswersSpec, Moment, PacketsSpec, PartitionSpec, PauseSpec, Trigger, TriggerKind, WhichAnswers,
+    LostAnswersSpec, Moment, PacketsSpec, PartitionSpec, PauseSpec, RestartSpec, SwarmSpec, Trigger, TriggerKind,
+    WhichAnswers,
 };
 pub use quantity::{Span, parse_duration, write_duration};
 pub use read::{read, read_file};
-pub use target::{ClientTarget, ComponentTarget, NodeTarget, Role};
+pub use target::{ClientTarget, ComponentTarget, NodeTarget, Role, Whom};
 pub use topology::{NodeSpec, TaintSpec, Topology, numbered};
 pub use workload::{
     ChurnKind, ChurnSpec, CordonSpec, DeleteSpec, DeploymentChoice, Manifest, OwnSpec, PodChoice, Propagation,

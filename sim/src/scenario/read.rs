@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use orrery_apiserver::resources::RESOURCES;
 use serde_json::Value;
 
 use super::error::Error;
 use super::nearest;
 use super::workload::{Manifest, StepAction, documents};
-use super::{ClientTarget, FaultAction, Heal, LagScope, NodeTarget, Role, Scenario};
+use super::{Heal, NodeTarget, Role, Scenario};
 
 /// Reads the scenario in the file at `path`, and the manifests it names.
 pub fn read_file(path: &str) -> Result<Scenario, Error> {
@@ -78,31 +77,18 @@ fn check(scenario: &Scenario) -> Result<(), (String, String)> {
     }
     let workers = &names[control_planes.len()..];
     for fault in &scenario.faults {
-        let (node, component) = match &fault.action {
-            FaultAction::Crash(spec) => (spec.node.as_ref(), spec.component.as_ref()),
-            FaultAction::Pause(spec) => (spec.node.as_ref(), spec.component.as_ref()),
-            FaultAction::Partition(spec) => (Some(&spec.node), None),
-            FaultAction::Restart(component) => (None, Some(component)),
-            FaultAction::LostAnswers(spec) => match &spec.client {
-                Some(ClientTarget::Component(component)) => (None, Some(component)),
-                Some(ClientTarget::User) | None => (None, None),
-            },
-            FaultAction::Lag(spec) => (None, Some(&spec.client)),
-            FaultAction::ApiLag(spec) => {
-                known_resource(&spec.scope)?;
-                (None, Some(&spec.server))
+        let whom = fault.action.whom();
+        for node in whom.nodes {
+            if let NodeTarget::Named(name) = node {
+                known(name, &names)?;
             }
-            FaultAction::Packets(spec) => (Some(&spec.node), None),
-            FaultAction::Swarm(_) => (None, None),
-        };
-        if let Some(NodeTarget::Named(name)) = node {
-            known(name, &names)?;
         }
-        if let Some(component) = component
-            && let Some(instance) = &component.instance
-            && matches!(component.role, Role::Kubelet | Role::Proxy)
-        {
-            known(instance, workers)?;
+        for component in whom.components {
+            if let Some(instance) = &component.instance
+                && matches!(component.role, Role::Kubelet | Role::Proxy)
+            {
+                known(instance, workers)?;
+            }
         }
     }
     for step in &scenario.workload {
@@ -125,19 +111,6 @@ fn check(scenario: &Scenario) -> Result<(), (String, String)> {
         }
     }
     Ok(())
-}
-
-/// A resource that no server serves would make a fault that never does anything.
-fn known_resource(scope: &LagScope) -> Result<(), (String, String)> {
-    let LagScope::Resource(plural) = scope else {
-        return Ok(());
-    };
-    let served: Vec<&str> = RESOURCES.iter().map(|resource| resource.info().plural).collect();
-    if served.contains(&plural.as_str()) {
-        return Ok(());
-    }
-    let hint = nearest::hint(plural, &served);
-    Err((plural.clone(), format!("no resource {plural:?} is served{hint}")))
 }
 
 fn known(name: &str, names: &[&str]) -> Result<(), (String, String)> {

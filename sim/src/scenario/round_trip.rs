@@ -129,11 +129,11 @@ fn fault() -> impl Strategy<Value = FaultPlan> {
     let swarm =
         (span(), vec(prop::sample::select(FaultKind::ALL.to_vec()), 0..8)).prop_map(|(span, kinds)| FaultPlan {
             moment: Moment::Between(span),
-            action: FaultAction::Swarm(kinds),
+            action: FaultAction::Swarm(SwarmSpec { kinds }),
         });
     let single = prop_oneof![
         crash,
-        component().prop_map(FaultAction::Restart),
+        component().prop_map(|component| FaultAction::Restart(RestartSpec(component))),
         pause,
         partition,
         lost,

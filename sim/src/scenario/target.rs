@@ -160,3 +160,22 @@ impl fmt::Display for NodeTarget {
         }
     }
 }
+
+/// The machines and components that a fault names.
+#[derive(Debug, Default)]
+pub struct Whom<'a> {
+    /// Machines.
+    pub nodes: Vec<&'a NodeTarget>,
+    /// Components.
+    pub components: Vec<&'a ComponentTarget>,
+}
+
+impl<'a> Whom<'a> {
+    /// Some machine, some component.
+    pub fn of(node: Option<&'a NodeTarget>, component: Option<&'a ComponentTarget>) -> Self {
+        Whom {
+            nodes: node.into_iter().collect(),
+            components: component.into_iter().collect(),
+        }
+    }
+}

@@ -6,16 +6,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::faults::{few, some_time};
 use super::quantity::write_duration;
 use super::topology::numbered;
 use super::yaml::Yaml;
 use super::{
-    ApiLagSpec, ChurnKind, ChurnSpec, CordonSpec, CrashSpec, DeleteSpec, DeploymentChoice, Direction, Expect,
-    FaultAction, FaultKind, FaultPlan, HalfApplied, Heal, ImageScript, InvariantChoice, LagScope, LagSpec, Loss,
-    LostAnswersSpec, Manifest, Moment, NetworkSpec, NodeSpec, OwnSpec, PacketsSpec, PartitionSpec, PauseSpec,
-    PodChoice, Propagation, ScaleSpec, Scenario, SetImageSpec, Span, StepAction, StepPlan, TaintSpec, Topology,
-    Trigger, TriggerKind, WhichAnswers,
+    ChurnKind, ChurnSpec, CordonSpec, DeleteSpec, DeploymentChoice, Expect, FaultPlan, Heal, ImageScript,
+    InvariantChoice, Manifest, NetworkSpec, NodeSpec, OwnSpec, PodChoice, Propagation, ScaleSpec, Scenario,
+    SetImageSpec, StepAction, StepPlan, TaintSpec, Topology,
 };
 
 impl Scenario {
@@ -35,14 +32,6 @@ impl Scenario {
     }
 }
 
-impl FaultAction {
-    /// The fault on one line, without its moment: equal faults have equal lines.
-    pub fn to_line(&self) -> String {
-        let (key, value) = fault_action(self);
-        Yaml::one(key, value).flow()
-    }
-}
-
 impl StepAction {
     /// The step on one line, without its moment: equal steps have equal lines.
     pub fn to_line(&self) -> String {
@@ -53,31 +42,31 @@ impl StepAction {
 
 /// The keys of a map that differ from their defaults, in order.
 #[derive(Default)]
-struct Keys(Vec<(String, Yaml)>);
+pub(super) struct Keys(Vec<(String, Yaml)>);
 
 impl Keys {
-    fn with(mut self, key: &str, value: Yaml) -> Self {
+    pub(super) fn with(mut self, key: &str, value: Yaml) -> Self {
         self.0.push((key.to_owned(), value));
         self
     }
 
-    fn unless(self, default: bool, key: &str, value: impl FnOnce() -> Yaml) -> Self {
+    pub(super) fn unless(self, default: bool, key: &str, value: impl FnOnce() -> Yaml) -> Self {
         if default { self } else { self.with(key, value()) }
     }
 
-    fn some<'a, T>(self, key: &str, value: Option<&'a T>, write: impl FnOnce(&'a T) -> Yaml) -> Self {
+    pub(super) fn some<'a, T>(self, key: &str, value: Option<&'a T>, write: impl FnOnce(&'a T) -> Yaml) -> Self {
         match value {
             Some(value) => self.with(key, write(value)),
             None => self,
         }
     }
 
-    fn map(self) -> Yaml {
+    pub(super) fn map(self) -> Yaml {
         Yaml::Map(self.0)
     }
 }
 
-fn words<'a, T>(items: &'a [T], word: impl Fn(&'a T) -> Yaml) -> Yaml {
+pub(super) fn words<'a, T>(items: &'a [T], word: impl Fn(&'a T) -> Yaml) -> Yaml {
     Yaml::List(items.iter().map(word).collect())
 }
 
@@ -89,7 +78,7 @@ fn texts(map: &BTreeMap<String, String>) -> Yaml {
     )
 }
 
-fn time(duration: &Duration) -> Yaml {
+pub(super) fn time(duration: &Duration) -> Yaml {
     Yaml::plain(write_duration(*duration))
 }
 
@@ -126,7 +115,7 @@ fn scenario(all: &Scenario) -> Keys {
             Yaml::Entries(workload.iter().map(step).collect())
         })
         .unless(faults.is_empty(), "faults", || {
-            Yaml::Entries(faults.iter().map(fault).collect())
+            Yaml::Entries(faults.iter().map(FaultPlan::write).collect())
         })
         .unless(*healed == Heal::default(), "heal", || heal(healed))
         .unless(*expected == Expect::default(), "expect", || expect(expected))
@@ -270,150 +259,10 @@ fn expect(expect: &Expect) -> Yaml {
         .map()
 }
 
-/// The one key of a moment.
-fn moment(moment: &Moment) -> Keys {
-    match moment {
-        Moment::At(at) => Keys::default().with("at", time(at)),
-        Moment::Between(between) => Keys::default().with("between", Yaml::plain(between)),
-        Moment::When(when) => Keys::default().with("when", trigger(when)),
-    }
-}
-
-fn trigger(trigger: &Trigger) -> Yaml {
-    let Trigger {
-        kind,
-        object,
-        occurrence,
-    } = trigger;
-    let kind = match kind {
-        TriggerKind::Create => "create",
-        TriggerKind::Update => "update",
-        TriggerKind::Delete => "delete",
-    };
-    Keys::default()
-        .with(kind, Yaml::text(object))
-        .unless(*occurrence == 1, "occurrence", || Yaml::plain(occurrence))
-        .map()
-}
-
-fn fault(plan: &FaultPlan) -> Yaml {
-    let FaultPlan { moment: when, action } = plan;
-    let (key, value) = fault_action(action);
-    moment(when).with(key, value).map()
-}
-
-fn fault_action(action: &FaultAction) -> (&'static str, Yaml) {
-    let lasting = |keys: Keys, lasts: &Span| keys.unless(*lasts == some_time(), "for", || Yaml::plain(lasts)).map();
-    match action {
-        FaultAction::Crash(CrashSpec { node, component, lasts }) => {
-            let keys = Keys::default().some("node", node.as_ref(), Yaml::text_of).some(
-                "component",
-                component.as_ref(),
-                Yaml::text_of,
-            );
-            ("crash", lasting(keys, lasts))
-        }
-        FaultAction::Restart(target) => ("restart", Yaml::text_of(target)),
-        FaultAction::Pause(PauseSpec { node, component, lasts }) => {
-            let keys = Keys::default().some("node", node.as_ref(), Yaml::text_of).some(
-                "component",
-                component.as_ref(),
-                Yaml::text_of,
-            );
-            ("pause", lasting(keys, lasts))
-        }
-        FaultAction::Partition(PartitionSpec { node, direction, lasts }) => {
-            let direction_word = || {
-                Yaml::plain(match direction {
-                    Direction::Both => "both",
-                    Direction::In => "in",
-                    Direction::Out => "out",
-                })
-            };
-            let keys = Keys::default().with("node", Yaml::text_of(node)).unless(
-                *direction == Direction::default(),
-                "direction",
-                direction_word,
-            );
-            ("partition", lasting(keys, lasts))
-        }
-        FaultAction::LostAnswers(LostAnswersSpec { client, which }) => {
-            let keys = Keys::default().some("client", client.as_ref(), Yaml::text_of);
-            let value = match which {
-                WhichAnswers::Share { probability, lasts } => {
-                    let keys = keys.unless(*probability == 0.5, "probability", || Yaml::plain(probability));
-                    lasting(keys, lasts)
-                }
-                WhichAnswers::These { write, requests, then } => {
-                    let then_word = || {
-                        Yaml::plain(match then {
-                            Loss::Reset => "reset",
-                            Loss::Silence => "silence",
-                        })
-                    };
-                    keys.with("write", Yaml::text(write))
-                        .with("requests", words(requests, Yaml::plain))
-                        .unless(*then == Loss::default(), "then", then_word)
-                        .map()
-                }
-            };
-            ("lost-answers", value)
-        }
-        FaultAction::Lag(LagSpec { client, by, lasts }) => {
-            let keys = Keys::default()
-                .with("client", Yaml::text_of(client))
-                .with("by", Yaml::plain(by));
-            ("lag", lasting(keys, lasts))
-        }
-        FaultAction::ApiLag(ApiLagSpec {
-            server,
-            scope,
-            by,
-            lasts,
-        }) => {
-            let keys = Keys::default().with("server", Yaml::text_of(server));
-            let keys = match scope {
-                LagScope::Everything => keys,
-                LagScope::Resource(resource) => keys.with("resource", Yaml::text(resource)),
-                LagScope::Object(object) => keys.with("object", Yaml::text(object)),
-            };
-            ("api-lag", lasting(keys.some("by", by.as_ref(), Yaml::plain), lasts))
-        }
-        FaultAction::Packets(PacketsSpec { node, times, half }) => {
-            let half_word = |half: &HalfApplied| {
-                Yaml::plain(match half {
-                    HalfApplied::None => "none",
-                    HalfApplied::Nat => "nat",
-                    HalfApplied::Filter => "filter",
-                })
-            };
-            let value = Keys::default()
-                .with("node", Yaml::text_of(node))
-                .unless(*times == few(), "times", || Yaml::plain(times))
-                .some("half", half.as_ref(), half_word)
-                .map();
-            ("packets", value)
-        }
-        FaultAction::Swarm(kinds) if *kinds == FaultKind::ALL => ("swarm", Yaml::plain("all")),
-        FaultAction::Swarm(kinds) => ("swarm", words(kinds, |kind| Yaml::plain(fault_kind(*kind)))),
-    }
-}
-
-fn fault_kind(kind: FaultKind) -> &'static str {
-    match kind {
-        FaultKind::Crash => "crash",
-        FaultKind::Restart => "restart",
-        FaultKind::Pause => "pause",
-        FaultKind::Partition => "partition",
-        FaultKind::LostAnswers => "lost-answers",
-        FaultKind::ApiLag => "api-lag",
-    }
-}
-
 fn step(plan: &StepPlan) -> Yaml {
     let StepPlan { moment: when, action } = plan;
     let (key, value) = step_action(action);
-    moment(when).with(key, value).map()
+    when.write().with(key, value).map()
 }
 
 fn step_action(action: &StepAction) -> (&'static str, Yaml) {

@@ -255,16 +255,7 @@ fn variations(scenario: &Scenario, writes: &[triggers::Write]) -> Vec<Scenario> 
 
 /// Lets a fault last longer.
 fn lengthen(action: &mut FaultAction, longer: Span) {
-    let lasts = match action {
-        FaultAction::Crash(spec) => &mut spec.lasts,
-        FaultAction::Pause(spec) => &mut spec.lasts,
-        FaultAction::Partition(spec) => &mut spec.lasts,
-        FaultAction::Lag(spec) => &mut spec.lasts,
-        FaultAction::ApiLag(spec) => &mut spec.lasts,
-        FaultAction::Restart(_) | FaultAction::LostAnswers(_) | FaultAction::Packets(_) | FaultAction::Swarm(_) => {
-            return;
-        }
-    };
+    let Some(lasts) = action.lasts() else { return };
     if lasts.high < longer.low {
         *lasts = longer;
     }

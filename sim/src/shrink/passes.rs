@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Failure;
+use crate::scenario::simpler::{LADDER, rounder, seconds, without_one};
 use crate::scenario::{
-    ApiLagSpec, CordonSpec, CrashSpec, Direction, Expect, FaultAction, HalfApplied, Heal, ImageScript, InvariantChoice,
-    LagScope, LagSpec, Loss, LostAnswersSpec, Manifest, Moment, NetworkSpec, PacketsSpec, PartitionSpec, PauseSpec,
-    Scenario, Span, StepAction, Topology, WhichAnswers, numbered, read,
+    CordonSpec, Expect, Heal, ImageScript, InvariantChoice, Manifest, Moment, NetworkSpec, Scenario, StepAction,
+    Topology, numbered, read,
 };
 
 /// Its name for people, and the variants.
@@ -32,18 +32,11 @@ pub const PASSES: &[Pass] = &[
     ("times", times),
 ];
 
-/// Durations that people like, and how round they find them.
-const LADDER: [u64; 16] = [1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 150, 180, 240, 300, 600];
-
 /// The scenario, changed.
 fn with(scenario: &Scenario, change: impl FnOnce(&mut Scenario)) -> Scenario {
     let mut variant = scenario.clone();
     change(&mut variant);
     variant
-}
-
-fn seconds(count: u64) -> Duration {
-    Duration::from_secs(count)
 }
 
 fn duration(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
@@ -287,129 +280,11 @@ fn smaller_numbers(count: u64) -> Vec<Value> {
 fn faults(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
     let mut variants = Vec::new();
     for (index, plan) in scenario.faults.iter().enumerate() {
-        for action in simpler_faults(&plan.action) {
+        for action in plan.action.simpler() {
             variants.push(with(scenario, |variant| variant.faults[index].action = action));
         }
     }
     variants
-}
-
-fn simpler_faults(action: &FaultAction) -> Vec<FaultAction> {
-    match action {
-        FaultAction::Crash(spec) => shorter(&spec.lasts)
-            .map(|lasts| FaultAction::Crash(CrashSpec { lasts, ..spec.clone() }))
-            .collect(),
-        FaultAction::Pause(spec) => shorter(&spec.lasts)
-            .map(|lasts| FaultAction::Pause(PauseSpec { lasts, ..spec.clone() }))
-            .collect(),
-        FaultAction::Partition(spec) => {
-            let both = (spec.direction != Direction::Both).then(|| PartitionSpec {
-                direction: Direction::Both,
-                ..spec.clone()
-            });
-            let shorter = shorter(&spec.lasts).map(|lasts| PartitionSpec { lasts, ..spec.clone() });
-            both.into_iter().chain(shorter).map(FaultAction::Partition).collect()
-        }
-        FaultAction::LostAnswers(spec) => simpler_losses(&spec.which)
-            .into_iter()
-            .map(|which| {
-                FaultAction::LostAnswers(LostAnswersSpec {
-                    which,
-                    client: spec.client.clone(),
-                })
-            })
-            .collect(),
-        FaultAction::Lag(spec) => {
-            let by = shorter(&spec.by).map(|by| LagSpec { by, ..spec.clone() });
-            let lasts = shorter(&spec.lasts).map(|lasts| LagSpec { lasts, ..spec.clone() });
-            by.chain(lasts).map(FaultAction::Lag).collect()
-        }
-        FaultAction::ApiLag(spec) => {
-            let all = (spec.scope != LagScope::Everything).then(|| ApiLagSpec {
-                scope: LagScope::Everything,
-                ..spec.clone()
-            });
-            let still = spec.by.is_some().then(|| ApiLagSpec {
-                by: None,
-                ..spec.clone()
-            });
-            let shorter = shorter(&spec.lasts).map(|lasts| ApiLagSpec { lasts, ..spec.clone() });
-            let variants = all.into_iter().chain(still).chain(shorter);
-            variants.map(FaultAction::ApiLag).collect()
-        }
-        FaultAction::Packets(spec) => {
-            let once = (spec.times > 1).then(|| PacketsSpec {
-                times: 1,
-                ..spec.clone()
-            });
-            let whole = (spec.half != Some(HalfApplied::None)).then(|| PacketsSpec {
-                half: Some(HalfApplied::None),
-                ..spec.clone()
-            });
-            once.into_iter().chain(whole).map(FaultAction::Packets).collect()
-        }
-        FaultAction::Swarm(kinds) => without_one(kinds).into_iter().map(FaultAction::Swarm).collect(),
-        FaultAction::Restart(_) => Vec::new(),
-    }
-}
-
-fn simpler_losses(which: &WhichAnswers) -> Vec<WhichAnswers> {
-    match which {
-        WhichAnswers::Share { probability, lasts } => shorter(lasts)
-            .map(|lasts| WhichAnswers::Share {
-                probability: *probability,
-                lasts,
-            })
-            .collect(),
-        WhichAnswers::These { write, requests, then } => {
-            let these = |requests: Vec<u32>, then| WhichAnswers::These {
-                write: write.clone(),
-                requests,
-                then,
-            };
-            let reset = (*then != Loss::Reset).then(|| these(requests.clone(), Loss::Reset));
-            let fewer = without_one(requests).into_iter().map(|fewer| these(fewer, *then));
-            reset.into_iter().chain(fewer).collect()
-        }
-    }
-}
-
-/// The lists that lack one item, unless that leaves none.
-fn without_one<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
-    let lists = (0..items.len()).map(|index| [&items[..index], &items[index + 1..]].concat());
-    lists.filter(|list| !list.is_empty()).collect()
-}
-
-/// Shorter times, and then rounder ones.
-fn shorter(span: &Span) -> impl Iterator<Item = Span> + use<> {
-    let now = span.high;
-    let plain = (span.low != span.high).then_some(span.high);
-    let ladder = LADDER
-        .iter()
-        .map(|count| seconds(*count))
-        .filter(move |shorter| *shorter < now);
-    let rounder = rounder(now).into_iter().filter(|rounder| !rounder.is_zero());
-    plain.into_iter().chain(ladder).chain(rounder).map(Span::from)
-}
-
-/// The time in coarser units, the coarsest first, down and up, but never far from what it was.
-fn rounder(now: Duration) -> Vec<Duration> {
-    let micros = now.as_micros() as u64;
-    let mut found = Vec::new();
-    for unit in [
-        60_000_000, 30_000_000, 10_000_000, 5_000_000, 1_000_000, 500_000, 100_000, 10_000, 1000,
-    ] {
-        if micros.is_multiple_of(unit) {
-            break;
-        }
-        for rounded in [micros / unit * unit, (micros / unit + 1) * unit] {
-            let far = rounded.abs_diff(micros);
-            if far <= micros / 4 || far <= 1_000_000 {
-                found.push(Duration::from_micros(rounded));
-            }
-        }
-    }
-    found
 }
 
 fn steps(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
@@ -571,15 +446,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn a_moment_becomes_rounder_and_then_stays() {
-        assert_eq!(
-            rounder(Duration::from_micros(43_217_391))[..2],
-            [seconds(40), seconds(50)]
-        );
-        assert_eq!(rounder(seconds(40)), [seconds(30)]);
-        assert_eq!(rounder(seconds(30)), []);
     }
 }

@@ -1,0 +1,170 @@
+//! News that are late: `lag` of a client's watches, `api-lag` of an API server's watch cache.
+
+use orrery_apiserver::resources::RESOURCES;
+use serde::Deserialize;
+
+use super::{Words, some_time, some_times};
+use crate::scenario::nearest;
+use crate::scenario::quantity::Span;
+use crate::scenario::simpler::shorter;
+use crate::scenario::target::{ComponentTarget, Role, Whom};
+use crate::scenario::write::Keys;
+use crate::scenario::yaml::Yaml;
+
+/// Whose watches are late, by how much, and for how long.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LagSpec {
+    /// Whose.
+    pub client: ComponentTarget,
+    /// By how much.
+    pub by: Span,
+    /// For how long.
+    #[serde(rename = "for", default = "some_time")]
+    pub lasts: Span,
+}
+
+/// Which API server's watch cache lags, what of it, by how much, and for how long.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "ApiLagWire")]
+pub struct ApiLagSpec {
+    /// Whose.
+    pub server: ComponentTarget,
+    /// What of it.
+    pub scope: LagScope,
+    /// By how much; it stands still if none.
+    pub by: Option<Span>,
+    /// For how long.
+    pub lasts: Span,
+}
+
+/// What of a watch cache lags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LagScope {
+    /// All of it.
+    Everything,
+    /// One resource, by its plural.
+    Resource(String),
+    /// The resource of an object, from the object's next change on: `Kind/namespace/name`, or `Kind/name`; `*` for any.
+    Object(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApiLagWire {
+    server: ComponentTarget,
+    resource: Option<String>,
+    object: Option<String>,
+    by: Option<Span>,
+    #[serde(rename = "for", default = "some_time")]
+    lasts: Span,
+}
+
+impl TryFrom<ApiLagWire> for ApiLagSpec {
+    type Error = String;
+
+    fn try_from(wire: ApiLagWire) -> Result<Self, String> {
+        if wire.server.role != Role::ApiServer {
+            return Err(format!("{} has no watch cache: only an apiserver lags", wire.server));
+        }
+        let scope = match (wire.resource, wire.object) {
+            (None, None) => LagScope::Everything,
+            (Some(resource), None) => LagScope::Resource(resource),
+            (None, Some(object)) if object.split('/').count() < 2 => {
+                return Err(format!("{object:?} names no object: write Kind/namespace/name"));
+            }
+            (None, Some(object)) => LagScope::Object(object),
+            _ => return Err("say what lags only once: `resource` and `object` exclude each other".to_owned()),
+        };
+        Ok(ApiLagSpec {
+            server: wire.server,
+            scope,
+            by: wire.by,
+            lasts: wire.lasts,
+        })
+    }
+}
+
+impl Words for LagSpec {
+    fn write(&self) -> Yaml {
+        let LagSpec { client, by, lasts } = self;
+        let keys = Keys::default()
+            .with("client", Yaml::text_of(client))
+            .with("by", Yaml::plain(by));
+        some_times(keys, lasts).map()
+    }
+
+    fn describe(&self) -> String {
+        format!("lag of {}", self.client)
+    }
+
+    fn whom(&self) -> Whom<'_> {
+        Whom::of(None, Some(&self.client))
+    }
+
+    fn simpler(&self) -> Vec<Self> {
+        let by = shorter(&self.by).map(|by| LagSpec { by, ..self.clone() });
+        let lasts = shorter(&self.lasts).map(|lasts| LagSpec { lasts, ..self.clone() });
+        by.chain(lasts).collect()
+    }
+
+    fn lasts(&mut self) -> Option<&mut Span> {
+        Some(&mut self.lasts)
+    }
+}
+
+impl Words for ApiLagSpec {
+    fn write(&self) -> Yaml {
+        let ApiLagSpec {
+            server,
+            scope,
+            by,
+            lasts,
+        } = self;
+        let keys = Keys::default().with("server", Yaml::text_of(server));
+        let keys = match scope {
+            LagScope::Everything => keys,
+            LagScope::Resource(resource) => keys.with("resource", Yaml::text(resource)),
+            LagScope::Object(object) => keys.with("object", Yaml::text(object)),
+        };
+        some_times(keys.some("by", by.as_ref(), Yaml::plain), lasts).map()
+    }
+
+    fn describe(&self) -> String {
+        format!("lag of {}", self.server)
+    }
+
+    fn whom(&self) -> Whom<'_> {
+        Whom::of(None, Some(&self.server))
+    }
+
+    /// A resource that no server serves would make a fault that never does anything.
+    fn check(&self) -> Result<(), String> {
+        let LagScope::Resource(plural) = &self.scope else {
+            return Ok(());
+        };
+        let served: Vec<&str> = RESOURCES.iter().map(|resource| resource.info().plural).collect();
+        if served.contains(&plural.as_str()) {
+            return Ok(());
+        }
+        let hint = nearest::hint(plural, &served);
+        Err(format!("no resource {plural:?} is served{hint}"))
+    }
+
+    fn simpler(&self) -> Vec<Self> {
+        let all = (self.scope != LagScope::Everything).then(|| ApiLagSpec {
+            scope: LagScope::Everything,
+            ..self.clone()
+        });
+        let still = self.by.is_some().then(|| ApiLagSpec {
+            by: None,
+            ..self.clone()
+        });
+        let shorter = shorter(&self.lasts).map(|lasts| ApiLagSpec { lasts, ..self.clone() });
+        all.into_iter().chain(still).chain(shorter).collect()
+    }
+
+    fn lasts(&mut self) -> Option<&mut Span> {
+        Some(&mut self.lasts)
+    }
+}

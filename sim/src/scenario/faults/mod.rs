@@ -1,0 +1,217 @@
+//! What goes wrong: pinned to a moment, triggered by a write, or drawn by the swarm.
+//!
+//! Each family of faults has a file, in which a kind of fault says all its [`Words`]: how it is written and described, whom
+//! it is about, what is simpler. One line in the list below makes it a part of the format. What it does to a world is in
+//! `crate::faults`.
+
+mod answers;
+mod lag;
+mod moment;
+mod packets;
+mod partition;
+mod process;
+mod swarm;
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::quantity::{self, Span};
+use super::target::Whom;
+use super::write::Keys;
+use super::yaml::Yaml;
+
+pub use answers::{Loss, LostAnswersSpec, WhichAnswers};
+pub use lag::{ApiLagSpec, LagScope, LagSpec};
+pub use moment::{Moment, Trigger, TriggerKind};
+pub use packets::{HalfApplied, PacketsSpec};
+pub use partition::{Direction, PartitionSpec};
+pub use process::{CrashSpec, PauseSpec, RestartSpec};
+pub use swarm::{FaultKind, SwarmSpec};
+
+/// What a kind of fault says of itself.
+pub trait Words: Sized {
+    /// Its value, in the shortest way that is read as an equal one. Take the fault apart by name, without `..`: a new
+    /// field shall not compile until it can be written.
+    fn write(&self) -> Yaml;
+
+    /// The fault as reports call it.
+    fn describe(&self) -> String;
+
+    /// Whom it names.
+    fn whom(&self) -> Whom<'_> {
+        Whom::default()
+    }
+
+    /// What is wrong with it beyond its types.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// What is wrong with its moment.
+    fn check_moment(&self, _: &Moment) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Variants that are simpler in one place, the simplest first.
+    fn simpler(&self) -> Vec<Self> {
+        Vec::new()
+    }
+
+    /// How long it lasts, where that is for the scenario to say.
+    fn lasts(&mut self) -> Option<&mut Span> {
+        None
+    }
+}
+
+/// The format's list of faults: the key, and what is read there.
+macro_rules! faults {
+    ($($(#[$about:meta])* $key:ident: $kind:ident($spec:ident) = $word:literal;)*) => {
+        /// A fault.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum FaultAction {
+            $($(#[$about])* $kind($spec),)*
+        }
+
+        impl FaultAction {
+            /// Its key and its value.
+            fn entry(&self) -> (&'static str, Yaml) {
+                match self {
+                    $(FaultAction::$kind(spec) => ($word, spec.write()),)*
+                }
+            }
+
+            /// The fault as reports call it.
+            pub fn describe(&self) -> String {
+                match self {
+                    $(FaultAction::$kind(spec) => spec.describe(),)*
+                }
+            }
+
+            /// Whom it names.
+            pub fn whom(&self) -> Whom<'_> {
+                match self {
+                    $(FaultAction::$kind(spec) => spec.whom(),)*
+                }
+            }
+
+            /// Variants that are simpler in one place, the simplest first.
+            pub fn simpler(&self) -> Vec<FaultAction> {
+                match self {
+                    $(FaultAction::$kind(spec) => spec.simpler().into_iter().map(FaultAction::$kind).collect(),)*
+                }
+            }
+
+            /// How long it lasts, where that is for the scenario to say.
+            pub fn lasts(&mut self) -> Option<&mut Span> {
+                match self {
+                    $(FaultAction::$kind(spec) => spec.lasts(),)*
+                }
+            }
+
+            fn check(&self, moment: &Moment) -> Result<(), String> {
+                match self {
+                    $(FaultAction::$kind(spec) => spec.check().and_then(|()| spec.check_moment(moment)),)*
+                }
+            }
+        }
+
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+        struct FaultWire {
+            #[serde(default, deserialize_with = "quantity::some_duration")]
+            at: Option<Duration>,
+            between: Option<Span>,
+            when: Option<Trigger>,
+            $($key: Option<$spec>,)*
+        }
+
+        impl FaultWire {
+            fn actions(self) -> Vec<FaultAction> {
+                let mut actions = Vec::new();
+                $(actions.extend(self.$key.map(FaultAction::$kind));)*
+                actions
+            }
+        }
+
+        /// The keys of all faults.
+        const KEYS: &[&str] = &[$($word),*];
+    };
+}
+
+faults! {
+    /// A machine loses power, or a component is killed; back after a while.
+    crash: Crash(CrashSpec) = "crash";
+    /// A component is killed and started again at once.
+    restart: Restart(RestartSpec) = "restart";
+    /// A component, or a whole machine, stands still for a while.
+    pause: Pause(PauseSpec) = "pause";
+    /// A machine is cut off from the others for a while.
+    partition: Partition(PartitionSpec) = "partition";
+    /// Answers of the API server are lost though the requests took effect.
+    lost_answers: LostAnswers(LostAnswersSpec) = "lost-answers";
+    /// What a component's watches say arrives late.
+    lag: Lag(LagSpec) = "lag";
+    /// What an API server's watch cache shows is old.
+    api_lag: ApiLag(ApiLagSpec) = "api-lag";
+    /// Changes of a node's packet rules fail.
+    packets: Packets(PacketsSpec) = "packets";
+    /// Faults of these kinds, as the seed draws them.
+    swarm: Swarm(SwarmSpec) = "swarm";
+}
+
+impl FaultAction {
+    /// The fault on one line, without its moment: equal faults have equal lines.
+    pub fn to_line(&self) -> String {
+        let (key, value) = self.entry();
+        Yaml::one(key, value).flow()
+    }
+}
+
+/// A fault with its moment.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "FaultWire")]
+pub struct FaultPlan {
+    /// When.
+    pub moment: Moment,
+    /// What.
+    pub action: FaultAction,
+}
+
+impl FaultPlan {
+    pub(super) fn write(&self) -> Yaml {
+        let FaultPlan { moment, action } = self;
+        let (key, value) = action.entry();
+        moment.write().with(key, value).map()
+    }
+}
+
+impl TryFrom<FaultWire> for FaultPlan {
+    type Error = String;
+
+    fn try_from(mut wire: FaultWire) -> Result<Self, String> {
+        let when = (wire.at.take(), wire.between.take(), wire.when.take());
+        let mut actions = wire.actions();
+        let action = match (actions.pop(), actions.is_empty()) {
+            (Some(action), true) => action,
+            (None, _) => {
+                let (last, others) = KEYS.split_last().unwrap_or((&"", &[]));
+                return Err(format!("a fault is one of `{}` and `{last}`", others.join("`, `")));
+            }
+            _ => return Err("one fault an entry: write another entry for the second".to_owned()),
+        };
+        let moment = Moment::of(when.0, when.1, when.2)?;
+        action.check(&moment)?;
+        Ok(FaultPlan { moment, action })
+    }
+}
+
+/// How long a fault lasts that does not say so.
+fn some_time() -> Span {
+    Span::seconds(5, 60)
+}
+
+/// The key that says how long a fault lasts.
+fn some_times(keys: Keys, lasts: &Span) -> Keys {
+    keys.unless(*lasts == some_time(), "for", || Yaml::plain(lasts))
+}

@@ -1,0 +1,138 @@
+//! Processes and machines that stop: `crash`, `restart`, `pause`.
+
+use serde::Deserialize;
+
+use super::{Words, some_time, some_times};
+use crate::scenario::quantity::Span;
+use crate::scenario::simpler::shorter;
+use crate::scenario::target::{ComponentTarget, NodeTarget, Whom};
+use crate::scenario::write::Keys;
+use crate::scenario::yaml::Yaml;
+
+/// Which machine or component crashes, for how long.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CrashSpec {
+    /// The machine.
+    #[serde(default)]
+    pub node: Option<NodeTarget>,
+    /// The component.
+    #[serde(default)]
+    pub component: Option<ComponentTarget>,
+    /// For how long.
+    #[serde(rename = "for", default = "some_time")]
+    pub lasts: Span,
+}
+
+/// Who stands still, for how long.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PauseSpec {
+    /// The machine.
+    #[serde(default)]
+    pub node: Option<NodeTarget>,
+    /// The component.
+    #[serde(default)]
+    pub component: Option<ComponentTarget>,
+    /// For how long.
+    #[serde(rename = "for", default = "some_time")]
+    pub lasts: Span,
+}
+
+/// Which component is killed and started again at once.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(transparent)]
+pub struct RestartSpec(pub ComponentTarget);
+
+/// Either a machine or a component.
+fn one_of(node: Option<&NodeTarget>, component: Option<&ComponentTarget>) -> Result<(), String> {
+    match (node, component) {
+        (Some(_), Some(_)) | (None, None) => Err("one of `node` and `component` is needed".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+fn write(node: Option<&NodeTarget>, component: Option<&ComponentTarget>, lasts: &Span) -> Yaml {
+    let keys = Keys::default()
+        .some("node", node, Yaml::text_of)
+        .some("component", component, Yaml::text_of);
+    some_times(keys, lasts).map()
+}
+
+fn describe(what: &str, node: Option<&NodeTarget>, component: Option<&ComponentTarget>) -> String {
+    match (node, component) {
+        (Some(node), _) => format!("{what} of machine {node}"),
+        (_, Some(component)) => format!("{what} of {component}"),
+        _ => what.to_owned(),
+    }
+}
+
+impl Words for CrashSpec {
+    fn write(&self) -> Yaml {
+        let CrashSpec { node, component, lasts } = self;
+        write(node.as_ref(), component.as_ref(), lasts)
+    }
+
+    fn describe(&self) -> String {
+        describe("crash", self.node.as_ref(), self.component.as_ref())
+    }
+
+    fn whom(&self) -> Whom<'_> {
+        Whom::of(self.node.as_ref(), self.component.as_ref())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        one_of(self.node.as_ref(), self.component.as_ref())
+    }
+
+    fn simpler(&self) -> Vec<Self> {
+        let shorter = shorter(&self.lasts);
+        shorter.map(|lasts| CrashSpec { lasts, ..self.clone() }).collect()
+    }
+
+    fn lasts(&mut self) -> Option<&mut Span> {
+        Some(&mut self.lasts)
+    }
+}
+
+impl Words for PauseSpec {
+    fn write(&self) -> Yaml {
+        let PauseSpec { node, component, lasts } = self;
+        write(node.as_ref(), component.as_ref(), lasts)
+    }
+
+    fn describe(&self) -> String {
+        describe("pause", self.node.as_ref(), self.component.as_ref())
+    }
+
+    fn whom(&self) -> Whom<'_> {
+        Whom::of(self.node.as_ref(), self.component.as_ref())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        one_of(self.node.as_ref(), self.component.as_ref())
+    }
+
+    fn simpler(&self) -> Vec<Self> {
+        let shorter = shorter(&self.lasts);
+        shorter.map(|lasts| PauseSpec { lasts, ..self.clone() }).collect()
+    }
+
+    fn lasts(&mut self) -> Option<&mut Span> {
+        Some(&mut self.lasts)
+    }
+}
+
+impl Words for RestartSpec {
+    fn write(&self) -> Yaml {
+        Yaml::text_of(&self.0)
+    }
+
+    fn describe(&self) -> String {
+        format!("restart of {}", self.0)
+    }
+
+    fn whom(&self) -> Whom<'_> {
+        Whom::of(None, Some(&self.0))
+    }
+}
