@@ -117,9 +117,11 @@ impl Scheduler {
     /// What is true of a pod whose binding was refused: an earlier one may have been heard.
     async fn refused(&self, pod: &Pod, why: &str) -> Bound {
         match self.pod_api.get(&pod.key()).await {
-            Ok(live) if live.uid() != pod.uid() || live.is_terminating() => Bound::Gone,
+            Ok(live) if live.uid() != pod.uid() => Bound::Gone,
             Ok(live) => match node_of(&live) {
+                // Even one that is being deleted takes its room until it is gone.
                 Some(on) => Bound::On(on.to_owned()),
+                None if live.is_terminating() => Bound::Gone,
                 None => Bound::Not(why.to_owned()),
             },
             Err(error) if error.is_not_found() => Bound::Gone,

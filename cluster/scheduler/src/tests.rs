@@ -87,6 +87,16 @@ impl Server {
         }
     }
 
+    /// Marks a pod for deletion; it takes its room until it is gone.
+    fn terminate(&self, name: &str) {
+        let mut objects = self.objects();
+        let key = ("pods".to_owned(), name.to_owned());
+        if let Some(mut pod) = objects.objects.get(&key).cloned() {
+            pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            objects.write("pods", pod);
+        }
+    }
+
     fn node_of(&self, pod: &str) -> Option<String> {
         let objects = self.objects();
         let pod = objects.objects.get(&("pods".to_owned(), pod.to_owned()))?;
@@ -333,4 +343,23 @@ async fn a_choice_that_could_not_be_checked_is_made_anew() {
         Some("n2"),
         "n1 was cordoned meanwhile"
     );
+}
+
+#[tokio::test]
+async fn a_pod_whose_binding_was_not_heard_of_keeps_its_room_while_it_is_being_deleted() {
+    let server = Server::default();
+    server.objects().lose_bindings = 1;
+    server.objects().lost_take_effect = true;
+    server.node("n1", "1");
+    server.pod("first", "800m");
+    let _tasks = server.run();
+    eventually("the first is bound", || server.node_of("first").is_some()).await;
+    server.terminate("first");
+    server.pod("second", "800m");
+    eventually("the second waits", || server.condition("second").is_some()).await;
+    // Longer than it takes to ask what became of the binding.
+    sleep(Duration::from_millis(600)).await;
+    assert_eq!(server.node_of("second"), None);
+    server.delete("pods", "first");
+    eventually("the second has the node", || server.node_of("second").is_some()).await;
 }
