@@ -66,6 +66,7 @@ impl Play {
             client,
             selection: &selection,
             from: None,
+            asked: Duration::ZERO,
         });
     }
 

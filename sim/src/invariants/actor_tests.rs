@@ -17,6 +17,7 @@ fn opened<'a>(stream: u64, selection: &'a Selection, from: u64) -> Seen<'a> {
         client: KUBELET,
         selection,
         from: Some(from),
+        asked: Duration::ZERO,
     }
 }
 
@@ -56,6 +57,21 @@ fn an_informer_that_resumes_before_what_it_was_shown_breaks_c1() {
     let selection = pods();
     let back = told(&selection).see(&delivered(1, 1)).see(&opened(2, &selection, 1));
     assert_eq!(back.broken(), ["C1"]);
+}
+
+#[test]
+fn a_watch_that_is_taken_up_after_its_client_asked_anew_does_not_break_c1() {
+    let selection = pods();
+    let again = Seen::WatchOpened {
+        stream: 2,
+        client: KUBELET,
+        selection: &selection,
+        from: Some(2),
+        asked: Duration::from_secs(1),
+    };
+    let late = opened(3, &selection, 1);
+    let history = told(&selection).see(&delivered(1, 1)).see(&again).see(&late);
+    assert!(history.broken().is_empty());
 }
 
 #[test]

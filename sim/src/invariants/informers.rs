@@ -4,13 +4,14 @@
 //! server said: frames may be under way, or lost with their connection. Judged when a watch begins: not before the last
 //! revision that was delivered, bookmarks included. That lets pass: resuming before what the server had said and the
 //! client never heard; a new life of a process that begins anew; a leader that was deposed and leads again, whose
-//! caches begin anew with the newest list; and a process that stood still, which loses what has reached it when it finds
-//! its watch over time.
+//! caches begin anew with the newest list; a process that stood still, which loses what has reached it when it finds its
+//! watch over time; and a request for a watch that a server takes up after its client has given it up and asked again.
 //!
 //! C3 is judged at convergence: the newest watch of each informer has delivered every change that it selects. What has
 //! been delivered is in the cache, since informers take events at once; no component shows its cache itself.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use super::{Invariant, Report};
 use crate::model::{Cluster, Seen, Selection, WatchEventKind};
@@ -24,6 +25,8 @@ type Informer = (String, String);
 pub struct Informers {
     /// The last revision that each has been shown.
     heard: BTreeMap<Informer, u64>,
+    /// When the newest watch of each was asked for.
+    asked: BTreeMap<Informer, Duration>,
     streams: BTreeMap<u64, Stream>,
 }
 
@@ -55,8 +58,14 @@ impl Invariant for Informers {
                 client,
                 selection,
                 from,
+                asked,
             } => {
                 let informer = ((*client).to_owned(), describe(selection));
+                let newest = self.asked.entry(informer.clone()).or_default();
+                if *asked < *newest {
+                    return;
+                }
+                *newest = *asked;
                 let heard = self.heard.get(&informer).copied().unwrap_or(0);
                 let role = Role::ALL.into_iter().find(|role| client.starts_with(role.as_str()));
                 let stood_still = role.is_some_and(|role| cluster.was_paused(role));

@@ -254,6 +254,7 @@ fn watching(from: u64) -> History {
         client: "scheduler/1",
         selection: &selection,
         from: Some(from),
+        asked: Duration::ZERO,
     })
 }
 

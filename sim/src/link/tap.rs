@@ -206,6 +206,7 @@ impl WatchTap {
                 client,
                 selection: &selection,
                 from,
+                asked: asked.at,
             },
         );
         Some(WatchTap {

@@ -282,6 +282,8 @@ pub enum Seen<'a> {
         selection: &'a Selection,
         /// After which revision; none when it begins with the state.
         from: Option<u64>,
+        /// When its request left.
+        asked: Duration,
     },
     /// A watch said something.
     Watched {
