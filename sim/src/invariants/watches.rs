@@ -42,6 +42,7 @@ impl Invariant for Watches {
                 client,
                 selection,
                 from,
+                ..
             } => {
                 if !selection.is_understood() {
                     return;

@@ -141,6 +141,7 @@ impl Tape {
                 client,
                 selection,
                 from,
+                ..
             } => self.add(
                 now,
                 What::WatchOpened {
