@@ -26,6 +26,8 @@ struct Inner {
     faults: Vec<FaultPlan>,
     steps: Vec<StepPlan>,
     lost: BTreeMap<LostKey, Vec<u32>>,
+    /// What befell single requests: since when, and the fault that says so.
+    befell: Vec<(Duration, FaultAction)>,
     left: Option<Vec<String>>,
 }
 
@@ -69,6 +71,11 @@ impl Choices {
     pub fn lost(&self, began: Duration, client: &str, write: String, number: u32, then: Loss) {
         let key = (began, client.to_owned(), write, then);
         self.lock().lost.entry(key).or_default().push(number);
+    }
+
+    /// A fault that began at `began` befell a request; `fault` would do just this.
+    pub fn befell(&self, began: Duration, fault: FaultAction) {
+        self.lock().befell.push((began, fault));
     }
 
     /// These machines stay broken.

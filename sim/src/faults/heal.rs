@@ -10,7 +10,7 @@ use crate::world::World;
 pub fn heal(world: &World) -> Vec<String> {
     let random = world.random.stream("heal");
     world.set_healed();
-    world.network.lose_no_answers();
+    world.network.calm();
     world.lags.end_all();
     let total = world.workers().count();
     let mut broken: Vec<String> = world

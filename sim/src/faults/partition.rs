@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use super::crash::stall_clients;
 use super::machine;
 use super::swarm::Lot;
+use crate::link::Cut;
 use crate::scenario::{Direction, FaultAction, NodeTarget, PartitionSpec};
 use crate::world::World;
 
@@ -45,9 +46,14 @@ pub async fn strike(world: &Arc<World>, spec: &PartitionSpec, random: &Random, s
         // Its server's clients elsewhere wait for it, and it waits for the store.
         stall_clients(world, lasts);
     }
-    world.network.cut(&name, out, inward);
+    let number = world.network.cut(Cut {
+        off: vec![name.clone()],
+        from: None,
+        out,
+        inward,
+    });
     sleep(lasts).await;
-    world.network.mend(&name, out, inward);
+    world.network.mend(number);
     world
         .trace
         .event(world.now(), "fault", format_args!("{name} is connected again"));

@@ -207,4 +207,4 @@ mod actor_tests;
 #[cfg(test)]
 mod contract_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -111,7 +111,7 @@ pub(super) fn node(name: &str) -> Value {
         "status": {"allocatable": {"cpu": "1", "pods": "10"}, "conditions": [{"type": "Ready", "status": "True"}]}})
 }
 
-pub(super) fn asked(client: &str, method: http::Method, path: &str) -> Asked {
+pub(crate) fn asked(client: &str, method: http::Method, path: &str) -> Asked {
     Asked {
         number: 0,
         client: client.to_owned(),

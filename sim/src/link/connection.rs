@@ -2,7 +2,8 @@
 //!
 //! A process chooses one when it starts, and moves to another when its own refuses, resets, or leaves a request without an
 //! answer for too long. What was under way on the old connection breaks then, as the streams of one TCP connection do.
-//! In a world with one server there is nothing to choose, nothing is drawn, and connections are not given up.
+//! In a world with one server there is nothing to choose, nothing is drawn, and connections are not given up. A fault may
+//! reset a connection; the next one goes to the same server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Connection {
     world: Arc<World>,
     client: String,
+    machine: String,
     random: Random,
     line: watch::Sender<Line>,
 }
@@ -35,8 +37,8 @@ pub struct Line {
 }
 
 impl Connection {
-    /// The connection of a process that begins; it draws from `random`.
-    pub fn new(world: &Arc<World>, client: &str, random: Random) -> Arc<Self> {
+    /// The connection of a process that begins on `machine`; it draws from `random`.
+    pub fn new(world: &Arc<World>, client: &str, machine: &str, random: Random) -> Arc<Self> {
         let servers = world.api_servers().len();
         let server = if servers > 1 {
             random.below(servers as u64) as usize
@@ -46,11 +48,27 @@ impl Connection {
         let connection = Connection {
             world: world.clone(),
             client: client.to_owned(),
+            machine: machine.to_owned(),
             random,
             line: watch::Sender::new(Line { number: 0, server }),
         };
         connection.say(server);
-        Arc::new(connection)
+        let connection = Arc::new(connection);
+        world.network.connected(&connection);
+        connection
+    }
+
+    /// Whether one of its ends is at this machine, or this process.
+    pub fn ends_at(&self, name: &str) -> bool {
+        let server = self.server(self.line());
+        [&self.client, &self.machine, &server.name, &server.machine]
+            .into_iter()
+            .any(|end| end == name)
+    }
+
+    /// Breaks what is under way on it; it goes on with the same server.
+    pub fn reset(&self) {
+        self.line.send_modify(|line| line.number += 1);
     }
 
     fn say(&self, server: usize) {
@@ -87,11 +105,8 @@ impl Connection {
         self.say(next.server);
     }
 
-    /// Waits until `line` has been given up.
+    /// Waits until `line` has been given up, or reset.
     pub async fn left(&self, line: Line) {
-        if self.world.api_servers().len() < 2 {
-            return std::future::pending().await;
-        }
         let mut lines = self.line.subscribe();
         // The sender lives in `self`, so that this only ends when the line has changed.
         let _ = lines.wait_for(|now| *now != line).await;

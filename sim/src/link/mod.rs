@@ -1,15 +1,22 @@
-//! The links between processes and the API servers: whole messages that are late, lost, held up or cut off.
+//! The links between processes and the API servers: whole messages that are late, lost, held up, cut off or doubled.
 //!
 //! A request travels, is carried out by a task of the server's process (so that it dies with it), and its answer
 //! travels back; a stream's frames follow one by one. A partition holds messages up as TCP does: they arrive after it
-//! heals, if their sender still waits. A process that died refuses quickly; a machine that died says nothing. An
-//! answer may be lost though the request took effect. Not simulated: duplicated and reordered messages of one
-//! connection (TCP does not let them through), and how much a link can carry.
+//! heals, if their sender still waits. A process that died refuses quickly; a machine that died says nothing, so that
+//! whoever is connected to it notices by a time-out of his own. An answer may be lost though the request took effect. A
+//! request may be carried out twice, as when something between its ends tries again; messages of one connection are
+//! neither doubled nor reordered, since TCP does not let them through. Not simulated: how much a link can carry.
 
 mod connection;
+mod cuts;
 mod execution;
+mod gates;
+mod lost;
+mod mishaps;
 mod network;
 mod priorities;
+mod server;
+mod slow;
 mod stream;
 mod tap;
 
@@ -18,24 +25,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use orrery_api::message::{Body, Identity, Request, Response, Transport, TransportError};
+use orrery_api::message::{Identity, Request, Response, Transport, TransportError};
 use orrery_api::random::Random;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep};
+use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 use connection::{Connection, Line, Patience};
-use execution::Execution;
-pub use network::{Lag, Network};
+pub use cuts::Cut;
+pub use gates::Gate;
+pub use lost::draw_loss;
+pub use mishaps::{Doubling, Meddler, Mishap, Refusal, Which, Whose};
+pub use network::Network;
 pub use priorities::Priorities;
+pub use slow::{Lag, Links, SlowLinks, SlowReader};
 
-use crate::model::{Answered, Asked, Path};
+use crate::model::Asked;
 use crate::recording::What;
-use crate::scenario::{Loss, Role};
-use crate::world::World;
-use stream::Piece;
-
-/// So many frames of a stream may be under way.
-const WINDOW: usize = 32;
+use crate::scenario::{ComponentTarget, Loss, Role};
+use crate::world::{Place, Server, World};
+use mishaps::Route;
+use server::{Desk, Job};
 
 /// A process' way to the API server.
 pub struct SimTransport {
@@ -65,7 +74,7 @@ impl SimTransport {
             role,
             machine: machine.to_owned(),
             identity,
-            connection: Connection::new(world, client, random.stream("server")),
+            connection: Connection::new(world, client, machine, random.stream("server")),
             random,
             requests: AtomicU64::new(0),
         })
@@ -99,7 +108,7 @@ impl SimTransport {
         }
         let loss = world.scenario.network.loss;
         let lost = loss > 0.0 && self.random.chance(loss) && !world.is_healed();
-        lost.then(|| network::draw_loss(&self.random))
+        lost.then(|| draw_loss(&self.random))
     }
 
     /// The message is lost: the connection is reset, or nothing is heard until the caller gives up.
@@ -149,13 +158,15 @@ impl SimTransport {
         self.event(format_args!("{number} {} {}", request.method(), request.uri()));
         let asked = Arc::new(world.witness.ask(world, asked));
         let loss = world.scenario.network.loss;
-        sleep(self.latency()).await;
-        world.network.pass(&self.machine, &place.machine).await;
+        self.travel(&self.machine, &place.machine).await;
         if loss > 0.0 && self.random.chance(loss) && !world.is_healed() {
             world.coverage.saw("a request was lost");
-            return Err(self
-                .lose(number, &asked, "request lost", network::draw_loss(&self.random))
-                .await);
+            return Err(self.lose(number, &asked, "request lost", draw_loss(&self.random)).await);
+        }
+        let mishap = self.mishap(&asked, place);
+        if let Some(Mishap::RequestLost(then)) = mishap {
+            world.coverage.saw("a request was lost");
+            return Err(self.lose(number, &asked, "request lost", then).await);
         }
         let Some(server) = world.server(&place.name) else {
             if !world.is_up(&place.machine) {
@@ -170,21 +181,7 @@ impl SimTransport {
             });
         };
         request.extensions_mut().insert(self.identity.clone());
-        let (reply, answer) = oneshot::channel();
-        let job = serve(
-            world.clone(),
-            asked.clone(),
-            self.client.clone(),
-            Desk {
-                service: server.service,
-                machine: place.machine.clone(),
-            },
-            request,
-            reply,
-        );
-        let latency = world.scenario.network.latency;
-        let random = self.random.clone();
-        server.node.spawn(job(latency, random));
+        let answer = self.carry_out(&server, place, &asked, request, mishap.as_ref());
         let Ok(response) = answer.await else {
             if !world.is_up(&place.machine) {
                 // Nobody is left to say that the connection is gone.
@@ -198,9 +195,12 @@ impl SimTransport {
                 sent: true,
             });
         };
-        sleep(self.latency()).await;
-        world.network.pass(&place.machine, &self.machine).await;
-        if let Some(then) = self.loses_answer(&asked) {
+        self.travel(&place.machine, &self.machine).await;
+        let lost = match mishap {
+            Some(Mishap::AnswerLost(then)) => Some(then),
+            _ => self.loses_answer(&asked),
+        };
+        if let Some(then) = lost {
             world.coverage.saw("an answer was lost");
             return Err(self.lose(number, &asked, "answer lost", then).await);
         }
@@ -219,91 +219,94 @@ impl SimTransport {
             client: self.client.clone(),
             role: self.role,
         };
-        Ok(stream::receive(response, listener))
+        Ok(stream::receive(response, &asked, listener))
     }
-}
 
-/// Where requests are carried out.
-struct Desk {
-    service: Arc<dyn orrery_api::message::Service>,
-    machine: String,
-}
+    /// A message goes from one machine to another, as soon as it can.
+    async fn travel(&self, from: &str, to: &str) {
+        let slow = self.world.network.slowness(from, to, self.world.now());
+        sleep(self.latency() + slow).await;
+        self.world.network.pass(from, to).await;
+    }
 
-impl Desk {
-    /// Carries a request out. What needs the store waits until its machine can be reached, and for its answer.
-    async fn call(&self, world: &World, request: Request) -> Response {
-        let store = world.control_plane();
-        if self.machine == store || !needs_store(&request) {
-            return self.service.call(request).await;
+    /// What befalls a request that has come to its server.
+    fn mishap(&self, asked: &Asked, place: &Place) -> Option<Mishap> {
+        let (world, now) = (&self.world, self.world.now());
+        let route = Route {
+            role: self.role,
+            from: &self.machine,
+            to: &place.machine,
+        };
+        if let Some(befell) = world.network.befalls(asked, &route, now) {
+            if let Some((began, fault)) = befell.drawn {
+                world.choices.befell(began, fault);
+            }
+            return Some(befell.mishap);
         }
-        world.network.pass(&self.machine, store).await;
-        let response = self.service.call(request).await;
-        world.network.pass(store, &self.machine).await;
-        response
+        let refusal = world.network.refuses_watch(asked, self.role, now);
+        refusal.map(Mishap::Refused)
+    }
+
+    /// Lets a server carry a request out, perhaps twice; where its answer comes.
+    fn carry_out(
+        &self,
+        server: &Server,
+        place: &Place,
+        asked: &Arc<Asked>,
+        request: Request,
+        mishap: Option<&Mishap>,
+    ) -> oneshot::Receiver<http::Response<stream::Arriving>> {
+        let world = &self.world;
+        let job = |request, refusal: Option<Refusal>| Job {
+            world: world.clone(),
+            asked: asked.clone(),
+            request,
+            refusal,
+            way: stream::Way {
+                from: place.machine.clone(),
+                to: self.machine.clone(),
+            },
+            random: self.random.clone(),
+        };
+        let desk = || Desk {
+            service: server.service.clone(),
+            machine: place.machine.clone(),
+        };
+        let (reply, answer) = oneshot::channel();
+        let (first, double) = match mishap {
+            Some(Mishap::Doubled(doubling)) => {
+                world.coverage.saw("a request was carried out twice");
+                let (unheard, _) = oneshot::channel();
+                let job = job(request.clone(), None);
+                let (first, second) = if doubling.second {
+                    (unheard, reply)
+                } else {
+                    (reply, unheard)
+                };
+                (first, Some((job, desk(), second, doubling.after)))
+            }
+            _ => (reply, None),
+        };
+        let refusal = match mishap {
+            Some(Mishap::Refused(refusal)) => {
+                world.coverage.saw("an API server erred");
+                Some(refusal.clone())
+            }
+            _ => None,
+        };
+        server.node.spawn(job(request, refusal).work(desk(), first));
+        if let Some((job, desk, reply, after)) = double {
+            server.node.spawn(async move {
+                sleep(after).await;
+                job.work(desk, reply).await;
+            });
+        }
+        answer
     }
 }
 
-/// Whether more than the watch cache is needed: for everything but lists and watches that are content with a version.
-fn needs_store(request: &Request) -> bool {
-    let parameters = tap::parameters(request.uri().query().unwrap_or_default());
-    let has = |wanted: &str| parameters.iter().any(|(name, _)| name == wanted);
-    let whole = Path::parse(request.uri().path()).is_some_and(|path| path.name.is_empty());
-    let cached = whole && has("resourceVersion") && !has("resourceVersionMatch") && !has("continue");
-    request.method() != http::Method::GET || !cached
-}
-
-type Reply = oneshot::Sender<http::Response<stream::Arriving>>;
-
-/// The server's side: carries a request out, answers, and pumps the answer's frames.
-fn serve(
-    world: Arc<World>,
-    asked: Arc<Asked>,
-    client: String,
-    desk: Desk,
-    request: Request,
-    reply: Reply,
-) -> impl FnOnce(crate::scenario::Span, Random) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
-    move |latency, random| {
-        Box::pin(async move {
-            let uri = request.uri().clone();
-            let execution = Execution::begin(&world, &asked);
-            let response = desk.call(&world, request).await;
-            let (parts, body) = response.into_parts();
-            let mut answered = Answered {
-                status: parts.status.as_u16(),
-                ..Answered::default()
-            };
-            if let Body::Full(bytes) = &body {
-                answered.body = bytes.clone();
-                if parts.status.is_success() {
-                    world.trace.content(bytes);
-                    tap::show(bytes, &mut answered);
-                }
-            }
-            execution.answer(&asked, answered);
-            // A watch whose history is gone is an answer of one line.
-            if matches!(&body, Body::Full(bytes) if bytes.starts_with(br#"{"type":"ERROR""#)) {
-                world.coverage.saw("a relist after 410");
-            }
-            match body {
-                Body::Full(bytes) => {
-                    let _ = reply.send(http::Response::from_parts(parts, stream::Arriving::Full(bytes)));
-                }
-                Body::Stream(frames) => {
-                    let (sender, receiver) = mpsc::channel::<(Instant, Piece)>(WINDOW);
-                    let watch = tap::WatchTap::open(&world, &client, &uri, &asked);
-                    let number = watch.as_ref().map(|watch| watch.stream);
-                    if reply
-                        .send(http::Response::from_parts(
-                            parts,
-                            stream::Arriving::Stream(receiver, number),
-                        ))
-                        .is_ok()
-                    {
-                        stream::pump(frames, sender, watch, latency, random).await;
-                    }
-                }
-            }
-        })
-    }
+/// Whether `target` means the process `client` of `role`.
+fn is_meant(target: &ComponentTarget, client: &str, role: Option<Role>) -> bool {
+    let instance = target.instance.as_ref();
+    Some(target.role) == role && instance.is_none_or(|instance| client.ends_with(&format!("/{instance}")))
 }

@@ -1,16 +1,26 @@
-//! Who can reach whom, and whose answers are lost.
+//! The network between the machines: who can reach whom, and what befalls messages.
+//!
+//! Everything that faults do to messages is kept here, by kind: [`cuts`](super::cuts), [`slow`](super::slow),
+//! [`lost`](super::lost), [`mishaps`](super::mishaps), [`gates`](super::gates).
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use orrery_api::random::Random;
 use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
 
+use super::connection::Connection;
+use super::cuts::{Cut, Cuts};
+use super::gates::{Gate, Gates, Refusal};
+use super::lost::{LostAnswer, LostAnswers};
+use super::mishaps::{Befell, Mishaps, Route};
+use super::slow::{Lag, Slow, SlowLinks, SlowReader};
 use crate::model::Asked;
-use crate::scenario::{ClientTarget, ComponentTarget, Loss, LostAnswersSpec, Role, WhichAnswers};
+use crate::scenario::{LostAnswersSpec, Role};
 
-/// The network between the machines.
+/// See the module.
 pub struct Network {
     inner: Mutex<Inner>,
     changed: watch::Sender<u64>,
@@ -18,89 +28,12 @@ pub struct Network {
 
 #[derive(Default)]
 struct Inner {
-    /// How many partitions keep a machine from sending, and from hearing.
-    mute: BTreeMap<String, u32>,
-    deaf: BTreeMap<String, u32>,
+    cuts: Cuts,
+    slow: Slow,
     lost: Vec<LostAnswers>,
-    lags: Vec<Lag>,
-}
-
-/// Watches that are late.
-#[derive(Debug, Clone)]
-pub struct Lag {
-    /// Whose.
-    pub client: ComponentTarget,
-    /// By how much.
-    pub by: Duration,
-    /// Until when.
-    pub until: Duration,
-}
-
-/// Answers to writes that are lost.
-#[derive(Debug)]
-struct LostAnswers {
-    spec: LostAnswersSpec,
-    /// When it began, as the scenario counts.
-    began: Duration,
-    /// Until when; until all are lost if none.
-    until: Option<Duration>,
-    /// How many writes of each kind each client has sent since.
-    counts: BTreeMap<(String, String), u32>,
-    /// Told when the last one is lost.
-    done: Arc<Notify>,
-}
-
-/// An answer that is lost.
-#[derive(Debug, PartialEq, Eq)]
-pub struct LostAnswer {
-    /// What its client notices.
-    pub then: Loss,
-    /// If it was drawn: when the fault began, the how manieth of which write it was since then.
-    pub drawn: Option<(Duration, String, u32)>,
-}
-
-impl LostAnswers {
-    /// Whether the answer to this write is lost.
-    fn loses(&mut self, client: &str, role: Option<Role>, write: &str, random: &Random) -> Option<LostAnswer> {
-        let meant = match &self.spec.client {
-            // Users are not components: their answers are lost only when everybody's are, or theirs.
-            None => true,
-            Some(ClientTarget::User) => role.is_none() && client == "user",
-            Some(ClientTarget::Component(target)) => is_meant(target, client, role),
-        };
-        if !meant {
-            return None;
-        }
-        let count = self.counts.entry((client.to_owned(), write.to_owned())).or_default();
-        *count += 1;
-        match &self.spec.which {
-            WhichAnswers::Share { probability, .. } => random.chance(*probability).then(|| LostAnswer {
-                then: draw_loss(random),
-                drawn: Some((self.began, write.to_owned(), *count)),
-            }),
-            WhichAnswers::These {
-                write: wanted,
-                requests,
-                then,
-            } => {
-                if wanted != write || !requests.contains(count) {
-                    return None;
-                }
-                if requests.iter().max() == Some(count) {
-                    self.done.notify_one();
-                }
-                Some(LostAnswer {
-                    then: *then,
-                    drawn: None,
-                })
-            }
-        }
-    }
-}
-
-/// What a client notices of a message that is lost.
-pub fn draw_loss(random: &Random) -> Loss {
-    if random.chance(0.5) { Loss::Reset } else { Loss::Silence }
+    mishaps: Mishaps,
+    gates: Gates,
+    connections: Vec<Weak<Connection>>,
 }
 
 impl Default for Network {
@@ -127,57 +60,31 @@ impl Network {
         self.changed.subscribe()
     }
 
-    /// Cuts what `machine` sends and hears off.
-    pub fn cut(&self, machine: &str, out: bool, inward: bool) {
-        let mut inner = self.lock();
-        if out {
-            *inner.mute.entry(machine.to_owned()).or_default() += 1;
-        }
-        if inward {
-            *inner.deaf.entry(machine.to_owned()).or_default() += 1;
-        }
+    /// Cuts machines off; the cut's number.
+    pub fn cut(&self, cut: Cut) -> u64 {
+        self.lock().cuts.add(cut)
     }
 
     /// Takes back one [`cut`](Self::cut).
-    pub fn mend(&self, machine: &str, out: bool, inward: bool) {
-        fn less(counts: &mut BTreeMap<String, u32>, machine: &str) {
-            if let Some(count) = counts.get_mut(machine) {
-                *count -= 1;
-                if *count == 0 {
-                    counts.remove(machine);
-                }
-            }
-        }
-        let mut inner = self.lock();
-        if out {
-            less(&mut inner.mute, machine);
-        }
-        if inward {
-            less(&mut inner.deaf, machine);
-        }
-        drop(inner);
+    pub fn mend(&self, number: u64) {
+        self.lock().cuts.remove(number);
         self.notify();
     }
 
-    /// Mends everything about `machine`.
+    /// Nothing cuts `machine` off any more.
     pub fn mend_all(&self, machine: &str) {
-        let mut inner = self.lock();
-        inner.mute.remove(machine);
-        inner.deaf.remove(machine);
-        drop(inner);
+        self.lock().cuts.free(machine);
         self.notify();
     }
 
     /// Whether a message gets from one machine to another. Within a machine it always does.
     pub fn passes(&self, from: &str, to: &str) -> bool {
-        let inner = self.lock();
-        from == to || !(inner.mute.contains_key(from) || inner.deaf.contains_key(to))
+        !self.lock().cuts.hold(from, to)
     }
 
     /// Whether `machine` is cut off in some direction.
     pub fn is_cut(&self, machine: &str) -> bool {
-        let inner = self.lock();
-        inner.mute.contains_key(machine) || inner.deaf.contains_key(machine)
+        self.lock().cuts.concern(machine)
     }
 
     /// Waits until a message gets from one machine to another.
@@ -193,17 +100,43 @@ impl Network {
         }
     }
 
+    /// A message that takes no time by itself gets from one machine to another, as soon as it can.
+    pub async fn travel(&self, from: &str, to: &str, now: Duration) {
+        let slow = self.slowness(from, to, now);
+        if !slow.is_zero() {
+            sleep(slow).await;
+        }
+        self.pass(from, to).await;
+    }
+
+    /// From now on links are slow.
+    pub fn slow_links(&self, fault: SlowLinks) {
+        self.lock().slow.slow_links(fault);
+    }
+
+    /// What a message from one machine to another takes longer now.
+    pub fn slowness(&self, from: &str, to: &str, now: Duration) -> Duration {
+        self.lock().slow.of_link(from, to, now)
+    }
+
     /// From now on watches are late.
     pub fn lag(&self, fault: Lag) {
-        self.lock().lags.push(fault);
+        self.lock().slow.lag(fault);
     }
 
     /// How late what `client` watches is now.
     pub fn lateness(&self, client: &str, role: Option<Role>, now: Duration) -> Duration {
-        let mut inner = self.lock();
-        inner.lags.retain(|fault| fault.until > now);
-        let meant = inner.lags.iter().filter(|fault| is_meant(&fault.client, client, role));
-        meant.map(|fault| fault.by).max().unwrap_or_default()
+        self.lock().slow.of_watches(client, role, now)
+    }
+
+    /// From now on clients read slowly.
+    pub fn slow_reader(&self, fault: SlowReader) {
+        self.lock().slow.slow_reader(fault);
+    }
+
+    /// How long `client` takes now to read a message of a watch.
+    pub fn reading(&self, client: &str, role: Option<Role>, now: Duration) -> Duration {
+        self.lock().slow.of_reader(client, role, now)
     }
 
     /// From now on answers are lost, until then if it is said. The sender is told when the last one is, if they are counted.
@@ -217,13 +150,6 @@ impl Network {
             done: done.clone(),
         });
         done
-    }
-
-    /// No more answers are lost, and no watch is late.
-    pub fn lose_no_answers(&self) {
-        let mut inner = self.lock();
-        inner.lost.clear();
-        inner.lags.clear();
     }
 
     /// Whether the answer to what `client` asked is lost now. Only writes' are: a lost read is a lost request.
@@ -247,10 +173,53 @@ impl Network {
             .collect();
         found.into_iter().next()
     }
-}
 
-/// Whether `target` means the process `client` of `role`.
-fn is_meant(target: &ComponentTarget, client: &str, role: Option<Role>) -> bool {
-    let instance = target.instance.as_ref();
-    Some(target.role) == role && instance.is_none_or(|instance| client.ends_with(&format!("/{instance}")))
+    /// What befalls single requests from now on.
+    pub fn mishaps<R>(&self, change: impl FnOnce(&mut Mishaps) -> R) -> R {
+        change(&mut self.lock().mishaps)
+    }
+
+    /// What befalls a request that has come to its server.
+    pub fn befalls(&self, asked: &Asked, route: &Route<'_>, now: Duration) -> Option<Befell> {
+        self.lock().mishaps.befall(asked, route, now)
+    }
+
+    /// Breaks open watches, and keeps them from being opened again as the gate says; how many broke.
+    pub fn close_gate(&self, gate: Gate, now: Duration) -> usize {
+        self.lock().gates.close(gate, now)
+    }
+
+    /// A watch is open; the sender is told when it breaks.
+    pub fn watch_opened(&self, client: &str, role: Option<Role>, resource: &str) -> Arc<Notify> {
+        self.lock().gates.opened(client, role, resource)
+    }
+
+    /// Why a request of `client` to watch is refused, if it is.
+    pub fn refuses_watch(&self, asked: &Asked, role: Option<Role>, now: Duration) -> Option<Refusal> {
+        self.lock().gates.refuse(asked, role, now)
+    }
+
+    /// A connection that can be reset.
+    pub fn connected(&self, connection: &Arc<Connection>) {
+        let mut inner = self.lock();
+        inner.connections.retain(|own| own.strong_count() > 0);
+        inner.connections.push(Arc::downgrade(connection));
+    }
+
+    /// Resets the connections that `meant` accepts; how many there were.
+    pub fn reset(&self, meant: impl Fn(&Connection) -> bool) -> usize {
+        let connections: Vec<Arc<Connection>> = self.lock().connections.iter().filter_map(Weak::upgrade).collect();
+        let meant: Vec<_> = connections.iter().filter(|connection| meant(connection)).collect();
+        meant.iter().for_each(|connection| connection.reset());
+        meant.len()
+    }
+
+    /// Nothing befalls messages any more; cuts stay.
+    pub fn calm(&self) {
+        let mut inner = self.lock();
+        inner.slow = Slow::default();
+        inner.lost.clear();
+        inner.mishaps = Mishaps::default();
+        inner.gates.open_all();
+    }
 }

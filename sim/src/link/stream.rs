@@ -12,9 +12,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::connection::{Connection, Line};
 use super::tap::WatchTap;
-use crate::model::Seen;
-use crate::scenario::{Role, Span};
+use crate::model::{Asked, Seen};
+use crate::scenario::Role;
 use crate::world::World;
+
+/// So many frames of a stream may be under way.
+pub const WINDOW: usize = 32;
+/// So long a server waits for a sign of life of a connection's other end: Kubernetes sends a ping after 30 s of silence, and
+/// waits 15 s for its answer.
+const KEEPALIVE: Duration = Duration::from_secs(45);
 
 /// A piece of a stream.
 pub enum Piece {
@@ -22,6 +28,8 @@ pub enum Piece {
     Frame(Frame, Option<(u64, u64)>),
     /// The server ended it in order.
     End,
+    /// The server broke it off.
+    Broken,
 }
 
 /// A body under way.
@@ -32,19 +40,29 @@ pub enum Arriving {
     Stream(mpsc::Receiver<(Instant, Piece)>, Option<u64>),
 }
 
-/// Sends frames into `sender` as they come, and stops when nobody listens any more.
+/// The way of a stream's frames.
+pub struct Way {
+    /// The server's machine.
+    pub from: String,
+    /// The client's machine.
+    pub to: String,
+}
+
+/// Sends frames into `sender` as they come, and stops when the server hears that nobody listens any more.
 pub async fn pump(
+    world: &World,
     mut frames: FrameStream,
     sender: mpsc::Sender<(Instant, Piece)>,
     mut watch: Option<WatchTap>,
-    latency: Span,
+    way: &Way,
     random: Random,
 ) {
+    let latency = world.scenario.network.latency;
     let mut last = Instant::now();
     loop {
         let frame = tokio::select! {
             biased;
-            () = sender.closed() => return,
+            () = sender.closed() => break,
             frame = frames.next() => frame,
         };
         if let (Some(watch), Some(Ok(bytes))) = (&mut watch, &frame) {
@@ -52,13 +70,53 @@ pub async fn pump(
         }
         // Frames of one connection do not overtake each other.
         let late = watch.as_ref().map(WatchTap::lateness).unwrap_or_default();
-        last = last.max(Instant::now() + latency.draw(&random) + late);
+        let slow = world.network.slowness(&way.from, &way.to, world.now());
+        last = last.max(Instant::now() + latency.draw(&random) + late + slow);
         let shown = watch.as_ref().map(WatchTap::shown);
         let piece = frame.map_or(Piece::End, |frame| Piece::Frame(frame, shown));
         let end = matches!(piece, Piece::End);
-        if sender.send((last, piece)).await.is_err() || end {
+        if sender.send((last, piece)).await.is_err() {
+            break;
+        }
+        if end {
             return;
         }
+    }
+    // What nobody can see any more need not be right.
+    drop(watch);
+    half_open(world, frames, way).await;
+}
+
+/// The client is gone. If nobody could tell, because its machine lost power or is cut off, the server goes on sending: as
+/// much as is not acknowledged in any case, and until its keepalive is not answered.
+async fn half_open(world: &World, mut frames: FrameStream, way: &Way) {
+    let hears = || world.is_up(&way.to) && world.network.passes(&way.to, &way.from);
+    if hears() {
+        return;
+    }
+    world.coverage.saw("a connection was half-open");
+    let told = async {
+        let mut changes = world.network.changes();
+        while !hears() {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    let sends = async {
+        for _ in 0..WINDOW {
+            if !matches!(frames.next().await, Some(Ok(_))) {
+                return;
+            }
+        }
+        // Nothing of it is acknowledged: what comes now waits at the server, until the watch is ended for falling behind.
+        std::future::pending().await
+    };
+    tokio::select! {
+        biased;
+        () = told => {}
+        () = sleep(KEEPALIVE) => {}
+        () = sends => {}
     }
 }
 
@@ -83,6 +141,10 @@ impl Listener {
     async fn next(&self, receiver: &mut mpsc::Receiver<(Instant, Piece)>) -> Option<Piece> {
         let world = &self.world;
         let server = &self.connection.server(self.line).machine;
+        let reading = world.network.reading(&self.client, self.role, world.now());
+        if !reading.is_zero() {
+            sleep(reading).await;
+        }
         match receiver.recv().await {
             Some((at, piece)) => {
                 let at = at + world.network.lateness(&self.client, self.role, world.now());
@@ -108,20 +170,23 @@ impl Listener {
 }
 
 /// The answer as its client gets it.
-pub fn receive(response: http::Response<Arriving>, listener: Listener) -> Response {
+pub fn receive(response: http::Response<Arriving>, asked: &Asked, listener: Listener) -> Response {
     let (parts, body) = response.into_parts();
     let body = match body {
         Arriving::Full(bytes) => Body::Full(bytes),
         Arriving::Stream(receiver, stream) => {
             let world = listener.world.clone();
             let mut reader = stream.and_then(|stream| world.trace.recorder.reader(stream));
-            let state = Some((receiver, listener));
+            let resource = asked.path.as_ref().map_or("", |path| &path.resource);
+            let broken = world.network.watch_opened(&listener.client, listener.role, resource);
+            let state = Some((receiver, listener, broken));
             let frames = futures_util::stream::unfold(state, |state| async move {
-                let (mut receiver, listener) = state?;
+                let (mut receiver, listener, broken) = state?;
                 let piece = tokio::select! {
                     biased;
                     piece = listener.next(&mut receiver) => piece,
                     () = listener.connection.left(listener.line) => None,
+                    () = broken.notified() => Some(Piece::Broken),
                 };
                 match piece {
                     Some(Piece::Frame(frame, shown)) => {
@@ -129,9 +194,13 @@ pub fn receive(response: http::Response<Arriving>, listener: Listener) -> Respon
                             let world = &listener.world;
                             world.witness.observe(world, &Seen::Delivered { stream, events });
                         }
-                        Some((frame, Some((receiver, listener))))
+                        Some((frame, Some((receiver, listener, broken))))
                     }
                     Some(Piece::End) => None,
+                    Some(Piece::Broken) => {
+                        listener.world.coverage.saw("a watch broke");
+                        Some((Err(BodyError("stream reset by peer".to_owned())), None))
+                    }
                     None => {
                         listener.world.coverage.saw("a watch broke");
                         listener.connection.leave(listener.line);

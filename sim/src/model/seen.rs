@@ -106,6 +106,29 @@ impl Asked {
             format!("{verb} {resource}/{}", path.subresource)
         })
     }
+
+    /// What it asks for, as scenarios say it: `patch pods/status`, `list nodes`; none if it is about no resource.
+    pub fn request(&self) -> Option<String> {
+        if self.method != Method::GET {
+            return self.write();
+        }
+        let path = self.path.as_ref()?;
+        let verb = match (path.name.is_empty(), self.is_watch()) {
+            (false, _) => "get",
+            (true, true) => "watch",
+            (true, false) => "list",
+        };
+        let resource = path.resource.split('.').next().unwrap_or_default();
+        let slash = if path.subresource.is_empty() { "" } else { "/" };
+        Some(format!("{verb} {resource}{slash}{}", path.subresource))
+    }
+
+    /// Whether it asks to watch.
+    pub fn is_watch(&self) -> bool {
+        let whole = self.path.as_ref().is_some_and(|path| path.name.is_empty());
+        // What a list is of is always known.
+        self.method == Method::GET && whole && self.selection.is_none()
+    }
 }
 
 /// A request as it leaves its client.
@@ -156,6 +179,8 @@ pub struct Answered {
     pub items: Option<Vec<Entry>>,
     /// The answer itself; empty for a stream.
     pub body: Bytes,
+    /// Whether it is an error that a fault put in the place of the server's own answer.
+    pub by_fault: bool,
 }
 
 impl Answered {

@@ -45,6 +45,8 @@ pub fn judge(asked: &Asked, answer: &Answered, since: u64, cluster: &Cluster, wr
     };
     match (&asked.method, answer.status) {
         (_, 500..) => Ok(Effect::Unknown),
+        // Nobody looked whether it was due, but what was refused must not have happened.
+        _ if answer.by_fault => Ok(Effect::Nothing),
         (_, 404) => case.not_found(),
         (&Method::GET, 200) if !path.name.is_empty() => case.read(),
         (&Method::GET, _) => Ok(Effect::Nothing),

@@ -8,6 +8,8 @@
 //! 403 of a namespace that goes) must have been due then, and what was refused must not have taken effect. A request
 //! whose server died, or that was answered 5xx, may or may not have taken effect.
 //!
+//! Errors that a fault puts in the place of an answer need not have been due (409, 429), and are judged by their effect alone.
+//!
 //! Lawful and let pass: patches and unconditional updates of which it cannot be told whether they made a change or found
 //! it made; refusals for what an object says (400, 422) or who sends it (401, 403, 429), which are only held to have had no
 //! effect; answers that waited longer than the history is kept. Lists are judged by S8.
