@@ -50,14 +50,10 @@ impl Choices {
         Duration::from_micros(elapsed.as_micros() as u64)
     }
 
-    /// A fault struck: whom, for how long, and so on. Of answers that are lost by chance each one is told to
-    /// [`lost`](Self::lost) instead.
+    /// A fault struck: whom, for how long, and so on. Where chance decides request by request, each one is told to
+    /// [`befell`](Self::befell) or [`lost`](Self::lost) instead.
     pub fn fault(&self, moment: Moment, action: FaultAction) {
-        let by_chance = matches!(
-            &action,
-            FaultAction::LostAnswers(spec) if matches!(spec.which, WhichAnswers::Share { .. })
-        );
-        if !by_chance {
+        if !action.is_by_chance() {
             self.lock().faults.push(FaultPlan { moment, action });
         }
     }
@@ -88,6 +84,7 @@ impl Choices {
         let inner = self.lock();
         let mut faults = inner.faults.clone();
         faults.extend(inner.lost.iter().filter_map(lost_answers));
+        faults.extend(befallen(&inner.befell));
         faults.sort_by_cached_key(|plan| (order(&plan.moment), plan.action.to_line()));
         let mut workload = inner.steps.clone();
         workload.sort_by_key(|plan| order(&plan.moment));
@@ -127,6 +124,24 @@ fn lost_answers(((began, client, write, then), requests): (&LostKey, &Vec<u32>))
             },
         }),
     })
+}
+
+/// What befell single requests, with those that are alike but for their numbers together.
+fn befallen(befell: &[(Duration, FaultAction)]) -> Vec<FaultPlan> {
+    let mut alike: BTreeMap<(Duration, String), FaultAction> = BTreeMap::new();
+    for (began, fault) in befell {
+        let mut fault = fault.clone();
+        let numbers = fault.nth().map(std::mem::take).unwrap_or_default();
+        let known = alike.entry((*began, fault.to_line())).or_insert(fault);
+        if let Some(nth) = known.nth() {
+            nth.extend(numbers);
+        }
+    }
+    let plans = alike.into_iter().map(|((began, _), action)| FaultPlan {
+        moment: Moment::At(began),
+        action,
+    });
+    plans.collect()
 }
 
 /// Names for the streams of faults and steps: by what they are, and the how manieth of their like. So one that is added
@@ -191,6 +206,35 @@ mod tests {
         heal: { all-but: [node-3] }
         duration: 1m
         "#);
+    }
+
+    #[test]
+    fn what_befell_single_requests_is_told_together_where_only_the_numbers_differ() {
+        let fault = |text: &str| {
+            let yaml = format!("name: a\nduration: 1m\nfaults:\n  - at: 5s\n    {text}\n");
+            let scenario = read("a.yaml", &yaml, |_| Err(String::new())).unwrap();
+            scenario.faults[0].action.clone()
+        };
+        let binding = |nth: u32, code: u16| {
+            fault(&format!(
+                "api-errors: {{ client: scheduler/1, request: create pods/binding, nth: [{nth}], codes: [{code}] }}"
+            ))
+        };
+        let began = Duration::from_secs(5);
+        let befell: Vec<_> = [binding(2, 500), binding(3, 429), binding(4, 500)]
+            .map(|fault| (began, fault))
+            .to_vec();
+        let told: Vec<String> = befallen(&befell).iter().map(|plan| plan.action.to_line()).collect();
+        assert_eq!(told.len(), 2);
+        assert!(
+            told[0].contains("nth: [3]") && told[1].contains("nth: [2, 4]"),
+            "{told:?}"
+        );
+        let by_chance = fault("api-errors: { codes: [500], probability: 0.5, for: 10s }");
+        let choices = Choices::default();
+        choices.fault(Moment::At(began), by_chance);
+        choices.fault(Moment::At(began), binding(2, 500));
+        assert_eq!(choices.lock().faults.len(), 1);
     }
 
     #[test]

@@ -16,7 +16,7 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-const SCENARIOS: [&str; 31] = [
+const SCENARIOS: [&str; 34] = [
     "scenarios/node-failure.yaml",
     "scenarios/rolling-update.yaml",
     "scenarios/partition.yaml",
@@ -48,6 +48,9 @@ const SCENARIOS: [&str; 31] = [
     "scenarios/two-owners.yaml",
     "scenarios/unheard-starts.yaml",
     "scenarios/very-old-news.yaml",
+    "scenarios/bad-network.yaml",
+    "scenarios/api-errors.yaml",
+    "scenarios/missed-deletion.yaml",
 ];
 
 #[test]

@@ -166,6 +166,7 @@ impl Kind {
 pub struct WatchCache {
     store: Store,
     feed: MakeFeed,
+    backlog: usize,
     kinds: BTreeMap<String, Kind>,
     hints: Hints,
     /// How far the news went; kinds may be behind.
@@ -187,8 +188,9 @@ pub struct Listed {
 }
 
 impl WatchCache {
-    /// An empty cache over `store`; [`run`](Self::run) fills it with what `feed` tells.
-    pub fn new(store: Store, feed: MakeFeed) -> Self {
+    /// An empty cache over `store`; [`run`](Self::run) fills it with what `feed` tells. A watcher for whom more than
+    /// `backlog` events wait is ended.
+    pub fn new(store: Store, feed: MakeFeed, backlog: usize) -> Self {
         let kinds = RESOURCES.iter().map(|resource| {
             (
                 resource.info().qualified(),
@@ -201,6 +203,7 @@ impl WatchCache {
         WatchCache {
             store,
             feed,
+            backlog,
             kinds: kinds.collect(),
             hints: Hints::default(),
             revision: watch::Sender::new(0),
@@ -410,7 +413,7 @@ impl WatchCache {
                 state.oldest
             )));
         }
-        let queue = state.watchers.register(selection);
+        let queue = state.watchers.register(selection, self.backlog);
         let is_past =
             |event: &Arc<CacheEvent>| event.revision < after || (event.revision == after && !mutant::active("B04"));
         let from = state.events.partition_point(is_past);

@@ -64,6 +64,8 @@ pub struct Options {
     pub nodes: Arc<dyn NodeConnector>,
     /// How the watch cache hears of the store's changes.
     pub feed: MakeFeed,
+    /// A watcher for whom more events wait is ended; its client resumes where it was.
+    pub watch_backlog: usize,
 }
 
 impl Default for Options {
@@ -73,6 +75,7 @@ impl Default for Options {
             advertise: None,
             nodes: Arc::new(NoNodes),
             feed: feed::at_once(),
+            watch_backlog: 10_000,
         }
     }
 }
@@ -89,7 +92,11 @@ pub struct ApiServer {
 impl ApiServer {
     /// A server over `store`. It answers once [`run`](Self::run) runs and its cache is filled.
     pub fn new(store: Store, options: Options, random: Random) -> Arc<Self> {
-        let cache = Arc::new(WatchCache::new(store.clone(), options.feed.clone()));
+        let cache = Arc::new(WatchCache::new(
+            store.clone(),
+            options.feed.clone(),
+            options.watch_backlog,
+        ));
         Arc::new(ApiServer {
             store,
             cache,

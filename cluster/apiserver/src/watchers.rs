@@ -9,9 +9,6 @@ use tokio::sync::Notify;
 use crate::cache::{CacheEvent, Cached};
 use crate::selection::Selection;
 
-/// A watcher that falls behind by more events is ended; its client resumes where it was.
-const QUEUE_LIMIT: usize = 10_000;
-
 /// How a watcher sees an event: by what its selection made of the object before and after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
@@ -29,6 +26,8 @@ pub struct WatchQueue {
     events: Mutex<VecDeque<(Seen, Arc<CacheEvent>)>>,
     wake: Notify,
     ended: AtomicBool,
+    /// A watcher that falls behind by more events is ended; its client resumes where it was.
+    backlog: usize,
 }
 
 impl WatchQueue {
@@ -63,7 +62,7 @@ impl WatchQueue {
             return;
         }
         let mut queue = self.lock();
-        if queue.len() >= QUEUE_LIMIT {
+        if queue.len() >= self.backlog {
             drop(queue);
             self.end();
             return;
@@ -117,8 +116,8 @@ pub struct Watchers {
 }
 
 impl Watchers {
-    /// A new watcher; it is forgotten when the queue is dropped.
-    pub fn register(&mut self, selection: Selection) -> Arc<WatchQueue> {
+    /// A new watcher, for which so many events may wait; it is forgotten when the queue is dropped.
+    pub fn register(&mut self, selection: Selection, backlog: usize) -> Arc<WatchQueue> {
         let route = ROUTES
             .iter()
             .enumerate()
@@ -128,6 +127,7 @@ impl Watchers {
             events: Mutex::default(),
             wake: Notify::new(),
             ended: AtomicBool::new(false),
+            backlog,
         });
         let list = match route {
             Some(route) => self.routed.entry(route).or_default(),

@@ -5,9 +5,19 @@ use std::sync::Arc;
 use orrery_api::random::Random;
 use tokio::time::sleep;
 
+use super::swarm::Lot;
 use crate::link::Lag;
-use crate::scenario::{FaultAction, LagSpec};
+use crate::scenario::{FaultAction, LagSpec, Span};
 use crate::world::World;
+
+/// As the swarm draws it.
+pub fn draw(lot: &Lot<'_>) -> LagSpec {
+    LagSpec {
+        client: lot.any_client(),
+        by: Span::millis(200, 30_000),
+        lasts: lot.lasts(),
+    }
+}
 
 /// See the module.
 pub async fn strike(world: &Arc<World>, spec: &LagSpec, random: &Random, struck: impl FnOnce(FaultAction)) {

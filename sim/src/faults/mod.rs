@@ -4,15 +4,23 @@
 //! somebody to strike it tells `struck`, with the fault that would do the same without drawing anything. It may be dropped at
 //! any moment; what it left broken is healed (or not) by [`heal()`].
 
+mod api_errors;
 mod api_lag;
 mod crash;
+mod drop_watches;
+mod duplicate;
 mod heal;
 mod lag;
+mod loss;
 mod lost_answers;
+mod mishaps;
 mod packets;
 mod partition;
 mod pause;
+mod reset;
 mod restart;
+mod slow_link;
+mod slow_reader;
 mod swarm;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,8 +32,9 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::choices::Occurrences;
+use crate::link::Links;
 use crate::recording::What;
-use crate::scenario::{ComponentTarget, FaultAction, Moment, NodeTarget, Trigger};
+use crate::scenario::{ComponentTarget, FaultAction, LinksTarget, Moment, NodeTarget, Trigger};
 use crate::world::World;
 
 pub use heal::heal;
@@ -170,6 +179,13 @@ async fn strike_alone(world: &Arc<World>, action: &FaultAction, random: &Random,
         FaultAction::Packets(spec) => packets::strike(world, spec, random, struck).await,
         FaultAction::Lag(spec) => lag::strike(world, spec, random, struck).await,
         FaultAction::ApiLag(spec) => api_lag::strike(world, spec, random, struck).await,
+        FaultAction::SlowLink(spec) => slow_link::strike(world, spec, random, struck).await,
+        FaultAction::Loss(spec) => loss::strike(world, spec, random, struck).await,
+        FaultAction::Reset(spec) => reset::strike(world, spec, random, struck).await,
+        FaultAction::Duplicate(spec) => duplicate::strike(world, spec, random, struck).await,
+        FaultAction::ApiErrors(spec) => api_errors::strike(world, spec, random, struck).await,
+        FaultAction::DropWatches(spec) => drop_watches::strike(world, spec, random, struck).await,
+        FaultAction::SlowReader(spec) => slow_reader::strike(world, spec, random, struck).await,
         FaultAction::Swarm(_) => {}
     }
 }
@@ -189,6 +205,20 @@ fn machine(world: &World, target: &NodeTarget, random: &Random) -> Option<String
             pick(&well, random).cloned()
         }
     }
+}
+
+/// The links that a target means, in concrete words, too.
+fn links(world: &World, target: &LinksTarget, random: &Random) -> Option<(LinksTarget, Links)> {
+    let of = match &target.node {
+        Some(node) => Some(machine(world, node, random)?),
+        None => None,
+    };
+    let to = target.to.as_ref().map(ToString::to_string);
+    let pinned = LinksTarget {
+        node: of.clone().map(NodeTarget::Named),
+        to: target.to.clone(),
+    };
+    Some((pinned, Links { of, to }))
 }
 
 /// The running process that a target means.

@@ -1,4 +1,4 @@
-//! A partition: a machine is cut off from all others for a while, both ways or one.
+//! A partition: a machine is cut off from all others for a while, or a group from another, both ways or one.
 
 use std::sync::Arc;
 
@@ -9,15 +9,20 @@ use super::crash::stall_clients;
 use super::machine;
 use super::swarm::Lot;
 use crate::link::Cut;
-use crate::scenario::{Direction, FaultAction, NodeTarget, PartitionSpec};
+use crate::scenario::{Direction, FaultAction, NodeTarget, PartitionSpec, Parts};
 use crate::world::World;
 
 /// As the swarm draws it.
 pub fn draw(lot: &Lot<'_>) -> PartitionSpec {
     let directions = [Direction::Both, Direction::Both, Direction::In, Direction::Out];
     let direction = *lot.random.choose(&directions).unwrap_or(&Direction::Both);
+    let node = lot.any_machine(if lot.has_several_servers() { 0.3 } else { 0.0 });
     PartitionSpec {
-        node: lot.any_machine(if lot.has_several_servers() { 0.3 } else { 0.0 }),
+        parts: if lot.random.stream("shape").chance(0.3) {
+            Parts::Any
+        } else {
+            Parts::Node(node)
+        },
         direction,
         lasts: lot.lasts(),
     }
@@ -25,36 +30,93 @@ pub fn draw(lot: &Lot<'_>) -> PartitionSpec {
 
 /// See the module.
 pub async fn strike(world: &Arc<World>, spec: &PartitionSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
-    let Some(name) = machine(world, &spec.node, random) else {
+    let Some((parts, off, from)) = parted(world, &spec.parts, random) else {
         return;
     };
     let lasts = spec.lasts.draw(random);
-    let out = matches!(spec.direction, Direction::Both | Direction::Out);
-    let inward = matches!(spec.direction, Direction::Both | Direction::In);
     struck(FaultAction::Partition(PartitionSpec {
-        node: NodeTarget::Named(name.clone()),
+        parts: parts.clone(),
         direction: spec.direction,
         lasts: lasts.into(),
     }));
     world.coverage.saw("a partition opened");
+    let names = off.join(", ");
+    let rest = from.as_ref().map(|from| format!(" from {}", from.join(", ")));
     world.trace.event(
         world.now(),
         "fault",
-        format_args!("{name} is cut off ({:?}) for {lasts:?}", spec.direction),
+        format_args!(
+            "{names} is cut off{} ({:?}) for {lasts:?}",
+            rest.unwrap_or_default(),
+            spec.direction
+        ),
     );
-    if world.is_control_plane(&name) && world.api_servers().len() > 1 {
+    if world.api_servers().len() > 1 && off.iter().any(|name| world.is_control_plane(name)) {
         // Its server's clients elsewhere wait for it, and it waits for the store.
         stall_clients(world, lasts);
     }
-    let number = world.network.cut(Cut {
-        off: vec![name.clone()],
-        from: None,
-        out,
-        inward,
-    });
+    // The direction is told as the first group sees it.
+    let turned = matches!(&parts, Parts::Groups(one, _) if !names_all(one, &off));
+    let (out, inward) = match (spec.direction, turned) {
+        (Direction::Both, _) => (true, true),
+        (Direction::Out, false) | (Direction::In, true) => (true, false),
+        (Direction::In, false) | (Direction::Out, true) => (false, true),
+    };
+    let number = world.network.cut(Cut { off, from, out, inward });
     sleep(lasts).await;
     world.network.mend(number);
     world
         .trace
-        .event(world.now(), "fault", format_args!("{name} is connected again"));
+        .event(world.now(), "fault", format_args!("{names} is connected again"));
+}
+
+fn names_all(group: &[NodeTarget], names: &[String]) -> bool {
+    group
+        .iter()
+        .all(|node| matches!(node, NodeTarget::Named(name) if names.contains(name)))
+}
+
+/// Who is cut off, in concrete words; which machines these are, and from which, if not from all others.
+fn parted(world: &World, parts: &Parts, random: &Random) -> Option<(Parts, Vec<String>, Option<Vec<String>>)> {
+    match parts {
+        Parts::Node(target) => {
+            let name = machine(world, target, random)?;
+            Some((Parts::Node(NodeTarget::Named(name.clone())), vec![name], None))
+        }
+        Parts::Groups(one, other) => {
+            let [one, other] = [one, other].map(|group| {
+                let names = group.iter().filter_map(|node| machine(world, node, random));
+                names.collect::<Vec<String>>()
+            });
+            // Whoever is not with the store is cut off; if neither is, whoever is with no server.
+            let with_store = |group: &[String]| group.iter().any(|name| name == world.control_plane());
+            let with_server = |group: &[String]| group.iter().any(|name| world.is_control_plane(name));
+            let first_is_well = with_store(&one) || (!with_store(&other) && with_server(&one));
+            let (off, from) = if first_is_well { (other, one) } else { (one, other) };
+            Some((parts.clone(), off, Some(from)))
+        }
+        Parts::Any => {
+            let (off, from) = draw_groups(world, random)?;
+            let [one, other] = [&off, &from].map(|group| group.iter().cloned().map(NodeTarget::Named).collect());
+            Some((Parts::Groups(one, other), off, Some(from)))
+        }
+    }
+}
+
+/// Some of the machines, and the rest, with which the store is. Each machine draws its own lot.
+fn draw_groups(world: &World, random: &Random) -> Option<(Vec<String>, Vec<String>)> {
+    let mut workers: Vec<String> = world.workers().map(|machine| machine.name.clone()).collect();
+    let share = 0.2 + 0.6 * random.fraction();
+    let lot = |name: &String| random.stream(name).fraction();
+    let first = workers
+        .iter()
+        .min_by(|one, other| lot(one).total_cmp(&lot(other)))?
+        .clone();
+    let servers = world.scenario.topology.control_planes();
+    workers.extend(servers.into_iter().filter(|name| name != world.control_plane()));
+    let (off, mut from): (Vec<String>, Vec<String>) = workers
+        .into_iter()
+        .partition(|name| *name == first || lot(name) < share);
+    from.push(world.control_plane().to_owned());
+    Some((off, from))
 }

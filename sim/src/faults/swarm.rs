@@ -9,8 +9,11 @@ use orrery_api::random::Random;
 use orrery_api::task::TaskGroup;
 use tokio::time::{Instant, sleep_until};
 
-use super::{api_lag, crash, lost_answers, partition, pause, restart, strike};
-use crate::scenario::{ComponentTarget, FaultAction, FaultKind, Moment, NodeTarget, Role, Span};
+use super::{
+    api_errors, api_lag, crash, drop_watches, duplicate, lag, loss, lost_answers, partition, pause, reset, restart,
+    slow_link, slow_reader, strike,
+};
+use crate::scenario::{ComponentTarget, FaultAction, FaultKind, LinksTarget, Moment, NodeTarget, Role, Span};
 use crate::world::World;
 
 /// Lets faults of `kinds` strike until `end`; `note` is told of each.
@@ -93,6 +96,14 @@ impl Lot<'_> {
             FaultKind::Partition => FaultAction::Partition(partition::draw(self)),
             FaultKind::LostAnswers => FaultAction::LostAnswers(lost_answers::draw(self)),
             FaultKind::ApiLag => FaultAction::ApiLag(api_lag::draw(self)),
+            FaultKind::Lag => FaultAction::Lag(lag::draw(self)),
+            FaultKind::SlowLink => FaultAction::SlowLink(slow_link::draw(self)),
+            FaultKind::Loss => FaultAction::Loss(loss::draw(self)),
+            FaultKind::Reset => FaultAction::Reset(reset::draw(self)),
+            FaultKind::Duplicate => FaultAction::Duplicate(duplicate::draw(self)),
+            FaultKind::ApiErrors => FaultAction::ApiErrors(api_errors::draw(self)),
+            FaultKind::DropWatches => FaultAction::DropWatches(drop_watches::draw(self)),
+            FaultKind::SlowReader => FaultAction::SlowReader(slow_reader::draw(self)),
         }
     }
 
@@ -115,6 +126,30 @@ impl Lot<'_> {
         ComponentTarget {
             role: *self.random.choose(&roles).unwrap_or(&Role::Kubelet),
             instance: None,
+        }
+    }
+
+    /// Any component that is a client of the API.
+    pub fn any_client(&self) -> ComponentTarget {
+        let roles = [Role::Scheduler, Role::ControllerManager, Role::Kubelet, Role::Proxy];
+        ComponentTarget {
+            role: *self.random.choose(&roles).unwrap_or(&Role::Kubelet),
+            instance: None,
+        }
+    }
+
+    /// The links of a machine, or all, or the one between a worker and one of several API servers.
+    pub fn any_links(&self) -> LinksTarget {
+        if self.random.chance(0.3) {
+            return LinksTarget::default();
+        }
+        let node = self.any_machine(0.2);
+        let servers = self.world.scenario.topology.control_planes();
+        let to = (node == NodeTarget::Any && self.has_several_servers() && self.random.chance(0.5))
+            .then(|| self.random.choose(&servers).cloned());
+        LinksTarget {
+            node: Some(node),
+            to: to.flatten().map(NodeTarget::Named),
         }
     }
 

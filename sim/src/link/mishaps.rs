@@ -30,6 +30,19 @@ pub enum Mishap {
     Doubled(Doubling),
 }
 
+impl Mishap {
+    /// How long it keeps a client from trying again, at most: until the request's deadline, or a pause of an informer.
+    pub fn delays(&self) -> Duration {
+        match self {
+            Mishap::RequestLost(Loss::Silence) | Mishap::AnswerLost(Loss::Silence) => Duration::from_secs(30),
+            Mishap::RequestLost(Loss::Reset) | Mishap::AnswerLost(Loss::Reset) | Mishap::Refused(_) => {
+                Duration::from_secs(10)
+            }
+            Mishap::Doubled(_) => Duration::ZERO,
+        }
+    }
+}
+
 /// An error instead of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
@@ -205,6 +218,7 @@ impl Counting {
 mod tests {
     use super::*;
     use crate::invariants::tests::asked;
+    use crate::scenario::{RestartSpec, SwarmSpec};
 
     const ROUTE: Route<'_> = Route {
         role: Some(Role::Kubelet),
@@ -224,8 +238,8 @@ mod tests {
                 }))
             }),
             pin: Box::new(|client, _, _, _| match client {
-                ClientTarget::Component(target) => FaultAction::Restart(target),
-                ClientTarget::User => FaultAction::Swarm(Vec::new()),
+                ClientTarget::Component(target) => FaultAction::Restart(RestartSpec(target)),
+                ClientTarget::User => FaultAction::Swarm(SwarmSpec { kinds: Vec::new() }),
             }),
             began: Duration::from_secs(1),
             random: Random::from_number(7),

@@ -19,6 +19,8 @@ mod server;
 mod slow;
 mod stream;
 mod tap;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,7 +36,7 @@ use connection::{Connection, Line, Patience};
 pub use cuts::Cut;
 pub use gates::Gate;
 pub use lost::draw_loss;
-pub use mishaps::{Doubling, Meddler, Mishap, Refusal, Which, Whose};
+pub use mishaps::{Doubling, Draw, Meddler, Mishap, Pin, Refusal, Which, Whose};
 pub use network::Network;
 pub use priorities::Priorities;
 pub use slow::{Lag, Links, SlowLinks, SlowReader};
@@ -240,6 +242,10 @@ impl SimTransport {
         if let Some(befell) = world.network.befalls(asked, &route, now) {
             if let Some((began, fault)) = befell.drawn {
                 world.choices.befell(began, fault);
+            }
+            if let (&http::Method::GET, Some(role)) = (&asked.method, self.role) {
+                // Who could not read knows less, until it has tried again.
+                world.stall(role, befell.mishap.delays());
             }
             return Some(befell.mishap);
         }

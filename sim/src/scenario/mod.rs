@@ -26,9 +26,10 @@ use serde::Deserialize;
 
 pub use error::Error;
 pub use faults::{
-    ApiLagSpec, CrashSpec, Direction, FaultAction, FaultKind, FaultPlan, HalfApplied, LagScope, LagSpec, Loss,
-    LostAnswersSpec, Moment, PacketsSpec, PartitionSpec, PauseSpec, RestartSpec, SwarmSpec, Trigger, TriggerKind,
-    WhichAnswers,
+    ApiErrorsSpec, ApiLagSpec, CrashSpec, Direction, DropWatchesSpec, DuplicateSpec, FaultAction, FaultKind, FaultPlan,
+    HalfApplied, Heard, LagScope, LagSpec, LinksTarget, Loss, LossSpec, Lost, LostAnswersSpec, Moment, PacketsSpec,
+    PartitionSpec, Parts, PauseSpec, ResetSpec, RestartSpec, SlowLinkSpec, SlowReaderSpec, SwarmSpec, Trigger,
+    TriggerKind, WhichAnswers, WhichRequests,
 };
 pub use quantity::{Span, parse_duration, write_duration};
 pub use read::{read, read_file};

@@ -88,14 +88,102 @@ fn lasting() -> impl Strategy<Value = Span> {
     prop_oneof![span(), Just(Span::seconds(5, 60))]
 }
 
+fn named(names: &[&str]) -> Vec<NodeTarget> {
+    names.iter().map(|name| NodeTarget::Named((*name).to_owned())).collect()
+}
+
+fn share() -> impl Strategy<Value = WhichRequests> {
+    (probability(), lasting()).prop_map(|(probability, lasts)| WhichRequests::Share { probability, lasts })
+}
+
+fn these() -> impl Strategy<Value = WhichRequests> {
+    vec(1u32..90, 1..4).prop_map(|nth| WhichRequests::These {
+        request: "list nodes".to_owned(),
+        nth,
+    })
+}
+
+fn on_links() -> impl Strategy<Value = FaultAction> {
+    let links = || {
+        let to = option::of(Just(NodeTarget::Named("control-plane".to_owned())));
+        option::of((node(), to)).prop_map(|links| {
+            let (node, to) = links.map_or((None, None), |(node, to)| (Some(node), to));
+            LinksTarget { node, to }
+        })
+    };
+    let slow = (links(), span(), lasting())
+        .prop_map(|(links, by, lasts)| FaultAction::SlowLink(SlowLinkSpec { links, by, lasts }));
+    let some = (links(), share()).prop_map(|(links, which)| LossSpec::Links { links, which });
+    let lost = prop::sample::select(vec![Lost::Request, Lost::Answer]);
+    let then = prop::sample::select(vec![Loss::Reset, Loss::Silence]);
+    let certain = (client(), these(), lost, then).prop_map(|(client, which, lost, then)| LossSpec::These {
+        client,
+        which,
+        lost,
+        then,
+    });
+    let reset = struck().prop_map(|(node, component)| FaultAction::Reset(ResetSpec { node, component }));
+    prop_oneof![slow, prop_oneof![some, certain].prop_map(FaultAction::Loss), reset]
+}
+
+fn of_requests() -> impl Strategy<Value = FaultAction> {
+    let which = || prop_oneof![share(), these()];
+    let codes = prop::sample::subsequence(vec![409u16, 429, 500, 503, 504], 1..=5);
+    let errors =
+        (option::of(client()), codes, option::of(any::<bool>()), which()).prop_map(|(client, codes, effect, which)| {
+            FaultAction::ApiErrors(ApiErrorsSpec {
+                client,
+                codes,
+                effect,
+                which,
+            })
+        });
+    let heard = prop::sample::select(vec![Heard::First, Heard::Second]);
+    let twice = (option::of(client()), span(), heard, which()).prop_map(|(client, after, answer, which)| {
+        FaultAction::Duplicate(DuplicateSpec {
+            client,
+            after,
+            answer,
+            which,
+        })
+    });
+    prop_oneof![errors, twice]
+}
+
+fn of_watches() -> impl Strategy<Value = FaultAction> {
+    let resource = option::of(Just("pods".to_owned()));
+    let drop =
+        (component(), resource, any::<bool>(), option::of(span())).prop_map(|(client, resource, relist, lasts)| {
+            FaultAction::DropWatches(DropWatchesSpec {
+                client,
+                resource,
+                relist,
+                lasts,
+            })
+        });
+    let slow = (component(), span(), lasting())
+        .prop_map(|(client, by, lasts)| FaultAction::SlowReader(SlowReaderSpec { client, by, lasts }));
+    prop_oneof![drop, slow]
+}
+
 fn fault() -> impl Strategy<Value = FaultPlan> {
     let crash = (struck(), lasting())
         .prop_map(|((node, component), lasts)| FaultAction::Crash(CrashSpec { node, component, lasts }));
     let pause = (struck(), lasting())
         .prop_map(|((node, component), lasts)| FaultAction::Pause(PauseSpec { node, component, lasts }));
     let directions = prop::sample::select(vec![Direction::Both, Direction::In, Direction::Out]);
-    let partition = (node(), directions, lasting())
-        .prop_map(|(node, direction, lasts)| FaultAction::Partition(PartitionSpec { node, direction, lasts }));
+    let parts = prop_oneof![
+        node().prop_map(Parts::Node),
+        Just(Parts::Any),
+        Just(Parts::Groups(named(&["node-1"]), named(&["control-plane"]))),
+    ];
+    let partition = (parts, directions, lasting()).prop_map(|(parts, direction, lasts)| {
+        FaultAction::Partition(PartitionSpec {
+            parts,
+            direction,
+            lasts,
+        })
+    });
     let share = (probability(), lasting()).prop_map(|(probability, lasts)| WhichAnswers::Share { probability, lasts });
     let these = (vec(1u32..90, 1..4), any::<bool>()).prop_map(|(requests, reset)| WhichAnswers::These {
         write: "patch pods/status".to_owned(),
@@ -139,7 +227,10 @@ fn fault() -> impl Strategy<Value = FaultPlan> {
         lost,
         lag,
         api_lag,
-        packets
+        packets,
+        on_links(),
+        of_requests(),
+        of_watches(),
     ];
     prop_oneof![
         4 => (moment(), single).prop_map(|(moment, action)| FaultPlan { moment, action }),

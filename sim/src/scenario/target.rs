@@ -121,6 +121,14 @@ impl ClientTarget {
         }
         ComponentTarget::parse(text).map(ClientTarget::Component)
     }
+
+    /// The component that it is, if it is one.
+    pub fn whom(&self) -> Whom<'_> {
+        match self {
+            ClientTarget::User => Whom::default(),
+            ClientTarget::Component(target) => Whom::of(None, Some(target)),
+        }
+    }
 }
 
 impl fmt::Display for ClientTarget {

@@ -94,6 +94,8 @@ async fn api_server(world: Arc<World>, process: Process, random: Random) {
         // Pods reach all servers at one address, as behind a load balancer.
         advertise: Some((machine.address.to_string(), 6443)),
         feed: Arc::new(move |watcher| Box::new(LateFeed::new(&news, &place, watcher, started.revision()))),
+        // Short runs must be able to leave somebody behind.
+        watch_backlog: 100,
         ..orrery_apiserver::Options::default()
     };
     let server = ApiServer::new(store, options, random);

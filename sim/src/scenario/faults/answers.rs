@@ -51,6 +51,16 @@ pub enum Loss {
     Silence,
 }
 
+impl Loss {
+    /// Its word in scenarios.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Loss::Reset => "reset",
+            Loss::Silence => "silence",
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LostAnswersWire {
@@ -119,12 +129,7 @@ impl Words for LostAnswersSpec {
                 some_times(keys, lasts).map()
             }
             WhichAnswers::These { write, requests, then } => {
-                let word = || {
-                    Yaml::plain(match then {
-                        Loss::Reset => "reset",
-                        Loss::Silence => "silence",
-                    })
-                };
+                let word = || Yaml::plain(then.as_str());
                 keys.with("write", Yaml::text(write))
                     .with("requests", words(requests, Yaml::plain))
                     .unless(*then == Loss::default(), "then", word)
@@ -138,10 +143,11 @@ impl Words for LostAnswersSpec {
     }
 
     fn whom(&self) -> Whom<'_> {
-        match &self.client {
-            Some(ClientTarget::Component(component)) => Whom::of(None, Some(component)),
-            Some(ClientTarget::User) | None => Whom::default(),
-        }
+        self.client.as_ref().map(ClientTarget::whom).unwrap_or_default()
+    }
+
+    fn is_by_chance(&self) -> bool {
+        matches!(self.which, WhichAnswers::Share { .. })
     }
 
     fn simpler(&self) -> Vec<Self> {

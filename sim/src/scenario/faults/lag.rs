@@ -138,17 +138,11 @@ impl Words for ApiLagSpec {
         Whom::of(None, Some(&self.server))
     }
 
-    /// A resource that no server serves would make a fault that never does anything.
     fn check(&self) -> Result<(), String> {
-        let LagScope::Resource(plural) = &self.scope else {
-            return Ok(());
-        };
-        let served: Vec<&str> = RESOURCES.iter().map(|resource| resource.info().plural).collect();
-        if served.contains(&plural.as_str()) {
-            return Ok(());
+        match &self.scope {
+            LagScope::Resource(plural) => check_resource(plural),
+            LagScope::Everything | LagScope::Object(_) => Ok(()),
         }
-        let hint = nearest::hint(plural, &served);
-        Err(format!("no resource {plural:?} is served{hint}"))
     }
 
     fn simpler(&self) -> Vec<Self> {
@@ -167,4 +161,14 @@ impl Words for ApiLagSpec {
     fn lasts(&mut self) -> Option<&mut Span> {
         Some(&mut self.lasts)
     }
+}
+
+/// A resource that no server serves would make a fault that never does anything.
+pub(super) fn check_resource(plural: &str) -> Result<(), String> {
+    let served: Vec<&str> = RESOURCES.iter().map(|resource| resource.info().plural).collect();
+    if served.contains(&plural) {
+        return Ok(());
+    }
+    let hint = nearest::hint(plural, &served);
+    Err(format!("no resource {plural:?} is served{hint}"))
 }

@@ -6,11 +6,15 @@
 
 mod answers;
 mod lag;
+mod links;
 mod moment;
 mod packets;
 mod partition;
 mod process;
+mod requests;
 mod swarm;
+mod watching;
+mod which;
 
 use std::time::Duration;
 
@@ -23,11 +27,15 @@ use super::yaml::Yaml;
 
 pub use answers::{Loss, LostAnswersSpec, WhichAnswers};
 pub use lag::{ApiLagSpec, LagScope, LagSpec};
+pub use links::{LinksTarget, LossSpec, Lost, ResetSpec, SlowLinkSpec};
 pub use moment::{Moment, Trigger, TriggerKind};
 pub use packets::{HalfApplied, PacketsSpec};
-pub use partition::{Direction, PartitionSpec};
+pub use partition::{Direction, PartitionSpec, Parts};
 pub use process::{CrashSpec, PauseSpec, RestartSpec};
+pub use requests::{ApiErrorsSpec, DuplicateSpec, Heard};
 pub use swarm::{FaultKind, SwarmSpec};
+pub use watching::{DropWatchesSpec, SlowReaderSpec};
+pub use which::WhichRequests;
 
 /// What a kind of fault says of itself.
 pub trait Words: Sized {
@@ -60,6 +68,16 @@ pub trait Words: Sized {
 
     /// How long it lasts, where that is for the scenario to say.
     fn lasts(&mut self) -> Option<&mut Span> {
+        None
+    }
+
+    /// Whether chance decides request by request whom it befalls: then each one is noted, and not the fault.
+    fn is_by_chance(&self) -> bool {
+        false
+    }
+
+    /// Which requests of their kind it befalls, by number, where it does.
+    fn nth(&mut self) -> Option<&mut Vec<u32>> {
         None
     }
 }
@@ -109,6 +127,20 @@ macro_rules! faults {
                 }
             }
 
+            /// Whether chance decides request by request whom it befalls.
+            pub fn is_by_chance(&self) -> bool {
+                match self {
+                    $(FaultAction::$kind(spec) => spec.is_by_chance(),)*
+                }
+            }
+
+            /// Which requests of their kind it befalls, by number, where it does.
+            pub fn nth(&mut self) -> Option<&mut Vec<u32>> {
+                match self {
+                    $(FaultAction::$kind(spec) => spec.nth(),)*
+                }
+            }
+
             fn check(&self, moment: &Moment) -> Result<(), String> {
                 match self {
                     $(FaultAction::$kind(spec) => spec.check().and_then(|()| spec.check_moment(moment)),)*
@@ -146,8 +178,22 @@ faults! {
     restart: Restart(RestartSpec) = "restart";
     /// A component, or a whole machine, stands still for a while.
     pause: Pause(PauseSpec) = "pause";
-    /// A machine is cut off from the others for a while.
+    /// Machines are cut off from others for a while.
     partition: Partition(PartitionSpec) = "partition";
+    /// Messages on some links take longer.
+    slow_link: SlowLink(SlowLinkSpec) = "slow-link";
+    /// Requests and answers are lost.
+    loss: Loss(LossSpec) = "loss";
+    /// Connections break.
+    reset: Reset(ResetSpec) = "reset";
+    /// Writes are carried out twice.
+    duplicate: Duplicate(DuplicateSpec) = "duplicate";
+    /// The API answers with errors that its clients did nothing to deserve.
+    api_errors: ApiErrors(ApiErrorsSpec) = "api-errors";
+    /// Watches break.
+    drop_watches: DropWatches(DropWatchesSpec) = "drop-watches";
+    /// What a client watches waits for it.
+    slow_reader: SlowReader(SlowReaderSpec) = "slow-reader";
     /// Answers of the API server are lost though the requests took effect.
     lost_answers: LostAnswers(LostAnswersSpec) = "lost-answers";
     /// What a component's watches say arrives late.

@@ -43,6 +43,22 @@ kinds! {
     LostAnswers = "lost-answers";
     /// See [`FaultAction::ApiLag`](super::FaultAction::ApiLag); only where there are several API servers.
     ApiLag = "api-lag";
+    /// See [`FaultAction::Lag`](super::FaultAction::Lag).
+    Lag = "lag";
+    /// See [`FaultAction::SlowLink`](super::FaultAction::SlowLink).
+    SlowLink = "slow-link";
+    /// See [`FaultAction::Loss`](super::FaultAction::Loss).
+    Loss = "loss";
+    /// See [`FaultAction::Reset`](super::FaultAction::Reset).
+    Reset = "reset";
+    /// See [`FaultAction::Duplicate`](super::FaultAction::Duplicate).
+    Duplicate = "duplicate";
+    /// See [`FaultAction::ApiErrors`](super::FaultAction::ApiErrors).
+    ApiErrors = "api-errors";
+    /// See [`FaultAction::DropWatches`](super::FaultAction::DropWatches).
+    DropWatches = "drop-watches";
+    /// See [`FaultAction::SlowReader`](super::FaultAction::SlowReader).
+    SlowReader = "slow-reader";
 }
 
 /// Which kinds a swarm draws from.

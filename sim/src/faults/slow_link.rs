@@ -1,0 +1,49 @@
+//! A slow link: messages between machines take longer for a while.
+
+use std::sync::Arc;
+
+use orrery_api::random::Random;
+use tokio::time::sleep;
+
+use super::links;
+use super::swarm::Lot;
+use crate::link::SlowLinks;
+use crate::scenario::{FaultAction, Role, SlowLinkSpec, Span};
+use crate::world::World;
+
+/// As the swarm draws it.
+pub fn draw(lot: &Lot<'_>) -> SlowLinkSpec {
+    SlowLinkSpec {
+        links: lot.any_links(),
+        by: Span::millis(50, 3000),
+        lasts: lot.lasts(),
+    }
+}
+
+/// See the module.
+pub async fn strike(world: &Arc<World>, spec: &SlowLinkSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+    let Some((target, links)) = links(world, &spec.links, random) else {
+        return;
+    };
+    let (by, lasts) = (spec.by.draw(random), spec.lasts.draw(random));
+    struck(FaultAction::SlowLink(SlowLinkSpec {
+        links: target.clone(),
+        by: by.into(),
+        lasts: lasts.into(),
+    }));
+    world.coverage.saw("a link was slow");
+    world.trace.event(
+        world.now(),
+        "fault",
+        format_args!("messages on {} take {by:?} longer, for {lasts:?}", target.describe()),
+    );
+    for role in Role::ALL {
+        world.stall(role, lasts);
+    }
+    world.network.slow_links(SlowLinks {
+        links,
+        by,
+        until: world.now() + lasts,
+    });
+    sleep(lasts).await;
+}

@@ -1,0 +1,91 @@
+//! Faults of links in small worlds: each does what it says, and what it drew can be played again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::run::{Outcome, Settings, Verdict, run};
+use crate::scenario::{Scenario, read};
+use crate::variation::Variation;
+
+/// A small world with a Deployment that is scaled, in which this happens.
+fn scenario(faults: &str) -> Scenario {
+    let text = format!(
+        "name: a\nduration: 60s\nheal: all\ntopology: {{ nodes: 2 }}\nworkload:\n  - at: 5s\n    apply: web.yaml\n  - at: 30s\n    scale: {{ deployment: web, replicas: 5 }}\nfaults:\n{faults}"
+    );
+    let web = include_str!("../../../scenarios/manifests/web.yaml");
+    read("a.yaml", &text, |_| Ok(web.to_owned())).unwrap()
+}
+
+fn play(scenario: Scenario) -> Outcome {
+    let outcome = run(Settings {
+        scenario: Arc::new(scenario),
+        seed: 1,
+        variation: Variation::default(),
+        trace: None,
+        history: None,
+        verbose: false,
+    });
+    assert!(matches!(outcome.verdict, Verdict::Held), "{:?}", outcome.verdict);
+    outcome
+}
+
+/// What was seen, and how often.
+fn seen(faults: &str) -> BTreeMap<&'static str, u64> {
+    play(scenario(faults)).coverage
+}
+
+#[test]
+fn only_a_machine_that_lost_power_or_is_cut_off_leaves_its_connections_half_open() {
+    let thing = "a connection was half-open";
+    assert!(seen("  - at: 20s\n    crash: { node: node-1, for: 20s }\n").contains_key(thing));
+    assert!(!seen("  - at: 20s\n    crash: { component: kubelet/node-1, for: 20s }\n").contains_key(thing));
+}
+
+#[test]
+fn every_fault_of_links_and_of_the_api_does_what_it_says() {
+    for (fault, thing) in [
+        ("slow-link: { node: node-1, by: 2s, for: 30s }", "a link was slow"),
+        (
+            "loss: { node: node-1, probability: 0.5, for: 30s }",
+            "a request was lost",
+        ),
+        ("reset: { node: control-plane }", "a watch broke"),
+        (
+            "duplicate: { probability: 1, for: 30s }",
+            "a request was carried out twice",
+        ),
+        ("api-errors: { probability: 0.5, for: 20s }", "an API server erred"),
+        (
+            "drop-watches: { client: scheduler, relist: true, for: 10s }",
+            "a relist after 410",
+        ),
+        (
+            "slow-reader: { client: kubelet/node-1, by: 10s, for: 30s }",
+            "a client read slowly",
+        ),
+        (
+            "partition: { between: [[node-1], [control-plane, node-2]], for: 20s }",
+            "a partition opened",
+        ),
+    ] {
+        let seen = seen(&format!("  - at: 25s\n    {fault}\n"));
+        assert!(seen.contains_key(thing), "{fault}: {seen:?}");
+    }
+}
+
+#[test]
+fn what_befell_single_requests_is_pinned_and_befalls_them_again() {
+    let faults = "  - at: 25s\n    api-errors: { client: scheduler, codes: [500], effect: true, probability: 0.5, for: 20s }\n  - at: 25s\n    duplicate: { client: kubelet, probability: 0.3, for: 20s }\n";
+    let drawn = play(scenario(faults));
+    let pinned = drawn.pinned.unwrap();
+    let text = pinned.to_yaml();
+    assert!(!pinned.faults.is_empty(), "{text}");
+    assert!(pinned.faults.iter().all(|plan| !plan.action.is_by_chance()), "{text}");
+    let again = play(pinned);
+    for thing in ["an API server erred", "a request was carried out twice"] {
+        assert!(
+            drawn.coverage.contains_key(thing) && again.coverage.contains_key(thing),
+            "{thing}: {text}"
+        );
+    }
+}
