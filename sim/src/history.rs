@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use k8s_openapi::jiff::Timestamp;
+use orrery_apiserver::CustomResourceDefinition;
 use serde::Serialize;
+
+use crate::simulator;
 
 /// Writes a history.
 pub struct History {
@@ -21,6 +24,8 @@ pub struct History {
 struct Beginning<'a> {
     title: &'a str,
     begins: Timestamp,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    custom: &'a [CustomResourceDefinition],
 }
 
 #[derive(Serialize)]
@@ -38,7 +43,8 @@ impl History {
             open: None,
             failure: None,
         };
-        history.line(&Beginning { title, begins });
+        let custom = &simulator::parts().definitions;
+        history.line(&Beginning { title, begins, custom });
         history
     }
 

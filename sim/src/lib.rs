@@ -32,12 +32,18 @@ pub mod run;
 pub mod runtime;
 pub mod scenario;
 pub mod shrink;
+mod simulator;
 pub mod timeline;
 pub mod trace;
 pub mod traffic;
 pub mod variation;
 pub mod workload;
 pub mod world;
+
+pub use invariants::{Invariant, Report};
+pub use model::{Change, Cluster, Item, ObjectId, Seen};
+pub use scenario::Role;
+pub use simulator::{Component, Kind, Simulator};
 
 /// Runs a future in a simulation of its own, in a fresh thread; for tests.
 #[cfg(test)]

@@ -4,5 +4,5 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
-    orrery_sim::command::main()
+    orrery_sim::Simulator::new().command("cargo sim").main()
 }

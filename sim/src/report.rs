@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use crate::run::{Outcome, Verdict};
+use crate::simulator;
 use crate::variation::Variation;
 
 /// The command that replays a run.
 pub fn replay(scenario: &str, seed: u64, variation: &Variation) -> String {
-    let mut words = vec![format!("cargo sim run {scenario} --seed {seed}")];
+    let mut words = vec![format!("{} run {scenario} --seed {seed}", simulator::parts().command)];
     words.extend(variation.arguments());
     words.join(" ")
 }

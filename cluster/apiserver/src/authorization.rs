@@ -223,10 +223,10 @@ pub fn authorize_path(identity: Option<&Identity>, method: &Method, path: &str) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::find_resource;
+    use crate::kinds::Kinds;
 
     fn may(identity: &Identity, verb: &str, group: &str, plural: &str, subresource: &str, name: &str) -> bool {
-        let info = find_resource(group, "v1", plural).expect("served").info();
+        let info = Kinds::default().find(group, "v1", plural).expect("served").info();
         authorize(
             identity,
             &Attributes {

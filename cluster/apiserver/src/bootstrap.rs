@@ -14,7 +14,7 @@ use orrery_api::status::ApiError;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::request::find_resource;
+use crate::kinds::Kinds;
 use crate::resource::AnyObject;
 use crate::server::ApiServer;
 use crate::storage;
@@ -69,7 +69,9 @@ async fn ensure(
     mut object: Box<dyn AnyObject>,
     right: &(dyn Fn(&Value) -> bool + Sync),
 ) -> Result<(), ApiError> {
-    let resource = find_resource(group, version, plural).ok_or_else(ApiError::no_such_path)?;
+    let resource = Kinds::default()
+        .find(group, version, plural)
+        .ok_or_else(ApiError::no_such_path)?;
     let namespace = object.meta().namespace.clone().unwrap_or_default();
     let name = object.meta().name.clone().unwrap_or_default();
     // What defaults add is part of what is right.

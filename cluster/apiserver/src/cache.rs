@@ -18,8 +18,8 @@ use orrery_store::{Event, EventKind, KeyValue, Range, RangeError, Revision, Stor
 use tokio::sync::watch;
 
 use crate::feed::{MakeFeed, News};
+use crate::kinds::Kinds;
 use crate::resource::{AnyObject, AnyResource};
-use crate::resources::RESOURCES;
 use crate::selection::Selection;
 use crate::storage;
 use crate::watchers::{WatchQueue, Watchers};
@@ -188,14 +188,14 @@ pub struct Listed {
 }
 
 impl WatchCache {
-    /// An empty cache over `store`; [`run`](Self::run) fills it with what `feed` tells. A watcher for whom more than
-    /// `backlog` events wait is ended.
-    pub fn new(store: Store, feed: MakeFeed, backlog: usize) -> Self {
-        let kinds = RESOURCES.iter().map(|resource| {
+    /// An empty cache of `kinds` over `store`; [`run`](Self::run) fills it with what `feed` tells. A watcher for whom more
+    /// than `backlog` events wait is ended.
+    pub fn new(store: Store, kinds: Kinds, feed: MakeFeed, backlog: usize) -> Self {
+        let kinds = kinds.iter().map(|resource| {
             (
                 resource.info().qualified(),
                 Kind {
-                    resource: *resource,
+                    resource,
                     state: Mutex::default(),
                 },
             )

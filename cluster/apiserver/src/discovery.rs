@@ -1,6 +1,6 @@
 //! What is served, told to clients: groups, versions, resources and their verbs.
 //!
-//! Everything is derived from [`RESOURCES`] and from a few services that keep nothing (reviews): there is no second
+//! Everything is derived from the server's [`Kinds`] and from a few services that keep nothing (reviews): there is no second
 //! list to keep in step. Clients ask for one of two shapes: all at once ([`Flavor::V2`]), or a document a level.
 
 use bytes::Bytes;
@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::documents::Document;
-use crate::resource::{AnyResource, ResourceInfo, Subresource};
-use crate::resources::RESOURCES;
+use crate::kinds::Kinds;
+use crate::resource::{ResourceInfo, Subresource};
 
 /// The verbs of a kind.
 const VERBS: &[&str] = &[
@@ -80,17 +80,18 @@ pub fn negotiate(accept: &str) -> Flavor {
 }
 
 /// The document at a path of discovery, in the shape that the client accepts; `None` when there is none there.
-pub fn document(path: &[&str], accept: &str) -> Option<Document> {
+pub fn document(kinds: Kinds, path: &[&str], accept: &str) -> Option<Document> {
     let flavor = negotiate(accept);
     let (value, flavor) = match path {
-        [] => (root_paths(), Flavor::Plain),
-        ["api"] => aggregated(flavor, true).map_or_else(|| (api_versions(), Flavor::Plain), |value| (value, flavor)),
-        ["apis"] => {
-            aggregated(flavor, false).map_or_else(|| (api_group_list(), Flavor::Plain), |value| (value, flavor))
+        [] => (root_paths(kinds), Flavor::Plain),
+        ["api"] => {
+            aggregated(kinds, flavor, true).map_or_else(|| (api_versions(), Flavor::Plain), |value| (value, flavor))
         }
-        ["api", version] => (api_resource_list("", version)?, Flavor::Plain),
-        ["apis", group] => (api_group(group)?, Flavor::Plain),
-        ["apis", group, version] if !group.is_empty() => (api_resource_list(group, version)?, Flavor::Plain),
+        ["apis"] => aggregated(kinds, flavor, false)
+            .map_or_else(|| (api_group_list(kinds), Flavor::Plain), |value| (value, flavor)),
+        ["api", version] => (api_resource_list(kinds, "", version)?, Flavor::Plain),
+        ["apis", group] => (api_group(kinds, group)?, Flavor::Plain),
+        ["apis", group, version] if !group.is_empty() => (api_resource_list(kinds, group, version)?, Flavor::Plain),
         _ => return None,
     };
     let body = Bytes::from(value.to_string());
@@ -109,45 +110,23 @@ pub(crate) fn hash(document: &[u8]) -> String {
         .collect()
 }
 
-/// The group versions, the core group first, each once.
-pub(crate) fn group_versions() -> Vec<(&'static str, &'static str)> {
-    let mut all: Vec<(&str, &str)> = Vec::new();
-    for resource in RESOURCES {
-        let pair = (resource.info().group, resource.info().version);
-        if !all.contains(&pair) {
-            all.push(pair);
-        }
-    }
-    all.sort_unstable();
-    all
-}
-
 /// The groups other than the core group, each once.
-fn groups() -> Vec<&'static str> {
-    let mut groups: Vec<&str> = group_versions().into_iter().map(|(group, _)| group).collect();
+fn groups(kinds: Kinds) -> Vec<&'static str> {
+    let mut groups: Vec<&str> = kinds.group_versions().into_iter().map(|(group, _)| group).collect();
     groups.dedup();
     groups.retain(|group| !group.is_empty());
     groups
 }
 
-/// The kinds of a group version, by plural name.
-pub(crate) fn resources_of(group: &str, version: &str) -> Vec<&'static dyn AnyResource> {
-    let own =
-        |resource: &&&'static dyn AnyResource| resource.info().group == group && resource.info().version == version;
-    let mut all: Vec<&'static dyn AnyResource> = RESOURCES.iter().filter(own).copied().collect();
-    all.sort_by_key(|resource| resource.info().plural);
-    all
-}
-
 /// All of `/api` (`core`) or `/apis` at once, in version `v2` or `v2beta1`; `None` for the plain flavour.
-pub fn aggregated(flavor: Flavor, core: bool) -> Option<Value> {
+pub fn aggregated(kinds: Kinds, flavor: Flavor, core: bool) -> Option<Value> {
     let version = match flavor {
         Flavor::V2 => "v2",
         Flavor::V2Beta1 => "v2beta1",
         Flavor::Plain => return None,
     };
-    let groups = if core { vec![""] } else { groups() };
-    let items: Vec<Value> = groups.into_iter().map(group_discovery).collect();
+    let groups = if core { vec![""] } else { groups(kinds) };
+    let items: Vec<Value> = groups.into_iter().map(|group| group_discovery(kinds, group)).collect();
     Some(json!({
         "kind": "APIGroupDiscoveryList",
         "apiVersion": format!("apidiscovery.k8s.io/{version}"),
@@ -156,12 +135,14 @@ pub fn aggregated(flavor: Flavor, core: bool) -> Option<Value> {
     }))
 }
 
-fn group_discovery(group: &str) -> Value {
-    let versions = group_versions()
+fn group_discovery(kinds: Kinds, group: &str) -> Value {
+    let versions = kinds
+        .group_versions()
         .into_iter()
         .filter(|(own, _)| *own == group)
         .map(|(_, version)| {
-            let resources: Vec<Value> = resources_of(group, version)
+            let resources: Vec<Value> = kinds
+                .of(group, version)
                 .iter()
                 .map(|each| aggregated_one(each.info()))
                 .collect();
@@ -212,22 +193,23 @@ pub fn api_versions() -> Value {
 }
 
 /// `/apis` for clients that ask level by level.
-pub fn api_group_list() -> Value {
-    let groups: Vec<Value> = groups()
+pub fn api_group_list(kinds: Kinds) -> Value {
+    let groups: Vec<Value> = groups(kinds)
         .into_iter()
-        .map(|group| describe_group(group, json!({})))
+        .map(|group| describe_group(kinds, group, json!({})))
         .collect();
     json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
 }
 
 /// `/apis/<group>`; `None` for a group that is not served.
-pub fn api_group(group: &str) -> Option<Value> {
-    let known = groups().contains(&group);
-    known.then(|| describe_group(group, json!({ "kind": "APIGroup", "apiVersion": "v1" })))
+pub fn api_group(kinds: Kinds, group: &str) -> Option<Value> {
+    let known = groups(kinds).contains(&group);
+    known.then(|| describe_group(kinds, group, json!({ "kind": "APIGroup", "apiVersion": "v1" })))
 }
 
-fn describe_group(group: &str, mut document: Value) -> Value {
-    let versions: Vec<Value> = group_versions()
+fn describe_group(kinds: Kinds, group: &str, mut document: Value) -> Value {
+    let versions: Vec<Value> = kinds
+        .group_versions()
         .into_iter()
         .filter(|(own, _)| *own == group)
         .map(|(_, version)| json!({ "groupVersion": format!("{group}/{version}"), "version": version }))
@@ -239,8 +221,8 @@ fn describe_group(group: &str, mut document: Value) -> Value {
 }
 
 /// `/api/v1` (with the empty group) or `/apis/<group>/<version>`; `None` for what is not served.
-pub fn api_resource_list(group: &str, version: &str) -> Option<Value> {
-    let own = resources_of(group, version);
+pub fn api_resource_list(kinds: Kinds, group: &str, version: &str) -> Option<Value> {
+    let own = kinds.of(group, version);
     let first = own.first()?.info();
     let resources: Vec<Value> = own.iter().flat_map(|resource| plain(resource.info())).collect();
     Some(json!({
@@ -295,14 +277,18 @@ fn storage_hash(info: &ResourceInfo) -> String {
 }
 
 /// `/`: the paths there are.
-pub fn root_paths() -> Value {
+pub fn root_paths(kinds: Kinds) -> Value {
     let mut paths = vec![
         "/api".to_owned(),
         "/api/v1".to_owned(),
         "/apis".to_owned(),
         "/apis/".to_owned(),
     ];
-    for (group, version) in group_versions().into_iter().filter(|(group, _)| !group.is_empty()) {
+    for (group, version) in kinds
+        .group_versions()
+        .into_iter()
+        .filter(|(group, _)| !group.is_empty())
+    {
         paths.push(format!("/apis/{group}"));
         paths.push(format!("/apis/{group}/{version}"));
     }
@@ -341,23 +327,23 @@ mod tests {
 
     #[test]
     fn everything_is_told_at_once() {
-        let apps = aggregated(Flavor::V2, false).expect("an aggregated document");
+        let apps = aggregated(Kinds::default(), Flavor::V2, false).expect("an aggregated document");
         let deployments = apps
             .pointer("/items/0/versions/0/resources/0")
             .expect("apps come first");
         insta::assert_snapshot!(deployments, @r#"{"categories":["all"],"resource":"deployments","responseKind":{"group":"apps","kind":"Deployment","version":"v1"},"scope":"Namespaced","shortNames":["deploy"],"singularResource":"deployment","subresources":[{"responseKind":{"group":"autoscaling","kind":"Scale","version":"v1"},"subresource":"scale","verbs":["get","patch","update"]},{"responseKind":{"group":"apps","kind":"Deployment","version":"v1"},"subresource":"status","verbs":["get","patch","update"]}],"verbs":["create","delete","deletecollection","get","list","patch","update","watch"]}"#);
         assert_eq!(
-            aggregated(Flavor::V2Beta1, true).expect("a document")["apiVersion"],
+            aggregated(Kinds::default(), Flavor::V2Beta1, true).expect("a document")["apiVersion"],
             "apidiscovery.k8s.io/v2beta1"
         );
-        assert_eq!(aggregated(Flavor::Plain, true), None);
+        assert_eq!(aggregated(Kinds::default(), Flavor::Plain, true), None);
     }
 
     #[test]
     fn each_level_has_its_document() {
-        insta::assert_snapshot!(api_group("apps").unwrap_or_default(), @r#"{"apiVersion":"v1","kind":"APIGroup","name":"apps","preferredVersion":{"groupVersion":"apps/v1","version":"v1"},"versions":[{"groupVersion":"apps/v1","version":"v1"}]}"#);
-        assert_eq!(api_group("nope"), None);
-        let core = api_resource_list("", "v1").expect("the core group");
+        insta::assert_snapshot!(api_group(Kinds::default(), "apps").unwrap_or_default(), @r#"{"apiVersion":"v1","kind":"APIGroup","name":"apps","preferredVersion":{"groupVersion":"apps/v1","version":"v1"},"versions":[{"groupVersion":"apps/v1","version":"v1"}]}"#);
+        assert_eq!(api_group(Kinds::default(), "nope"), None);
+        let core = api_resource_list(Kinds::default(), "", "v1").expect("the core group");
         let names: Vec<&str> = core["resources"]
             .as_array()
             .into_iter()
@@ -365,13 +351,13 @@ mod tests {
             .filter_map(|one| one["name"].as_str())
             .collect();
         insta::assert_snapshot!(names.join(" "), @"configmaps endpoints events namespaces namespaces/finalize namespaces/status nodes nodes/status pods pods/binding pods/eviction pods/log pods/status secrets serviceaccounts services services/status");
-        assert_eq!(api_resource_list("apps", "v2"), None);
-        insta::assert_snapshot!(root_paths(), @r#"{"paths":["/api","/api/v1","/apis","/apis/","/apis/apps","/apis/apps/v1","/apis/coordination.k8s.io","/apis/coordination.k8s.io/v1","/apis/discovery.k8s.io","/apis/discovery.k8s.io/v1","/healthz","/livez","/metrics","/openapi/v2","/openapi/v3","/openapi/v3/","/readyz","/version"]}"#);
+        assert_eq!(api_resource_list(Kinds::default(), "apps", "v2"), None);
+        insta::assert_snapshot!(root_paths(Kinds::default()), @r#"{"paths":["/api","/api/v1","/apis","/apis/","/apis/apps","/apis/apps/v1","/apis/coordination.k8s.io","/apis/coordination.k8s.io/v1","/apis/discovery.k8s.io","/apis/discovery.k8s.io/v1","/healthz","/livez","/metrics","/openapi/v2","/openapi/v3","/openapi/v3/","/readyz","/version"]}"#);
     }
 
     #[test]
     fn an_eviction_is_of_another_group() {
-        let core = api_resource_list("", "v1").expect("the core group");
+        let core = api_resource_list(Kinds::default(), "", "v1").expect("the core group");
         let all = core["resources"].as_array().expect("a list");
         let eviction = all
             .iter()

@@ -47,7 +47,8 @@ pub fn answer(server: &ApiServer, request: &Request, segments: &[String]) -> Res
             conditional(request, openapi::document(path).ok_or_else(ApiError::no_such_path)?)
         }
         _ => {
-            let document = discovery::document(&parts, accept).ok_or_else(ApiError::no_such_path)?;
+            let document =
+                discovery::document(server.options.kinds, &parts, accept).ok_or_else(ApiError::no_such_path)?;
             conditional(request, document)
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A request's way: [`server`] (who, may they, what), [`body`] or [`patching`] (decoding), [`mod@write`], [`delete`],
 //! [`read`] or [`subresources`] (the work, in one transaction of the store), [`watch`] for what follows. A kind is
-//! declared in [`resources`], once; nothing else knows kinds by name but where a kind has a part of its own
+//! declared in [`resources`], once, or given by whoever assembles the server (`custom`); nothing else knows kinds by name but where a kind has a part of its own
 //! ([`allocation`], [`admission`], [`subresources`]). Sockets and TLS are in [`https`] alone.
 
 mod admission;
@@ -11,12 +11,14 @@ mod authorization;
 mod body;
 mod bootstrap;
 mod cache;
+mod custom;
 mod delete;
 pub mod discovery;
 mod documents;
 pub mod feed;
 #[cfg(not(madsim))]
 pub mod https;
+mod kinds;
 mod metadata;
 mod noderestriction;
 pub mod openapi;
@@ -38,6 +40,8 @@ mod watchers;
 mod write;
 
 pub use allocation::Ranges;
+pub use custom::{CustomResource, CustomResourceDefinition};
 pub use documents::{Document, KUBERNETES_VERSION};
+pub use kinds::Kinds;
 pub use server::{ApiServer, NoNodes, NodeConnector, Options};
 pub use storage::ROOT;

@@ -62,7 +62,7 @@ impl ApiServer {
 
     /// Whether a pod on `node` refers to the secret or config map that `path` names.
     async fn is_referred_to(&self, node: &str, path: &ResourcePath) -> Result<bool, ApiError> {
-        let Some(pods) = crate::request::find_resource("", "v1", "pods") else {
+        let Some(pods) = crate::kinds::Kinds::default().find("", "v1", "pods") else {
             return Ok(false);
         };
         let all = ResourcePath {

@@ -8,8 +8,8 @@ use orrery_api::message::Request;
 use orrery_api::names;
 use orrery_api::status::ApiError;
 
+use crate::kinds::Kinds;
 use crate::resource::AnyResource;
-use crate::resources::RESOURCES;
 
 /// The decoded query of a request.
 #[derive(Debug, Clone, Default)]
@@ -131,16 +131,8 @@ pub struct ResourcePath {
     pub watch: bool,
 }
 
-/// The kind with this group, version and plural name.
-pub fn find_resource(group: &str, version: &str, plural: &str) -> Option<&'static dyn AnyResource> {
-    RESOURCES.iter().copied().find(|resource| {
-        let info = resource.info();
-        info.group == group && info.version == version && info.plural == plural
-    })
-}
-
-/// Reads a path. 404 when it names a kind that is not served.
-pub fn parse_path(path: &str) -> Result<Target, ApiError> {
+/// Reads a path. 404 when it names a kind that is not one of `kinds`.
+pub fn parse_path(kinds: Kinds, path: &str) -> Result<Target, ApiError> {
     let segments: Vec<String> = path
         .split('/')
         .filter(|segment| !segment.is_empty())
@@ -156,10 +148,10 @@ pub fn parse_path(path: &str) -> Result<Target, ApiError> {
         ["watch", rest @ ..] if !rest.is_empty() => (true, rest),
         rest => (false, rest),
     };
-    let find = |plural: &str| find_resource(group, version, plural).ok_or_else(ApiError::no_such_path);
+    let find = |plural: &str| kinds.find(group, version, plural).ok_or_else(ApiError::no_such_path);
     let (namespace, plural, name, subresource) = match rest {
         // `namespaces/x` is the namespace itself, `namespaces/x/pods` its pods, `namespaces/x/status` its status.
-        ["namespaces", namespace, plural, rest @ ..] if find_resource(group, version, plural).is_some() => match rest {
+        ["namespaces", namespace, plural, rest @ ..] if kinds.find(group, version, plural).is_some() => match rest {
             [] => (*namespace, *plural, "", ""),
             [name] => (*namespace, *plural, *name, ""),
             [name, subresource] => (*namespace, *plural, *name, *subresource),
@@ -269,7 +261,7 @@ mod tests {
     use super::*;
 
     fn names(path: &str) -> Option<(String, String, String, String)> {
-        match parse_path(path) {
+        match parse_path(Kinds::default(), path) {
             Ok(Target::Resource(path)) => Some((
                 path.resource.info().plural.to_owned(),
                 path.namespace,

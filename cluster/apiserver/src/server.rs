@@ -22,6 +22,7 @@ use crate::cache::WatchCache;
 use crate::delete::{DeleteOptions, Deleted, success};
 use crate::documents;
 use crate::feed::{self, MakeFeed};
+use crate::kinds::Kinds;
 use crate::noderestriction;
 use crate::patching;
 use crate::read::object_response;
@@ -62,6 +63,8 @@ pub struct Options {
     pub advertise: Option<(String, u16)>,
     /// How kubelets are reached.
     pub nodes: Arc<dyn NodeConnector>,
+    /// The kinds that are served.
+    pub kinds: Kinds,
     /// How the watch cache hears of the store's changes.
     pub feed: MakeFeed,
     /// A watcher for whom more events wait is ended; its client resumes where it was.
@@ -74,6 +77,7 @@ impl Default for Options {
             ranges: Ranges::default(),
             advertise: None,
             nodes: Arc::new(NoNodes),
+            kinds: Kinds::default(),
             feed: feed::at_once(),
             watch_backlog: 10_000,
         }
@@ -94,6 +98,7 @@ impl ApiServer {
     pub fn new(store: Store, options: Options, random: Random) -> Arc<Self> {
         let cache = Arc::new(WatchCache::new(
             store.clone(),
+            options.kinds,
             options.feed.clone(),
             options.watch_backlog,
         ));
@@ -168,7 +173,7 @@ impl ApiServer {
 
     async fn answer(&self, request: &Request) -> Result<Response, ApiError> {
         let identity = request.extensions().get::<Identity>();
-        let path = match parse_path(request.uri().path()) {
+        let path = match parse_path(self.options.kinds, request.uri().path()) {
             Ok(Target::Resource(path)) => path,
             Ok(Target::Other(segments)) => {
                 authorize_path(identity, request.method(), request.uri().path())?;

@@ -7,6 +7,7 @@
 mod api;
 mod cache;
 mod client;
+mod custom;
 mod error;
 #[cfg(not(madsim))]
 pub mod https;

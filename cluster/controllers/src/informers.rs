@@ -9,10 +9,13 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orrery_api::meta::{Object, controller_of};
 use orrery_api::random::Random;
 use orrery_api::task::TaskGroup;
 use orrery_client::{Cache, Change, Client, Informer, Resource};
+
+use crate::kinds::CustomKind;
 
 /// Index of pods by the name of their node; pods without one are not in it.
 pub(crate) const BY_NODE: &str = "node";
@@ -20,6 +23,9 @@ pub(crate) const BY_NODE: &str = "node";
 pub(crate) const BY_OWNER: &str = "owner";
 /// Index of endpoint slices by `namespace/service`.
 pub(crate) const BY_SERVICE: &str = "service";
+
+/// Ready when a cache is filled.
+type Filled = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// One shared informer, before it runs.
 pub(crate) struct Shared<K> {
@@ -29,7 +35,8 @@ pub(crate) struct Shared<K> {
 }
 
 impl<K: Resource> Shared<K> {
-    fn new(informer: Informer<K>) -> Self {
+    /// An informer that nobody wants yet.
+    pub(crate) fn new(informer: Informer<K>) -> Self {
         let cache = informer.cache();
         Shared {
             informer: Some(informer),
@@ -51,11 +58,38 @@ impl<K: Resource> Shared<K> {
     }
 
     /// Starts the informer in `tasks` if somebody wants it; the answer is ready when its cache is filled.
-    fn start(mut self, tasks: &TaskGroup) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+    fn start(mut self, tasks: &TaskGroup) -> Option<Filled> {
         let informer = self.informer.take().filter(|_| self.wanted)?;
         tasks.spawn(informer.run());
         let cache = self.cache;
         Some(Box::pin(async move { cache.wait_synced().await }))
+    }
+}
+
+/// A handler of what happens to objects of any kind: the metadata, and whether the object is gone.
+pub(crate) type OnMetadata = Box<dyn Fn(&ObjectMeta, bool) + Send + Sync>;
+
+/// A [`Shared`] informer of whatever kind.
+pub(crate) trait AnyShared: Send {
+    /// The group and the kind.
+    fn names(&self) -> (&'static str, &'static str);
+    /// Adds a handler that needs no more than metadata.
+    fn on_metadata(&mut self, handler: OnMetadata);
+    /// Starts the informer, see [`Shared::start`].
+    fn start_boxed(self: Box<Self>, tasks: &TaskGroup) -> Option<Filled>;
+}
+
+impl<K: Resource> AnyShared for Shared<K> {
+    fn names(&self) -> (&'static str, &'static str) {
+        (K::GROUP, K::KIND)
+    }
+
+    fn on_metadata(&mut self, handler: OnMetadata) {
+        self.on_change(move |change| handler(change.object().metadata(), matches!(change, Change::Deleted(_))));
+    }
+
+    fn start_boxed(self: Box<Self>, tasks: &TaskGroup) -> Option<Filled> {
+        self.start(tasks)
     }
 }
 
@@ -85,11 +119,13 @@ pub(crate) struct Informers {
     pub config_maps: Shared<ConfigMap>,
     /// Secrets.
     pub secrets: Shared<Secret>,
+    /// Objects of custom kinds.
+    pub custom: Vec<Box<dyn AnyShared>>,
 }
 
 impl Informers {
     /// Informers over `client`; none runs yet.
-    pub(crate) fn new(client: &Client, random: &Random) -> Self {
+    pub(crate) fn new(client: &Client, random: &Random, custom: &[CustomKind]) -> Self {
         Informers {
             pods: Shared::new(
                 Informer::<Pod>::new(client, &random.stream("pods"))
@@ -126,12 +162,13 @@ impl Informers {
             service_accounts: Shared::new(Informer::new(client, &random.stream("serviceaccounts"))),
             config_maps: Shared::new(Informer::new(client, &random.stream("configmaps"))),
             secrets: Shared::new(Informer::new(client, &random.stream("secrets"))),
+            custom: custom.iter().map(|kind| kind.shared(client, random)).collect(),
         }
     }
 
     /// Starts the wanted informers in `tasks` and returns when all their caches are filled.
     pub(crate) async fn run(self, tasks: &TaskGroup) {
-        let filled = [
+        let mut filled = vec![
             self.pods.start(tasks),
             self.replica_sets.start(tasks),
             self.deployments.start(tasks),
@@ -145,6 +182,7 @@ impl Informers {
             self.config_maps.start(tasks),
             self.secrets.start(tasks),
         ];
+        filled.extend(self.custom.into_iter().map(|shared| shared.start_boxed(tasks)));
         for cache in filled.into_iter().flatten() {
             cache.await;
         }

@@ -2,15 +2,22 @@
 //!
 //! The collector and the namespace controller treat all kinds alike; of an object they need its metadata.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use futures_util::future::BoxFuture;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{Metadata, NamespaceResourceScope};
 use orrery_api::meta::ObjectKey;
-use orrery_client::{Api, Client, DeleteParams, Error, ListParams, Patch, Resource};
+use orrery_api::random::Random;
+use orrery_client::{Api, Client, DeleteParams, Error, Informer, ListParams, Patch, Resource};
+use serde::{Deserialize, Serialize};
+
+use crate::informers::{AnyShared, Shared};
 
 /// One kind of object.
 pub(crate) trait Kind: Send + Sync {
@@ -132,10 +139,90 @@ where
     })
 }
 
+/// A custom kind, whose objects own, are owned, and live in namespaces as all others do.
+#[derive(Clone)]
+pub struct CustomKind {
+    kind: fn(&Client) -> Box<dyn Kind>,
+    shared: fn(&Client, &Random) -> Box<dyn AnyShared>,
+    name: &'static str,
+}
+
+impl fmt::Debug for CustomKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CustomKind").field(&self.name).finish()
+    }
+}
+
+impl CustomKind {
+    /// The kind of `K`. Of its objects nothing is read but the metadata.
+    pub fn of<K>() -> Self
+    where
+        K: k8s_openapi::Resource + 'static,
+    {
+        CustomKind {
+            kind: |client| {
+                Box::new(Typed::<MetadataOf<K>> {
+                    api: Api::new(client),
+                    namespaced: std::any::TypeId::of::<K::Scope>() == std::any::TypeId::of::<NamespaceResourceScope>(),
+                })
+            },
+            shared: |client, random| {
+                let random = random.stream(K::URL_PATH_SEGMENT);
+                Box::new(Shared::new(Informer::<MetadataOf<K>>::new(client, &random)))
+            },
+            name: K::KIND,
+        }
+    }
+
+    /// The informer of its objects, which does not run yet.
+    pub(crate) fn shared(&self, client: &Client, random: &Random) -> Box<dyn AnyShared> {
+        (self.shared)(client, random)
+    }
+}
+
+/// What the collector knows of an object of kind `K`.
+#[derive(Serialize, Deserialize)]
+struct MetadataOf<K> {
+    #[serde(default)]
+    metadata: ObjectMeta,
+    #[serde(skip)]
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K> Clone for MetadataOf<K> {
+    fn clone(&self) -> Self {
+        MetadataOf {
+            metadata: self.metadata.clone(),
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<K: k8s_openapi::Resource> k8s_openapi::Resource for MetadataOf<K> {
+    const API_VERSION: &'static str = K::API_VERSION;
+    const GROUP: &'static str = K::GROUP;
+    const KIND: &'static str = K::KIND;
+    const VERSION: &'static str = K::VERSION;
+    const URL_PATH_SEGMENT: &'static str = K::URL_PATH_SEGMENT;
+    type Scope = K::Scope;
+}
+
+impl<K: k8s_openapi::Resource> Metadata for MetadataOf<K> {
+    type Ty = ObjectMeta;
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
 /// The kinds whose objects may own and be owned, in the order in which [`Informers`](crate::informers::Informers) are
-/// asked for them. Events are left out, as in Kubernetes: there are many, and they end by themselves.
-pub(crate) fn collected(client: &Client) -> Vec<Box<dyn Kind>> {
-    vec![
+/// asked for them, custom ones last. Events are left out, as in Kubernetes: there are many, and they end by themselves.
+pub(crate) fn collected(client: &Client, custom: &[CustomKind]) -> Vec<Box<dyn Kind>> {
+    let mut kinds = vec![
         namespaced::<Pod>(client),
         namespaced::<ReplicaSet>(client),
         namespaced::<Deployment>(client),
@@ -148,12 +235,14 @@ pub(crate) fn collected(client: &Client) -> Vec<Box<dyn Kind>> {
         namespaced::<Lease>(client),
         cluster_wide::<Namespace>(client),
         cluster_wide::<Node>(client),
-    ]
+    ];
+    kinds.extend(custom.iter().map(|custom| (custom.kind)(client)));
+    kinds
 }
 
 /// The kinds that a namespace may hold, pods first.
-pub(crate) fn in_namespaces(client: &Client) -> Vec<Box<dyn Kind>> {
-    let mut kinds = collected(client);
+pub(crate) fn in_namespaces(client: &Client, custom: &[CustomKind]) -> Vec<Box<dyn Kind>> {
+    let mut kinds = collected(client, custom);
     kinds.retain(|kind| kind.is_namespaced());
     kinds.push(namespaced::<Event>(client));
     kinds

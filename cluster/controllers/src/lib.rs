@@ -37,6 +37,7 @@ use orrery_api::task::TaskGroup;
 use orrery_client::{Client, Recorder};
 
 use crate::informers::Informers;
+pub use crate::kinds::CustomKind;
 
 /// What the controllers are told from outside.
 #[derive(Debug, Clone)]
@@ -49,6 +50,8 @@ pub struct Options {
     pub node_eviction_rate: f64,
     /// How many finished pods are kept before the oldest are removed; 0 keeps all.
     pub terminated_pod_threshold: usize,
+    /// Custom kinds, whose objects are collected and go with their namespaces.
+    pub custom_kinds: Vec<CustomKind>,
     /// How many objects each of the workload controllers reconciles at once.
     pub workers: usize,
 }
@@ -61,6 +64,7 @@ impl Default for Options {
             node_monitor_grace: Duration::from_secs(40),
             node_eviction_rate: 0.1,
             terminated_pod_threshold: 12_500,
+            custom_kinds: Vec::new(),
             workers: 5,
         }
     }
@@ -105,7 +109,7 @@ pub async fn run(client: Client, options: Options, random: Random) {
         options: Arc::new(options),
         tasks,
     };
-    let mut informers = Informers::new(&client, &random);
+    let mut informers = Informers::new(&client, &random, &context.options.custom_kinds);
     let mut controllers: Vec<Controller> = vec![
         Box::pin(deployment::DeploymentController::new(&context, &mut informers).run()),
         Box::pin(replicaset::ReplicaSetController::new(&context, &mut informers).run()),

@@ -7,13 +7,16 @@ use orrery_api::message::{Request, Response, Service};
 use orrery_api::random::Random;
 use orrery_api::status::ApiError;
 use orrery_api::task::TaskGroup;
-use orrery_apiserver::{ApiServer, Options};
+use orrery_apiserver::{ApiServer, Kinds, Options};
 use orrery_store::{MemoryDisk, Operation, Store, Transaction};
 
 use super::history::Written;
 
 /// An API server over the state of a moment, which can be exchanged for another.
-pub struct Frozen(RwLock<Moment>);
+pub struct Frozen {
+    kinds: Kinds,
+    moment: RwLock<Moment>,
+}
 
 struct Moment {
     server: Arc<ApiServer>,
@@ -22,20 +25,21 @@ struct Moment {
 }
 
 impl Frozen {
-    /// The state after `written`.
-    pub async fn new(written: &[Written]) -> Result<Arc<Self>, String> {
-        Ok(Arc::new(Frozen(RwLock::new(build(written).await?))))
+    /// The state after `written`, of objects of `kinds`.
+    pub async fn new(kinds: Kinds, written: &[Written]) -> Result<Arc<Self>, String> {
+        let moment = RwLock::new(build(kinds, written).await?);
+        Ok(Arc::new(Frozen { kinds, moment }))
     }
 
     /// Shows the state after `written` from now on. Watches of the former moment say no more.
     pub async fn show(&self, written: &[Written]) -> Result<(), String> {
-        let moment = build(written).await?;
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = moment;
+        let moment = build(self.kinds, written).await?;
+        *self.moment.write().unwrap_or_else(PoisonError::into_inner) = moment;
         Ok(())
     }
 }
 
-async fn build(written: &[Written]) -> Result<Moment, String> {
+async fn build(kinds: Kinds, written: &[Written]) -> Result<Moment, String> {
     let store = Store::open(Arc::new(MemoryDisk::new()), orrery_store::Options::default())
         .await
         .map_err(|error| error.to_string())?;
@@ -63,7 +67,11 @@ async fn build(written: &[Written]) -> Result<Moment, String> {
             ));
         }
     }
-    let server = ApiServer::new(store, Options::default(), Random::from_number(0));
+    let options = Options {
+        kinds,
+        ..Options::default()
+    };
+    let server = ApiServer::new(store, options, Random::from_number(0));
     let tasks = TaskGroup::new();
     let own = server.clone();
     tasks.spawn(async move { own.follow().await });
@@ -81,7 +89,12 @@ impl Service for Frozen {
             )
             .into_response();
         }
-        let server = self.0.read().unwrap_or_else(PoisonError::into_inner).server.clone();
+        let server = self
+            .moment
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .server
+            .clone();
         server.call(request).await
     }
 }
@@ -111,7 +124,7 @@ mod tests {
     #[tokio::test]
     async fn each_moment_shows_its_state_and_refuses_changes() {
         let history = [written(2, Some("first")), written(3, Some("second")), written(4, None)];
-        let frozen = Frozen::new(&history[..1]).await.expect("a moment");
+        let frozen = Frozen::new(Kinds::default(), &history[..1]).await.expect("a moment");
         let direct = Direct::new(frozen.clone(), Identity::new("admin", &["system:masters"]));
         let client = Client::new(Arc::new(direct), "test");
         let api: Api<ConfigMap> = Api::new(&client);
@@ -129,7 +142,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_recording_that_begins_late_is_refused() {
-        let error = Frozen::new(&[written(7, Some("late"))]).await.err();
+        let error = Frozen::new(Kinds::default(), &[written(7, Some("late"))]).await.err();
         assert_eq!(
             error.as_deref(),
             Some("the recording does not fit: revision 7 became 2")

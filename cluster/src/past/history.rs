@@ -6,6 +6,7 @@ use std::io::BufRead;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
+use orrery_apiserver::{CustomResource, CustomResourceDefinition, Kinds};
 use serde::Deserialize;
 
 /// The first line.
@@ -16,6 +17,9 @@ struct Beginning {
     title: String,
     /// What the clocks showed at the beginning.
     begins: Timestamp,
+    /// The custom kinds that were served.
+    #[serde(default)]
+    custom: Vec<CustomResourceDefinition>,
 }
 
 /// A transaction.
@@ -31,12 +35,13 @@ pub struct Written {
 }
 
 /// A recording.
-#[derive(Debug)]
 pub struct History {
     /// What was recorded.
     pub title: String,
     /// What the clocks showed at its beginning.
     pub begins: Timestamp,
+    /// The kinds that were served.
+    pub kinds: Kinds,
     /// Everything that was written, in order.
     pub written: Vec<Written>,
 }
@@ -50,7 +55,11 @@ impl History {
                 .map_err(|error| format!("line {number}: {error}"))
         });
         let (_, first) = lines.next().ok_or("it is empty")??;
-        let Beginning { title, begins } = serde_json::from_str(&first).map_err(|error| format!("line 1: {error}"))?;
+        let wrong = |error: String| format!("line 1: {error}");
+        let Beginning { title, begins, custom } =
+            serde_json::from_str(&first).map_err(|error| wrong(error.to_string()))?;
+        let custom: Result<Vec<CustomResource>, String> = custom.iter().map(CustomResource::new).collect();
+        let kinds = custom.and_then(Kinds::with).map_err(wrong)?;
         let mut written: Vec<Written> = Vec::new();
         for line in lines {
             let (number, text) = line?;
@@ -61,7 +70,12 @@ impl History {
             }
             written.push(next);
         }
-        Ok(History { title, begins, written })
+        Ok(History {
+            title,
+            begins,
+            kinds,
+            written,
+        })
     }
 
     /// How many of the transactions there had been at `moment`.
@@ -105,12 +119,26 @@ mod tests {
     }
 
     #[test]
+    fn custom_kinds_are_served_as_they_were() {
+        let custom = r#""custom":[{"group":"example.com","version":"v1","kind":"Website","plural":"websites","singular":"website","namespaced":true}]"#;
+        let recording = RECORDING.replacen('}', &format!(",{custom}}}"), 1);
+        let history = History::read(recording.as_bytes()).expect("it is right");
+        assert!(history.kinds.find("example.com", "v1", "websites").is_some());
+        let wrong = recording.replace("example.com", "no group");
+        assert!(
+            History::read(wrong.as_bytes())
+                .err()
+                .is_some_and(|why| why.starts_with("line 1: the group"))
+        );
+    }
+
+    #[test]
     fn a_recording_with_a_gap_is_refused_with_its_line() {
         let gap = RECORDING.replace("\"revision\":4", "\"revision\":5");
-        let error = History::read(gap.as_bytes()).expect_err("a revision is missing");
-        assert_eq!(error, "line 4: it does not follow the line before");
+        let error = |text: &[u8]| History::read(text).err().unwrap_or_default();
+        assert_eq!(error(gap.as_bytes()), "line 4: it does not follow the line before");
         let torn = &RECORDING[..RECORDING.len() - 9];
-        assert!(History::read(torn.as_bytes()).expect_err("torn").starts_with("line 4:"));
-        assert_eq!(History::read(&b""[..]).expect_err("nothing"), "it is empty");
+        assert!(error(torn.as_bytes()).starts_with("line 4:"));
+        assert_eq!(error(b""), "it is empty");
     }
 }

@@ -81,7 +81,7 @@ pub async fn serve(file: &Path, at: Duration, port: u16) -> Result<(), Failure> 
     kubeconfig::merge(&place.kubeconfig(), &access).map_err(fail("the kubeconfig"))?;
 
     orrery_api::clock::set_error(shown);
-    let frozen = Frozen::new(&history.written[..history.until(at)])
+    let frozen = Frozen::new(history.kinds, &history.written[..history.until(at)])
         .await
         .map_err(fail(&about))?;
     let tasks = TaskGroup::new();

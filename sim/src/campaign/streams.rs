@@ -4,6 +4,7 @@ use orrery_api::random::Random;
 
 use crate::run::TASKS;
 use crate::scenario::{FaultAction, Role, Scenario};
+use crate::simulator;
 
 /// So many strikes of a swarm can be drawn anew one by one.
 const STRIKES: usize = 24;
@@ -32,6 +33,9 @@ impl Streams {
         let mut processes: Vec<String> = instances(Role::ApiServer, topology.apiservers).collect();
         processes.extend(instances(Role::Scheduler, topology.schedulers));
         processes.extend(instances(Role::ControllerManager, topology.controller_managers));
+        for own in &simulator::parts().components {
+            processes.extend(instances(Role::Custom(own.name()), topology.replicas(own)));
+        }
         for role in [Role::Kubelet, Role::Proxy] {
             processes.extend(workers().map(|node| format!("{role}/{node}")));
         }

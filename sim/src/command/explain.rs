@@ -5,6 +5,7 @@ use clap::Args;
 use super::record::obtain;
 use crate::explain::{Explanation, compare, explain, words};
 use crate::recording::{Ending, Index, Recording};
+use crate::simulator;
 use crate::variation::Variation;
 
 /// So many neighbouring seeds are tried for one that holds.
@@ -55,8 +56,10 @@ impl Explain {
             crate::report::replay(&self.scenario, seed, &self.variation)
         );
         println!(
-            "look at it: cargo sim report {} --seed {} --out report.html",
-            self.scenario, seed
+            "look at it: {} report {} --seed {} --out report.html",
+            simulator::parts().command,
+            self.scenario,
+            seed
         );
         recording.ending.code()
     }

@@ -15,6 +15,7 @@ use clap::Args;
 use super::summary::Summary;
 use crate::campaign::{Input, in_process_of};
 use crate::mutants::{CARDS, Card};
+use crate::simulator;
 
 /// Exit code when a mutant was not found.
 const MISSED: u8 = 1;
@@ -68,6 +69,10 @@ struct Hunt<'a> {
 impl Mutants {
     /// Does it; the exit code: 0 if every mutant was found and nothing alarmed without one.
     pub fn execute(&self) -> u8 {
+        if !simulator::parts().is_house() {
+            eprintln!("error: this simulator has no mutants; `cargo sim mutants` has those of the house");
+            return 2;
+        }
         if self.list {
             list();
             return 0;

@@ -10,6 +10,7 @@ use clap::Args;
 use crate::run::{Settings, run};
 use crate::scenario::Scenario;
 use crate::shrink::{Failure, OTHERS, Oracle, Shrunk, shrink, triggers};
+use crate::simulator;
 use crate::variation::Variation;
 
 /// Without a smaller scenario a line is written so often.
@@ -126,7 +127,7 @@ impl Shrink {
             if oracle.is_over() { "; the time was up" } else { "" }
         );
         println!("{}", about_seed(&shrunk));
-        println!("run it: cargo sim run {path}");
+        println!("run it: {} run {path}", simulator::parts().command);
         0
     }
 }
@@ -144,7 +145,7 @@ impl Output<'_> {
             self.failure.kind,
             self.failure.message.replace('\n', " ")
         );
-        header += &format!("# Run it: cargo sim run {}\n", self.path);
+        header += &format!("# Run it: {} run {}\n", simulator::parts().command, self.path);
         header += &format!(
             "# Shrunk from {} with seed {}: {} lines of faults and workload became {}.\n",
             self.source,

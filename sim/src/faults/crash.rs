@@ -64,7 +64,7 @@ pub async fn strike(world: &Arc<World>, spec: &CrashSpec, random: &Random, struc
 
 /// Without an API server nobody learns anything.
 pub fn stall_clients(world: &World, lasts: std::time::Duration) {
-    for role in Role::ALL {
+    for role in Role::all() {
         world.stall(role, lasts);
     }
 }

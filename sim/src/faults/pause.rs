@@ -52,8 +52,8 @@ pub async fn strike(world: &Arc<World>, spec: &PauseSpec, random: &Random, struc
         "fault",
         format_args!("{} stand still for {lasts:?}", paused.join(", ")),
     );
-    for role in Role::ALL {
-        if paused.iter().any(|name| name.starts_with(role.as_str())) {
+    for role in Role::all() {
+        if paused.iter().any(|name| Role::of(name) == Some(role)) {
             world.stall(role, lasts);
             let until = world.now() + lasts;
             world.witness.change(world, |cluster| cluster.pause(role, until));

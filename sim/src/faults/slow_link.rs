@@ -37,7 +37,7 @@ pub async fn strike(world: &Arc<World>, spec: &SlowLinkSpec, random: &Random, st
         "fault",
         format_args!("messages on {} take {by:?} longer, for {lasts:?}", target.describe()),
     );
-    for role in Role::ALL {
+    for role in Role::all() {
         world.stall(role, lasts);
     }
     world.network.slow_links(SlowLinks {

@@ -119,9 +119,9 @@ impl Lot<'_> {
 
     /// Any component that has processes of its own here.
     pub fn any_component(&self) -> ComponentTarget {
-        let roles: Vec<Role> = Role::ALL
-            .into_iter()
+        let roles: Vec<Role> = Role::all()
             .filter(|role| *role != Role::Store || self.has_several_servers())
+            .filter(|role| self.world.has(*role))
             .collect();
         ComponentTarget {
             role: *self.random.choose(&roles).unwrap_or(&Role::Kubelet),

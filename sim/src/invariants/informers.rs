@@ -67,8 +67,7 @@ impl Invariant for Informers {
                 }
                 *newest = *asked;
                 let heard = self.heard.get(&informer).copied().unwrap_or(0);
-                let role = Role::ALL.into_iter().find(|role| client.starts_with(role.as_str()));
-                let stood_still = role.is_some_and(|role| cluster.was_paused(role));
+                let stood_still = Role::of(client).is_some_and(|role| cluster.was_paused(role));
                 if let Some(from) = from.filter(|from| *from < heard && !stood_still) {
                     let message = format!(
                         "{client} resumes its watch of {} at revision {from}, having been shown revision {heard}",

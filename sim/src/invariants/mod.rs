@@ -90,8 +90,15 @@ impl Report {
     }
 }
 
-/// Every invariant, freshly made.
+/// Every invariant, freshly made, users' own last.
 pub fn all() -> Vec<Box<dyn Invariant>> {
+    let mut all = house();
+    all.extend(crate::simulator::parts().invariants());
+    all
+}
+
+/// Those of the house, freshly made.
+pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
     vec![
         Box::new(linearizable::Linearizable::default()),
         Box::new(durability::Durability),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use super::item::{Item, ObjectId};
+use super::item::{Item, ObjectId, resource_of};
 use super::seen::Change;
 use crate::scenario::Role;
 
@@ -183,11 +183,16 @@ impl Cluster {
     }
 
     /// All objects of a resource, in the order of their keys.
-    pub fn all(&self, resource: &str) -> impl Iterator<Item = &Arc<Item>> {
+    pub fn all(&self, resource: &str) -> impl Iterator<Item = &Arc<Item>> + use<'_> {
         self.objects
             .get(resource)
             .into_iter()
             .flat_map(|objects| objects.values())
+    }
+
+    /// All objects of the kind of `K`, in the order of their keys.
+    pub fn all_of<K: k8s_openapi::Resource>(&self) -> impl Iterator<Item = &Arc<Item>> {
+        self.all(&resource_of::<K>())
     }
 
     /// All objects of all resources.

@@ -21,7 +21,22 @@ pub struct ObjectId {
     pub name: String,
 }
 
+/// The resource of the kind of `K`, with its group: `deployments.apps`.
+pub fn resource_of<K: k8s_openapi::Resource>() -> String {
+    if K::GROUP.is_empty() {
+        K::URL_PATH_SEGMENT.to_owned()
+    } else {
+        format!("{}.{}", K::URL_PATH_SEGMENT, K::GROUP)
+    }
+}
+
 impl ObjectId {
+    /// Whether it is an object of the kind of `K`.
+    pub fn is_of<K: k8s_openapi::Resource>(&self) -> bool {
+        let (plural, group) = self.resource.split_once('.').unwrap_or((&self.resource, ""));
+        plural == K::URL_PATH_SEGMENT && group == K::GROUP
+    }
+
     /// Reads a key of the store: `/registry/pods/default/web-1`.
     pub fn of_key(key: &str) -> Option<Self> {
         let mut parts = key.strip_prefix("/registry/")?.split('/');
@@ -124,6 +139,11 @@ impl Item {
             typed,
             bytes,
         }
+    }
+
+    /// The object as a `K`; none if it cannot be read as one. For kinds that have no method of their own here.
+    pub fn read<K: serde::de::DeserializeOwned>(&self) -> Option<K> {
+        serde_json::from_slice(&self.bytes).ok()
     }
 
     /// The uid; empty if there is none.

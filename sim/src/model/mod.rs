@@ -7,5 +7,5 @@ mod item;
 mod seen;
 
 pub use cluster::{Cluster, History};
-pub use item::{Item, ObjectId, Typed};
+pub use item::{Item, ObjectId, Typed, resource_of};
 pub use seen::{Answered, Asked, Change, Entry, Path, Seen, Selection, WatchEventKind};

@@ -686,10 +686,5 @@ fn weight(written: &Written, changes: &[Difference]) -> u32 {
 
 /// The component that a process is: `kubelet` of `kubelet/node-1`; the name itself for users.
 pub fn role_of(client: &str) -> &str {
-    let role = client.split('/').next().unwrap_or(client);
-    Role::ALL
-        .iter()
-        .map(|known| known.as_str())
-        .find(|known| *known == role)
-        .unwrap_or(client)
+    Role::of(client).map_or(client, |role| role.as_str())
 }

@@ -8,6 +8,7 @@ use super::error::Error;
 use super::nearest;
 use super::workload::{Manifest, StepAction, documents};
 use super::{Heal, NodeTarget, Role, Scenario};
+use crate::simulator;
 
 /// Reads the scenario in the file at `path`, and the manifests it names.
 pub fn read_file(path: &str) -> Result<Scenario, Error> {
@@ -67,6 +68,12 @@ fn check(scenario: &Scenario) -> Result<(), (String, String)> {
             return Err((key.to_owned(), format!("{key}: {count}: there must be 1 to 5")));
         }
     }
+    for (name, count) in &topology.components {
+        known_component(name)?;
+        if *count > 5 {
+            return Err((name.clone(), format!("{name}: {count}: there must be 0 to 5")));
+        }
+    }
     let control_planes = topology.control_planes();
     let mut names: Vec<&str> = control_planes.iter().map(String::as_str).collect();
     for node in &topology.nodes {
@@ -111,6 +118,19 @@ fn check(scenario: &Scenario) -> Result<(), (String, String)> {
         }
     }
     Ok(())
+}
+
+/// A component of a user's own has to be in the program that reads the scenario.
+fn known_component(name: &str) -> Result<(), (String, String)> {
+    let known: Vec<&str> = simulator::parts().components.iter().map(|own| own.name()).collect();
+    if known.contains(&name) {
+        return Ok(());
+    }
+    let hint = nearest::hint(name, &known);
+    Err((
+        name.to_owned(),
+        format!("this simulator has no component {name:?}{hint}"),
+    ))
 }
 
 fn known(name: &str, names: &[&str]) -> Result<(), (String, String)> {

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer};
 
 use super::nearest;
+use crate::simulator;
 
 /// A component of the cluster; each process is one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,11 +22,13 @@ pub enum Role {
     Proxy,
     /// The store of several API servers.
     Store,
+    /// A component of a user's own, by its name.
+    Custom(&'static str),
 }
 
 impl Role {
-    /// Every role.
-    pub const ALL: [Role; 6] = [
+    /// Those of the house.
+    pub const HOUSE: [Role; 6] = [
         Role::ApiServer,
         Role::Scheduler,
         Role::ControllerManager,
@@ -43,12 +46,31 @@ impl Role {
             Role::Kubelet => "kubelet",
             Role::Proxy => "proxy",
             Role::Store => "store",
+            Role::Custom(name) => name,
         }
     }
 
+    /// Every role, users' own last.
+    pub fn all() -> impl Iterator<Item = Role> {
+        let own = simulator::parts().components.iter();
+        Role::HOUSE
+            .into_iter()
+            .chain(own.map(|component| Role::Custom(component.name())))
+    }
+
+    /// The role of this name, if there is one.
+    pub fn named(name: &str) -> Option<Role> {
+        Role::all().find(|role| role.as_str() == name)
+    }
+
+    /// The role of a process: that of `kubelet/node-1` is the kubelet. None for users.
+    pub fn of(process: &str) -> Option<Role> {
+        Role::named(process.split_once('/')?.0)
+    }
+
     fn parse(text: &str) -> Result<Role, String> {
-        Role::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| {
-            let names: Vec<_> = Role::ALL.iter().map(|role| role.as_str()).collect();
+        Role::named(text).ok_or_else(|| {
+            let names: Vec<_> = Role::all().map(Role::as_str).collect();
             format!("no component {text:?}{}", nearest::hint(text, &names))
         })
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::simulator::Component;
+
 /// Machines and processes.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
@@ -15,6 +17,8 @@ pub struct Topology {
     pub schedulers: u32,
     /// How many controller managers; more than one elect a leader.
     pub controller_managers: u32,
+    /// How many of each component of users' own; of those that are not named as many as its program says.
+    pub components: BTreeMap<String, u32>,
     /// The worker nodes.
     #[serde(deserialize_with = "nodes")]
     pub nodes: Vec<NodeSpec>,
@@ -30,6 +34,7 @@ impl Default for Topology {
             apiservers: 1,
             schedulers: 1,
             controller_managers: 1,
+            components: BTreeMap::new(),
             nodes: numbered(3),
             zones: 1,
             node: BTreeMap::new(),
@@ -38,6 +43,12 @@ impl Default for Topology {
 }
 
 impl Topology {
+    /// How many there are of a component of a user's own.
+    pub fn replicas(&self, component: &Component) -> u32 {
+        let asked = self.components.get(component.name()).copied();
+        asked.unwrap_or_else(|| component.default_replicas())
+    }
+
     /// The machines of the control plane: `control-plane`, and with several API servers one more for each but the first.
     pub fn control_planes(&self) -> Vec<String> {
         let more = (2..=self.apiservers).map(|number| format!("control-plane-{number}"));

@@ -127,6 +127,7 @@ fn topology(topology: &Topology) -> Yaml {
         apiservers,
         schedulers,
         controller_managers,
+        components,
         nodes,
         zones,
         node,
@@ -154,6 +155,14 @@ fn topology(topology: &Topology) -> Yaml {
             "controllerManagers",
             || Yaml::plain(controller_managers),
         )
+        .unless(components.is_empty(), "components", || {
+            Yaml::Map(
+                components
+                    .iter()
+                    .map(|(name, count)| (name.clone(), Yaml::plain(count)))
+                    .collect(),
+            )
+        })
         .unless(node.is_empty(), "node", || texts(node))
         .map()
 }

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::simulator;
+
 /// Kinds that do not live in namespaces.
 const CLUSTER_WIDE: &[&str] = &[
     "Node",
@@ -18,8 +20,11 @@ const CLUSTER_WIDE: &[&str] = &[
     "CustomResourceDefinition",
 ];
 
-/// A kind's plural, as paths have it: `Deployment` or `deployment` → `deployments`. Short names of `kubectl` too.
+/// A kind's plural, as paths have it: `Deployment` or `deployment` → `deployments`. Short names of `kubectl` and users' own kinds, too.
 pub fn plural(kind: &str) -> String {
+    if let Some((own, _)) = simulator::parts().called(kind) {
+        return own.plural.clone();
+    }
     let kind = kind.to_lowercase();
     match kind.as_str() {
         "po" => return "pods".to_owned(),
@@ -45,6 +50,9 @@ pub fn plural(kind: &str) -> String {
 
 /// Whether a kind's objects live in namespaces.
 pub fn is_namespaced(kind: &str) -> bool {
+    if let Some((own, _)) = simulator::parts().called(kind) {
+        return own.namespaced;
+    }
     !CLUSTER_WIDE.iter().any(|own| own.eq_ignore_ascii_case(kind))
 }
 
@@ -72,6 +80,9 @@ pub fn path_of(object: &Value) -> (String, String) {
 
 /// The apiVersion of a kind that users name without one.
 pub fn api_version(kind: &str) -> &'static str {
+    if let Some((_, version)) = simulator::parts().called(kind) {
+        return version;
+    }
     match plural(kind).as_str() {
         "deployments" | "replicasets" | "statefulsets" | "daemonsets" => "apps/v1",
         "jobs" | "cronjobs" => "batch/v1",

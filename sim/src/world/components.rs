@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
 use orrery_api::message::Identity;
@@ -13,6 +14,7 @@ use orrery_client::{Client, LeaderElection, lead};
 use orrery_kubelet::Kubelet;
 use orrery_proxy::ruleset::Cidr;
 use orrery_store::Store;
+use tokio::time::sleep;
 
 use super::{CONTROL_PLANE, Place, Process, Server, World};
 use crate::feed::LateFeed;
@@ -20,6 +22,10 @@ use crate::invariants::Finding;
 use crate::link::SimTransport;
 use crate::runtime::SharedRuntime;
 use crate::scenario::Role;
+use crate::simulator;
+
+/// So long after it ended by itself a component of a user's own is started anew.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The main task of a process.
 pub fn main(world: Arc<World>, process: Process, random: Random) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -30,6 +36,7 @@ pub fn main(world: Arc<World>, process: Process, random: Random) -> Pin<Box<dyn 
         Role::Kubelet => Box::pin(kubelet(world, process, random)),
         Role::Proxy => Box::pin(proxy(world, process, random)),
         Role::Store => Box::pin(store(world)),
+        Role::Custom(name) => Box::pin(custom(world, process, random, name)),
     }
 }
 
@@ -96,6 +103,7 @@ async fn api_server(world: Arc<World>, process: Process, random: Random) {
         feed: Arc::new(move |watcher| Box::new(LateFeed::new(&news, &place, watcher, started.revision()))),
         // Short runs must be able to leave somebody behind.
         watch_backlog: 100,
+        kinds: simulator::parts().kinds,
         ..orrery_apiserver::Options::default()
     };
     let server = ApiServer::new(store, options, random);
@@ -121,11 +129,31 @@ async fn controller_manager(world: Arc<World>, process: Process, random: Random)
     let work = |client| {
         let options = orrery_controllers::Options {
             cluster_ca: "-----BEGIN CERTIFICATE-----\nsimulated\n-----END CERTIFICATE-----\n".to_owned(),
+            custom_kinds: simulator::parts().collected.clone(),
             ..orrery_controllers::Options::default()
         };
         orrery_controllers::run(client, options, random.clone())
     };
     alone_or_leading(&client, "kube-controller-manager", &process, twins, &random, work).await;
+}
+
+/// A component of a user's own. It may do everything: roles as objects are not served yet.
+async fn custom(world: Arc<World>, process: Process, random: Random, name: &'static str) {
+    let Some(component) = simulator::parts().component(name) else {
+        return;
+    };
+    let identity = Identity::new(name, &["system:masters"]);
+    let client = client(&world, &process, identity, name, &random);
+    let twins = world.scenario.topology.replicas(component);
+    let alone = if component.elects() { twins } else { 1 };
+    let work = |client| component.run(client, random.clone());
+    loop {
+        alone_or_leading(&client, name, &process, alone, &random, work).await;
+        world
+            .trace
+            .event(world.now(), &process.name, format_args!("ends by itself"));
+        sleep(PAUSE).await;
+    }
 }
 
 /// A process without twins needs no lease: it would only wait for its own old one after a restart.

@@ -264,6 +264,11 @@ impl World {
             .collect()
     }
 
+    /// Whether there is a process of this component, running or not.
+    pub fn has(&self, role: Role) -> bool {
+        self.processes().values().any(|process| process.role == role)
+    }
+
     /// The name of the process or machine that a node of the executor is.
     pub fn name_of(&self, node: NodeId) -> Option<String> {
         if let Some(machine) = self.machines.values().find(|machine| machine.node == node) {

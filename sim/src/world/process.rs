@@ -9,6 +9,7 @@ use super::{CONTROL_PLANE, World, components};
 use crate::model::Seen;
 use crate::recording::{ProcessState, What};
 use crate::scenario::{ComponentTarget, Role};
+use crate::simulator;
 
 /// A process.
 #[derive(Debug, Clone)]
@@ -79,6 +80,11 @@ pub fn build(world: &Arc<World>) {
     }
     if topology.apiservers > 1 {
         add(Role::Store, "1", CONTROL_PLANE);
+    }
+    for component in &simulator::parts().components {
+        for (number, machine) in (1..=topology.replicas(component)).zip(machines.iter().cycle()) {
+            add(Role::Custom(component.name()), &number.to_string(), machine);
+        }
     }
     for node in &topology.nodes {
         add(Role::Kubelet, &node.name, &node.name);

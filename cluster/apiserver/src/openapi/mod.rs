@@ -16,8 +16,9 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::discovery::{group_versions, hash, resources_of};
+use crate::discovery::hash;
 use crate::documents::Document;
+use crate::kinds::Kinds;
 use crate::resource::ResourceInfo;
 
 /// A document built once.
@@ -64,9 +65,10 @@ pub fn old_document(accept: &str) -> Option<Document> {
         return None;
     }
     let built = DOCUMENT.get_or_init(|| {
-        let all = group_versions()
+        let all = served()
+            .group_versions()
             .into_iter()
-            .flat_map(|(group, version)| resources_of(group, version));
+            .flat_map(|(group, version)| served().of(group, version));
         let encoded = Bytes::from(v2::encode(all.into_iter().map(|resource| resource.info())));
         Built {
             hash: hash(&encoded),
@@ -88,11 +90,17 @@ pub fn document(path: &[&str]) -> Option<Document> {
 fn documents() -> &'static BTreeMap<String, Built> {
     static DOCUMENTS: OnceLock<BTreeMap<String, Built>> = OnceLock::new();
     DOCUMENTS.get_or_init(|| {
-        let documents = group_versions()
+        let documents = served()
+            .group_versions()
             .into_iter()
             .map(|(group, version)| (base(group, version)[1..].to_owned(), Built::new(&build(group, version))));
         documents.collect()
     })
+}
+
+/// The kinds whose fields are known. Custom ones have no schema.
+fn served() -> Kinds {
+    Kinds::default()
 }
 
 /// `/api/v1` or `/apis/<group>/<version>`.
@@ -105,7 +113,8 @@ fn base(group: &str, version: &str) -> String {
 }
 
 fn build(group: &str, version: &str) -> Value {
-    let kinds: Vec<&ResourceInfo> = resources_of(group, version)
+    let kinds: Vec<&ResourceInfo> = served()
+        .of(group, version)
         .iter()
         .map(|resource| resource.info())
         .collect();

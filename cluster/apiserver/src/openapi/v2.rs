@@ -77,7 +77,7 @@ fn varint(encoded: &mut Vec<u8>, mut number: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::discovery::resources_of;
+    use crate::kinds::Kinds;
 
     #[test]
     fn a_field_is_its_number_its_length_and_its_content() {
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn the_patch_of_every_kind_is_there_with_its_parameters() {
-        let document = encode(resources_of("apps", "v1").iter().map(|resource| resource.info()));
+        let document = encode(Kinds::default().of("apps", "v1").iter().map(|resource| resource.info()));
         let has = |text: &str| document.windows(text.len()).any(|part| part == text.as_bytes());
         for text in [
             "/apis/apps/v1/namespaces/{namespace}/deployments/{name}",

@@ -29,7 +29,7 @@ pub(super) const fn wide(name: &'static str, kind: &'static str, description: &'
 }
 
 /// The name, which every table starts with.
-pub(super) const NAME: Column = Column {
+pub(crate) const NAME: Column = Column {
     name: "Name",
     kind: "string",
     format: "name",
@@ -38,7 +38,7 @@ pub(super) const NAME: Column = Column {
 };
 
 /// The age since creation.
-pub(super) const AGE: Column = column("Age", "string", "The time since the object was created.");
+pub(crate) const AGE: Column = column("Age", "string", "The time since the object was created.");
 
 /// The age of an object, as `5m12s`; `<unknown>` before the server stamped it.
 pub(crate) fn age(meta: &ObjectMeta, now: Timestamp) -> String {

@@ -10,7 +10,7 @@ use orrery_api::message::{Body, Direct, Identity, Request, Service, Transport};
 use orrery_api::random::Random;
 use orrery_api::task::TaskGroup;
 use orrery_apiserver::feed::MakeFeed;
-use orrery_apiserver::{ApiServer, Options};
+use orrery_apiserver::{ApiServer, Kinds, Options};
 use orrery_store::{MemoryDisk, Store};
 use serde_json::{Value, json};
 
@@ -71,6 +71,19 @@ impl World {
             .await
             .expect("the disk is sound");
         World::over(store, disk, Options::default()).await
+    }
+
+    /// A server that serves custom kinds, too.
+    pub async fn serving(kinds: Kinds) -> World {
+        let disk = Arc::new(MemoryDisk::new());
+        let store = Store::open(disk.clone(), Default::default())
+            .await
+            .expect("the disk is sound");
+        let options = Options {
+            kinds,
+            ..Options::default()
+        };
+        World::over(store, disk, options).await
     }
 
     /// Another server over the same store, with a feed of its own.

@@ -16,10 +16,10 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use orrery_api::meta::{ObjectKey, has_finalizer};
 use orrery_api::mutant;
-use orrery_client::{Change, DeleteParams, Error, Next, Patch, Resource, WorkQueue, process};
+use orrery_client::{DeleteParams, Error, Next, Patch, WorkQueue, process};
 use serde_json::json;
 
-use crate::informers::{Informers, Shared};
+use crate::informers::{AnyShared, Informers};
 use crate::kinds::{self, Kind};
 use crate::{Context, retry};
 use graph::{FOREGROUND, Graph, Node, ORPHAN};
@@ -64,7 +64,10 @@ impl GarbageCollector {
     /// Registers the controller's handlers with `informers`.
     pub(crate) fn new(context: &Context, informers: &mut Informers) -> Self {
         let collector = GarbageCollector {
-            kinds: kinds::collected(&context.client.clone().named("generic-garbage-collector")),
+            kinds: kinds::collected(
+                &context.client.clone().named("generic-garbage-collector"),
+                &context.options.custom_kinds,
+            ),
             graph: Arc::default(),
             queue: retry::queue(),
             absent: Mutex::default(),
@@ -82,30 +85,35 @@ impl GarbageCollector {
         collector.watch(&mut informers.leases);
         collector.watch(&mut informers.namespaces);
         collector.watch(&mut informers.nodes);
+        for shared in &mut informers.custom {
+            collector.watch(&mut **shared);
+        }
         collector
     }
 
-    fn watch<K: Resource>(&self, shared: &mut Shared<K>) {
+    fn watch(&self, shared: &mut dyn AnyShared) {
+        let (group, name) = shared.names();
         let Some(kind) = self
             .kinds
             .iter()
-            .position(|kind| kind.kind() == K::KIND && kind.group() == K::GROUP)
+            .position(|kind| kind.kind() == name && kind.group() == group)
         else {
             return;
         };
         let (graph, queue) = (self.graph.clone(), self.queue.clone());
-        shared.on_change(move |change| {
-            let object = change.object();
+        shared.on_metadata(Box::new(move |meta, is_gone| {
+            let uid = meta.uid.as_deref().unwrap_or_default();
             let mut graph = graph.lock().unwrap_or_else(PoisonError::into_inner);
-            let look = match change {
-                Change::Added(_) | Change::Updated { .. } => graph.put(object.uid(), Node::of(kind, object.metadata())),
-                Change::Deleted(_) => graph.remove(object.uid()),
+            let look = if is_gone {
+                graph.remove(uid)
+            } else {
+                graph.put(uid, Node::of(kind, meta))
             };
             drop(graph);
             for uid in look {
                 queue.add(uid);
             }
-        });
+        }));
     }
 
     /// Works for ever.

@@ -53,7 +53,7 @@ impl NamespaceController {
         NamespaceController {
             namespaces: informers.namespaces.cache(),
             api: Api::new(&context.client),
-            kinds: kinds::in_namespaces(&context.client),
+            kinds: kinds::in_namespaces(&context.client, &context.options.custom_kinds),
             queue,
             workers: context.options.workers,
         }

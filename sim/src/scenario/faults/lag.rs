@@ -1,6 +1,5 @@
 //! News that are late: `lag` of a client's watches, `api-lag` of an API server's watch cache.
 
-use orrery_apiserver::resources::RESOURCES;
 use serde::Deserialize;
 
 use super::{Words, some_time, some_times};
@@ -10,6 +9,7 @@ use crate::scenario::simpler::shorter;
 use crate::scenario::target::{ComponentTarget, Role, Whom};
 use crate::scenario::write::Keys;
 use crate::scenario::yaml::Yaml;
+use crate::simulator;
 
 /// Whose watches are late, by how much, and for how long.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -165,7 +165,11 @@ impl Words for ApiLagSpec {
 
 /// A resource that no server serves would make a fault that never does anything.
 pub(super) fn check_resource(plural: &str) -> Result<(), String> {
-    let served: Vec<&str> = RESOURCES.iter().map(|resource| resource.info().plural).collect();
+    let served: Vec<&str> = simulator::parts()
+        .kinds
+        .iter()
+        .map(|resource| resource.info().plural)
+        .collect();
     if served.contains(&plural) {
         return Ok(());
     }
