@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use orrery_sim::run::{Settings, run};
+use orrery_sim::run::{End, Settings, run};
 use orrery_sim::scenario::{Scenario, read};
 
 #[global_allocator]
@@ -32,6 +32,7 @@ fn speed(criterion: &mut Criterion) {
         let scenario = Arc::new(scenario(nodes));
         let once = || {
             run(Settings {
+                end: End::Ignore,
                 scenario: scenario.clone(),
                 seed: 7,
                 variation: Default::default(),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::end_state::is_told_by;
 use crate::run::{Outcome, Verdict};
 use crate::simulator;
 use crate::variation::Variation;
@@ -39,7 +40,11 @@ pub fn describe(scenario: &str, seed: u64, outcome: &Outcome) -> String {
             }
         }
         Verdict::NotConverged { missing, left } => {
-            let _ = writeln!(text, "did not converge within the bound; what is missing:");
+            let _ = if missing.iter().all(|line| is_told_by(line)) {
+                writeln!(text, "did not end as without faults:")
+            } else {
+                writeln!(text, "did not converge within the bound; what is missing:")
+            };
             for line in missing.iter().take(20) {
                 let _ = writeln!(text, "  {line}");
             }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::choices::Choices;
 use crate::convergence;
+use crate::end_state::{EndState, Wanted, Yardstick};
 use crate::faults::{self, Faults};
 use crate::history::History;
 use crate::model::Cluster;
@@ -52,6 +53,20 @@ pub struct Settings {
     pub history: Option<Box<dyn Write + Send>>,
     /// Whether what components say is shown.
     pub verbose: bool,
+    /// What becomes of what the cluster holds in the end.
+    pub end: End,
+}
+
+/// What becomes of what the cluster holds in the end.
+#[derive(Debug, Clone, Default)]
+pub enum End {
+    /// Nothing.
+    #[default]
+    Ignore,
+    /// It is told.
+    Tell,
+    /// It is compared, as the scenario wants it.
+    Compare(Arc<Yardstick>),
 }
 
 /// How a run ended.
@@ -119,6 +134,8 @@ pub struct Outcome {
     pub never_drawn: Vec<String>,
     /// What it was varied by.
     pub variation: Variation,
+    /// What the cluster holds in the end, if that was to be told and all held.
+    pub end: Option<EndState>,
 }
 
 /// Runs a scenario with a seed, in a thread of its own.
@@ -189,6 +206,7 @@ fn failed(component: &str, message: &str) -> Outcome {
         pinned: None,
         never_drawn: Vec::new(),
         variation: Variation::default(),
+        end: None,
     }
 }
 
@@ -198,7 +216,7 @@ fn in_this_thread(settings: Settings, recorder: Recorder) -> Outcome {
     let (scenario, seed, variation) = (settings.scenario, settings.seed, settings.variation);
     let runtime = madsim::runtime::Runtime::with_seed_and_config(order(seed, &variation), madsim::Config::default());
     let trace = Trace::new(settings.trace, settings.verbose).with_recorder(recorder);
-    let history = settings.history;
+    let (history, end) = (settings.history, settings.end);
     let choices = Arc::new(Choices::default());
     let (played, noted) = (scenario.clone(), choices.clone());
     let result = catch_unwind(AssertUnwindSafe(|| {
@@ -206,7 +224,7 @@ fn in_this_thread(settings: Settings, recorder: Recorder) -> Outcome {
             let title = format!("{}, seed {seed}", played.name);
             // The clocks are the simulated ones in here.
             let history = history.map(|output| History::new(output, &title, clock::now()));
-            play(played, seed, &variation, trace.with_history(history), noted).await
+            play(played, seed, &variation, trace.with_history(history), noted, &end).await
         })
     }));
     let spent = processor_time().saturating_sub(before);
@@ -245,6 +263,7 @@ async fn play(
     variation: &Variation,
     trace: Trace,
     choices: Arc<Choices>,
+    wanted: &End,
 ) -> Outcome {
     let world = World::new(scenario, seed, variation, trace, choices);
     observing::plays(&world);
@@ -298,12 +317,14 @@ async fn play(
         verdict = broken(&world).or(end.map(|end| match end {
             Ok(after) => {
                 converged = Some(after);
-                Verdict::Held
+                judge_end(&world, wanted, !variation.explore.is_random(), left)
             }
             Err(missing) => Verdict::NotConverged { missing, left },
         }));
     }
     let verdict = verdict.unwrap_or(Verdict::Held);
+    let tells = matches!((wanted, &verdict), (End::Tell, Verdict::Held));
+    let told = tells.then(|| world.witness.look(&world, EndState::of));
     world
         .trace
         .event(world.now(), "run", format_args!("ends with code {}", verdict.code()));
@@ -324,12 +345,29 @@ async fn play(
         pinned: Some(world.choices.pinned(&world.scenario, seed)),
         never_drawn: never_drawn(&world),
         variation: Variation::default(),
+        end: told,
     };
     drop((tasks, workload, faults));
     world.end();
     // Killed tasks are dropped when they are next looked at; a runtime that is dropped before leaks them.
     sleep(Duration::from_millis(10)).await;
     outcome
+}
+
+/// X4 and X5: whether the end of a run that has converged is that of runs without faults.
+fn judge_end(world: &World, wanted: &End, explored: bool, left: Vec<String>) -> Verdict {
+    let End::Compare(yardstick) = wanted else {
+        return Verdict::Held;
+    };
+    let end = world.witness.look(world, EndState::of);
+    let mut asked = Wanted::of(&world.scenario.expect);
+    // Where actors are slow at every step, what users do comes in the middle of what they did before.
+    asked.made &= !explored;
+    let missing = yardstick.differences(&end, asked);
+    if missing.is_empty() {
+        return Verdict::Held;
+    }
+    Verdict::NotConverged { missing, left }
 }
 
 /// Redraws of streams that nobody has taken.

@@ -16,9 +16,10 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-const SCENARIOS: [&str; 34] = [
+const SCENARIOS: [&str; 35] = [
     "scenarios/node-failure.yaml",
     "scenarios/rolling-update.yaml",
+    "scenarios/same-end.yaml",
     "scenarios/partition.yaml",
     "scenarios/control-plane-restart.yaml",
     "scenarios/lost-answers.yaml",

@@ -16,6 +16,9 @@ pub struct Judge {
     /// The seed.
     #[arg(long)]
     seed: u64,
+    /// Put this known bug into the components; only in a build with the feature `mutants`.
+    #[arg(long)]
+    mutant: Option<String>,
 }
 
 impl Judge {
@@ -25,7 +28,16 @@ impl Judge {
             Ok(scenario) => Arc::new(scenario),
             Err(code) => return code,
         };
+        if let Some(Err(why)) = self.mutant.as_deref().map(crate::mutants::switch_on) {
+            eprintln!("error: {why}");
+            return 2;
+        }
+        let end = match super::end(&self.scenario, &scenario, self.mutant.as_deref()) {
+            Ok(end) => end,
+            Err(code) => return code,
+        };
         let outcome = run(Settings {
+            end,
             scenario,
             seed: self.seed,
             variation: Variation::default(),

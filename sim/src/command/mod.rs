@@ -15,6 +15,7 @@ mod run;
 mod shrink;
 mod summary;
 mod verify;
+mod yardstick;
 
 pub use summary::Summary;
 
@@ -94,6 +95,14 @@ pub fn main() -> ExitCode {
 /// The seed to play a scenario with: the one that was asked for, or its own, or 1.
 fn seed(asked: Option<u64>, scenario: &crate::scenario::Scenario) -> u64 {
     asked.or(scenario.seed).unwrap_or(1)
+}
+
+/// What becomes of the end of a run of a scenario, or says why it cannot be compared.
+fn end(path: &str, scenario: &crate::scenario::Scenario, mutant: Option<&str>) -> Result<crate::run::End, u8> {
+    yardstick::of(path, scenario, mutant).map_err(|error| {
+        eprintln!("error: {error}");
+        2
+    })
 }
 
 /// Reads a scenario, or says what is wrong with it.

@@ -39,6 +39,9 @@ pub struct Mutants {
     /// A run that takes longer than so many seconds of real time is stopped and counts as failed.
     #[arg(long, default_value_t = 300)]
     limit: u64,
+    /// Make the run that found a mutant small, for so many minutes at most (2 if none are named), and tell the size.
+    #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "2")]
+    shrink: Option<f64>,
     /// Only show what mutants there are.
     #[arg(long)]
     list: bool,
@@ -111,7 +114,8 @@ impl Mutants {
             let hunt = self.hunt(&binary, Some(card.id), turn);
             longest = longest.max(hunt.runs);
             missed += usize::from(hunt.found.is_none());
-            println!("{}", row(card, &hunt, &binary));
+            let size = self.size(&binary, card.id, &hunt);
+            println!("{}", row(card, &hunt, &size, &binary));
         }
         // What is no mutant must be silent over the same seeds, all of them.
         let alarm = self.control(&binary, longest, turn);
@@ -181,6 +185,36 @@ impl Mutants {
             ),
         }
         hunt.found.is_some()
+    }
+
+    /// How many lines of faults and workload the run had that found the mutant, and has when it was made small.
+    fn size(&self, binary: &Path, mutant: &str, hunt: &Hunt<'_>) -> String {
+        let (Some(minutes), Some((turn, _))) = (self.shrink, &hunt.found) else {
+            return String::new();
+        };
+        let file = std::env::temp_dir().join(format!("orrery-mutant-{}-{mutant}.yaml", std::process::id()));
+        let shrunk = Command::new(binary)
+            .args([
+                "shrink",
+                turn.scenario,
+                "--seed",
+                &turn.seed.to_string(),
+                "--mutant",
+                mutant,
+            ])
+            .args([
+                "--limit",
+                &minutes.to_string(),
+                "--jobs",
+                &self.jobs().to_string(),
+                "--out",
+            ])
+            .arg(&file)
+            .output();
+        // It lies among temporary files.
+        let _ = std::fs::remove_file(&file);
+        let told = shrunk.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        told.ok().as_deref().and_then(sizes).unwrap_or_else(|| "?".to_owned())
     }
 
     fn jobs(&self) -> usize {
@@ -257,14 +291,23 @@ fn build() -> Result<PathBuf, String> {
     }
 }
 
+/// The numbers in what `shrink` says: `68 lines of faults and workload became 10, in …`.
+fn sizes(told: &str) -> Option<String> {
+    let (before, rest) = told
+        .lines()
+        .find_map(|line| line.split_once(" lines of faults and workload became "))?;
+    let (after, _) = rest.split_once(',')?;
+    Some(format!("{before} → {after}"))
+}
+
 fn header() -> String {
     format!(
-        "{:5} {:58} {:12} {:>6} {:>9} {:>9}  replay",
-        "id", "mechanism", "found by", "seeds", "CPU s", "reached"
+        "{:5} {:58} {:12} {:>6} {:>9} {:>9} {:>9}  replay",
+        "id", "mechanism", "found by", "seeds", "CPU s", "reached", "lines"
     )
 }
 
-fn row(card: &Card, hunt: &Hunt<'_>, binary: &Path) -> String {
+fn row(card: &Card, hunt: &Hunt<'_>, size: &str, binary: &Path) -> String {
     let by = match &hunt.found {
         None => "NOT FOUND".to_owned(),
         Some((_, summary)) if card.invariants.contains(&summary.kind.as_str()) => summary.kind.clone(),
@@ -279,7 +322,7 @@ fn row(card: &Card, hunt: &Hunt<'_>, binary: &Path) -> String {
         format!("{binary} run {} --seed {} --mutant {id}", turn.scenario, turn.seed)
     });
     format!(
-        "{:5} {:58} {by:12} {:>6} {:>9.1} {reached:>9}  {replay}",
+        "{:5} {:58} {by:12} {:>6} {:>9.1} {reached:>9} {size:>9}  {replay}",
         card.id,
         cut(card.mechanism, 58),
         hunt.runs,
@@ -292,4 +335,16 @@ fn cut(text: &str, length: usize) -> String {
         return text.to_owned();
     }
     text.chars().take(length - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_is_what_shrink_says() {
+        let told = "68 lines of faults and workload became 10, in 327 runs and 178 s\nIt needs no seed.\n";
+        assert_eq!(sizes(told).as_deref(), Some("68 → 10"));
+        assert_eq!(sizes("nothing to shrink"), None);
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::report;
-use crate::run::{Settings, run};
+use crate::run::{End, Settings, run};
 use crate::variation::Variation;
 
 /// Writes down what a run drew.
@@ -32,6 +32,7 @@ impl Pin {
         };
         let seed = super::seed(self.seed, &scenario);
         let outcome = run(Settings {
+            end: End::Ignore,
             scenario,
             seed,
             variation: self.variation.clone(),

@@ -37,6 +37,7 @@ impl Record {
             Ok(scenario) => scenario,
             Err(code) => return code,
         };
+        let whole = scenario.clone();
         // The others keep their places, and with them their chances.
         let never = Moment::At(scenario.duration + Duration::from_secs(86_400));
         for index in &self.without {
@@ -45,7 +46,12 @@ impl Record {
             }
         }
         let seed = super::seed(self.seed, &scenario);
+        let end = match super::end(&self.scenario, &whole, None) {
+            Ok(end) => end,
+            Err(code) => return code,
+        };
         let settings = Settings {
+            end,
             scenario: Arc::new(scenario),
             seed,
             trace: None,

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::report;
-use crate::run::{Settings, run};
+use crate::run::{End, Outcome, Settings, run};
+use crate::scenario::Scenario;
 use crate::variation::Variation;
 
 /// Runs a scenario with one seed.
@@ -26,6 +27,12 @@ pub struct Run {
     /// Write what the store held, and when, to this file; for `inspect`.
     #[arg(long, hide = true)]
     history: Option<String>,
+    /// Let none of the scenario's faults strike.
+    #[arg(long)]
+    fault_free: bool,
+    /// Write what the cluster holds in the end to this file; for runs that are compared with it.
+    #[arg(long, hide = true)]
+    end_state: Option<String>,
     /// Print one line of JSON instead of words; for campaigns.
     #[arg(long, hide = true)]
     json: bool,
@@ -40,8 +47,8 @@ pub struct Run {
 impl Run {
     /// Does it; the exit code.
     pub fn execute(&self) -> u8 {
-        let scenario = match super::read(&self.scenario) {
-            Ok(scenario) => Arc::new(scenario),
+        let (scenario, end) = match self.scenario() {
+            Ok((scenario, end)) => (Arc::new(scenario), end),
             Err(code) => return code,
         };
         let seed = super::seed(self.seed, &scenario);
@@ -64,7 +71,12 @@ impl Run {
             trace,
             history,
             verbose: self.verbose,
+            end,
         });
+        if let Some(Err(error)) = self.end_state.as_deref().map(|path| write_end(path, &outcome)) {
+            eprintln!("error: {error}");
+            return 2;
+        }
         if self.json {
             println!(
                 "{}",
@@ -81,6 +93,28 @@ impl Run {
         }
         outcome.verdict.code()
     }
+}
+
+impl Run {
+    /// The scenario, and what becomes of its end.
+    fn scenario(&self) -> Result<(Scenario, End), u8> {
+        let mut scenario = super::read(&self.scenario)?;
+        if self.fault_free {
+            scenario = super::yardstick::without_faults(scenario);
+        }
+        let end = match &self.end_state {
+            Some(_) => End::Tell,
+            None => super::end(&self.scenario, &scenario, self.mutant.as_deref())?,
+        };
+        Ok((scenario, end))
+    }
+}
+
+/// Writes what the cluster held in the end, if all held.
+fn write_end(path: &str, outcome: &Outcome) -> Result<(), String> {
+    let Some(end) = &outcome.end else { return Ok(()) };
+    let bytes = serde_json::to_vec(end).map_err(|error| error.to_string())?;
+    std::fs::write(path, bytes).map_err(|error| format!("cannot write to {path}: {error}"))
 }
 
 /// Opens a file to write to, `-` for standard output. The error says why it cannot be.

@@ -35,6 +35,9 @@ pub struct Shrink {
     /// How many runs at once; as many as there are cores by default.
     #[arg(long)]
     jobs: Option<usize>,
+    /// Put this known bug into the components; only in a build with the feature `mutants`.
+    #[arg(long)]
+    mutant: Option<String>,
 }
 
 /// What the header of the result says, and where it goes.
@@ -55,7 +58,16 @@ impl Shrink {
         };
         let seed = super::seed(self.seed, &original);
         let started = Instant::now();
+        if let Some(Err(why)) = self.mutant.as_deref().map(crate::mutants::switch_on) {
+            eprintln!("error: {why}");
+            return 2;
+        }
+        let end = match super::end(&self.scenario, &original, self.mutant.as_deref()) {
+            Ok(end) => end,
+            Err(code) => return code,
+        };
         let outcome = run(Settings {
+            end,
             scenario: original.clone(),
             seed,
             variation: self.variation.clone(),
@@ -87,7 +99,12 @@ impl Shrink {
         let deadline = started
             .checked_add(limit)
             .unwrap_or(started + Duration::from_secs(1 << 30));
-        let oracle = match Oracle::new(failure.clone(), self.jobs.unwrap_or(cores), deadline) {
+        let oracle = match Oracle::new(
+            failure.clone(),
+            self.jobs.unwrap_or(cores),
+            deadline,
+            self.mutant.as_deref(),
+        ) {
             Ok(oracle) => oracle,
             Err(error) => {
                 eprintln!("error: cannot write temporary files: {error}");
@@ -110,6 +127,7 @@ impl Shrink {
                 );
             }
         };
+        let writes = |scenario: &Scenario, seed| writes(scenario, seed, self.mutant.as_deref());
         let shrunk = shrink((&original, pinned, seed), &failure, &oracle, &writes, &better);
         if let Err(error) = output.write(&shrunk.scenario, Some(&shrunk)) {
             eprintln!("error: {error}");
@@ -181,13 +199,14 @@ fn about_seed(shrunk: &Shrunk) -> String {
 }
 
 /// What the store of a run sees, told by a process of its own.
-fn writes(scenario: &Scenario, seed: u64) -> Vec<triggers::Write> {
+fn writes(scenario: &Scenario, seed: u64, mutant: Option<&str>) -> Vec<triggers::Write> {
     let file = std::env::temp_dir().join(format!("orrery-writes-{}.yaml", std::process::id()));
     let output = std::fs::write(&file, scenario.to_yaml()).and_then(|()| {
         Command::new(std::env::current_exe()?)
             .arg("run")
             .arg(&file)
             .args(["--seed", &seed.to_string(), "--trace", "-"])
+            .args(mutant.into_iter().flat_map(|id| ["--mutant", id]))
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .output()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::campaign::Input;
+use crate::end_state::IDS;
 use crate::run::{Outcome, Verdict};
 
 /// What came of a run.
@@ -48,8 +49,9 @@ fn unmet(missing: &[String]) -> &str {
             .iter()
             .map(|line| line.split_once(": ").map_or("", |(id, _)| id))
     };
+    let is_known = |id: &str| crate::invariants::ids().contains(&id) || IDS.contains(&id);
     match ids().next() {
-        Some(id) if crate::invariants::ids().contains(&id) && ids().all(|other| other == id) => id,
+        Some(id) if is_known(id) && ids().all(|other| other == id) => id,
         _ => "convergence",
     }
 }

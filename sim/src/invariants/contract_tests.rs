@@ -170,32 +170,6 @@ fn lease(namespace: &str, name: &str, holder: &str) -> Value {
         "spec": {"holderIdentity": holder}})
 }
 
-#[test]
-fn a_leader_that_goes_on_after_its_lease_breaks_l1() {
-    let write = asked(
-        "scheduler/1",
-        http::Method::POST,
-        "/api/v1/namespaces/default/pods/a/binding",
-    );
-    let history = |holder: &str, at| {
-        History::new()
-            .put(
-                "namespaces",
-                json!({"metadata": {"name": "kube-system", "uid": "uid-kube-system"}}),
-            )
-            .put(
-                "leases.coordination.k8s.io",
-                lease("kube-system", "kube-scheduler", holder),
-            )
-            .at(at)
-            .see(&Seen::Asked(&write))
-            .broken()
-    };
-    assert_eq!(history("scheduler/2_1", 60), ["L1"]);
-    assert!(history("scheduler/1_1", 60).is_empty());
-    assert!(history("scheduler/2_1", 5).is_empty());
-}
-
 fn unreachable(name: &str) -> Value {
     let taint = json!([{"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}]);
     with(node(name), "/spec/taints", taint)

@@ -1,8 +1,14 @@
 //! L1: of several twins only the leader works; the overlap of two stays within the lease's bound.
 //!
-//! Judged when a scheduler or controller manager sends a write while the lease is another's: that may be so for as long
-//! as its role may lawfully lag, and no longer. Leases themselves and events are not judged, nor processes without twins,
-//! which need no lease.
+//! A term begins when the store takes a lease with another holder, and ends when it takes one with yet another. Judged are
+//! two things. *Who acts*: a twin sends a write while the lease is another's, or its own has not been renewed for all of
+//! its duration, so that anybody may take it. That leaves the leader as much overlap as the lease does, and no more: a
+//! leader gives up before others may take over (`orrery_client::lead`, ten seconds and fifteen), and what it sends later
+//! would be accepted in another's term. *Who takes*: a lease changes hands only when it was given back, or not renewed
+//! for its duration.
+//!
+//! It lets pass: a write that was sent in its own term and is accepted later, since it was under way; reads; leases
+//! themselves and events, which are nobody's work; and processes without twins, which need no lease.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,14 +16,37 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Invariant, Report};
-use crate::model::{Cluster, Seen};
+use crate::model::{Asked, Change, Cluster, Seen};
 use crate::scenario::Role;
+use crate::simulator;
+
+/// A write may be noticed so long after it was made.
+const NOTICED: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Default)]
 pub struct Leadership {
-    /// By lease: the process that holds it, and since when.
-    holders: BTreeMap<String, (String, Duration)>,
+    /// By lease.
+    terms: BTreeMap<String, Term>,
+}
+
+/// Who holds a lease.
+struct Term {
+    /// The name and the number of the start of a process.
+    identity: String,
+    /// Since when.
+    since: Duration,
+    /// When it last said so.
+    renewed: Duration,
+    /// How long others wait then.
+    lasts: Duration,
+}
+
+impl Term {
+    /// The process that holds it.
+    fn process(&self) -> &str {
+        self.identity.rsplit_once('_').map_or("", |(process, _)| process)
+    }
 }
 
 #[derive(Deserialize)]
@@ -26,10 +55,87 @@ struct Lease {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
+#[derive(Default)]
 struct Spec {
-    #[serde(default)]
     holder_identity: String,
+    lease_duration_seconds: u64,
+}
+
+/// The lease by which processes like `client` elect their leader.
+fn lease_of(client: &str) -> Option<&'static str> {
+    match Role::of(client)? {
+        Role::Scheduler => Some("kube-scheduler"),
+        Role::ControllerManager => Some("kube-controller-manager"),
+        Role::Custom(name) => simulator::parts()
+            .component(name)
+            .filter(|own| own.elects())
+            .map(|own| own.name()),
+        _ => None,
+    }
+}
+
+impl Leadership {
+    /// Takes in a write of a lease.
+    fn changed(&mut self, change: &Change, now: Duration, report: &mut Report) {
+        let spec = change.after.as_ref().and_then(|lease| lease.read::<Lease>());
+        let Some(spec) = spec
+            .map(|lease| lease.spec)
+            .filter(|spec| !spec.holder_identity.is_empty())
+        else {
+            // It was given back.
+            self.terms.remove(&change.id.name);
+            return;
+        };
+        let lasts = Duration::from_secs(spec.lease_duration_seconds);
+        let known = self.terms.get_mut(&change.id.name);
+        if let Some(known) = known {
+            if known.identity == spec.holder_identity {
+                known.renewed = now;
+                known.lasts = lasts;
+                return;
+            }
+            if now + NOTICED < known.renewed + known.lasts {
+                let message = format!(
+                    "{} takes the lease {} at revision {} though {} has renewed it {:?} before, for {:?}",
+                    spec.holder_identity,
+                    change.id.name,
+                    change.revision,
+                    known.identity,
+                    now - known.renewed,
+                    known.lasts
+                );
+                report.broken(self.id(), message, &["scheduler", "controller-manager"]);
+            }
+        }
+        let term = Term {
+            identity: spec.holder_identity,
+            since: now,
+            renewed: now,
+            lasts,
+        };
+        self.terms.insert(change.id.name.clone(), term);
+    }
+
+    /// Judges a write that leaves its sender.
+    fn acts(&self, asked: &Asked, now: Duration, report: &mut Report) {
+        let Some(path) = &asked.path else { return };
+        if path.resource.starts_with("leases") || path.resource.starts_with("events") {
+            return;
+        }
+        let Some(term) = lease_of(&asked.client).and_then(|lease| self.terms.get(lease)) else {
+            return;
+        };
+        let why = if term.process() != asked.client {
+            (term.since < now).then(|| format!("{} leads since {:?}", term.process(), term.since))
+        } else {
+            (term.renewed + term.lasts < now).then(|| format!("it has not renewed its lease since {:?}", term.renewed))
+        };
+        if let Some(why) = why {
+            let message = format!("{} sends {} {} though {why}", asked.client, asked.method, path.id());
+            report.broken(self.id(), message, &[&asked.client, term.process()]);
+        }
+    }
 }
 
 impl Invariant for Leadership {
@@ -38,50 +144,72 @@ impl Invariant for Leadership {
     }
 
     fn statement(&self) -> &'static str {
-        "Two leaders never work at the same time for longer than the lease's bound."
+        "Two leaders never work in one lease's term, and a lease is not taken before its time."
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         match seen {
-            Seen::Change(change) => {
-                if &*change.id.resource != "leases.coordination.k8s.io" || change.id.namespace != "kube-system" {
-                    return;
-                }
-                let Some(lease) = &change.after else { return };
-                let Ok(Lease { spec }) = serde_json::from_slice(&lease.bytes) else {
-                    return;
-                };
-                // An identity is the process' name and the number of its start.
-                let process = spec.holder_identity.rsplit_once('_').map_or("", |(process, _)| process);
-                let known = self.holders.entry(change.id.name.clone()).or_default();
-                if known.0 != process {
-                    *known = (process.to_owned(), cluster.now);
-                }
+            Seen::Change(change)
+                if &*change.id.resource == "leases.coordination.k8s.io" && change.id.namespace == "kube-system" =>
+            {
+                self.changed(change, cluster.now, report);
             }
-            Seen::Asked(asked) if asked.method != http::Method::GET => {
-                let (lease, role) = match asked.client.split_once('/').map(|(role, _)| role) {
-                    Some("scheduler") => ("kube-scheduler", Role::Scheduler),
-                    Some("controller-manager") => ("kube-controller-manager", Role::ControllerManager),
-                    _ => return,
-                };
-                let Some(path) = &asked.path else { return };
-                if path.resource.starts_with("leases") || path.resource.starts_with("events") {
-                    return;
-                }
-                let Some((holder, since)) = self.holders.get(lease) else {
-                    return;
-                };
-                if *holder != asked.client && *since + cluster.lag(role) < cluster.now {
-                    let message = format!(
-                        "{} sends {} {} though {holder} leads since {since:?}",
-                        asked.client,
-                        asked.method,
-                        path.id()
-                    );
-                    report.broken(self.id(), message, &[&asked.client, holder]);
-                }
-            }
+            Seen::Asked(asked) if asked.method != http::Method::GET => self.acts(asked, cluster.now, report),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::tests::{History, asked};
+    use super::*;
+
+    fn lease(holder: &str) -> Value {
+        json!({"metadata": {"name": "kube-scheduler", "namespace": "kube-system", "uid": "uid-lease"},
+            "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15}})
+    }
+
+    /// The holders of the lease, with the seconds at which they say so.
+    fn held(holders: &[(u64, &str)]) -> History {
+        let begin = History::of(|id| id == "L1");
+        holders.iter().fold(begin, |history, (at, holder)| {
+            history.at(*at).put("leases.coordination.k8s.io", lease(holder))
+        })
+    }
+
+    fn binds(history: History, client: &str, at: u64) -> Vec<&'static str> {
+        let write = asked(client, http::Method::POST, "/api/v1/namespaces/default/pods/a/binding");
+        history.at(at).see(&Seen::Asked(&write)).broken()
+    }
+
+    #[test]
+    fn a_leader_that_goes_on_in_anothers_term_breaks_l1() {
+        let moved = || held(&[(10, "scheduler/1_1"), (30, "scheduler/2_1")]);
+        assert_eq!(binds(moved(), "scheduler/1", 31), ["L1"]);
+        assert!(binds(moved(), "scheduler/2", 31).is_empty());
+        assert!(binds(moved(), "controller-manager/1", 31).is_empty());
+    }
+
+    #[test]
+    fn a_leader_that_goes_on_without_renewing_breaks_l1_before_anybody_takes_over() {
+        let alone = || held(&[(10, "scheduler/1_1"), (20, "scheduler/1_1")]);
+        assert!(binds(alone(), "scheduler/1", 35).is_empty());
+        assert_eq!(binds(alone(), "scheduler/1", 36), ["L1"]);
+    }
+
+    #[test]
+    fn a_lease_that_is_taken_too_early_breaks_l1_unless_it_was_given_back() {
+        assert_eq!(held(&[(10, "scheduler/1_1"), (20, "scheduler/2_1")]).broken(), ["L1"]);
+        assert_eq!(held(&[(10, "scheduler/1_1"), (20, "scheduler/1_2")]).broken(), ["L1"]);
+        assert!(
+            held(&[(10, "scheduler/1_1"), (25, "scheduler/2_1")])
+                .broken()
+                .is_empty()
+        );
+        let back = held(&[(10, "scheduler/1_1"), (18, ""), (20, "scheduler/2_1")]);
+        assert!(back.broken().is_empty());
     }
 }

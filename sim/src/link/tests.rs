@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::run::{Outcome, Settings, Verdict, run};
+use crate::run::{End, Outcome, Settings, Verdict, run};
 use crate::scenario::{Scenario, read};
 use crate::variation::Variation;
 
@@ -24,6 +24,7 @@ fn play(scenario: Scenario) -> Outcome {
         trace: None,
         history: None,
         verbose: false,
+        end: End::Ignore,
     });
     assert!(matches!(outcome.verdict, Verdict::Held), "{:?}", outcome.verdict);
     outcome

@@ -1,10 +1,12 @@
 //! The state of the store and its history, as far back as anybody may still ask.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 use super::item::{Item, ObjectId, resource_of};
 use super::seen::Change;
@@ -68,6 +70,21 @@ pub struct Forgotten;
 /// The objects of one resource, by namespace and name.
 type Objects = BTreeMap<(String, String), Arc<Item>>;
 
+/// How many objects of a resource were made and removed in a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    /// Creates.
+    pub creates: u64,
+    /// Deletes.
+    pub deletes: u64,
+}
+
+impl fmt::Display for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} created and {} deleted", self.creates, self.deletes)
+    }
+}
+
 /// Everything that is known to be true.
 #[derive(Debug, Default)]
 pub struct Cluster {
@@ -77,6 +94,7 @@ pub struct Cluster {
     pub revision: u64,
     objects: BTreeMap<Arc<str>, Objects>,
     histories: BTreeMap<Arc<str>, History>,
+    made: BTreeMap<Arc<str>, Made>,
     claims: BTreeSet<String>,
     owned: FxHashMap<String, BTreeSet<ObjectId>>,
     live: FxHashMap<String, ObjectId>,
@@ -107,6 +125,9 @@ impl Cluster {
             Some(item) => objects.insert(slot, item.clone()),
             None => objects.remove(&slot),
         };
+        let made = self.made.entry(id.resource.clone()).or_default();
+        made.creates += u64::from(before.is_none() && after.is_some());
+        made.deletes += u64::from(before.is_some() && after.is_none());
         let change = Arc::new(Change {
             revision,
             id,
@@ -193,6 +214,11 @@ impl Cluster {
     /// All objects of the kind of `K`, in the order of their keys.
     pub fn all_of<K: k8s_openapi::Resource>(&self) -> impl Iterator<Item = &Arc<Item>> {
         self.all(&resource_of::<K>())
+    }
+
+    /// How many objects of each resource have been made and removed.
+    pub fn made(&self) -> impl Iterator<Item = (&str, Made)> {
+        self.made.iter().map(|(resource, made)| (&**resource, *made))
     }
 
     /// All objects of all resources.

@@ -6,6 +6,6 @@ mod cluster;
 mod item;
 mod seen;
 
-pub use cluster::{Cluster, History};
+pub use cluster::{Cluster, History, Made};
 pub use item::{Item, ObjectId, Typed, resource_of};
 pub use seen::{Answered, Asked, Change, Entry, Path, Seen, Selection, WatchEventKind};

@@ -47,6 +47,11 @@ const DRAWN: &[&str] = &[
     "targetRef",
 ];
 
+/// Whether a field of this name differs between runs by itself.
+pub fn is_drawn(name: &str) -> bool {
+    VOLATILE.contains(&name) || DRAWN.contains(&name)
+}
+
 /// A field that differs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
@@ -111,7 +116,7 @@ fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, between_ru
                     .collect()
             };
             let names: BTreeSet<String> = keys(one).into_iter().chain(keys(other)).collect();
-            let left_out = |name: &str| VOLATILE.contains(&name) || (between_runs && DRAWN.contains(&name));
+            let left_out = |name: &str| VOLATILE.contains(&name) || (between_runs && is_drawn(name));
             for name in names.iter().filter(|name| !left_out(name)) {
                 let below = if path.is_empty() {
                     name.clone()

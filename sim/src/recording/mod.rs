@@ -20,7 +20,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use facts::Facts;
-pub use fields::{Difference, brief, differences};
+pub use fields::{Difference, brief, differences, is_drawn};
 pub use index::{Fault, Index, Known, Watch, role_of};
 pub use recorder::Recorder;
 

@@ -186,6 +186,27 @@ pub struct Expect {
     pub converge: Duration,
     /// Fields of objects at the end: `deployment/web: { status.availableReplicas: 3 }`.
     pub state: Vec<BTreeMap<String, BTreeMap<String, serde_json::Value>>>,
+    /// X4: what the cluster is to hold in the end.
+    #[serde(rename = "end-state")]
+    pub end_state: Option<SameAs>,
+    /// X5: how many objects are to be made and removed.
+    #[serde(rename = "creates-and-deletes")]
+    pub creates_and_deletes: Option<SameAs>,
+}
+
+/// What the end of a run is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SameAs {
+    /// The ends of runs of the same scenario without its faults.
+    FaultFree,
+}
+
+impl Expect {
+    /// Whether the end of a run is compared with that of others.
+    pub fn compares_ends(&self) -> bool {
+        self.end_state.is_some() || self.creates_and_deletes.is_some()
+    }
 }
 
 impl Default for Expect {
@@ -194,6 +215,8 @@ impl Default for Expect {
             invariants: InvariantChoice::default(),
             converge: Duration::from_secs(120),
             state: Vec::new(),
+            end_state: None,
+            creates_and_deletes: None,
         }
     }
 }

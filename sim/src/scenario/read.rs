@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::error::Error;
 use super::nearest;
 use super::workload::{Manifest, StepAction, documents};
-use super::{Heal, NodeTarget, Role, Scenario};
+use super::{Heal, Moment, NodeTarget, Role, Scenario};
 use crate::simulator;
 
 /// Reads the scenario in the file at `path`, and the manifests it names.
@@ -115,6 +115,34 @@ fn check(scenario: &Scenario) -> Result<(), (String, String)> {
             if !(2..=3).contains(&object.split('/').count()) {
                 return Err((object.clone(), format!("{object:?} names no object: write kind/name")));
             }
+        }
+    }
+    if scenario.expect.compares_ends() {
+        ends_are_comparable(scenario)?;
+    }
+    Ok(())
+}
+
+/// What a cluster holds in the end has to be a function of the scenario, for its runs to be compared.
+fn ends_are_comparable(scenario: &Scenario) -> Result<(), (String, String)> {
+    let refuse = |word: &str, why: &str| {
+        let why = format!("the end is compared with that of runs without faults, {why}");
+        Err((word.to_owned(), why))
+    };
+    if scenario.heal != Heal::All {
+        return refuse("expect", "so everything has to be healed: `heal: all`");
+    }
+    for step in &scenario.workload {
+        let line = step.action.to_line();
+        let word = line.split(':').next().unwrap_or_default();
+        let draws = match &step.action {
+            StepAction::Churn(_) => true,
+            StepAction::DeletePod(pod) => pod.nth.is_none(),
+            StepAction::Cordon(spec) | StepAction::Uncordon(spec) => spec.node == NodeTarget::Any,
+            _ => false,
+        };
+        if draws || matches!(step.moment, Moment::Between(_)) {
+            return refuse(word, "so what users do, and when, may not be drawn by the seed");
         }
     }
     Ok(())

@@ -421,6 +421,9 @@ fn expect() -> impl Strategy<Value = Expect> {
         invariants,
         converge,
         state,
+        // What may be written with them is not drawn here.
+        end_state: None,
+        creates_and_deletes: None,
     })
 }
 

@@ -47,7 +47,25 @@ fn a_right_scenario_is_understood() {
 #[test]
 fn an_unknown_key_is_refused_with_its_place_and_the_nearest_one() {
     insta::assert_snapshot!(wrong("name: a\nworkloads: []\nduration: 1s\n"), @r#"a.yaml:2:1: unknown key "workloads"; did you mean "workload"? (known: name, about, seed, topology, network, images, workload, faults, heal, expect, duration)"#);
-    insta::assert_snapshot!(wrong("name: a\nduration: 1s\ntopology:\n  nodes: 2\n  schedulrs: 1\n"), @r#"a.yaml:5:3: topology: unknown key "schedulrs"; did you mean "schedulers"? (known: apiservers, schedulers, controllerManagers, nodes, zones, node)"#);
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\ntopology:\n  nodes: 2\n  schedulrs: 1\n"), @r#"a.yaml:5:3: topology: unknown key "schedulrs"; did you mean "schedulers"? (known: apiservers, schedulers, controllerManagers, components, nodes, zones, node)"#);
+}
+
+#[test]
+fn ends_are_compared_only_where_users_draw_nothing_and_all_is_healed() {
+    let compared = |healed: &str, step: &str| {
+        format!(
+            "name: a\nduration: 9s\n{healed}workload:\n  - at: 1s\n    {step}\nexpect:\n  end-state: fault-free\n  creates-and-deletes: fault-free\n"
+        )
+    };
+    let drawn = compared("heal: all\n", "delete-pod: { count: 2 }");
+    insta::assert_snapshot!(wrong(&drawn), @"a.yaml:6:5: the end is compared with that of runs without faults, so what users do, and when, may not be drawn by the seed");
+    insta::assert_snapshot!(wrong(&compared("", "delete-pod: { nth: 2 }")), @"a.yaml:6:1: the end is compared with that of runs without faults, so everything has to be healed: `heal: all`");
+    let right = read("a.yaml", &compared("heal: all\n", "delete-pod: { nth: 2 }"), |_| {
+        Err(String::new())
+    })
+    .unwrap();
+    assert!(right.expect.compares_ends());
+    assert_eq!(read("a.yaml", &right.to_yaml(), |_| Err(String::new())).unwrap(), right);
 }
 
 #[test]

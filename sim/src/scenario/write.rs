@@ -11,7 +11,7 @@ use super::topology::numbered;
 use super::yaml::Yaml;
 use super::{
     ChurnKind, ChurnSpec, CordonSpec, DeleteSpec, DeploymentChoice, Expect, FaultPlan, Heal, ImageScript,
-    InvariantChoice, Manifest, NetworkSpec, NodeSpec, OwnSpec, PodChoice, Propagation, ScaleSpec, Scenario,
+    InvariantChoice, Manifest, NetworkSpec, NodeSpec, OwnSpec, PodChoice, Propagation, SameAs, ScaleSpec, Scenario,
     SetImageSpec, StepAction, StepPlan, TaintSpec, Topology,
 };
 
@@ -239,7 +239,10 @@ fn expect(expect: &Expect) -> Yaml {
         invariants,
         converge,
         state,
+        end_state,
+        creates_and_deletes,
     } = expect;
+    let same_as = |SameAs::FaultFree: &SameAs| Yaml::plain("fault-free");
     let default = Expect::default();
     let chosen = || match invariants {
         InvariantChoice::All => Yaml::plain("all"),
@@ -265,6 +268,8 @@ fn expect(expect: &Expect) -> Yaml {
         .unless(*invariants == default.invariants, "invariants", chosen)
         .unless(*converge == default.converge, "converge", || time(converge))
         .unless(state.is_empty(), "state", || words(state, objects))
+        .some("end-state", end_state.as_ref(), same_as)
+        .some("creates-and-deletes", creates_and_deletes.as_ref(), same_as)
         .map()
 }
 

@@ -43,6 +43,11 @@ impl Failure {
         }
     }
 
+    /// Whether the run ended otherwise than runs without faults.
+    pub fn is_of_the_end(&self) -> bool {
+        crate::end_state::is_told_by(&self.message)
+    }
+
     /// Whether `other` is this failure, or a part of it.
     pub fn includes(&self, other: &Failure) -> bool {
         self.kind == other.kind && other.signs.is_subset(&self.signs)

@@ -19,20 +19,23 @@ pub struct Oracle {
     wanted: Failure,
     jobs: usize,
     deadline: Instant,
+    mutant: Option<String>,
     folder: PathBuf,
     known: Mutex<BTreeMap<(String, u64), bool>>,
     runs: AtomicUsize,
 }
 
 impl Oracle {
-    /// An oracle that looks for `wanted` with so many processes at a time, until the deadline.
-    pub fn new(wanted: Failure, jobs: usize, deadline: Instant) -> std::io::Result<Self> {
+    /// An oracle that looks for `wanted` with so many processes at a time, until the deadline, in components with this
+    /// mutant.
+    pub fn new(wanted: Failure, jobs: usize, deadline: Instant, mutant: Option<&str>) -> std::io::Result<Self> {
         let folder = std::env::temp_dir().join(format!("orrery-shrink-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
         Ok(Oracle {
             wanted,
             jobs: jobs.max(1),
             deadline,
+            mutant: mutant.map(str::to_owned),
             folder,
             known: Mutex::default(),
             runs: AtomicUsize::new(0),
@@ -103,7 +106,7 @@ impl Oracle {
         let file = self.folder.join(format!("{number}.yaml"));
         let failure = std::fs::write(&file, &key.0)
             .ok()
-            .and_then(|()| judge(&file.to_string_lossy(), seed));
+            .and_then(|()| judge(&file.to_string_lossy(), seed, self.mutant.as_deref()));
         // Nobody needs it any more; the folder goes in the end anyhow.
         let _ = std::fs::remove_file(&file);
         let fails = failure.is_some_and(|failure| self.wanted.includes(&failure));
@@ -120,9 +123,10 @@ impl Drop for Oracle {
 }
 
 /// Runs a scenario in a process of its own; how it failed, if it did.
-fn judge(file: &str, seed: u64) -> Option<Failure> {
+fn judge(file: &str, seed: u64, mutant: Option<&str>) -> Option<Failure> {
     let mut child = Command::new(std::env::current_exe().ok()?)
         .args(["judge", file, "--seed", &seed.to_string()])
+        .args(mutant.into_iter().flat_map(|id| ["--mutant", id]))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -1,0 +1,96 @@
+//! Plays a scenario without its faults, to have something to compare the ends of its runs with.
+//!
+//! Each in a process of its own, as every run, and once for a build and a scenario: what came of it is kept among the
+//! temporary files, so that a campaign does not play it anew for every seed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use crate::end_state::{EndState, Yardstick};
+use crate::fingerprint::Fingerprint;
+use crate::run::End;
+use crate::scenario::{Heal, InvariantChoice, Scenario};
+
+/// What differs between the ends of these is no difference.
+const SEEDS: [u64; 3] = [1, 2, 3];
+
+/// The scenario without its faults, and without what is asked of its end and its way beyond convergence.
+pub fn without_faults(mut scenario: Scenario) -> Scenario {
+    scenario.faults.clear();
+    scenario.network.loss = 0.0;
+    scenario.heal = Heal::All;
+    scenario.expect.invariants = InvariantChoice::These(Vec::new());
+    scenario.expect.end_state = None;
+    scenario.expect.creates_and_deletes = None;
+    scenario
+}
+
+/// What is to become of the end of a run of the scenario in the file at `path`, in a build with this mutant.
+///
+/// # Errors
+/// The runs without faults do not hold, or cannot be played; in words.
+pub fn of(path: &str, scenario: &Scenario, mutant: Option<&str>) -> Result<End, String> {
+    if !scenario.expect.compares_ends() {
+        return Ok(End::Ignore);
+    }
+    let program = std::env::current_exe().map_err(|error| format!("cannot start a second process: {error}"))?;
+    let kept = kept(&program, scenario, mutant);
+    let known = std::fs::read(&kept).ok();
+    if let Some(yardstick) = known.and_then(|bytes| serde_json::from_slice::<Yardstick>(&bytes).ok()) {
+        return Ok(End::Compare(Arc::new(yardstick)));
+    }
+    let mut ends = Vec::new();
+    for seed in SEEDS {
+        ends.push(play(&program, path, seed, mutant, &kept)?);
+    }
+    let yardstick = Yardstick::new(ends);
+    // Whole or not at all; and what cannot be kept is played again.
+    let new = own(&kept, "new");
+    let _ = std::fs::write(&new, serde_json::to_vec(&yardstick).unwrap_or_default())
+        .and_then(|()| std::fs::rename(&new, &kept));
+    Ok(End::Compare(Arc::new(yardstick)))
+}
+
+/// Where the result is kept: by the build, the scenario with its manifests, and the mutant.
+fn kept(program: &Path, scenario: &Scenario, mutant: Option<&str>) -> PathBuf {
+    let mut print = Fingerprint::default();
+    print.add(program.as_os_str().as_encoded_bytes());
+    if let Ok(about) = program.metadata() {
+        print.add(format!("{} {:?}", about.len(), about.modified().ok()).as_bytes());
+    }
+    print.add(format!("{scenario:?}").as_bytes());
+    print.add(mutant.unwrap_or_default().as_bytes());
+    std::env::temp_dir().join(format!("orrery-yardstick-{print}.json"))
+}
+
+/// A file of this process' own beside `kept`.
+fn own(kept: &Path, what: &str) -> PathBuf {
+    kept.with_extension(format!("{}.{what}", std::process::id()))
+}
+
+fn play(program: &Path, path: &str, seed: u64, mutant: Option<&str>, kept: &Path) -> Result<EndState, String> {
+    let file = own(kept, "end");
+    let mut arguments = vec!["run".to_owned(), path.to_owned(), "--seed".to_owned(), seed.to_string()];
+    arguments.push("--fault-free".to_owned());
+    arguments.extend(mutant.into_iter().flat_map(|id| ["--mutant".to_owned(), id.to_owned()]));
+    let output = Command::new(program)
+        .args(&arguments)
+        .arg("--end-state")
+        .arg(&file)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("cannot start a second process: {error}"))?;
+    let end = std::fs::read(&file).map_err(|error| error.to_string());
+    // It lies among temporary files.
+    let _ = std::fs::remove_file(&file);
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        return Err(format!(
+            "{path} cannot be compared with runs without faults, since they do not hold either: `{}` says\n{said}",
+            arguments.join(" ")
+        ));
+    }
+    end.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()))
+        .map_err(|error| format!("a run without faults left no end: {error}"))
+}
