@@ -53,8 +53,8 @@ impl Invariant for DomainKept {
             && *since + lag < cluster.now
         {
             let message = format!(
-                "{} (uid {uid}) has wanted {domain} since {since:?}, and lost it at revision {}",
-                website.id, change.revision
+                "{} was taken at revision {} from {} (uid {uid}), which has wanted it since {since:?}",
+                change.id, change.revision, website.id
             );
             report.broken(
                 self.id(),
