@@ -55,14 +55,6 @@ pub(crate) fn ready_since(pod: &Pod) -> Option<Timestamp> {
     )
 }
 
-/// How long until the pod counts as available, ready for `min_ready`: zero when it does, `None` when it is not ready.
-pub(crate) fn available_in(pod: &Pod, min_ready: Duration, now: Timestamp) -> Option<Duration> {
-    let since = ready_since(pod)?;
-    // Clocks differ between nodes: a time of readiness in the future counts as now.
-    let ready_for = Duration::try_from(now.duration_since(since)).unwrap_or(Duration::ZERO);
-    Some(min_ready.saturating_sub(ready_for))
-}
-
 /// A whole number of seconds as a duration; a negative one is none.
 pub(crate) fn seconds(seconds: i32) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))

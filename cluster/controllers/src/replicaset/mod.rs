@@ -11,6 +11,7 @@ mod act;
 mod expectations;
 mod plan;
 mod ranking;
+mod readiness;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ use tokio::time::Instant;
 
 use self::expectations::Expectations;
 use self::plan::{Failure, Scale};
+use self::readiness::Readiness;
 use crate::Context;
 use crate::informers::{BY_OWNER, Informers};
 use crate::ownership::{self, Claim};
@@ -54,6 +56,7 @@ pub(crate) struct ReplicaSetController {
     pod_api: Api<Pod>,
     queue: WorkQueue<ObjectKey>,
     expectations: Arc<Expectations>,
+    readiness: Arc<Readiness>,
     recorder: Recorder,
     random: Random,
     workers: usize,
@@ -73,9 +76,15 @@ impl ReplicaSetController {
             wake.add(change.key());
         });
         let (wake, seen, known) = (queue.clone(), expectations.clone(), sets.clone());
-        informers
-            .pods
-            .on_change(move |change| pod_changed(change, &wake, &seen, &known));
+        let readiness = Arc::new(Readiness::default());
+        let watched = readiness.clone();
+        informers.pods.on_change(move |change| {
+            match change {
+                Change::Deleted(pod) => watched.forget(pod.uid()),
+                _ => watched.saw(change.object(), clock::now()),
+            }
+            pod_changed(change, &wake, &seen, &known);
+        });
         ReplicaSetController {
             sets,
             pods: informers.pods.cache(),
@@ -83,6 +92,7 @@ impl ReplicaSetController {
             pod_api: Api::new(&context.client),
             queue,
             expectations,
+            readiness,
             recorder: context.recorder("replicaset-controller"),
             random: context.random.stream("replicaset-controller"),
             workers: context.options.workers,
@@ -279,7 +289,9 @@ impl ReplicaSetController {
         failure: Option<&Failure>,
     ) -> Result<Option<Duration>, Error> {
         let unseen = !self.expectations.of(set.uid()).creates.is_empty();
-        let (status, later) = plan::status(set, pods, unseen, failure, clock::now());
+        let now = clock::now();
+        let ready_for = |pod: &Pod| self.readiness.of(pod, now);
+        let (status, later) = plan::status(set, pods, unseen, failure, now, ready_for);
         if plan::same_status(set.status.as_ref(), &status) {
             return Ok(later);
         }

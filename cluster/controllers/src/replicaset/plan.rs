@@ -12,7 +12,7 @@ use orrery_api::meta::Object;
 
 use super::expectations::{Answer, Expected};
 use super::ranking::choose_victims;
-use crate::pods::{available_in, is_active, is_finished, is_ready, seconds};
+use crate::pods::{is_active, is_finished, is_ready, seconds};
 
 /// At most so many creates or deletes in one go.
 const BURST: usize = 500;
@@ -118,7 +118,7 @@ pub(crate) struct Failure {
     pub message: String,
 }
 
-/// The set's status as its `pods` make it, and how long until it changes by the mere passing of time. While pods are
+/// The set's status as its `pods`, each ready for so long, make it, and how long until it changes by the mere passing of time. While pods are
 /// `unseen` that were asked for, the counts are not yet those of the newest generation, and the status does not say so:
 /// a deployment must not believe that a set has shrunk whose last pods are still to be seen.
 pub(crate) fn status(
@@ -127,6 +127,7 @@ pub(crate) fn status(
     unseen: bool,
     failure: Option<&Failure>,
     now: Timestamp,
+    ready_for: impl Fn(&Pod) -> Option<Duration>,
 ) -> (ReplicaSetStatus, Option<Duration>) {
     let old = set.status.clone().unwrap_or_default();
     let spec = set.spec.as_ref();
@@ -135,7 +136,7 @@ pub(crate) fn status(
     let active: Vec<_> = pods.iter().filter(|pod| is_active(pod)).collect();
     let waits: Vec<_> = active
         .iter()
-        .filter_map(|pod| available_in(pod, min_ready, now))
+        .filter_map(|pod| Some(min_ready.saturating_sub(ready_for(pod)?)))
         .collect();
     let carries_labels = |pod: &Pod| {
         template
