@@ -219,7 +219,7 @@ pub async fn run(settings: &Settings, progress: &Progress, ready: impl FnOnce())
         biased;
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        why = failed(&server) => {
+        why = server.failed() => {
             orrery_api::log::line("orrery", format_args!("stopping, since nothing can be written any more: {why}"));
         }
     }
@@ -235,16 +235,6 @@ pub async fn run(settings: &Settings, progress: &Progress, ready: impl FnOnce())
     tokio::time::timeout(STOP_LIMIT, rest)
         .await
         .map_err(|_| Failure("stopping took too long".to_owned()))?
-}
-
-/// Ends when the store has failed: what is acknowledged must not be lost, so nothing more is.
-async fn failed(server: &ApiServer) -> String {
-    loop {
-        if let Some(why) = server.failure() {
-            return why;
-        }
-        sleep(Duration::from_secs(1)).await;
-    }
 }
 
 async fn wait_until(limit: Duration, mut holds: impl FnMut() -> bool) -> Option<()> {

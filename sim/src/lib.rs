@@ -40,6 +40,7 @@ compile_error!(
 
 pub mod campaign;
 pub mod choices;
+mod clocks;
 pub mod command;
 pub mod convergence;
 pub mod coverage;

@@ -1,10 +1,11 @@
-//! Which world runs in this thread: for what components say, and for who panicked.
+//! Which world runs in this thread: for what components say, what their clocks show, and for who panicked.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Once, Weak};
 
+use k8s_openapi::jiff::Timestamp;
 use madsim::task::NodeId;
 
 use crate::world::World;
@@ -12,7 +13,8 @@ use crate::world::World;
 #[derive(Default)]
 struct Observed {
     world: Weak<World>,
-    names: BTreeMap<NodeId, String>,
+    /// What each node of the executor is, and its machine.
+    names: BTreeMap<NodeId, (String, String)>,
     panic: Option<(String, String)>,
 }
 
@@ -25,6 +27,7 @@ pub fn begin() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         orrery_api::log::set_sink(say);
+        orrery_api::clock::set_error(shown);
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             if !note(panic) {
@@ -40,7 +43,8 @@ pub fn plays(world: &Arc<World>) {
     OBSERVED.with(|observed| {
         if let Some(observed) = observed.borrow_mut().as_mut() {
             observed.world = Arc::downgrade(world);
-            observed.names = world.node_names().into_iter().collect();
+            let names = world.node_names().into_iter();
+            observed.names = names.map(|(node, name, machine)| (node, (name, machine))).collect();
         }
     });
 }
@@ -60,7 +64,10 @@ fn say(component: &str, message: fmt::Arguments<'_>) {
         let observed = observed.borrow();
         let observed = observed.as_ref()?;
         let world = observed.world.upgrade()?;
-        let process = observed.names.get(&madsim::plugin::node()).cloned();
+        let process = observed
+            .names
+            .get(&madsim::plugin::node())
+            .map(|(name, _)| name.clone());
         Some((world, process.unwrap_or_else(|| component.to_owned())))
     });
     match playing {
@@ -69,6 +76,22 @@ fn say(component: &str, message: fmt::Arguments<'_>) {
             .say(world.now(), &process, format_args!("{component}: {message}")),
         None => eprintln!("{component}: {message}"),
     }
+}
+
+/// What the clock of the machine shows whose process asks; the simulator's own tasks have a clock that is right.
+fn shown(time: Timestamp) -> Timestamp {
+    OBSERVED.with(|observed| {
+        let observed = observed.borrow();
+        let playing = observed.as_ref().and_then(|observed| {
+            let world = observed.world.upgrade()?;
+            let (_, machine) = observed.names.get(&madsim::plugin::node())?;
+            Some((world, machine))
+        });
+        match playing {
+            Some((world, machine)) => world.clocks.shown(machine, time, world.now()),
+            None => time,
+        }
+    })
 }
 
 /// Takes a panic down, if this thread plays a world.
@@ -88,7 +111,7 @@ fn note(panic: &std::panic::PanicHookInfo<'_>) -> bool {
         let who = observed
             .names
             .get(&madsim::plugin::node())
-            .cloned()
+            .map(|(name, _)| name.clone())
             .unwrap_or_else(|| "the simulator".to_owned());
         observed.panic.get_or_insert((who, format!("{message} ({place})")));
         true

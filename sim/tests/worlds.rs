@@ -16,7 +16,7 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-const SCENARIOS: [&str; 35] = [
+const SCENARIOS: [&str; 38] = [
     "scenarios/node-failure.yaml",
     "scenarios/rolling-update.yaml",
     "scenarios/same-end.yaml",
@@ -52,6 +52,9 @@ const SCENARIOS: [&str; 35] = [
     "scenarios/bad-network.yaml",
     "scenarios/api-errors.yaml",
     "scenarios/missed-deletion.yaml",
+    "scenarios/disk-trouble.yaml",
+    "scenarios/wrong-clocks.yaml",
+    "scenarios/compacted-deletes.yaml",
 ];
 
 #[test]

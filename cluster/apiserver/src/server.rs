@@ -152,6 +152,12 @@ impl ApiServer {
         self.store.failure().map(|error| error.to_string())
     }
 
+    /// Waits until the store fails, and says why: what is acknowledged must not be lost, so nothing more is. The process
+    /// should end, and be started again.
+    pub async fn failed(&self) -> String {
+        self.store.failed().await.to_string()
+    }
+
     /// The lease under which a new event expires; none for other kinds.
     pub(crate) async fn event_lease(&self, resource: &dyn AnyResource) -> Result<Option<LeaseId>, ApiError> {
         if resource.info().kind != "Event" {

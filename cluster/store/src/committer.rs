@@ -147,6 +147,7 @@ impl Committer<'_> {
     fn fail(&self, error: &std::io::Error) -> StoreError {
         let failure = StoreError::from_io(error);
         self.shared.write().failure = Some(failure.clone());
+        self.shared.failed.notify_waiters();
         failure
     }
 

@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     state: RwLock<State>,
     /// Told when a lease is granted that ends before all others.
     pub(crate) earlier_lease: Notify,
+    /// Told when the disk fails.
+    pub(crate) failed: Notify,
 }
 
 impl Shared {
@@ -118,6 +120,7 @@ impl Store {
         let shared = Arc::new(Shared {
             state: RwLock::new(state),
             earlier_lease: Notify::new(),
+            failed: Notify::new(),
         });
         let (queue, requests) = mpsc::channel(QUEUE);
         let commits = committer::run(shared.clone(), recovered.log, recovered.snapshot, requests, options);
@@ -190,6 +193,20 @@ impl Store {
     /// Why the store refuses writes, if it does since the disk failed. Only opening it again helps.
     pub fn failure(&self) -> Option<StoreError> {
         self.inner.shared.read().failure.clone()
+    }
+
+    /// Waits until the store refuses writes, and says why it does. Whoever runs it should then end: what was
+    /// acknowledged is safe, and nothing more will be.
+    pub async fn failed(&self) -> StoreError {
+        loop {
+            // Listening begins before looking, so that nothing falls between.
+            let mut failed = std::pin::pin!(self.inner.shared.failed.notified());
+            failed.as_mut().enable();
+            if let Some(failure) = self.failure() {
+                return failure;
+            }
+            failed.await;
+        }
     }
 
     /// Follows the keys that begin with `prefix`: every event after the revision `after`, past ones first.

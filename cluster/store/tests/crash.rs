@@ -153,6 +153,8 @@ fn after_a_failed_sync_every_write_is_refused_until_the_store_is_opened_again() 
         let disk = Arc::new(MemoryDisk::new());
         let store = open(&disk, Options::default()).await;
         store.commit(Transaction::create("a", "1")).await.unwrap();
+        let waiting = store.clone();
+        let told = tokio::spawn(async move { waiting.failed().await });
         disk.fail_syncs(1);
         let failed = store.commit(Transaction::create("b", "1")).await.unwrap_err();
         let operations = disk.operations();
@@ -162,7 +164,9 @@ fn after_a_failed_sync_every_write_is_refused_until_the_store_is_opened_again() 
             Err(failed.clone())
         );
         assert_eq!(disk.operations(), operations, "the disk is not touched again");
-        assert_eq!(store.failure(), Some(failed));
+        assert_eq!(store.failure(), Some(failed.clone()));
+        assert_eq!(told.await.unwrap(), failed, "who waits for it is told");
+        assert_eq!(store.failed().await, failed, "and who asks later, too");
         assert_eq!((store.revision(), store.get("b")), (2, None), "nothing unsure is shown");
         assert!(store.get("a").is_some(), "reads go on");
         drop(store);

@@ -12,6 +12,10 @@ pub fn heal(world: &World) -> Vec<String> {
     world.set_healed();
     world.network.calm();
     world.lags.end_all();
+    world.clocks.end_all();
+    if let Some(disk) = world.disk() {
+        disk.end_all();
+    }
     let total = world.workers().count();
     let mut broken: Vec<String> = world
         .workers()

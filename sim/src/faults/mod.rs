@@ -6,7 +6,10 @@
 
 mod api_errors;
 mod api_lag;
+mod clock;
+mod compact;
 mod crash;
+mod disk;
 mod drop_watches;
 mod duplicate;
 mod heal;
@@ -186,6 +189,9 @@ async fn strike_alone(world: &Arc<World>, action: &FaultAction, random: &Random,
         FaultAction::ApiErrors(spec) => api_errors::strike(world, spec, random, struck).await,
         FaultAction::DropWatches(spec) => drop_watches::strike(world, spec, random, struck).await,
         FaultAction::SlowReader(spec) => slow_reader::strike(world, spec, random, struck).await,
+        FaultAction::Disk(spec) => disk::strike(world, spec, random, struck).await,
+        FaultAction::Clock(spec) => clock::strike(world, spec, random, struck).await,
+        FaultAction::Compact(spec) => compact::strike(world, spec, random, struck).await,
         FaultAction::Swarm(_) => {}
     }
 }

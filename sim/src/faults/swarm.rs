@@ -10,8 +10,8 @@ use orrery_api::task::TaskGroup;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    api_errors, api_lag, crash, drop_watches, duplicate, lag, loss, lost_answers, partition, pause, reset, restart,
-    slow_link, slow_reader, strike,
+    api_errors, api_lag, clock, compact, crash, disk, drop_watches, duplicate, lag, loss, lost_answers, partition,
+    pause, reset, restart, slow_link, slow_reader, strike,
 };
 use crate::scenario::{ComponentTarget, FaultAction, FaultKind, LinksTarget, Moment, NodeTarget, Role, Span};
 use crate::world::World;
@@ -104,6 +104,9 @@ impl Lot<'_> {
             FaultKind::ApiErrors => FaultAction::ApiErrors(api_errors::draw(self)),
             FaultKind::DropWatches => FaultAction::DropWatches(drop_watches::draw(self)),
             FaultKind::SlowReader => FaultAction::SlowReader(slow_reader::draw(self)),
+            FaultKind::Disk => FaultAction::Disk(disk::draw(self)),
+            FaultKind::Clock => FaultAction::Clock(clock::draw(self)),
+            FaultKind::Compact => FaultAction::Compact(compact::draw(self)),
         }
     }
 

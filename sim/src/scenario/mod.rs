@@ -3,6 +3,7 @@
 //! This module knows the format and nothing of worlds. Unknown keys, and parts of the format that are not built yet,
 //! are errors with their place: a scenario is never half understood.
 
+mod between;
 mod error;
 mod faults;
 pub mod nearest;
@@ -24,17 +25,18 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use between::{Between, Offset, Rate};
 pub use error::Error;
 pub use faults::{
-    ApiErrorsSpec, ApiLagSpec, CrashSpec, Direction, DropWatchesSpec, DuplicateSpec, FaultAction, FaultKind, FaultPlan,
-    HalfApplied, Heard, LagScope, LagSpec, LinksTarget, Loss, LossSpec, Lost, LostAnswersSpec, Moment, PacketsSpec,
-    PartitionSpec, Parts, PauseSpec, ResetSpec, RestartSpec, SlowLinkSpec, SlowReaderSpec, SwarmSpec, Trigger,
-    TriggerKind, WhichAnswers, WhichRequests,
+    ApiErrorsSpec, ApiLagSpec, ClockSpec, CompactSpec, CrashSpec, Direction, DiskOperation, DiskSpec, DropWatchesSpec,
+    DuplicateSpec, FaultAction, FaultKind, FaultPlan, HalfApplied, Heard, LagScope, LagSpec, LinksTarget, Loss,
+    LossSpec, Lost, LostAnswersSpec, Moment, PacketsSpec, PartitionSpec, Parts, PauseSpec, ResetSpec, RestartSpec,
+    SlowLinkSpec, SlowReaderSpec, SwarmSpec, Trigger, TriggerKind, WhichAnswers, WhichRequests,
 };
 pub use quantity::{Span, parse_duration, write_duration};
 pub use read::{read, read_file};
 pub use target::{ClientTarget, ComponentTarget, NodeTarget, Role, Whom};
-pub use topology::{NodeSpec, TaintSpec, Topology, numbered};
+pub use topology::{NodeSpec, StoreSpec, TaintSpec, Topology, numbered};
 pub use workload::{
     ChurnKind, ChurnSpec, CordonSpec, DeleteSpec, DeploymentChoice, Manifest, OwnSpec, PodChoice, Propagation,
     ScaleSpec, SetImageSpec, StepAction, StepPlan,

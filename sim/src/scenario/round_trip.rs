@@ -214,6 +214,29 @@ fn fault() -> impl Strategy<Value = FaultPlan> {
     let halves = prop::sample::select(vec![HalfApplied::None, HalfApplied::Nat, HalfApplied::Filter]);
     let packets = (node(), 0u32..9, option::of(halves))
         .prop_map(|(node, times, half)| FaultAction::Packets(PacketsSpec { node, times, half }));
+    let operation = prop::sample::select(DiskOperation::ALL.to_vec());
+    let room = (0u32..5000, 0u32..5000).prop_map(|(low, more)| Between { low, high: low + more });
+    let disk = prop_oneof![
+        (span(), lasting()).prop_map(|(by, lasts)| DiskSpec::Slow { by, lasts }),
+        (room, lasting()).prop_map(|(room, lasts)| DiskSpec::Full { room, lasts }),
+        (operation, 1u32..5).prop_map(|(operation, times)| DiskSpec::Fails { operation, times }),
+        (1u32..5).prop_map(|times| DiskSpec::Misreads { times }),
+        lasting().prop_map(|lasts| DiskSpec::Rots { lasts }),
+    ];
+    let offset = (-100_000i64..100_000, 0i64..2).prop_map(|(low, more)| Between {
+        low: Offset(low),
+        high: Offset(low + more * 5000),
+    });
+    let drift = prop_oneof![Just(1.0), 0.5..2.0].prop_map(|rate| Rate(rate).into());
+    let clock = (node(), offset, drift, lasting()).prop_map(|(node, offset, drift, lasts)| {
+        FaultAction::Clock(ClockSpec {
+            node,
+            offset,
+            drift,
+            lasts,
+        })
+    });
+    let compact = (0u32..99).prop_map(|keep| FaultAction::Compact(CompactSpec { keep: keep.into() }));
     let swarm =
         (span(), vec(prop::sample::select(FaultKind::ALL.to_vec()), 0..8)).prop_map(|(span, kinds)| FaultPlan {
             moment: Moment::Between(span),
@@ -231,6 +254,9 @@ fn fault() -> impl Strategy<Value = FaultPlan> {
         on_links(),
         of_requests(),
         of_watches(),
+        disk.prop_map(FaultAction::Disk),
+        clock,
+        compact
     ];
     prop_oneof![
         4 => (moment(), single).prop_map(|(moment, action)| FaultPlan { moment, action }),
@@ -365,16 +391,19 @@ fn topology() -> impl Strategy<Value = Topology> {
         (1u32..9).prop_map(topology::numbered),
         named.prop_filter("one node", |nodes| !nodes.is_empty())
     ];
-    (nodes, 1u32..4, 1u32..4, 1u32..4, texts()).prop_map(|(nodes, zones, schedulers, controller_managers, node)| {
-        Topology {
+    let store = (option::of(1u32..99_999), option::of(1u32..99_999));
+    let store = store.prop_map(|(segment, snapshot)| StoreSpec { segment, snapshot });
+    (nodes, 1u32..4, 1u32..4, 1u32..4, texts(), store).prop_map(
+        |(nodes, zones, schedulers, controller_managers, node, store)| Topology {
             nodes,
             zones,
             schedulers,
             controller_managers,
             node,
+            store,
             ..Topology::default()
-        }
-    })
+        },
+    )
 }
 
 fn image() -> impl Strategy<Value = ImageScript> {

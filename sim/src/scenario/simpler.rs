@@ -18,6 +18,17 @@ pub fn without_one<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     lists.filter(|list| !list.is_empty()).collect()
 }
 
+/// Smaller numbers, but at least one.
+pub fn fewer(count: u32) -> impl Iterator<Item = u32> {
+    let smaller = [1, count / 2, count.saturating_sub(1)];
+    let mut before = 0;
+    smaller.into_iter().filter(move |fewer| {
+        let new = *fewer > before && *fewer < count;
+        before = before.max(*fewer);
+        new
+    })
+}
+
 /// Shorter times, and then rounder ones.
 pub fn shorter(span: &Span) -> impl Iterator<Item = Span> + use<> {
     let now = span.high;

@@ -47,7 +47,7 @@ fn a_right_scenario_is_understood() {
 #[test]
 fn an_unknown_key_is_refused_with_its_place_and_the_nearest_one() {
     insta::assert_snapshot!(wrong("name: a\nworkloads: []\nduration: 1s\n"), @r#"a.yaml:2:1: unknown key "workloads"; did you mean "workload"? (known: name, about, seed, topology, network, images, workload, faults, heal, expect, duration)"#);
-    insta::assert_snapshot!(wrong("name: a\nduration: 1s\ntopology:\n  nodes: 2\n  schedulrs: 1\n"), @r#"a.yaml:5:3: topology: unknown key "schedulrs"; did you mean "schedulers"? (known: apiservers, schedulers, controllerManagers, components, nodes, zones, node)"#);
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\ntopology:\n  nodes: 2\n  schedulrs: 1\n"), @r#"a.yaml:5:3: topology: unknown key "schedulrs"; did you mean "schedulers"? (known: apiservers, schedulers, controllerManagers, components, nodes, zones, node, store)"#);
 }
 
 #[test]

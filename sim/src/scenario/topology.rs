@@ -26,6 +26,18 @@ pub struct Topology {
     pub zones: u32,
     /// What a node has that does not say so itself: `cpu`, `memory`, `pods`.
     pub node: BTreeMap<String, String>,
+    /// The sizes of the store's files, where they shall be small enough to be seen change.
+    pub store: StoreSpec,
+}
+
+/// The sizes of the store's files, in bytes; the real ones if none is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreSpec {
+    /// The log goes on in a new file when the last one has so many.
+    pub segment: Option<u32>,
+    /// A snapshot is written when so many of the log are compacted.
+    pub snapshot: Option<u32>,
 }
 
 impl Default for Topology {
@@ -38,6 +50,7 @@ impl Default for Topology {
             nodes: numbered(3),
             zones: 1,
             node: BTreeMap::new(),
+            store: StoreSpec::default(),
         }
     }
 }

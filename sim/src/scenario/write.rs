@@ -12,7 +12,7 @@ use super::yaml::Yaml;
 use super::{
     ChurnKind, ChurnSpec, CordonSpec, DeleteSpec, DeploymentChoice, Expect, FaultPlan, Heal, ImageScript,
     InvariantChoice, Manifest, NetworkSpec, NodeSpec, OwnSpec, PodChoice, Propagation, SameAs, ScaleSpec, Scenario,
-    SetImageSpec, StepAction, StepPlan, TaintSpec, Topology,
+    SetImageSpec, StepAction, StepPlan, StoreSpec, TaintSpec, Topology,
 };
 
 impl Scenario {
@@ -131,6 +131,7 @@ fn topology(topology: &Topology) -> Yaml {
         nodes,
         zones,
         node,
+        store: files,
     } = topology;
     let default = Topology::default();
     let some_nodes = || {
@@ -164,6 +165,15 @@ fn topology(topology: &Topology) -> Yaml {
             )
         })
         .unless(node.is_empty(), "node", || texts(node))
+        .unless(*files == StoreSpec::default(), "store", || store(files))
+        .map()
+}
+
+fn store(files: &StoreSpec) -> Yaml {
+    let StoreSpec { segment, snapshot } = files;
+    Keys::default()
+        .some("segment", segment.as_ref(), Yaml::plain)
+        .some("snapshot", snapshot.as_ref(), Yaml::plain)
         .map()
 }
 

@@ -174,6 +174,7 @@ fn topology(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
         changed(&|topology| topology.schedulers = default.schedulers),
         changed(&|topology| topology.controller_managers = default.controller_managers),
         changed(&|topology| topology.node.clear()),
+        changed(&|topology| topology.store = default.store),
     ];
     variants.into_iter().filter(|variant| variant != scenario).collect()
 }

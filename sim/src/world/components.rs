@@ -18,7 +18,6 @@ use tokio::time::sleep;
 
 use super::{CONTROL_PLANE, Place, Process, Server, World};
 use crate::feed::LateFeed;
-use crate::invariants::Finding;
 use crate::link::SimTransport;
 use crate::runtime::SharedRuntime;
 use crate::scenario::Role;
@@ -35,7 +34,7 @@ pub fn main(world: Arc<World>, process: Process, random: Random) -> Pin<Box<dyn 
         Role::ControllerManager => Box::pin(controller_manager(world, process, random)),
         Role::Kubelet => Box::pin(kubelet(world, process, random)),
         Role::Proxy => Box::pin(proxy(world, process, random)),
-        Role::Store => Box::pin(store(world)),
+        Role::Store => Box::pin(store(world, process)),
         Role::Custom(name) => Box::pin(custom(world, process, random, name)),
     }
 }
@@ -53,32 +52,30 @@ fn client(world: &Arc<World>, process: &Process, identity: Identity, agent: &str
     Client::new(transport, agent)
 }
 
-/// Opens the store on the control plane's disk; none if that cannot be done, which is a violation.
-async fn open_store(world: &Arc<World>) -> Option<Store> {
+/// Opens the store on the control plane's disk; none if that cannot be done.
+async fn open_store(world: &Arc<World>, process: &Process) -> Option<Store> {
     let disk = world.machine(CONTROL_PLANE)?.disk.clone()?;
-    match Store::open(disk, orrery_store::Options::default()).await {
+    let harm = disk.harm();
+    match Store::open(disk.clone(), world.store_options()).await {
         Ok(store) => {
             world.witness.attach(world, &store);
             Some(store)
         }
         Err(error) => {
-            let message = format!("the store cannot be opened again: {error}");
-            let actors = vec!["apiserver".to_owned(), "disk".to_owned()];
-            world.violated(vec![Finding {
-                invariant: "S2",
-                message,
-                actors,
-            }]);
+            world.cannot_open(process, &error, disk.harm() > harm);
             None
         }
     }
 }
 
 /// The store of several API servers.
-async fn store(world: Arc<World>) {
-    if let Some(store) = open_store(&world).await {
-        world.set_store(Some(store));
-        std::future::pending::<()>().await;
+async fn store(world: Arc<World>, process: Process) {
+    if let Some(store) = open_store(&world, &process).await {
+        world.set_store(Some(store.clone()));
+        world.network.notify();
+        let why = store.failed().await;
+        world.fails(&process, &why.to_string());
+        std::future::pending().await
     }
 }
 
@@ -91,11 +88,14 @@ async fn api_server(world: Arc<World>, process: Process, random: Random) {
     let store = if several {
         Some(world.store().await)
     } else {
-        open_store(&world).await
+        open_store(&world, &process).await
     };
     let (Some(store), Some(machine)) = (store, world.machine(CONTROL_PLANE)) else {
         return;
     };
+    if !several {
+        world.set_store(Some(store.clone()));
+    }
     let (news, started) = (world.clone(), store.clone());
     let options = orrery_apiserver::Options {
         // Pods reach all servers at one address, as behind a load balancer.
@@ -111,7 +111,16 @@ async fn api_server(world: Arc<World>, process: Process, random: Random) {
         let service = server.clone();
         world.set_server(&process.name, Some(Server { service, node }));
     }
-    server.run().await;
+    if several {
+        return server.run().await;
+    }
+    // As the real process does: without a disk to write to it ends.
+    tokio::select! {
+        biased;
+        () = server.run() => {}
+        why = server.failed() => world.fails(&process, &why),
+    }
+    std::future::pending().await
 }
 
 async fn scheduler(world: Arc<World>, process: Process, random: Random) {

@@ -6,6 +6,7 @@ mod components;
 mod machine;
 mod noise;
 mod process;
+mod supervisor;
 mod witness;
 
 use std::collections::BTreeMap;
@@ -23,7 +24,9 @@ use orrery_store::Store;
 use tokio::sync::Notify;
 
 use crate::choices::Choices;
+use crate::clocks::Clocks;
 use crate::coverage::Coverage;
+use crate::disk::SimDisk;
 use crate::feed::Lags;
 use crate::invariants::Finding;
 use crate::link::{Network, Priorities};
@@ -96,6 +99,8 @@ pub struct World {
     pub network: Network,
     /// Which watch caches are late.
     pub lags: Lags,
+    /// Which machines' clocks are wrong.
+    pub clocks: Clocks,
     /// Whose messages are late, where interleavings are explored by priority.
     pub priorities: Priorities,
     /// What is true, and whether it may be.
@@ -104,7 +109,7 @@ pub struct World {
     processes: Mutex<BTreeMap<String, Process>>,
     places: Vec<Place>,
     servers: Mutex<BTreeMap<String, Server>>,
-    /// The store of several API servers, while it runs.
+    /// The store, while it runs: of the only API server, or of several.
     store: Mutex<Option<Store>>,
     numbers: AtomicU64,
     healed: AtomicBool,
@@ -139,6 +144,7 @@ impl World {
                 choices,
                 network: Network::default(),
                 lags: Lags::default(),
+                clocks: Clocks::default(),
                 priorities: Priorities::new(variation.explore, scenario.duration, &random),
                 machines,
                 processes: Mutex::default(),
@@ -196,15 +202,18 @@ impl World {
 
     fn set_store(&self, store: Option<Store>) {
         *self.store.lock().unwrap_or_else(PoisonError::into_inner) = store;
-        self.network.notify();
+    }
+
+    /// The store, while it runs.
+    pub fn running_store(&self) -> Option<Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until the store of several API servers runs.
     async fn store(&self) -> Store {
         let mut changes = self.network.changes();
         loop {
-            let store = self.store.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Some(store) = store {
+            if let Some(store) = self.running_store() {
                 return store;
             }
             if changes.changed().await.is_err() {
@@ -280,19 +289,20 @@ impl World {
             .map(|process| process.name.clone())
     }
 
-    /// The names by the executor's nodes, for whoever must not lock the world.
-    pub fn node_names(&self) -> Vec<(NodeId, String)> {
-        let machines = self
-            .machines
-            .values()
-            .map(|machine| (machine.node, machine.name.clone()));
+    /// The name of what each node of the executor is, and its machine's, for whoever must not lock the world.
+    pub fn node_names(&self) -> Vec<(NodeId, String, String)> {
+        let machines = self.machines.values();
+        let machines = machines.map(|machine| (machine.node, machine.name.clone(), machine.name.clone()));
+        let processes = self.processes();
+        let processes = processes.values();
         machines
-            .chain(
-                self.processes()
-                    .values()
-                    .map(|process| (process.node, process.name.clone())),
-            )
+            .chain(processes.map(|process| (process.node, process.name.clone(), process.machine.clone())))
             .collect()
+    }
+
+    /// The control plane's disk.
+    pub fn disk(&self) -> Option<&Arc<SimDisk>> {
+        self.machines.get(CONTROL_PLANE)?.disk.as_ref()
     }
 
     /// Says that something is broken; the run ends soon.
@@ -364,6 +374,7 @@ impl World {
     pub fn end(&self) {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.set_store(None);
+        self.network.notify();
         for process in self.processes().values() {
             self.handle.kill(process.node);
         }

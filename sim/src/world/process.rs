@@ -139,6 +139,11 @@ impl World {
         node.spawn(main);
     }
 
+    /// How often a process was started.
+    pub(super) fn starts(&self, name: &str) -> u32 {
+        self.processes().get(name).map_or(0, |process| process.starts)
+    }
+
     /// Kills a process.
     pub fn kill(&self, name: &str) {
         let process = {
@@ -155,11 +160,15 @@ impl World {
         self.record(&process, ProcessState::Killed);
         if process.role == Role::ApiServer {
             self.set_server(name, None);
+            if self.api_servers().len() == 1 {
+                self.set_store(None);
+            }
         }
         self.handle.kill(process.node);
         self.network.notify();
         if process.role == Role::Store {
             self.set_store(None);
+            self.network.notify();
             // An API server ends with its store, and waits for it when it is started again.
             for server in self.process_names(|process| process.role == Role::ApiServer && process.running) {
                 self.kill(&server);

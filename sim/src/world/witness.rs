@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use orrery_store::{EventKind, Range, Store, Watcher};
+use orrery_store::{EventKind, Range, Store, WatchError, Watcher};
 use tokio::sync::Notify;
 
 use super::{World, noise};
@@ -169,8 +169,11 @@ impl Inner {
         let Some(watcher) = &mut self.watcher else { return };
         let events = match watcher.try_next() {
             Ok(events) => events,
-            Err(_) => {
+            Err(error) => {
                 self.watcher = None;
+                if error != WatchError::Closed {
+                    world.trouble(format!("the witness has lost the store's history: {error}"));
+                }
                 return;
             }
         };

@@ -5,6 +5,9 @@
 //! `crate::faults`.
 
 mod answers;
+mod clock;
+mod compact;
+mod disk;
 mod lag;
 mod links;
 mod moment;
@@ -26,6 +29,9 @@ use super::write::Keys;
 use super::yaml::Yaml;
 
 pub use answers::{Loss, LostAnswersSpec, WhichAnswers};
+pub use clock::ClockSpec;
+pub use compact::CompactSpec;
+pub use disk::{DiskOperation, DiskSpec};
 pub use lag::{ApiLagSpec, LagScope, LagSpec};
 pub use links::{LinksTarget, LossSpec, Lost, ResetSpec, SlowLinkSpec};
 pub use moment::{Moment, Trigger, TriggerKind};
@@ -202,6 +208,12 @@ faults! {
     api_lag: ApiLag(ApiLagSpec) = "api-lag";
     /// Changes of a node's packet rules fail.
     packets: Packets(PacketsSpec) = "packets";
+    /// The control plane's disk is slow, full, failing, or reads wrong.
+    disk: Disk(DiskSpec) = "disk";
+    /// A machine's wall clock is wrong.
+    clock: Clock(ClockSpec) = "clock";
+    /// The store's history is compacted at a bad moment.
+    compact: Compact(CompactSpec) = "compact";
     /// Faults of these kinds, as the seed draws them.
     swarm: Swarm(SwarmSpec) = "swarm";
 }

@@ -59,6 +59,12 @@ kinds! {
     DropWatches = "drop-watches";
     /// See [`FaultAction::SlowReader`](super::FaultAction::SlowReader).
     SlowReader = "slow-reader";
+    /// See [`FaultAction::Disk`](super::FaultAction::Disk).
+    Disk = "disk";
+    /// See [`FaultAction::Clock`](super::FaultAction::Clock).
+    Clock = "clock";
+    /// See [`FaultAction::Compact`](super::FaultAction::Compact).
+    Compact = "compact";
 }
 
 /// Which kinds a swarm draws from.

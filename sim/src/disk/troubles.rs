@@ -1,0 +1,126 @@
+//! What is wrong with a disk for now. Each trouble stands for itself and has a number: faults may overlap.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::scenario::{DiskOperation, Span};
+
+/// Something that is wrong with a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Appends, syncs and renames take so much longer.
+    Slow(Span),
+    /// So many bytes more, and it is full.
+    Full(usize),
+    /// The next so many operations of a kind fail.
+    Fails(DiskOperation, u32),
+    /// In the next so many files that are read a bit is wrong, which is right on the medium.
+    Misreads(u32),
+    /// A bit of every file is wrong on the medium.
+    Rots,
+}
+
+/// The troubles of a disk.
+#[derive(Debug, Default)]
+pub struct Troubles {
+    now: BTreeMap<u64, Trouble>,
+    last: u64,
+    harm: u64,
+}
+
+impl Troubles {
+    /// A trouble begins; its number.
+    pub fn begin(&mut self, trouble: Trouble) -> u64 {
+        self.last += 1;
+        self.now.insert(self.last, trouble);
+        self.last
+    }
+
+    /// A trouble is over.
+    pub fn end(&mut self, number: u64) {
+        self.now.remove(&number);
+    }
+
+    /// All is well.
+    pub fn end_all(&mut self) {
+        self.now.clear();
+    }
+
+    /// Whether a trouble has not passed yet.
+    pub fn lasts(&self, number: u64) -> bool {
+        self.now.contains_key(&number)
+    }
+
+    /// How often an operation failed so far, or showed what had not been written.
+    pub fn harm(&self) -> u64 {
+        self.harm
+    }
+
+    /// By how much operations are slower now.
+    pub fn slow(&self) -> Vec<Span> {
+        let by = self.now.values().filter_map(|trouble| match trouble {
+            Trouble::Slow(by) => Some(*by),
+            _ => None,
+        });
+        by.collect()
+    }
+
+    /// Whether an operation that is tried now fails.
+    pub fn fails(&mut self, tried: DiskOperation) -> io::Result<()> {
+        let failing = self.now.iter_mut().find_map(|(number, trouble)| match trouble {
+            Trouble::Fails(operation, times) if *operation == tried => Some((*number, times)),
+            _ => None,
+        });
+        let Some((number, times)) = failing else { return Ok(()) };
+        *times = times.saturating_sub(1);
+        if *times == 0 {
+            self.end(number);
+        }
+        self.harm += 1;
+        Err(io::Error::other(format!("input/output error of the {tried}")))
+    }
+
+    /// How many bytes of `wanted` fit; takes their room.
+    pub fn take_room(&mut self, wanted: usize) -> usize {
+        let rooms = self.now.values().filter_map(|trouble| match trouble {
+            Trouble::Full(room) => Some(*room),
+            _ => None,
+        });
+        let fits = rooms.min().unwrap_or(wanted).min(wanted);
+        self.harm += u64::from(fits < wanted);
+        self.change_room(|room| room - fits.min(room));
+        fits
+    }
+
+    /// So many bytes are free again.
+    pub fn give_room(&mut self, bytes: usize) {
+        self.change_room(|room| room + bytes);
+    }
+
+    fn change_room(&mut self, change: impl Fn(usize) -> usize) {
+        for trouble in self.now.values_mut() {
+            if let Trouble::Full(room) = trouble {
+                *room = change(*room);
+            }
+        }
+    }
+
+    /// Whether a bit is wrong in what is read now, and what tells which one: the medium's stays the same.
+    pub fn wrong_bit(&mut self) -> Option<String> {
+        let (number, trouble) = self.now.iter_mut().find(|(_, trouble)| match trouble {
+            Trouble::Misreads(_) | Trouble::Rots => true,
+            Trouble::Slow(_) | Trouble::Full(_) | Trouble::Fails(..) => false,
+        })?;
+        let mut bit = format!("{number}");
+        if let Trouble::Misreads(times) = trouble {
+            bit = format!("{number}/{times}");
+            *times = times.saturating_sub(1);
+            if *times == 0 {
+                let number = *number;
+                self.end(number);
+            }
+        }
+        self.harm += 1;
+        Some(bit)
+    }
+}
