@@ -65,7 +65,7 @@ impl Cached {
 
     /// Reads what the store holds. The error says why it cannot be read.
     pub fn read(resource: &dyn AnyResource, bytes: &Bytes, revision: Revision) -> Result<Self, String> {
-        let object = resource.decode(bytes)?;
+        let object = resource.read(bytes)?;
         Ok(Cached::new(resource, object.as_ref(), bytes.clone(), revision))
     }
 }

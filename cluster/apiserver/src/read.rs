@@ -74,10 +74,10 @@ impl ApiServer {
         let body = match shape {
             Shape::Object => list_body(path.resource, &meta, &page.items),
             shape => {
-                let objects: Vec<Box<dyn AnyObject>> = page
+                let objects: Vec<Arc<dyn AnyObject>> = page
                     .items
                     .iter()
-                    .map(|item| path.resource.decode(&item.bytes).map_err(ApiError::internal))
+                    .map(|item| path.resource.read(&item.bytes).map_err(ApiError::internal))
                     .collect::<Result<_, _>>()?;
                 let objects = objects.iter().map(AsRef::as_ref);
                 let value = match shape {
@@ -375,7 +375,7 @@ pub fn object_response(
     if shape == Shape::Object {
         return Ok(json_response(code, bytes));
     }
-    let object = resource.decode(&bytes).map_err(ApiError::internal)?;
+    let object = resource.read(&bytes).map_err(ApiError::internal)?;
     let meta = json!({"resourceVersion": object.meta().resource_version});
     let value = match shape {
         Shape::Table(version) => {

@@ -3,11 +3,14 @@
 //! [`Strategy`] is written per kind, typed; [`AnyResource`] is the same without the type, for the generic handlers.
 
 use std::any::Any;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orrery_api::field;
 use orrery_api::meta::Object;
+use orrery_api::shared;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -127,7 +130,7 @@ pub struct ScaleView {
 /// The rules of one kind. All pure; sources are the kind's API reference and API conventions.
 pub trait Strategy: Send + Sync + 'static {
     /// The kind's type.
-    type Object: Object + Serialize + DeserializeOwned + Clone + Send + Sync + 'static;
+    type Object: Object + Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync + 'static;
 
     /// The kind's names and facts.
     fn info(&self) -> &'static ResourceInfo;
@@ -247,6 +250,8 @@ pub trait AnyObject: Any + Send + Sync {
     fn to_json(&self) -> Vec<u8>;
     /// The object as a JSON value.
     fn to_value(&self) -> Value;
+    /// Whether `other` is of the same kind and says the same in every field.
+    fn equals(&self, other: &dyn AnyObject) -> bool;
     /// A copy.
     fn boxed_clone(&self) -> Box<dyn AnyObject>;
     /// For downcasting.
@@ -255,7 +260,7 @@ pub trait AnyObject: Any + Send + Sync {
     fn as_any_mut(&mut self) -> &mut dyn Any;
 }
 
-impl<K: Object + Serialize + Clone + Send + Sync + 'static> AnyObject for K {
+impl<K: Object + Serialize + Clone + PartialEq + Send + Sync + 'static> AnyObject for K {
     fn meta(&self) -> &ObjectMeta {
         self.metadata()
     }
@@ -270,6 +275,10 @@ impl<K: Object + Serialize + Clone + Send + Sync + 'static> AnyObject for K {
 
     fn to_value(&self) -> Value {
         serde_json::to_value(self).expect("objects have string keys and finite numbers")
+    }
+
+    fn equals(&self, other: &dyn AnyObject) -> bool {
+        other.as_any().downcast_ref() == Some(self)
     }
 
     fn boxed_clone(&self) -> Box<dyn AnyObject> {
@@ -289,7 +298,9 @@ impl<K: Object + Serialize + Clone + Send + Sync + 'static> AnyObject for K {
 #[allow(missing_docs, reason = "each method is the method of Strategy with the same name")]
 pub trait AnyResource: Send + Sync {
     fn info(&self) -> &'static ResourceInfo;
-    /// Reads an object; the error says what does not fit.
+    /// Reads an object of the store, which is decoded once for all who read it; the error says what does not fit.
+    fn read(&self, json: &Bytes) -> Result<Arc<dyn AnyObject>, String>;
+    /// Reads an object to be changed; the error says what does not fit.
     fn decode(&self, json: &[u8]) -> Result<Box<dyn AnyObject>, String>;
     /// Reads an object from a value.
     fn decode_value(&self, value: Value) -> Result<Box<dyn AnyObject>, String>;
@@ -333,6 +344,12 @@ fn typed_mut<K: 'static>(object: &mut dyn AnyObject) -> &mut K {
 impl<S: Strategy> AnyResource for S {
     fn info(&self) -> &'static ResourceInfo {
         Strategy::info(self)
+    }
+
+    fn read(&self, json: &Bytes) -> Result<Arc<dyn AnyObject>, String> {
+        shared::decode::<S::Object>(json)
+            .map(|object| object as _)
+            .map_err(|error| error.to_string())
     }
 
     fn decode(&self, json: &[u8]) -> Result<Box<dyn AnyObject>, String> {

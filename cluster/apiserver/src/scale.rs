@@ -79,7 +79,7 @@ impl ApiServer {
                 },
             )
             .await?;
-        let object = resource.decode(&bytes).map_err(ApiError::internal)?;
+        let object = resource.read(&bytes).map_err(ApiError::internal)?;
         scale_response(&show(object.as_ref())?, shape)
     }
 }

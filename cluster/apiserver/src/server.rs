@@ -318,7 +318,7 @@ impl ApiServer {
                 },
             )
             .await?;
-        let object = resource.decode(&bytes).map_err(ApiError::internal)?;
+        let object = resource.read(&bytes).map_err(ApiError::internal)?;
         warnings.extend(resource.warnings(object.as_ref()));
         Ok(warn(object_response(resource, 200, bytes, shape, query)?, &warnings))
     }

@@ -70,7 +70,7 @@ impl ApiServer {
         let conflict = |why: String| ApiError::conflict("pods/binding", name, &why);
         for _ in 0..TRIES {
             let current = self.current(path.resource, &path.namespace, name)?;
-            let mut object = current.object;
+            let mut object = current.object.boxed_clone();
             let pod = object
                 .as_any_mut()
                 .downcast_mut::<Pod>()

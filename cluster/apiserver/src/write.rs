@@ -1,11 +1,13 @@
 //! Creating and changing objects: one transaction that compares and writes, tried again when somebody was faster.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orrery_api::field;
+use orrery_api::shared;
 use orrery_api::status::ApiError;
 use orrery_store::{Compare, KeyValue, Operation, Outcome, Transaction};
 
@@ -38,7 +40,7 @@ pub struct Current {
     /// Where and at which revision it lies.
     pub kv: KeyValue,
     /// The object.
-    pub object: Box<dyn AnyObject>,
+    pub object: Arc<dyn AnyObject>,
 }
 
 impl ApiServer {
@@ -48,7 +50,7 @@ impl ApiServer {
             .store
             .get(&storage::key(resource, namespace, name))
             .ok_or_else(|| ApiError::not_found(&resource.info().qualified(), name))?;
-        let object = resource.decode(&kv.value).map_err(ApiError::internal)?;
+        let object = resource.read(&kv.value).map_err(ApiError::internal)?;
         Ok(Current { kv, object })
     }
 
@@ -163,7 +165,7 @@ impl ApiServer {
         let Some(kv) = self.store.get(&key) else {
             return Err(ApiError::not_found("namespaces", namespace));
         };
-        let is_going = serde_json::from_slice::<Namespace>(&kv.value)
+        let is_going = shared::decode::<Namespace>(&kv.value)
             .map_err(ApiError::internal)?
             .metadata
             .deletion_timestamp
@@ -221,7 +223,7 @@ impl ApiServer {
                 return Err(ApiError::conflict(&info.qualified(), name, &why));
             }
             self.settle(resource, part, new.as_mut(), old, name)?;
-            if new.to_json() == old.to_json() {
+            if new.equals(old) || new.to_json() == *current.kv.value {
                 // A write that changes nothing is none: no revision, no event.
                 return Ok(current.kv.value);
             }

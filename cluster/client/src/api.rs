@@ -2,21 +2,24 @@
 
 use std::fmt::Write as _;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, header};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use orrery_api::message::Request;
 use orrery_api::meta::{Object, ObjectKey};
+use orrery_api::shared;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::error::Error;
 use crate::watch::WatchStream;
 
-/// A kind that can be sent, read and shared: every kind of k8s-openapi with `ObjectMeta`.
+/// A kind that can be sent, read and shared, decoded once for all who read it: every kind of k8s-openapi with `ObjectMeta`.
 pub trait Resource: Object + Serialize + DeserializeOwned + Clone + Send + Sync + 'static {}
 
 impl<K: Object + Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Resource for K {}
@@ -42,7 +45,7 @@ pub struct ListParams {
 #[derive(Debug, Clone)]
 pub struct ObjectList<K> {
     /// The objects, ordered by key.
-    pub items: Vec<K>,
+    pub items: Vec<Arc<K>>,
     /// The revision of the list.
     pub resource_version: String,
     /// The token for the next page, if there is one.
@@ -161,24 +164,25 @@ impl<K: Resource> Api<K> {
     }
 
     /// Reads one object.
-    pub async fn get(&self, key: &ObjectKey) -> Result<K, Error> {
+    pub async fn get(&self, key: &ObjectKey) -> Result<Arc<K>, Error> {
         self.call(Method::GET, object_path::<K>(key, None), None).await
     }
 
     /// Lists objects.
     pub async fn list(&self, params: &ListParams) -> Result<ObjectList<K>, Error> {
         #[derive(Deserialize)]
-        #[serde(bound = "K: DeserializeOwned")]
-        struct Wire<K> {
+        struct Wire<'a> {
             metadata: ListMeta,
-            #[serde(default = "Vec::new")]
-            items: Vec<K>,
+            #[serde(borrow, default)]
+            items: Vec<&'a RawValue>,
         }
         let mut path = collection_path::<K>(params.namespace.as_deref().unwrap_or_default());
         push_query(&mut path, params, &[]);
-        let wire: Wire<K> = decode(&self.client.fetch(request(Method::GET, path, None)).await?)?;
+        let answer = self.client.fetch(request(Method::GET, path, None)).await?;
+        let wire: Wire<'_> = serde_json::from_slice(&answer).map_err(unreadable)?;
+        let items = wire.items.iter().map(|item| shared::decode_part(item.get().as_bytes()));
         Ok(ObjectList {
-            items: wire.items,
+            items: items.collect::<Result<_, _>>().map_err(unreadable)?,
             resource_version: wire.metadata.resource_version.unwrap_or_default(),
             continue_token: wire.metadata.continue_.filter(|token| !token.is_empty()),
         })
@@ -203,13 +207,13 @@ impl<K: Resource> Api<K> {
     }
 
     /// Creates `object` in its namespace.
-    pub async fn create(&self, object: &K) -> Result<K, Error> {
+    pub async fn create(&self, object: &K) -> Result<Arc<K>, Error> {
         let path = typed(collection_path::<K>(object.namespace()));
         self.call(Method::POST, path, Some(json_body(object)?)).await
     }
 
     /// Replaces an object; succeeds only if its resourceVersion is the newest.
-    pub async fn replace(&self, object: &K) -> Result<K, Error> {
+    pub async fn replace(&self, object: &K) -> Result<Arc<K>, Error> {
         self.call(
             Method::PUT,
             typed(object_path::<K>(&object.key(), None)),
@@ -219,7 +223,7 @@ impl<K: Resource> Api<K> {
     }
 
     /// Replaces an object's status; succeeds only if its resourceVersion is the newest.
-    pub async fn replace_status(&self, object: &K) -> Result<K, Error> {
+    pub async fn replace_status(&self, object: &K) -> Result<Arc<K>, Error> {
         self.call(
             Method::PUT,
             typed(object_path::<K>(&object.key(), Some("status"))),
@@ -229,12 +233,12 @@ impl<K: Resource> Api<K> {
     }
 
     /// Changes an object.
-    pub async fn patch(&self, key: &ObjectKey, patch: &Patch) -> Result<K, Error> {
+    pub async fn patch(&self, key: &ObjectKey, patch: &Patch) -> Result<Arc<K>, Error> {
         self.send_patch(object_path::<K>(key, None), patch).await
     }
 
     /// Changes an object's status.
-    pub async fn patch_status(&self, key: &ObjectKey, patch: &Patch) -> Result<K, Error> {
+    pub async fn patch_status(&self, key: &ObjectKey, patch: &Patch) -> Result<Arc<K>, Error> {
         self.send_patch(object_path::<K>(key, Some("status")), patch).await
     }
 
@@ -265,7 +269,7 @@ impl<K: Resource> Api<K> {
             .map(drop)
     }
 
-    async fn send_patch(&self, path: String, patch: &Patch) -> Result<K, Error> {
+    async fn send_patch(&self, path: String, patch: &Patch) -> Result<Arc<K>, Error> {
         let (value, content_type) = match patch {
             Patch::Json(value) => (value, "application/json-patch+json"),
             Patch::Merge(value) => (value, "application/merge-patch+json"),
@@ -279,8 +283,9 @@ impl<K: Resource> Api<K> {
         .await
     }
 
-    async fn call(&self, method: Method, path: String, body: Option<(Bytes, &'static str)>) -> Result<K, Error> {
-        decode(&self.client.fetch(request(method, path, body)).await?)
+    async fn call(&self, method: Method, path: String, body: Option<(Bytes, &'static str)>) -> Result<Arc<K>, Error> {
+        let answer = self.client.fetch(request(method, path, body)).await?;
+        shared::decode(&answer).map_err(unreadable)
     }
 }
 
@@ -306,8 +311,8 @@ fn json_body<B: Serialize>(body: &B) -> Result<(Bytes, &'static str), Error> {
     Ok((Bytes::from(bytes), "application/json"))
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes).map_err(|error| Error::Decode(error.to_string()))
+fn unreadable(error: serde_json::Error) -> Error {
+    Error::Decode(error.to_string())
 }
 
 fn collection_path<K: k8s_openapi::Resource>(namespace: &str) -> String {

@@ -165,8 +165,8 @@ impl<K: Resource> Cache<K> {
     }
 
     /// Takes a whole list; returns what it changes.
-    pub(crate) fn replace(&self, objects: Vec<K>, revision: u64) -> Vec<Change<K>> {
-        let mut fresh: BTreeMap<ObjectKey, K> = objects.into_iter().map(|object| (object.key(), object)).collect();
+    pub(crate) fn replace(&self, objects: Vec<Arc<K>>, revision: u64) -> Vec<Change<K>> {
+        let mut fresh: BTreeMap<ObjectKey, Arc<K>> = objects.into_iter().map(|object| (object.key(), object)).collect();
         let changes = self.write(|state| {
             let gone: Vec<ObjectKey> = state
                 .objects
@@ -184,7 +184,7 @@ impl<K: Resource> Cache<K> {
                     old.uid() == object.uid() && old.metadata().resource_version == object.metadata().resource_version
                 });
                 if !same {
-                    state.put(key, Arc::new(object), &mut changes);
+                    state.put(key, object, &mut changes);
                 }
             }
             state.revision = state.revision.max(revision);
@@ -198,11 +198,11 @@ impl<K: Resource> Cache<K> {
     }
 
     /// Takes one object's new state; returns what it changes.
-    pub(crate) fn apply(&self, object: K) -> Vec<Change<K>> {
+    pub(crate) fn apply(&self, object: Arc<K>) -> Vec<Change<K>> {
         self.write(|state| {
             state.revision = state.revision.max(object.revision());
             let mut changes = Vec::new();
-            state.put(object.key(), Arc::new(object), &mut changes);
+            state.put(object.key(), object, &mut changes);
             changes
         })
     }

@@ -188,12 +188,12 @@ async fn try_hold(api: &Api<Lease>, election: &LeaderElection, observed: &mut Ob
     if !holder.is_empty() && holder != election.identity && fresh {
         return Ok(false);
     }
-    let mut next = current;
+    let mut next = Arc::unwrap_or_clone(current);
     next.spec = Some(claim(election, Some(&spec)));
     match api.replace(&next).await {
         Ok(lease) => {
             *observed = Observed {
-                version: lease.metadata.resource_version.unwrap_or_default(),
+                version: lease.metadata.resource_version.clone().unwrap_or_default(),
                 at: Some(Instant::now()),
             };
             Ok(true)

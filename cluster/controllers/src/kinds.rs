@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
@@ -102,7 +103,7 @@ impl<K: Resource> Kind for Typed<K> {
     }
 }
 
-fn found<K: Resource>(key: &ObjectKey, result: Result<K, Error>) -> Result<Option<ObjectMeta>, Error> {
+fn found<K: Resource>(key: &ObjectKey, result: Result<Arc<K>, Error>) -> Result<Option<ObjectMeta>, Error> {
     match result {
         Ok(object) => Ok(Some(object.metadata().clone())),
         Err(error) if is_absent(key, &error) => Ok(None),

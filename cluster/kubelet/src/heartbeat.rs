@@ -121,7 +121,7 @@ async fn write(
             Err(error) => return Err(error),
         }
     } else {
-        cache.get(&key).map(|node| (*node).clone())
+        cache.get(&key)
     };
     let mut node = match known {
         Some(node) => node,
@@ -149,7 +149,7 @@ pub async fn keep_lease(context: &Context, node: &Cache<Node>) {
     let client: Client = context.client.clone().with_limit(REQUEST_LIMIT);
     let api = Api::<Lease>::new(&client);
     node.wait_synced().await;
-    let mut held: Option<Lease> = None;
+    let mut held: Option<Arc<Lease>> = None;
     let mut failures = 0;
     loop {
         let owner = node.get(&ObjectKey::new("", &context.options.node_name));
@@ -170,7 +170,12 @@ pub async fn keep_lease(context: &Context, node: &Cache<Node>) {
     }
 }
 
-async fn renew(api: &Api<Lease>, name: &str, owner: Option<Arc<Node>>, held: Option<Lease>) -> Result<Lease, Error> {
+async fn renew(
+    api: &Api<Lease>,
+    name: &str,
+    owner: Option<Arc<Node>>,
+    held: Option<Arc<Lease>>,
+) -> Result<Arc<Lease>, Error> {
     let key = ObjectKey::new(LEASE_NAMESPACE, name);
     let spec = |old: Option<LeaseSpec>| LeaseSpec {
         holder_identity: Some(name.to_owned()),
@@ -196,7 +201,8 @@ async fn renew(api: &Api<Lease>, name: &str, owner: Option<Arc<Node>>, held: Opt
             Err(error) => return Err(error),
         },
     };
-    if let Some(mut lease) = held {
+    if let Some(held) = held {
+        let mut lease = Arc::unwrap_or_clone(held);
         lease.spec = Some(spec(lease.spec));
         if owners.is_some() {
             lease.metadata.owner_references = owners.clone();

@@ -114,7 +114,7 @@ impl Reporter {
         if let Some(patch) = difference(&pod, &status) {
             match self.api.patch_status(&pod.key(), &Patch::Strategic(patch)).await {
                 Ok(answer) => {
-                    self.lock().written.insert(uid.to_owned(), Arc::new(answer));
+                    self.lock().written.insert(uid.to_owned(), answer);
                 }
                 Err(error) if self.is_over(&pod, &error).await? => return Ok(Next::Done),
                 Err(error) => return Err(error),
@@ -146,6 +146,9 @@ impl Reporter {
 
 /// The strategic merge patch that turns the status of `pod` into `status`; none if they are equal.
 pub fn difference(pod: &Pod, status: &PodStatus) -> Option<Value> {
+    if pod.status.as_ref() == Some(status) {
+        return None;
+    }
     let old = to_map(&pod.status.clone().unwrap_or_default());
     let new = to_map(status);
     let mut changed = Map::new();

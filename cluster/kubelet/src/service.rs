@@ -130,10 +130,7 @@ impl Logs {
             return Ok(self.kubelet.context().reporter.newest(&pod));
         }
         let api = Api::<Pod>::new(&self.kubelet.context().client);
-        api.get(key)
-            .await
-            .map(Arc::new)
-            .map_err(|_| ApiError::not_found("pods", &key.name))
+        api.get(key).await.map_err(|_| ApiError::not_found("pods", &key.name))
     }
 }
 

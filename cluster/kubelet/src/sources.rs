@@ -1,6 +1,7 @@
 //! The ConfigMaps, Secrets and other objects that a pod's containers and volumes take their content from.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,7 +28,7 @@ pub struct Sources {
     /// Secrets by name.
     pub secrets: BTreeMap<String, Data>,
     /// The services whose addresses the containers get as environment variables.
-    pub services: Vec<Service>,
+    pub services: Vec<Arc<Service>>,
     /// The paths on the host behind claims, by claim; none if it is not bound to a volume of this kind.
     pub claims: BTreeMap<String, Option<String>>,
     /// Tokens of the pod's service account, by audience.
@@ -137,6 +138,7 @@ pub async fn read(client: &Client, pod: &Pod, needs: &Needs) -> Result<Sources, 
                 .await,
         )?
         .map(|object| {
+            let object = Arc::unwrap_or_clone(object);
             let text = object
                 .data
                 .unwrap_or_default()
@@ -150,7 +152,7 @@ pub async fn read(client: &Client, pod: &Pod, needs: &Needs) -> Result<Sources, 
     }
     for name in &needs.secrets {
         let data = found(Api::<Secret>::new(client).get(&ObjectKey::new(namespace, name)).await)?.map(|object| {
-            object
+            Arc::unwrap_or_clone(object)
                 .data
                 .unwrap_or_default()
                 .into_iter()
@@ -176,7 +178,7 @@ pub async fn read(client: &Client, pod: &Pod, needs: &Needs) -> Result<Sources, 
 }
 
 /// The services of the pod's namespace, for environment variables.
-pub async fn services(client: &Client, namespace: &str) -> Result<Vec<Service>, Error> {
+pub async fn services(client: &Client, namespace: &str) -> Result<Vec<Arc<Service>>, Error> {
     let params = ListParams {
         namespace: Some(namespace.to_owned()),
         ..ListParams::default()
@@ -193,7 +195,7 @@ fn found<K>(answer: Result<K, Error>) -> Result<Option<K>, Error> {
 }
 
 /// The path behind a claim that is bound to a volume on this host.
-async fn host_path_of(client: &Client, claim: Option<PersistentVolumeClaim>) -> Result<Option<String>, Error> {
+async fn host_path_of(client: &Client, claim: Option<Arc<PersistentVolumeClaim>>) -> Result<Option<String>, Error> {
     let bound = claim.filter(|claim| {
         claim
             .status
@@ -201,7 +203,7 @@ async fn host_path_of(client: &Client, claim: Option<PersistentVolumeClaim>) -> 
             .and_then(|status| status.phase.as_deref())
             .is_some_and(|phase| phase == "Bound")
     });
-    let Some(volume) = bound.and_then(|claim| claim.spec?.volume_name) else {
+    let Some(volume) = bound.and_then(|claim| claim.spec.as_ref()?.volume_name.clone()) else {
         return Ok(None);
     };
     let volume = found(
@@ -210,7 +212,7 @@ async fn host_path_of(client: &Client, claim: Option<PersistentVolumeClaim>) -> 
             .await,
     )?;
     Ok(volume
-        .and_then(|volume| volume.spec)
+        .and_then(|volume| volume.spec.clone())
         .and_then(|spec| match (spec.host_path, spec.local) {
             (Some(host), _) => Some(host.path),
             (None, Some(local)) => Some(local.path),

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::discovery::v1::{EndpointConditions, EndpointSlice};
 
@@ -225,9 +224,9 @@ impl Leases {
     }
 }
 
-fn holder(lease: Option<&Item>) -> Option<String> {
-    let lease: Lease = serde_json::from_slice(&lease?.bytes).ok()?;
-    lease.spec?.holder_identity.filter(|holder| !holder.is_empty())
+fn holder(lease: Option<&Item>) -> Option<&str> {
+    let spec = lease?.lease()?.spec.as_ref()?;
+    spec.holder_identity.as_deref().filter(|holder| !holder.is_empty())
 }
 
 /// The process of a holder `scheduler/1_2`, whose second life it is.

@@ -1,14 +1,19 @@
 //! An object as it stood at a revision: its metadata, and its kind's type where an invariant looks inside.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use k8s_openapi::Metadata;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Endpoints, Event, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use orrery_api::shared;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// Which object: its resource (`pods`, `deployments.apps`), namespace and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,28 +82,75 @@ pub struct Item {
     /// The revision it was created at: who came first.
     pub created: u64,
     /// Its metadata.
-    pub meta: ObjectMeta,
+    pub meta: Meta,
     /// Its content, for the kinds that somebody looks into.
     pub typed: Typed,
     /// As it lies in the store.
     pub bytes: Bytes,
 }
 
+/// An object's metadata, as a part of the object that all share who have decoded it.
+#[derive(Clone)]
+pub struct Meta(Arc<dyn Described>);
+
+/// What has metadata.
+trait Described: Send + Sync {
+    fn meta(&self) -> &ObjectMeta;
+}
+
+impl<K: Metadata<Ty = ObjectMeta> + Send + Sync> Described for K {
+    fn meta(&self) -> &ObjectMeta {
+        self.metadata()
+    }
+}
+
+/// A kind that is decoded as a whole.
+trait Decoded: Metadata<Ty = ObjectMeta> + DeserializeOwned + Send + Sync + 'static {}
+
+impl<K: Metadata<Ty = ObjectMeta> + DeserializeOwned + Send + Sync + 'static> Decoded for K {}
+
+#[derive(Deserialize, Default)]
+struct Partial {
+    metadata: ObjectMeta,
+}
+
+impl Described for Partial {
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+}
+
+impl Deref for Meta {
+    type Target = ObjectMeta;
+
+    fn deref(&self) -> &ObjectMeta {
+        self.0.meta()
+    }
+}
+
+impl fmt::Debug for Meta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
 /// The content of an object.
 #[derive(Debug, Clone)]
 pub enum Typed {
     /// A pod.
-    Pod(Box<Pod>),
+    Pod(Arc<Pod>),
     /// A node.
-    Node(Box<Node>),
+    Node(Arc<Node>),
     /// A replica set.
-    ReplicaSet(Box<ReplicaSet>),
+    ReplicaSet(Arc<ReplicaSet>),
     /// A deployment.
-    Deployment(Box<Deployment>),
+    Deployment(Arc<Deployment>),
     /// A service.
-    Service(Box<Service>),
+    Service(Arc<Service>),
     /// An endpoint slice.
-    EndpointSlice(Box<EndpointSlice>),
+    EndpointSlice(Arc<EndpointSlice>),
+    /// A lease.
+    Lease(Arc<Lease>),
     /// Any other kind.
     Other,
 }
@@ -106,19 +158,16 @@ pub enum Typed {
 impl Item {
     /// Decodes what lies at `id`. Bytes that cannot be read have empty metadata.
     pub fn decode(id: ObjectId, revision: u64, bytes: Bytes) -> Self {
-        #[derive(Deserialize)]
-        struct Partial {
-            metadata: ObjectMeta,
-        }
-        fn whole<K: serde::de::DeserializeOwned + k8s_openapi::Metadata<Ty = ObjectMeta>>(
-            bytes: &[u8],
-            wrap: impl FnOnce(Box<K>) -> Typed,
-        ) -> (ObjectMeta, Typed) {
-            match serde_json::from_slice::<K>(bytes) {
-                Ok(object) => (object.metadata().clone(), wrap(Box::new(object))),
-                Err(_) => (ObjectMeta::default(), Typed::Other),
+        fn whole<K: Decoded>(bytes: &Bytes, wrap: impl FnOnce(Arc<K>) -> Typed) -> (Meta, Typed) {
+            match shared::decode::<K>(bytes) {
+                Ok(object) => (Meta(object.clone()), wrap(object)),
+                Err(_) => (Meta(Arc::new(Partial::default())), Typed::Other),
             }
         }
+        fn other<K: Decoded>(bytes: &Bytes) -> (Meta, Typed) {
+            whole::<K>(bytes, |_| Typed::Other)
+        }
+        // What components decode as a whole is theirs, too.
         let (meta, typed) = match &*id.resource {
             "pods" => whole(&bytes, Typed::Pod),
             "nodes" => whole(&bytes, Typed::Node),
@@ -126,9 +175,13 @@ impl Item {
             "deployments.apps" => whole(&bytes, Typed::Deployment),
             "services" => whole(&bytes, Typed::Service),
             "endpointslices.discovery.k8s.io" => whole(&bytes, Typed::EndpointSlice),
+            "leases.coordination.k8s.io" => whole(&bytes, Typed::Lease),
+            "endpoints" => other::<Endpoints>(&bytes),
+            "events" => other::<Event>(&bytes),
+            "namespaces" => other::<Namespace>(&bytes),
             _ => {
-                let meta = serde_json::from_slice::<Partial>(&bytes).map(|partial| partial.metadata);
-                (meta.unwrap_or_default(), Typed::Other)
+                let partial = serde_json::from_slice::<Partial>(&bytes).unwrap_or_default();
+                (Meta(Arc::new(partial)), Typed::Other)
             }
         };
         Item {
@@ -201,6 +254,15 @@ impl Item {
     pub fn service(&self) -> Option<&Service> {
         if let Typed::Service(service) = &self.typed {
             Some(service)
+        } else {
+            None
+        }
+    }
+
+    /// The lease.
+    pub fn lease(&self) -> Option<&Lease> {
+        if let Typed::Lease(lease) = &self.typed {
+            Some(lease)
         } else {
             None
         }

@@ -20,8 +20,7 @@ impl Written {
     }
 
     /// Notes a set as the API server answered it.
-    pub(super) fn note(&self, set: ReplicaSet) -> Arc<ReplicaSet> {
-        let set = Arc::new(set);
+    pub(super) fn note(&self, set: Arc<ReplicaSet>) -> Arc<ReplicaSet> {
         self.sets().insert(set.uid().to_owned(), set.clone());
         set
     }
@@ -81,7 +80,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_set_counts_until_the_cache_has_seen_its_revision_however_long_that_takes() {
         let written = Written::default();
-        written.note(set("new", 8));
+        written.note(Arc::new(set("new", 8)));
         tokio::time::sleep(std::time::Duration::from_secs(86_400)).await;
         assert_eq!(written.unseen("owner", 7).len(), 1);
         assert_eq!(written.unseen("another", 7).len(), 0);
@@ -91,7 +90,7 @@ mod tests {
     #[test]
     fn the_newer_of_note_and_cache_is_shown() {
         let written = Written::default();
-        written.note(set("web", 8));
+        written.note(Arc::new(set("web", 8)));
         assert_eq!(written.newer(Arc::new(set("web", 7))).revision(), 8);
         assert_eq!(written.newer(Arc::new(set("web", 9))).revision(), 9);
         assert_eq!(written.newer(Arc::new(set("web", 7))).revision(), 7);

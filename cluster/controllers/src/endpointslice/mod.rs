@@ -173,11 +173,11 @@ impl EndpointSliceController {
     }
 
     /// Remembers how a write ended.
-    fn note(&self, key: &ObjectKey, result: Result<Option<EndpointSlice>, Error>) -> Result<(), Error> {
+    fn note(&self, key: &ObjectKey, result: Result<Option<Arc<EndpointSlice>>, Error>) -> Result<(), Error> {
         let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
         let last = writes.entry(key.clone()).or_default();
         match &result {
-            Ok(slice) => last.revision = last.revision.max(slice.as_ref().map_or(0, Object::revision)),
+            Ok(slice) => last.revision = last.revision.max(slice.as_ref().map_or(0, |slice| slice.revision())),
             Err(error) => last.unknown |= error.outcome_unknown(),
         }
         result.map(drop)
@@ -209,14 +209,14 @@ impl EndpointSliceController {
             ..ListParams::default()
         };
         let list = self.api.list(&params).await?;
-        let revision = list.items.iter().map(Object::revision).max().unwrap_or(0);
+        let revision = list.items.iter().map(|slice| slice.revision()).max().unwrap_or(0);
         let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
         let last = writes.entry(key.clone()).or_default();
         *last = LastWrite {
             revision: last.revision.max(revision),
             unknown: false,
         };
-        Ok(list.items.into_iter().map(Arc::new).collect())
+        Ok(list.items)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod conditions;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -81,7 +82,7 @@ impl NamespaceController {
             Err(error) => return Err(error),
         };
         let remains = self.empty(&name).await?;
-        let namespace = self.tell(namespace, &remains).await?;
+        let namespace = self.tell(Arc::unwrap_or_clone(namespace), &remains).await?;
         if !remains.is_empty() {
             return Ok(Next::After(PAUSE));
         }
@@ -136,7 +137,7 @@ impl NamespaceController {
         };
         status.conditions = Some(conditions);
         status.phase = Some("Terminating".to_owned());
-        self.api.replace_status(&namespace).await
+        self.api.replace_status(&namespace).await.map(Arc::unwrap_or_clone)
     }
 
     /// Removes the finalizer that stands for the content.

@@ -153,14 +153,14 @@ impl Eviction {
             "TaintManagerEviction",
             &message,
         );
-        let mut current = pod.clone();
+        let mut exactly = DeleteParams::exactly(pod);
         if let Some(marked) = pods_with_reason(pod) {
-            current = match self.pod_api.replace_status(&marked).await {
+            exactly = match self.pod_api.replace_status(&marked).await {
                 Err(error) if error.is_not_found() => return Ok(()),
-                other => other?,
+                other => DeleteParams::exactly(&*other?),
             };
         }
-        match self.pod_api.delete(&pod.key(), &DeleteParams::exactly(&current)).await {
+        match self.pod_api.delete(&pod.key(), &exactly).await {
             Err(error) if error.is_not_found() => {}
             other => other?,
         }

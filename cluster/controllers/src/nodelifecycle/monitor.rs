@@ -6,6 +6,7 @@
 //! A look that fails is no look: silence does not grow while this process may be the one that is cut off.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -53,7 +54,7 @@ pub(super) struct Monitor {
 
 /// A node as it is judged.
 struct Judged {
-    node: Node,
+    node: Arc<Node>,
     silence: Duration,
 }
 
@@ -106,7 +107,7 @@ impl Monitor {
             ..ListParams::default()
         };
         let live = self.lease_api.list(&params).await?;
-        self.hear(live.items.iter().map(renewal).collect());
+        self.hear(live.items.iter().map(|lease| renewal(lease)).collect());
         Ok(())
     }
 
@@ -136,9 +137,9 @@ impl Monitor {
         for node in self.nodes.list() {
             let silence = self.health.silence(node.name(), self.began.elapsed());
             let node = if silence > self.grace {
-                self.mark(&node).await
+                self.mark(node).await
             } else {
-                (*node).clone()
+                node
             };
             judged.push(Judged { node, silence });
         }
@@ -190,11 +191,11 @@ impl Monitor {
     }
 
     /// Writes that nothing is known of a silent node; answers the node as it is then.
-    async fn mark(&self, node: &Node) -> Node {
-        let Some(conditions) = taints::unknown_conditions(node, &clock::now_time()) else {
-            return node.clone();
+    async fn mark(&self, node: Arc<Node>) -> Arc<Node> {
+        let Some(conditions) = taints::unknown_conditions(&node, &clock::now_time()) else {
+            return node;
         };
-        let mut marked = node.clone();
+        let mut marked = (*node).clone();
         marked.status.get_or_insert_default().conditions = Some(conditions);
         match self.node_api.replace_status(&marked).await {
             Ok(marked) => marked,
@@ -203,7 +204,7 @@ impl Monitor {
                 if !error.is_conflict() && !error.is_not_found() {
                     log::line("nodelifecycle", format_args!("cannot mark {}: {error}", node.name()));
                 }
-                node.clone()
+                node
             }
         }
     }

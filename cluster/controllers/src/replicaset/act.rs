@@ -97,7 +97,7 @@ impl ReplicaSetController {
     }
 
     /// The newest state of a pod of the set's namespace.
-    async fn find(&self, set: &ReplicaSet, name: &str) -> Result<Option<Pod>, Error> {
+    async fn find(&self, set: &ReplicaSet, name: &str) -> Result<Option<Arc<Pod>>, Error> {
         match self.pod_api.get(&ObjectKey::new(set.namespace(), name)).await {
             Ok(pod) => Ok(Some(pod)),
             Err(error) if error.is_not_found() => Ok(None),

@@ -169,7 +169,7 @@ impl ReplicaSetController {
             };
             let adopts = controller_of(&pod.metadata).is_none();
             match self.pod_api.patch(&pod.key(), &Patch::Strategic(patch)).await {
-                Ok(adopted) if adopts => pods.push(Arc::new(adopted)),
+                Ok(adopted) if adopts => pods.push(adopted),
                 Ok(_) => {}
                 // Gone, another of its name, or taken by somebody else: not ours to have.
                 Err(error) if error.is_not_found() || error.is_conflict() || error.is_invalid() => {}
