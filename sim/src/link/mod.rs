@@ -11,6 +11,7 @@ mod connection;
 mod cuts;
 mod execution;
 mod gates;
+mod head;
 mod lost;
 mod mishaps;
 mod network;

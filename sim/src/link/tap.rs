@@ -3,29 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::Uri;
+use memchr::memchr;
 use orrery_api::message::Request;
 use orrery_api::{fields, labels};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
+use super::head::{self, Meta};
 use crate::model::{Answered, Asked, Entry, Path, Seen, Selection, WatchEventKind};
 use crate::world::World;
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Meta {
-    name: String,
-    namespace: String,
-    resource_version: String,
-    uid: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Partial {
-    metadata: Meta,
-}
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
@@ -112,9 +100,7 @@ pub fn describe(client: &str, request: &Request, at: Duration) -> Asked {
         });
     }
     if request.method() == http::Method::PUT || (request.method() == http::Method::POST && is_collection) {
-        let meta = serde_json::from_slice::<Partial>(request.body())
-            .unwrap_or_default()
-            .metadata;
+        let meta = head::read(request.body()).unwrap_or_default().metadata;
         asked.base = meta.resource_version.parse().ok().filter(|base| *base > 0);
         asked.uid = meta.uid.filter(|uid| !uid.is_empty());
         asked.named = Some(meta.name).filter(|name| is_collection && !name.is_empty());
@@ -142,18 +128,10 @@ fn selection(path: &Path, labels: Option<&str>, fields: Option<&str>) -> Option<
 
 /// Notes in `answered` what the object or list in `bytes` shows.
 pub fn show(bytes: &[u8], answered: &mut Answered) {
-    #[derive(Deserialize)]
-    struct Shown {
-        #[serde(default)]
-        metadata: Meta,
-        items: Option<Vec<Partial>>,
-    }
-    let Ok(shown) = serde_json::from_slice::<Shown>(bytes) else {
-        return;
-    };
+    let Some(shown) = head::read(bytes) else { return };
     answered.revision = shown.metadata.resource_version.parse().ok();
     answered.name = shown.metadata.name;
-    let entry = |Partial { metadata }| Entry {
+    let entry = |metadata: Meta| Entry {
         namespace: metadata.namespace,
         name: metadata.name,
         revision: metadata.resource_version.parse().unwrap_or(0),
@@ -161,11 +139,31 @@ pub fn show(bytes: &[u8], answered: &mut Answered) {
     answered.items = shown.items.map(|items| items.into_iter().map(entry).collect());
 }
 
-#[derive(Deserialize)]
-struct Line<'a> {
-    r#type: &'a str,
-    #[serde(default)]
-    object: Partial,
+/// A line of a watch: what it says, and of which object.
+fn read_line(line: &[u8]) -> Option<(WatchEventKind, Meta)> {
+    #[derive(Deserialize)]
+    struct Line<'a> {
+        r#type: &'a str,
+        #[serde(borrow)]
+        object: &'a RawValue,
+    }
+    let kind = |name: &[u8]| match name {
+        b"ADDED" => WatchEventKind::Added,
+        b"MODIFIED" => WatchEventKind::Modified,
+        b"DELETED" => WatchEventKind::Deleted,
+        b"BOOKMARK" => WatchEventKind::Bookmark,
+        _ => WatchEventKind::Error,
+    };
+    // As changes are written: then there is no need to look for the object's end.
+    if let Some(rest) = line.strip_prefix(br#"{"type":""#)
+        && let Some(end) = memchr(b'"', rest)
+        && let Some(object) = rest[end..].strip_prefix(br#"","object":"#)
+    {
+        return Some((kind(&rest[..end]), head::read(object)?.metadata));
+    }
+    let line: Line<'_> = serde_json::from_slice(line).ok()?;
+    let head = head::read(line.object.get().as_bytes())?;
+    Some((kind(line.r#type.as_bytes()), head.metadata))
 }
 
 /// Follows one watch.
@@ -177,7 +175,8 @@ pub struct WatchTap {
     actor: String,
     /// How many events it has shown.
     events: u64,
-    buffer: BytesMut,
+    /// What was shown and is no whole line yet.
+    unread: Bytes,
 }
 
 impl WatchTap {
@@ -214,7 +213,7 @@ impl WatchTap {
             stream,
             actor: format!("{client} watches {}", path.resource),
             events: 0,
-            buffer: BytesMut::new(),
+            unread: Bytes::new(),
         })
     }
 
@@ -230,24 +229,20 @@ impl WatchTap {
 
     /// Takes in a frame.
     pub fn see(&mut self, bytes: &Bytes) {
-        self.buffer.extend_from_slice(bytes);
-        while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-            let line = self.buffer.split_to(end + 1);
-            let Ok(line) = serde_json::from_slice::<Line<'_>>(&line) else {
+        if self.unread.is_empty() {
+            self.unread = bytes.clone();
+        } else {
+            self.unread = [&self.unread[..], &bytes[..]].concat().into();
+        }
+        while let Some(end) = memchr(b'\n', &self.unread) {
+            let line = self.unread.split_to(end + 1);
+            let Some((kind, meta)) = read_line(&line) else {
                 continue;
-            };
-            let kind = match line.r#type {
-                "ADDED" => WatchEventKind::Added,
-                "MODIFIED" => WatchEventKind::Modified,
-                "DELETED" => WatchEventKind::Deleted,
-                "BOOKMARK" => WatchEventKind::Bookmark,
-                _ => WatchEventKind::Error,
             };
             if kind == WatchEventKind::Error {
                 self.world.coverage.saw("a relist after 410");
             }
             self.events += 1;
-            let meta = &line.object.metadata;
             let revision = meta.resource_version.parse().unwrap_or(0);
             let seen = Seen::Watched {
                 stream: self.stream,
