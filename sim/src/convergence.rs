@@ -5,6 +5,7 @@
 //! (no component shows them), and events.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddrV4;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
@@ -100,6 +101,7 @@ fn workloads(cluster: &Cluster, left: &[String], missing: &mut Vec<String>) {
 }
 
 fn pods(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<String>) {
+    let broken = world.broken_machines();
     for pod in cluster.all("pods").filter(|pod| !pod.is_finished()) {
         let node = pod.node_name();
         if pod.is_terminating() {
@@ -108,7 +110,7 @@ fn pods(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<Str
             }
         } else if node.is_empty() {
             missing.push(format!("{} is bound to no node", pod.id));
-        } else if !world.is_well(node) {
+        } else if broken.contains(node) {
             missing.push(format!("{} is bound to {node}, which is broken", pod.id));
         } else if pod.phase() != "Running" || !pod.condition("Ready") {
             missing.push(format!("{} on {node} is {} and not ready", pod.id, pod.phase()));
@@ -201,8 +203,7 @@ fn containers(world: &World, cluster: &Cluster, left: &[String], missing: &mut V
         for (pod, container) in &running {
             *there.entry((pod.uid.as_str(), container.as_str())).or_default() += 1;
         }
-        let bound = cluster.all("pods").filter(|pod| pod.node_name() == machine.name);
-        for pod in bound.filter(|pod| pod.is_live_pod()) {
+        for pod in cluster.pods_on(&machine.name).filter(|pod| pod.is_live_pod()) {
             let spec = pod.pod().and_then(|pod| pod.spec.as_ref());
             for container in spec.iter().flat_map(|spec| &spec.containers) {
                 match there.remove(&(pod.uid(), container.name.as_str())) {
@@ -228,7 +229,7 @@ fn containers(world: &World, cluster: &Cluster, left: &[String], missing: &mut V
 
 /// E4 at rest: the rules translate to the ready endpoints of all services and to nothing else.
 fn rules(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<String>) {
-    let mut wanted: BTreeSet<String> = BTreeSet::new();
+    let mut wanted: BTreeSet<SocketAddrV4> = BTreeSet::new();
     for service in cluster.all("services") {
         let Some(spec) = service.service().and_then(|service| service.spec.as_ref()) else {
             continue;
@@ -254,17 +255,19 @@ fn rules(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<St
                     Some(IntOrString::Int(number)) => Some(*number),
                     _ => None,
                 });
+                let number = number.and_then(|number| u16::try_from(number).ok());
                 for address in ready_endpoints(slice) {
-                    wanted.extend(number.map(|number| format!("{address}:{number}")));
+                    let address = address.parse().ok().zip(number);
+                    wanted.extend(address.map(|(address, number)| SocketAddrV4::new(address, number)));
                 }
             }
         }
     }
     for machine in world.workers().filter(|machine| !left.contains(&machine.name)) {
         let Some(worker) = &machine.worker else { continue };
-        let stand: BTreeSet<String> = worker.filter.rules().endpoints().map(|to| to.to_string()).collect();
+        let stand = worker.filter.endpoints();
         if stand != wanted {
-            let differ: Vec<&str> = stand.symmetric_difference(&wanted).map(String::as_str).collect();
+            let differ: Vec<String> = stand.symmetric_difference(&wanted).map(ToString::to_string).collect();
             missing.push(format!(
                 "the packet rules of {} differ from the services in {}",
                 machine.name,

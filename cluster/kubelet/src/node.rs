@@ -181,14 +181,7 @@ pub fn difference(old: Option<&NodeStatus>, new: &NodeStatus, heartbeat: bool) -
     let Some(old) = old else {
         return Some(json!({"status": new}));
     };
-    let calm = |status: &NodeStatus| {
-        let mut status = status.clone();
-        for condition in status.conditions.iter_mut().flatten() {
-            condition.last_heartbeat_time = None;
-        }
-        status
-    };
-    if !heartbeat && calm(old) == calm(new) {
+    if !heartbeat && is_alike(old, new) {
         return None;
     }
     let (Ok(Value::Object(old)), Ok(Value::Object(new))) = (serde_json::to_value(old), serde_json::to_value(new))
@@ -200,6 +193,33 @@ pub fn difference(old: Option<&NodeStatus>, new: &NodeStatus, heartbeat: bool) -
         .filter(|(field, value)| old.get(field) != Some(value))
         .collect();
     (!changed.is_empty()).then(|| json!({"status": changed}))
+}
+
+/// Whether the two differ in heartbeats at most, of what the kubelet says in [`status`].
+fn is_alike(old: &NodeStatus, new: &NodeStatus) -> bool {
+    let conditions = |status: &NodeStatus| status.conditions.as_ref().map_or(0, Vec::len);
+    let both = old.conditions.iter().flatten().zip(new.conditions.iter().flatten());
+    conditions(old) == conditions(new)
+        && both.into_iter().all(|(old, new)| {
+            (
+                &old.type_,
+                &old.status,
+                &old.reason,
+                &old.message,
+                &old.last_transition_time,
+            ) == (
+                &new.type_,
+                &new.status,
+                &new.reason,
+                &new.message,
+                &new.last_transition_time,
+            )
+        })
+        && old.capacity == new.capacity
+        && old.allocatable == new.allocatable
+        && old.addresses == new.addresses
+        && old.daemon_endpoints == new.daemon_endpoints
+        && old.node_info == new.node_info
 }
 
 #[cfg(test)]

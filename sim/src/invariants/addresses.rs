@@ -105,10 +105,10 @@ impl Invariant for Claims {
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
-        if matches!(seen, Seen::Change(_)) || cluster.revision == self.checked {
+        if matches!(seen, Seen::Change(_)) || cluster.claimed_at() == self.checked {
             return;
         }
-        self.checked = cluster.revision;
+        self.checked = cluster.claimed_at();
         let held: BTreeSet<String> = cluster.all("services").flat_map(|item| claims_of(item)).collect();
         if let Some(claim) = held.symmetric_difference(cluster.claims()).next() {
             let whose = cluster.all("services").find(|item| claims_of(item).contains(claim));

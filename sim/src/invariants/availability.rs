@@ -25,9 +25,26 @@ const AFTERMATH: Duration = Duration::from_secs(90);
 #[derive(Default)]
 pub struct Availability {
     /// By uid of a set, the pods that were ready: until when, or still.
-    ready: BTreeMap<String, BTreeMap<String, Option<Duration>>>,
+    ready: BTreeMap<String, Pods>,
     /// By uid of a Deployment: when its size or strategy last changed.
     changed: BTreeMap<String, Duration>,
+}
+
+#[derive(Default)]
+struct Pods {
+    until: BTreeMap<String, Option<Duration>>,
+    /// How many were kept when those of long ago were last forgotten.
+    kept: usize,
+}
+
+impl Pods {
+    fn forget(&mut self, now: Duration) {
+        if self.until.len() > self.kept * 2 + 16 {
+            self.until
+                .retain(|_, until| until.is_none_or(|until| until + MEMORY > now));
+            self.kept = self.until.len();
+        }
+    }
 }
 
 impl Invariant for Availability {
@@ -100,11 +117,11 @@ impl Availability {
             .is_some_and(|pod| pod.is_live_pod() && pod.condition("Ready"));
         let pods = self.ready.entry(owner.to_owned()).or_default();
         if ready {
-            pods.insert(newest.uid().to_owned(), None);
-        } else if let Some(until) = pods.get_mut(newest.uid()) {
+            pods.until.insert(newest.uid().to_owned(), None);
+        } else if let Some(until) = pods.until.get_mut(newest.uid()) {
             until.get_or_insert(now);
         }
-        pods.retain(|_, until| until.is_none_or(|until| until + MEMORY > now));
+        pods.forget(now);
     }
 
     fn remember_deployment(&mut self, change: &Change, now: Duration) {
@@ -143,8 +160,8 @@ impl Availability {
             return;
         }
         let ready = |set: &str| {
-            let pods = self.ready.get(set).into_iter().flat_map(BTreeMap::values);
-            pods.filter(|until| until.is_none_or(|until| until + lag > cluster.now))
+            let pods = self.ready.get(set).into_iter().flat_map(|pods| pods.until.values());
+            pods.filter(|until| until.is_none_or(|until| until + lag.min(MEMORY) > cluster.now))
                 .count() as i32
         };
         let others = cluster
@@ -153,7 +170,11 @@ impl Availability {
         let others: i32 = others.map(|set| ready(set.uid()).min(size(set))).sum();
         let kept = others + ready(after.uid()).min(to);
         // Those that are not ready go first.
-        let own = self.ready.get(after.uid()).into_iter().flat_map(BTreeMap::values);
+        let own = self
+            .ready
+            .get(after.uid())
+            .into_iter()
+            .flat_map(|pods| pods.until.values());
         let takes_ready_ones = own.filter(|until| until.is_none()).count() as i32 > to;
         if kept < least && takes_ready_ones {
             let message = format!(

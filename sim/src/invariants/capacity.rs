@@ -79,10 +79,7 @@ impl Invariant for Capacity {
             return;
         };
         let mut used: BTreeMap<String, i128> = BTreeMap::new();
-        for item in cluster
-            .all("pods")
-            .filter(|item| item.node_name() == name && !item.is_finished())
-        {
+        for item in cluster.pods_on(name).filter(|item| !item.is_finished()) {
             for (resource, amount) in item.pod().map(requests).unwrap_or_default() {
                 *used.entry(resource).or_default() += amount;
             }

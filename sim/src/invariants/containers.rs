@@ -9,11 +9,16 @@ use std::collections::BTreeMap;
 use super::{Invariant, Report};
 use crate::model::{Cluster, Seen};
 
+/// A machine and a pod's uid.
+type Place = (String, String);
+
 /// See the module.
 #[derive(Default)]
 pub struct Containers {
-    /// Running containers: the machine, the pod's uid and the container's name.
-    running: BTreeMap<String, (String, String, String)>,
+    /// Running containers by machine and the pod's uid: their names.
+    running: BTreeMap<Place, BTreeMap<String, String>>,
+    /// Where each of them runs.
+    places: BTreeMap<String, Place>,
 }
 
 impl Invariant for Containers {
@@ -34,10 +39,10 @@ impl Invariant for Containers {
                 name,
                 ..
             } => {
-                self.running.insert(
-                    (*container).to_owned(),
-                    ((*machine).to_owned(), (*pod_uid).to_owned(), (*name).to_owned()),
-                );
+                let place = ((*machine).to_owned(), (*pod_uid).to_owned());
+                let running = self.running.entry(place.clone()).or_default();
+                running.insert((*container).to_owned(), (*name).to_owned());
+                self.places.insert((*container).to_owned(), place);
                 if cluster.node_of(pod_uid) != Some(*machine) {
                     let message = format!(
                         "container {name} ({container}) started on {machine} for the pod with uid {pod_uid}, which is bound to {}",
@@ -47,7 +52,15 @@ impl Invariant for Containers {
                 }
             }
             Seen::ContainerEnded { container } => {
-                self.running.remove(*container);
+                let Some(place) = self.places.remove(*container) else {
+                    return;
+                };
+                if let Some(running) = self.running.get_mut(&place) {
+                    running.remove(*container);
+                    if running.is_empty() {
+                        self.running.remove(&place);
+                    }
+                }
             }
             Seen::Asked(asked) => {
                 let Some(machine) = asked.client.strip_prefix("kubelet/") else {
@@ -62,12 +75,8 @@ impl Invariant for Containers {
                 let Some(uid) = asked.uid.as_deref().or(pod.map(|pod| pod.uid())) else {
                     return;
                 };
-                let left: Vec<&str> = self
-                    .running
-                    .values()
-                    .filter(|(place, pod, _)| place == machine && pod == uid)
-                    .map(|(_, _, name)| name.as_str())
-                    .collect();
+                let left = self.running.get(&(machine.to_owned(), uid.to_owned()));
+                let left: Vec<&str> = left.into_iter().flatten().map(|(_, name)| name.as_str()).collect();
                 if !left.is_empty() {
                     let message = format!(
                         "{} removes {} (uid {uid}) for good while {} still runs",

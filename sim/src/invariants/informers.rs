@@ -101,8 +101,10 @@ impl Invariant for Informers {
                 {
                     state.delivered += 1;
                     state.upto = state.upto.max(Some(revision));
-                    let heard = self.heard.entry(state.informer.clone()).or_default();
-                    *heard = (*heard).max(revision);
+                    match self.heard.get_mut(&state.informer) {
+                        Some(heard) => *heard = (*heard).max(revision),
+                        None => drop(self.heard.insert(state.informer.clone(), revision)),
+                    }
                 }
             }
             Seen::WatchClosed { stream } => {
@@ -121,7 +123,9 @@ impl Invariant for Informers {
                 continue;
             };
             let mut number = history.after(upto);
-            while let Ok(Some(change)) = history.get(number) {
+            while let Ok(next) = history.next(&state.selection, number)
+                && let Ok(Some(change)) = history.get(next)
+            {
                 if state.selection.shows(change).is_some() {
                     missing.push(format!(
                         "C3: {client} has not heard of {} at revision {}",
@@ -129,7 +133,7 @@ impl Invariant for Informers {
                     ));
                     break;
                 }
-                number += 1;
+                number = next + 1;
             }
         }
     }

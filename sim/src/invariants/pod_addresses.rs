@@ -15,6 +15,8 @@ use crate::model::{Cluster, Seen};
 pub struct PodAddresses {
     /// Which sandbox has an address now.
     holders: BTreeMap<IpAddr, (String, String)>,
+    /// The address that a sandbox got.
+    given: BTreeMap<String, IpAddr>,
     /// The addresses that the sandboxes of a pod ever had.
     ever: BTreeMap<String, Vec<IpAddr>>,
 }
@@ -43,9 +45,16 @@ impl Invariant for PodAddresses {
                     );
                     report.broken(self.id(), message, &[&format!("runtime/{machine}")]);
                 }
+                self.given.insert((*sandbox).to_owned(), *ip);
                 self.ever.entry((*pod_uid).to_owned()).or_default().push(*ip);
             }
-            Seen::SandboxGone { sandbox } => self.holders.retain(|_, (holder, _)| holder != sandbox),
+            Seen::SandboxGone { sandbox } => {
+                if let Some(ip) = self.given.remove(*sandbox)
+                    && self.holders.get(&ip).is_some_and(|(holder, _)| holder == sandbox)
+                {
+                    self.holders.remove(&ip);
+                }
+            }
             Seen::Change(change) => {
                 let Some(after) = &change.after else {
                     if let Some(before) = &change.before {

@@ -87,7 +87,7 @@ impl Replicas {
         if set.replica_set().is_none() {
             return;
         }
-        let live = cluster.owned(set.uid()).filter(|item| item.is_live_pod()).count();
+        let live = cluster.live_pods_of(set.uid());
         let limit = self.limit(set, cluster);
         if live as i64 > i64::from(limit) {
             report.broken(

@@ -10,8 +10,10 @@ use crate::model::{Cluster, Seen};
 /// See the module.
 #[derive(Default)]
 pub struct Sandboxes {
-    /// Ready sandboxes: the machine and the pod's uid.
-    ready: BTreeMap<String, (String, String)>,
+    /// Ready sandboxes by the pod's uid: their machines.
+    ready: BTreeMap<String, BTreeMap<String, String>>,
+    /// Whose each of them is.
+    owners: BTreeMap<String, String>,
 }
 
 impl Invariant for Sandboxes {
@@ -31,21 +33,30 @@ impl Invariant for Sandboxes {
                 sandbox,
                 ..
             } => {
-                if let Some((other, (place, _))) = self.ready.iter().find(|(_, (_, uid))| uid == pod_uid) {
+                let ready = self.ready.entry((*pod_uid).to_owned()).or_default();
+                if let Some((other, place)) = ready.first_key_value() {
                     let message = format!(
                         "sandbox {sandbox} on {machine} is the second ready one of the pod with uid {pod_uid}; {other} on {place} is ready too"
                     );
                     report.broken(
-                        self.id(),
+                        "K3",
                         message,
                         &[&format!("kubelet/{machine}"), &format!("runtime/{machine}")],
                     );
                 }
-                self.ready
-                    .insert((*sandbox).to_owned(), ((*machine).to_owned(), (*pod_uid).to_owned()));
+                ready.insert((*sandbox).to_owned(), (*machine).to_owned());
+                self.owners.insert((*sandbox).to_owned(), (*pod_uid).to_owned());
             }
             Seen::SandboxGone { sandbox } => {
-                self.ready.remove(*sandbox);
+                let Some(pod) = self.owners.remove(*sandbox) else {
+                    return;
+                };
+                if let Some(ready) = self.ready.get_mut(&pod) {
+                    ready.remove(*sandbox);
+                    if ready.is_empty() {
+                        self.ready.remove(&pod);
+                    }
+                }
             }
             _ => {}
         }

@@ -116,9 +116,12 @@ impl Followed {
             return Step::Wrong(format!("it had already shown revision {}", self.shown));
         }
         loop {
-            let change = match history.get(next) {
+            let change = match history.next(&self.selection, next) {
                 Err(_) => return Step::Unknown,
-                Ok(change) => change,
+                Ok(number) => {
+                    next = number;
+                    history.get(number).ok().flatten()
+                }
             };
             let expected = change.and_then(|change| Some((change, self.selection.shows(change)?)));
             match (change, expected) {

@@ -9,11 +9,15 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::item::{Item, ObjectId, resource_of};
-use super::seen::Change;
+use super::seen::{Change, Selection};
 use crate::scenario::Role;
 
 /// So many changes of a resource are kept; a watch that lags further is no longer checked.
 const KEPT: usize = 20_000;
+
+const PODS: &str = "pods";
+const NODES: &str = "nodes";
+const SERVICES: &str = "services";
 
 /// Where the API server keeps what services hold.
 const CLAIMS: &str = "/ranges/";
@@ -30,9 +34,49 @@ const MEMORY: Duration = Duration::from_secs(60);
 pub struct History {
     dropped: u64,
     changes: VecDeque<Arc<Change>>,
+    /// The numbers of the changes by what watches of one value select: there are many such watches, and each is about
+    /// few of the changes.
+    routes: FxHashMap<Route, VecDeque<u64>>,
 }
 
 impl History {
+    fn push(&mut self, change: Arc<Change>) {
+        let number = self.dropped + self.changes.len() as u64;
+        for route in routes(&change) {
+            self.routes.entry(route).or_default().push_back(number);
+        }
+        self.changes.push_back(change);
+        if self.changes.len() <= KEPT {
+            return;
+        }
+        if let Some(oldest) = self.changes.pop_front() {
+            self.dropped += 1;
+            for route in routes(&oldest) {
+                if let Some(numbers) = self.routes.get_mut(&route) {
+                    numbers.pop_front();
+                    if numbers.is_empty() {
+                        self.routes.remove(&route);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The number of the first change from `number` on that may concern `selection`; of one that is yet to come if
+    /// there is none. An error if what lies between may have been forgotten.
+    pub fn next(&self, selection: &Selection, number: u64) -> Result<u64, Forgotten> {
+        if number < self.dropped {
+            return Err(Forgotten);
+        }
+        let end = self.dropped + self.changes.len() as u64;
+        let Some(route) = Route::of(selection) else {
+            return Ok(number.min(end));
+        };
+        let numbers = self.routes.get(&route);
+        let next = numbers.and_then(|numbers| numbers.get(numbers.partition_point(|own| *own < number)));
+        Ok(next.copied().unwrap_or(end))
+    }
+
     /// The number of the first change after `revision`.
     pub fn after(&self, revision: u64) -> u64 {
         self.dropped + self.changes.partition_point(|change| change.revision <= revision) as u64
@@ -63,9 +107,76 @@ impl History {
     }
 }
 
+/// One value of a field that watches select by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Route {
+    /// Pods of a node.
+    Node(String),
+    /// Objects of a name.
+    Name(String),
+}
+
+impl Route {
+    /// What all changes have that `selection` selects, if it is one of these.
+    fn of(selection: &Selection) -> Option<Route> {
+        let fields = selection.fields.as_ref()?;
+        match &*selection.resource {
+            PODS => Some(Route::Node(fields.exact_value("spec.nodeName")?.to_owned())),
+            NODES => Some(Route::Name(fields.exact_value("metadata.name")?.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+/// The routes that a change is on: that of before and that of after.
+fn routes(change: &Change) -> Vec<Route> {
+    match &*change.id.resource {
+        NODES => vec![Route::Name(change.id.name.clone())],
+        PODS => {
+            let nodes = [&change.before, &change.after].map(|item| item.as_ref().map(|item| item.node_name()));
+            let mut routes: Vec<Route> = Vec::new();
+            for node in nodes.into_iter().flatten() {
+                let route = Route::Node(node.to_owned());
+                if !routes.contains(&route) {
+                    routes.push(route);
+                }
+            }
+            routes
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// A change that is no longer remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forgotten;
+
+fn owner_of(item: Option<&Item>) -> &str {
+    item.and_then(Item::controller_uid).unwrap_or_default()
+}
+
+fn join(index: &mut FxHashMap<String, BTreeSet<ObjectId>>, value: &str, id: &ObjectId) {
+    if value.is_empty() {
+        return;
+    }
+    match index.get_mut(value) {
+        Some(ids) => {
+            ids.insert(id.clone());
+        }
+        None => {
+            index.insert(value.to_owned(), BTreeSet::from([id.clone()]));
+        }
+    }
+}
+
+fn leave(index: &mut FxHashMap<String, BTreeSet<ObjectId>>, value: &str, id: &ObjectId) {
+    if let Some(ids) = index.get_mut(value) {
+        ids.remove(id);
+        if ids.is_empty() {
+            index.remove(value);
+        }
+    }
+}
 
 /// The objects of one resource, by namespace and name.
 type Objects = BTreeMap<(String, String), Arc<Item>>;
@@ -97,6 +208,12 @@ pub struct Cluster {
     made: BTreeMap<Arc<str>, Made>,
     claims: BTreeSet<String>,
     owned: FxHashMap<String, BTreeSet<ObjectId>>,
+    /// How many live pods an owner controls.
+    live_pods: FxHashMap<String, usize>,
+    /// Which pods are bound to a node now.
+    on_node: FxHashMap<String, BTreeSet<ObjectId>>,
+    /// When a service, or a key that one holds, was last written.
+    claimed: u64,
     live: FxHashMap<String, ObjectId>,
     bound: BTreeMap<String, String>,
     stalled: BTreeMap<Role, Vec<(Duration, Duration)>>,
@@ -136,11 +253,7 @@ impl Cluster {
         });
         self.index(&change);
         let history = self.histories.entry(change.id.resource.clone()).or_default();
-        history.changes.push_back(change.clone());
-        if history.changes.len() > KEPT {
-            history.changes.pop_front();
-            history.dropped += 1;
-        }
+        history.push(change.clone());
         change
     }
 
@@ -150,6 +263,7 @@ impl Cluster {
         if !key.starts_with(CLAIMS) {
             return;
         }
+        self.claimed = revision;
         if there {
             self.claims.insert(key.to_owned());
         } else {
@@ -163,29 +277,43 @@ impl Cluster {
     }
 
     fn index(&mut self, change: &Change) {
-        if let Some(before) = &change.before {
-            if let Some(owner) = before.controller_uid()
-                && let Some(owned) = self.owned.get_mut(owner)
+        if &*change.id.resource == SERVICES {
+            self.claimed = change.revision;
+        }
+        let (before, after) = (change.before.as_deref(), change.after.as_deref());
+        let (old, new) = (owner_of(before), owner_of(after));
+        if old != new {
+            leave(&mut self.owned, old, &change.id);
+            join(&mut self.owned, new, &change.id);
+        }
+        let is_live = |item: Option<&Item>| item.is_some_and(Item::is_live_pod);
+        if (is_live(before), old) != (is_live(after), new) {
+            if is_live(before)
+                && let Some(count) = self.live_pods.get_mut(old)
             {
-                owned.remove(&change.id);
-                if owned.is_empty() {
-                    self.owned.remove(owner);
+                *count -= 1;
+                if *count == 0 {
+                    self.live_pods.remove(old);
                 }
             }
+            if is_live(after) && !new.is_empty() {
+                *self.live_pods.entry(new.to_owned()).or_default() += 1;
+            }
+        }
+        let same = before.is_some() && after.is_some() && before.map(Item::uid) == after.map(Item::uid);
+        if let Some(before) = before.filter(|_| !same) {
             self.live.remove(before.uid());
         }
-        if let Some(after) = &change.after {
-            if let Some(owner) = after.controller_uid() {
-                self.owned
-                    .entry(owner.to_owned())
-                    .or_default()
-                    .insert(change.id.clone());
-            }
+        if let Some(after) = after.filter(|_| !same) {
             self.live.insert(after.uid().to_owned(), change.id.clone());
-            let node = after.node_name();
-            if !node.is_empty() && !self.bound.contains_key(after.uid()) {
-                self.bound.insert(after.uid().to_owned(), node.to_owned());
-            }
+        }
+        let (old, new) = (before.map_or("", Item::node_name), after.map_or("", Item::node_name));
+        if old != new {
+            leave(&mut self.on_node, old, &change.id);
+            join(&mut self.on_node, new, &change.id);
+        }
+        if let Some(after) = after.filter(|after| !new.is_empty() && !self.bound.contains_key(after.uid())) {
+            self.bound.insert(after.uid().to_owned(), new.to_owned());
         }
     }
 
@@ -234,6 +362,25 @@ impl Cluster {
     /// What the owner with `uid` controls.
     pub fn owned(&self, uid: &str) -> impl Iterator<Item = &Arc<Item>> {
         self.owned.get(uid).into_iter().flatten().filter_map(|id| self.get(id))
+    }
+
+    /// How many live pods the owner with `uid` controls.
+    pub fn live_pods_of(&self, uid: &str) -> usize {
+        self.live_pods.get(uid).copied().unwrap_or(0)
+    }
+
+    /// The pods that are bound to a node, in the order of their keys.
+    pub fn pods_on(&self, node: &str) -> impl Iterator<Item = &Arc<Item>> {
+        self.on_node
+            .get(node)
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.get(id))
+    }
+
+    /// The revision at which a service, or a key that one holds, was last written.
+    pub fn claimed_at(&self) -> u64 {
+        self.claimed
     }
 
     /// The node that the pod with `uid` is or was bound to.

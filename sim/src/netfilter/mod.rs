@@ -10,7 +10,8 @@ mod conntrack;
 mod packet;
 mod walk;
 
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, SocketAddrV4};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -75,6 +76,11 @@ impl SimPacketFilter {
     /// The rules that stand.
     pub fn rules(&self) -> Ruleset {
         self.filter().rules().clone()
+    }
+
+    /// Every address that some rule sends connections to.
+    pub fn endpoints(&self) -> BTreeSet<SocketAddrV4> {
+        self.filter().rules().endpoints().collect()
     }
 
     /// The flows that are tracked.

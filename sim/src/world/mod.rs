@@ -9,7 +9,7 @@ mod process;
 mod supervisor;
 mod witness;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -368,6 +368,17 @@ impl World {
                 .values()
                 .filter(|process| process.machine == machine)
                 .all(Process::is_well)
+    }
+
+    /// The machines that are not well.
+    pub fn broken_machines(&self) -> BTreeSet<String> {
+        let processes = self.processes();
+        let held_up = processes.values().filter(|process| !process.is_well());
+        let mut broken: BTreeSet<String> = held_up.map(|process| process.machine.clone()).collect();
+        let machines = self.machines.values();
+        let down = machines.filter(|machine| !machine.is_up() || self.network.is_cut(&machine.name));
+        broken.extend(down.map(|machine| machine.name.clone()));
+        broken
     }
 
     /// Ends everything that runs.

@@ -1,7 +1,7 @@
 //! What is no noise in a quiet cluster: heartbeats and events.
 
 use k8s_openapi::api::core::v1::{Endpoints, Node};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use orrery_api::shared;
 
 use crate::model::{Change, Item};
 
@@ -30,7 +30,7 @@ pub fn is_about(change: &Change, machines: &[String]) -> bool {
         // Where pods of a machine that speaks and does not hear come and go.
         "endpoints" | "endpointslices.discovery.k8s.io" => {
             let items = change.before.iter().chain(&change.after);
-            let nodes: Vec<String> = items.flat_map(|item| nodes_of(&item.bytes)).collect();
+            let nodes: Vec<String> = items.flat_map(|item| nodes_of(item)).collect();
             nodes.iter().any(|node| machines.contains(node))
         }
         _ => false,
@@ -38,18 +38,18 @@ pub fn is_about(change: &Change, machines: &[String]) -> bool {
 }
 
 /// The nodes of the pods that endpoints, or a slice of them, name.
-fn nodes_of(bytes: &[u8]) -> Vec<String> {
-    let slice = serde_json::from_slice::<EndpointSlice>(bytes).ok();
-    let sliced = slice.into_iter().flat_map(|slice| slice.endpoints);
-    let endpoints = serde_json::from_slice::<Endpoints>(bytes).ok();
+fn nodes_of(item: &Item) -> Vec<String> {
+    if let Some(slice) = item.slice() {
+        let nodes = slice.endpoints.iter().map(|endpoint| endpoint.node_name.clone());
+        return nodes.flatten().collect();
+    }
+    let endpoints = shared::decode::<Endpoints>(&item.bytes).ok();
     let subsets = endpoints
-        .into_iter()
-        .flat_map(|endpoints| endpoints.subsets.unwrap_or_default());
-    let addresses = subsets.flat_map(|subset| [subset.addresses, subset.not_ready_addresses]);
-    sliced
-        .filter_map(|endpoint| endpoint.node_name)
-        .chain(addresses.flatten().flatten().filter_map(|address| address.node_name))
-        .collect()
+        .iter()
+        .flat_map(|endpoints| endpoints.subsets.iter().flatten());
+    let addresses = subsets.flat_map(|subset| [&subset.addresses, &subset.not_ready_addresses]);
+    let addresses = addresses.flat_map(|addresses| addresses.iter().flatten());
+    addresses.filter_map(|address| address.node_name.clone()).collect()
 }
 
 fn same_node(before: &Item, after: &Item) -> bool {

@@ -25,7 +25,7 @@ struct Inner {
     opened: bool,
     triggers: Vec<Armed>,
     /// The last write that was no heartbeat.
-    noise: (Duration, String),
+    noise: Option<(Duration, Arc<Change>)>,
     /// Machines that stay broken: what they write, or what is written about them, is no noise.
     left: Vec<String>,
     /// Names that were deleted.
@@ -47,7 +47,7 @@ impl Witness {
                 watcher: None,
                 opened: false,
                 triggers: Vec::new(),
-                noise: (Duration::ZERO, String::new()),
+                noise: None,
                 left: Vec::new(),
                 gone: BTreeSet::new(),
             }),
@@ -133,7 +133,13 @@ impl Witness {
 
     /// When something was last written that was no heartbeat, and what.
     pub fn noise(&self) -> (Duration, String) {
-        self.lock().noise.clone()
+        match &self.lock().noise {
+            Some((at, change)) => {
+                let verb = if change.after.is_some() { "put" } else { "delete" };
+                (*at, format!("{verb} {} at revision {}", change.id, change.revision))
+            }
+            None => (Duration::ZERO, String::new()),
+        }
     }
 
     /// The names of the features of the run so far, in order.
@@ -210,10 +216,7 @@ impl Inner {
             // What this write broke is found before the next is looked at.
             self.conclude(world);
             if !noise::is_heartbeat(&change) && !noise::is_about(&change, &self.left) {
-                self.noise = (
-                    world.now(),
-                    format!("{verb} {} at revision {}", change.id, change.revision),
-                );
+                self.noise = Some((world.now(), change.clone()));
             }
             self.fire(&change);
             self.cover(world, &change);
@@ -318,9 +321,8 @@ impl Inner {
 }
 
 /// Who holds a lease.
-fn holder(lease: &Item) -> Option<String> {
-    let lease: k8s_openapi::api::coordination::v1::Lease = serde_json::from_slice(&lease.bytes).ok()?;
-    lease.spec?.holder_identity
+fn holder(lease: &Item) -> Option<&str> {
+    lease.lease()?.spec.as_ref()?.holder_identity.as_deref()
 }
 
 /// Whether a trigger's object, `Kind/namespace/name` or `Kind/name`, is the one written; `web-*` is any that begins so.
