@@ -152,6 +152,8 @@ pub struct State {
     /// The nodes by name.
     pub nodes: BTreeMap<String, NodeInfo>,
     placed: BTreeMap<String, Placed>,
+    /// How many living pods each owner has on which nodes: the same as the nodes' `owners`, the other way round.
+    owners: BTreeMap<String, BTreeMap<String, usize>>,
     /// How many pods on nodes keep others away by anti-affinity; none, and nobody need look for them.
     pub anti_affine: usize,
 }
@@ -160,8 +162,15 @@ impl State {
     /// The picture of `nodes` that mutant B31 decides on; no pod can be looked up in it.
     #[cfg(feature = "mutants")]
     pub fn picture(nodes: BTreeMap<String, NodeInfo>, anti_affine: usize) -> Self {
+        let mut owners: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+        for (name, info) in &nodes {
+            for (owner, count) in &info.owners {
+                owners.entry(owner.clone()).or_default().insert(name.clone(), *count);
+            }
+        }
         State {
             nodes,
+            owners,
             anti_affine,
             ..State::default()
         }
@@ -194,6 +203,24 @@ impl State {
         self.sweep(node.name());
     }
 
+    /// How many living pods an owner has on which nodes.
+    pub fn nodes_of_owner(&self, owner: &str) -> impl Iterator<Item = (&str, usize)> {
+        let nodes = self.owners.get(owner).into_iter().flatten();
+        nodes.map(|(node, count)| (node.as_str(), *count))
+    }
+
+    fn count_for_owner(&mut self, owner: &str, node: &str, one_more: bool) {
+        let nodes = self.owners.entry(owner.to_owned()).or_default();
+        let count = nodes.entry(node.to_owned()).or_default();
+        *count = if one_more { *count + 1 } else { *count - 1 };
+        if *count == 0 {
+            nodes.remove(node);
+        }
+        if nodes.is_empty() {
+            self.owners.remove(owner);
+        }
+    }
+
     /// Whether the pod is counted on a node, be it only assumed.
     pub fn is_placed(&self, uid: &str) -> bool {
         self.placed.contains_key(uid)
@@ -224,6 +251,9 @@ impl State {
         let uid = pod.pod.uid().to_owned();
         self.remove(&uid);
         self.anti_affine += usize::from(!pod.anti_affinity().is_empty());
+        if counts_for_owner(&pod) {
+            self.count_for_owner(&pod.owner, node, true);
+        }
         self.nodes.entry(node.to_owned()).or_default().put(Arc::new(pod));
         self.placed.insert(
             uid,
@@ -242,7 +272,11 @@ impl State {
         if let Some(info) = self.nodes.get_mut(&placed.node) {
             let anti = info.pods.get(uid).is_some_and(|pod| !pod.anti_affinity().is_empty());
             self.anti_affine -= usize::from(anti);
+            let counted = info.pods.get(uid).filter(|pod| counts_for_owner(pod)).cloned();
             info.take(uid);
+            if let Some(pod) = counted {
+                self.count_for_owner(&pod.owner, &placed.node, false);
+            }
         }
         self.sweep(&placed.node);
         true
@@ -275,7 +309,10 @@ mod tests {
 
     fn pod(uid: &str, cpu: u32) -> Arc<Pod> {
         let container = json!({"name": "c", "resources": {"requests": {"cpu": format!("{cpu}m")}}});
-        let pod = json!({"metadata": {"name": uid, "uid": uid}, "spec": {"containers": [container]}});
+        let owner =
+            json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "s", "uid": "s", "controller": true}]);
+        let pod = json!({"metadata": {"name": uid, "uid": uid, "ownerReferences": owner},
+            "spec": {"containers": [container]}});
         Arc::new(serde_json::from_value(pod).expect("a valid pod"))
     }
 
@@ -331,6 +368,13 @@ mod tests {
                 for info in state.nodes.values() {
                     prop_assert_eq!(info.requested.cpu, info.pods.values().map(|pod| pod.requests.cpu).sum::<i64>());
                 }
+                for (name, info) in &state.nodes {
+                    for (owner, count) in &info.owners {
+                        prop_assert!(state.nodes_of_owner(owner).any(|own| own == (name.as_str(), *count)));
+                    }
+                }
+                let pairs: usize = state.nodes.values().map(|info| info.owners.len()).sum();
+                prop_assert_eq!(pairs, state.owners.values().map(BTreeMap::len).sum::<usize>());
                 let total: usize = state.nodes.values().map(|info| info.pods.len()).sum();
                 prop_assert_eq!(total, state.placed.len());
             }

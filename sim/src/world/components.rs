@@ -16,6 +16,7 @@ use orrery_proxy::ruleset::Cidr;
 use orrery_store::Store;
 use tokio::time::sleep;
 
+use super::machine::POD_CIDR;
 use super::{CONTROL_PLANE, Place, Process, Server, World};
 use crate::feed::LateFeed;
 use crate::link::SimTransport;
@@ -233,7 +234,7 @@ async fn proxy(world: Arc<World>, process: Process, random: Random) {
     let mut options = orrery_proxy::Options::new(
         worker.spec.name.clone(),
         vec![machine.address],
-        Cidr::new(Ipv4Addr::new(10, 244, 0, 0), 13),
+        Cidr::new(POD_CIDR.0, POD_CIDR.1),
     );
     options.service_cidr = Some(Cidr::new(Ipv4Addr::new(10, 96, 0, 0), 16));
     orrery_proxy::run(client, options, worker.filter.clone(), random).await;

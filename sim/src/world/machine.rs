@@ -16,6 +16,9 @@ use crate::recording::What;
 use crate::runtime::SimRuntime;
 use crate::scenario::{NodeSpec, Scenario};
 
+/// The network that all pods' networks are a part of.
+pub const POD_CIDR: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 128, 0, 0), 9);
+
 /// A machine.
 pub struct Machine {
     /// Its name.
@@ -86,7 +89,7 @@ pub fn build(scenario: &Scenario, random: &Random, handle: &Handle, world: &Weak
     let zones = scenario.topology.zones.max(1) as usize;
     for (index, spec) in scenario.topology.nodes.iter().enumerate() {
         let number = index + 2;
-        let network = (244 + (number / 256) as u8 % 8, (number % 256) as u8);
+        let network = pod_network(number);
         let address = World::address(number);
         let worker = Worker {
             spec: spec.clone(),
@@ -107,6 +110,14 @@ pub fn build(scenario: &Scenario, random: &Random, handle: &Handle, world: &Weak
         machines.insert(spec.name.clone(), machine(&spec.name, number, None, Some(worker)));
     }
     machines
+}
+
+/// The second and third byte of the addresses of a machine's pods: 10.244 and up, and when those are used up 10.128 and
+/// up. All lie in [`POD_CIDR`].
+fn pod_network(number: usize) -> (u8, u8) {
+    let [block, third] = (number as u16).to_be_bytes();
+    let second = if block < 12 { 244 + block } else { 116 + block };
+    (second, third)
 }
 
 impl World {
