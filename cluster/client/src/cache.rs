@@ -1,6 +1,6 @@
 //! What an informer knows: the objects of a kind, indexed, as of one revision.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use orrery_api::meta::ObjectKey;
@@ -45,7 +45,7 @@ pub(crate) type IndexFunction<K> = Box<dyn Fn(&K) -> Vec<String> + Send + Sync>;
 struct Index<K> {
     name: &'static str,
     function: IndexFunction<K>,
-    keys: BTreeMap<String, BTreeSet<ObjectKey>>,
+    objects: BTreeMap<String, BTreeMap<ObjectKey, Arc<K>>>,
 }
 
 struct State<K> {
@@ -95,7 +95,7 @@ impl<K: Resource> Cache<K> {
             state.indexes.push(Index {
                 name,
                 function,
-                keys: BTreeMap::new(),
+                objects: BTreeMap::new(),
             })
         });
     }
@@ -124,16 +124,9 @@ impl<K: Resource> Cache<K> {
     /// The objects that the index `name` files under `value`, ordered by key. An index nobody made finds nothing.
     pub fn by_index(&self, name: &str, value: &str) -> Vec<Arc<K>> {
         self.read(|state| {
-            let keys = state
-                .indexes
-                .iter()
-                .find(|index| index.name == name)
-                .and_then(|index| index.keys.get(value));
-            let found = keys
-                .into_iter()
-                .flatten()
-                .filter_map(|key| state.objects.get(key).cloned());
-            found.collect()
+            let index = state.indexes.iter().find(|index| index.name == name);
+            let found = index.and_then(|index| index.objects.get(value));
+            found.into_iter().flat_map(BTreeMap::values).cloned().collect()
         })
     }
 
@@ -237,7 +230,8 @@ impl<K: Resource> State<K> {
         }
         for index in &mut self.indexes {
             for value in (index.function)(&object) {
-                index.keys.entry(value).or_default().insert(key.clone());
+                let objects = index.objects.entry(value).or_default();
+                objects.insert(key.clone(), object.clone());
             }
         }
         self.objects.insert(key, object);
@@ -247,10 +241,10 @@ impl<K: Resource> State<K> {
         let old = self.objects.remove(key)?;
         for index in &mut self.indexes {
             for value in (index.function)(&old) {
-                if let Some(keys) = index.keys.get_mut(&value) {
-                    keys.remove(key);
-                    if keys.is_empty() {
-                        index.keys.remove(&value);
+                if let Some(objects) = index.objects.get_mut(&value) {
+                    objects.remove(key);
+                    if objects.is_empty() {
+                        index.objects.remove(&value);
                     }
                 }
             }

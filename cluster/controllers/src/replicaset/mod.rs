@@ -13,6 +13,7 @@ mod plan;
 mod ranking;
 mod readiness;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -245,13 +246,14 @@ impl ReplicaSetController {
                 Claim::Own
             )
         };
-        let mut pods: Vec<_> = self
-            .pods
-            .by_index(BY_OWNER, set.uid())
-            .into_iter()
-            .filter(owned)
-            .collect();
+        let mut pods = self.pods.by_index(BY_OWNER, set.uid());
+        // What is still as it was claimed needs no second look: there are many.
+        let unchanged: BTreeSet<_> = pods.iter().map(Arc::as_ptr).collect();
+        pods.retain(owned);
         let adopted = claimed.iter().filter(|pod| {
+            if unchanged.contains(&Arc::as_ptr(pod)) {
+                return false;
+            }
             let cached = self.pods.get(&pod.key());
             cached.is_some_and(|cached| cached.uid() == pod.uid() && controller_of(&cached.metadata).is_none())
         });
