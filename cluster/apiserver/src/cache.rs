@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +22,10 @@ use crate::kinds::Kinds;
 use crate::resource::{AnyObject, AnyResource};
 use crate::selection::Selection;
 use crate::storage;
-use crate::watchers::{WatchQueue, Watchers};
+use crate::watchers::{Seen, WatchQueue, Watchers};
+
+/// So many of the newest events of a kind keep their lines: watchers that keep up share them, others make their own.
+const WITH_LINES: usize = 1000;
 
 /// How long a read waits for the cache to have seen what it must include.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(3);
@@ -81,8 +84,21 @@ pub struct CacheEvent {
     pub object: Arc<Cached>,
     /// The object before the change.
     pub previous: Option<Arc<Cached>>,
-    /// The event as lines of a watch, encoded when first needed: added, modified, deleted.
-    pub lines: [OnceLock<Bytes>; 3],
+    /// The event as lines of a watch: added, modified, deleted.
+    lines: Mutex<[Option<Bytes>; 3]>,
+}
+
+impl CacheEvent {
+    /// The event as a watcher sees it, made by `make` for the first of them and shared by the rest.
+    pub fn line(&self, seen: Seen, make: impl FnOnce() -> Bytes) -> Bytes {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines[seen as usize].get_or_insert_with(make).clone()
+    }
+
+    /// Gives the memory of the lines back.
+    fn forget_lines(&self) {
+        *self.lines.lock().unwrap_or_else(PoisonError::into_inner) = Default::default();
+    }
 }
 
 /// Indexes of objects that were just encoded, for the cache to take instead of decoding them again.
@@ -125,6 +141,15 @@ struct Objects {
 }
 
 impl Objects {
+    fn add(&mut self, changes: Vec<Arc<CacheEvent>>) {
+        let before = self.events.len().saturating_sub(WITH_LINES);
+        self.events.extend(changes);
+        let after = self.events.len().saturating_sub(WITH_LINES);
+        for event in self.events.range(before..after) {
+            event.forget_lines();
+        }
+    }
+
     /// The first `limit` objects that are selected (all if it is 0), and how many more there are.
     fn select(&self, resource: &dyn AnyResource, selection: &Selection, limit: usize) -> (Vec<Arc<Cached>>, usize) {
         if let Some(name) = selection.fields.exact_value("metadata.name")
@@ -304,7 +329,7 @@ impl WatchCache {
             let changes: Vec<Arc<CacheEvent>> = changes.map(Arc::new).collect();
             state.revision = revision;
             state.watchers.dispatch(&changes);
-            state.events.extend(changes);
+            state.add(changes);
         }
         let compacted = self.store.compact_revision();
         for (qualified, kind) in &self.kinds {
@@ -341,7 +366,7 @@ impl WatchCache {
             deleted,
             object,
             previous,
-            lines: [OnceLock::new(), OnceLock::new(), OnceLock::new()],
+            lines: Mutex::default(),
         })
     }
 

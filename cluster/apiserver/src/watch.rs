@@ -133,8 +133,7 @@ impl State {
     fn event_line(&mut self, seen: Seen, event: &CacheEvent) -> Bytes {
         let resource = self.watch.resource;
         if self.watch.shape == Shape::Object {
-            let line = event.lines[seen as usize].get_or_init(|| object_line(seen, &shown(resource, seen, event)));
-            return line.clone();
+            return event.line(seen, || object_line(seen, &shown(resource, seen, event)));
         }
         self.line(seen, &shown(resource, seen, event))
     }

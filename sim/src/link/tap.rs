@@ -1,5 +1,7 @@
 //! Reads, beside the links, what requests, answers and watches say.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -139,6 +141,33 @@ pub fn show(bytes: &[u8], answered: &mut Answered) {
     answered.items = shown.items.map(|items| items.into_iter().map(entry).collect());
 }
 
+/// So many lines are remembered: what is shown to a thousand watchers at once is read once.
+const REMEMBERED: usize = 8;
+
+/// What a line says, and of which object; none if that cannot be read.
+type LineRead = Option<(WatchEventKind, Arc<Meta>)>;
+
+thread_local! {
+    /// The last lines that were read. A world has a thread of its own.
+    static LINES: RefCell<VecDeque<(Bytes, LineRead)>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// A line of a watch. The server shares its memory among all who are shown it.
+fn read_once(line: &Bytes) -> LineRead {
+    LINES.with_borrow_mut(|lines| {
+        let same = |known: &Bytes| known.as_ptr() == line.as_ptr() && known.len() == line.len();
+        if let Some((_, read)) = lines.iter().find(|(known, _)| same(known)) {
+            return read.clone();
+        }
+        let read = read_line(line).map(|(kind, meta)| (kind, Arc::new(meta)));
+        if lines.len() == REMEMBERED {
+            lines.pop_front();
+        }
+        lines.push_back((line.clone(), read.clone()));
+        read
+    })
+}
+
 /// A line of a watch: what it says, and of which object.
 fn read_line(line: &[u8]) -> Option<(WatchEventKind, Meta)> {
     #[derive(Deserialize)]
@@ -236,7 +265,7 @@ impl WatchTap {
         }
         while let Some(end) = memchr(b'\n', &self.unread) {
             let line = self.unread.split_to(end + 1);
-            let Some((kind, meta)) = read_line(&line) else {
+            let Some((kind, meta)) = read_once(&line) else {
                 continue;
             };
             if kind == WatchEventKind::Error {

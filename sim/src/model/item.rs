@@ -8,7 +8,7 @@ use bytes::Bytes;
 use k8s_openapi::Metadata;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Endpoints, Event, Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orrery_api::shared;
@@ -177,7 +177,6 @@ impl Item {
             "endpointslices.discovery.k8s.io" => whole(&bytes, Typed::EndpointSlice),
             "leases.coordination.k8s.io" => whole(&bytes, Typed::Lease),
             "endpoints" => other::<Endpoints>(&bytes),
-            "events" => other::<Event>(&bytes),
             "namespaces" => other::<Namespace>(&bytes),
             _ => {
                 let partial = serde_json::from_slice::<Partial>(&bytes).unwrap_or_default();
