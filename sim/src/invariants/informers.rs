@@ -8,7 +8,8 @@
 //! watch over time; and a request for a watch that a server takes up after its client has given it up and asked again.
 //!
 //! C3 is judged at convergence: the newest watch of each informer has delivered every change that it selects. What has
-//! been delivered is in the cache, since informers take events at once; no component shows its cache itself.
+//! been delivered is in the cache, since informers take events at once; no component shows its cache itself. The changes
+//! of the last seconds may still be under way: in a large world some always are, since nodes renew their leases.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -16,6 +17,9 @@ use std::time::Duration;
 use super::{Invariant, Report};
 use crate::model::{Cluster, Seen, Selection, WatchEventKind};
 use crate::scenario::Role;
+
+/// So long a change may be under way at rest.
+const UNDER_WAY: Duration = Duration::from_secs(5);
 
 /// Whose, and what it selects.
 type Informer = (String, String);
@@ -28,6 +32,8 @@ pub struct Informers {
     /// When the newest watch of each was asked for.
     asked: BTreeMap<Informer, Duration>,
     streams: BTreeMap<u64, Stream>,
+    /// The last changes, and when they were made; before them the newest that is no longer under way.
+    made: VecDeque<(Duration, u64)>,
 }
 
 struct Stream {
@@ -52,6 +58,12 @@ impl Invariant for Informers {
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         match seen {
+            Seen::Change(change) => {
+                self.made.push_back((cluster.now, change.revision));
+                while self.made.get(1).is_some_and(|(at, _)| *at + UNDER_WAY <= cluster.now) {
+                    self.made.pop_front();
+                }
+            }
             Seen::Started { process } => self.heard.retain(|(client, _), _| client != process),
             Seen::WatchOpened {
                 stream,
@@ -115,6 +127,8 @@ impl Invariant for Informers {
     }
 
     fn missing(&self, cluster: &Cluster, missing: &mut Vec<String>) {
+        let old = self.made.iter().take_while(|(at, _)| *at + UNDER_WAY <= cluster.now);
+        let Some((_, arrived)) = old.last() else { return };
         // The newest watch of each informer: an older one may be dead without its server knowing.
         let newest: BTreeMap<&Informer, &Stream> =
             self.streams.values().map(|state| (&state.informer, state)).collect();
@@ -125,6 +139,7 @@ impl Invariant for Informers {
             let mut number = history.after(upto);
             while let Ok(next) = history.next(&state.selection, number)
                 && let Ok(Some(change)) = history.get(next)
+                && change.revision <= *arrived
             {
                 if state.selection.shows(change).is_some() {
                     missing.push(format!(
