@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use orrery_sim::run::{Settings, Verdict, run};
+use orrery_sim::run::{End, Settings, Verdict, run};
 use orrery_sim::scenario::{Scenario, read};
 
 #[global_allocator]
@@ -98,6 +98,7 @@ fn main() -> ExitCode {
         variation: Default::default(),
         trace: None,
         history: None,
+        end: End::Ignore,
         verbose: false,
     });
     let (simulated, spent) = (outcome.simulated.as_secs_f64(), outcome.spent.as_secs_f64());
