@@ -2,6 +2,10 @@
 //!
 //! Run it as `cargo website-sim-test`. It starts the simulator as people do, which starts a process a seed.
 #![cfg(madsim)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the test is no part of a run: it starts processes"
+)]
 
 use std::process::{Command, Output};
 

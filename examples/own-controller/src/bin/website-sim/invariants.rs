@@ -29,12 +29,11 @@ impl Invariant for DomainKept {
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         let Seen::Change(change) = seen else { return };
-        if change.id.is_of::<Website>() {
-            if let Some(website) = change.after.as_ref().and_then(|item| item.read::<Website>()) {
-                let wish = self.wishes.entry(website.uid().to_owned()).or_default();
-                if wish.0 != website.spec.domain {
-                    *wish = (website.spec.domain, cluster.now);
-                }
+        let item = change.after.as_ref().filter(|item| item.id.is_of::<Website>());
+        if let Some(website) = item.and_then(|item| item.read::<Website>()) {
+            let wish = self.wishes.entry(website.uid().to_owned()).or_default();
+            if wish.0 != website.spec.domain {
+                *wish = (website.spec.domain, cluster.now);
             }
         }
         if !change.id.is_of::<ConfigMap>() || change.id.namespace != DOMAINS {
