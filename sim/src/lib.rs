@@ -23,8 +23,8 @@
 //! ```
 //!
 //! * [`Component`]: an `async fn run(client: orrery_client::Client, random: orrery_api::random::Random)`, a process of
-//!   its own on the control plane. Faults name it (`restart: website-controller`), scenarios say how many there are
-//!   (`topology: { components: { website-controller: 2 } }`).
+//!   its own on the control plane or on nodes. Faults name it (`restart: website-controller`), scenarios say how many there
+//!   are (`topology: { components: { website-controller: 2 } }`).
 //! * [`Kind`]: a custom resource, whose type `orrery_client::custom_resource!` declares. The API servers serve it as all
 //!   others: discovery, get, list, watch, create, update, patch, delete, and the subresource `status`.
 //! * [`Invariant`]: told of everything that is [`Seen`], beside the [`Cluster`] as the store's history has it; it writes

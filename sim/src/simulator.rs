@@ -28,12 +28,13 @@ const WRONG: u8 = 2;
 type Run = Arc<dyn Fn(Client, Random) -> BoxFuture<'static, ()> + Send + Sync>;
 type Make = Box<dyn Fn() -> Box<dyn Invariant> + Send + Sync>;
 
-/// A component of a user's own: a controller that runs on the control plane's machines, as a process a replica.
+/// A component of a user's own: a controller that runs as a process a replica, on the control plane's machines or on nodes.
 #[derive(Clone)]
 pub struct Component {
     name: &'static str,
     replicas: u32,
     leader_election: bool,
+    on_nodes: bool,
     run: Run,
 }
 
@@ -61,6 +62,7 @@ impl Component {
             name,
             replicas: 1,
             leader_election: false,
+            on_nodes: false,
             run: Arc::new(move |client, random| Box::pin(run(client, random))),
         }
     }
@@ -78,6 +80,19 @@ impl Component {
     pub fn leader_election(mut self) -> Self {
         self.leader_election = true;
         self
+    }
+
+    /// Its replicas run on the nodes, in turn, as pods of a Deployment would, and not on the control plane's machines: a
+    /// node that crashes takes its replica with it, and a partition cuts it off. (Such a node does not stay broken after
+    /// the heal.)
+    pub fn on_nodes(mut self) -> Self {
+        self.on_nodes = true;
+        self
+    }
+
+    /// Whether its replicas run on the nodes.
+    pub(crate) fn runs_on_nodes(&self) -> bool {
+        self.on_nodes
     }
 
     /// What scenarios call it.

@@ -38,6 +38,9 @@ pub async fn strike(world: &Arc<World>, spec: &CrashSpec, random: &Random, struc
         if world.is_control_plane(&name) {
             stall_clients(world, lasts);
         }
+        for role in world.own_components_on(std::slice::from_ref(&name)) {
+            world.stall(role, lasts);
+        }
         world.crash_machine(&name);
         sleep(lasts).await;
         world.boot_machine(&name);

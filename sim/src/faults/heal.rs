@@ -27,11 +27,12 @@ pub fn heal(world: &World) -> Vec<String> {
     let mut left = Vec::new();
     for name in broken {
         let room = (left.len() + 1) * 3 <= total;
+        let needed = !world.own_components_on(std::slice::from_ref(&name)).is_empty();
         let lost = !world.is_up(&name) || world.network.is_cut(&name);
         let stays = match &world.scenario.heal {
             Heal::All => false,
             Heal::AllBut(machines) => machines.contains(&name),
-            Heal::Core => room && lost && random.stream(&name).stream("stays").chance(0.5),
+            Heal::Core => room && lost && !needed && random.stream(&name).stream("stays").chance(0.5),
         };
         if stays {
             left.push(name);

@@ -55,6 +55,9 @@ pub async fn strike(world: &Arc<World>, spec: &PartitionSpec, random: &Random, s
         // Its server's clients elsewhere wait for it, and it waits for the store.
         stall_clients(world, lasts);
     }
+    for role in world.own_components_on(&off) {
+        world.stall(role, lasts);
+    }
     // The direction is told as the first group sees it.
     let turned = matches!(&parts, Parts::Groups(one, _) if !names_all(one, &off));
     let (out, inward) = match (spec.direction, turned) {

@@ -81,8 +81,10 @@ pub fn build(world: &Arc<World>) {
     if topology.apiservers > 1 {
         add(Role::Store, "1", CONTROL_PLANE);
     }
+    let nodes: Vec<String> = topology.nodes.iter().map(|node| node.name.clone()).collect();
     for component in &simulator::parts().components {
-        for (number, machine) in (1..=topology.replicas(component)).zip(machines.iter().cycle()) {
+        let places = if component.runs_on_nodes() { &nodes } else { &machines };
+        for (number, machine) in (1..=topology.replicas(component)).zip(places.iter().cycle()) {
             add(Role::Custom(component.name()), &number.to_string(), machine);
         }
     }
@@ -94,6 +96,18 @@ pub fn build(world: &Arc<World>) {
 }
 
 impl World {
+    /// The components of users' own that run on one of `machines`.
+    pub fn own_components_on(&self, machines: &[String]) -> Vec<Role> {
+        let runs_there = |role: &Role| {
+            let there = |process: &Process| process.role == *role && machines.contains(&process.machine);
+            !self.process_names(there).is_empty()
+        };
+        Role::all()
+            .filter(|role| matches!(role, Role::Custom(_)))
+            .filter(runs_there)
+            .collect()
+    }
+
     /// Starts everything that is not running, where there is power.
     pub fn start_all(&self) {
         for process in self.process_names(|_| true) {

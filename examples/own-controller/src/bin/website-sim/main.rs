@@ -21,7 +21,11 @@ fn main() -> std::process::ExitCode {
                 .short_names(&["site"])
                 .validate(replicas_make_sense),
         )
-        .component(Component::new("website-controller", website_controller::run).leader_election())
+        .component(
+            Component::new("website-controller", website_controller::run)
+                .leader_election()
+                .on_nodes(),
+        )
         // Runs only in scenarios that ask for it.
         .component(Component::new("careless-website-controller", website_controller::run_careless).replicas(0))
         .invariant(invariants::DomainKept::default)
