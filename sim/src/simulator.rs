@@ -49,7 +49,7 @@ impl fmt::Debug for Component {
 impl Component {
     /// The component `name`, which is what scenarios call it: `restart: website-controller`. `run` is its whole life: it
     /// is given its way to the API server, where it may do everything, and its chance; it is dropped when the process
-    /// dies. One that returns is started anew after a second.
+    /// dies. One that returns is started again after a while, as a new process.
     ///
     /// What it must keep to for a run to be a function of its seed is in `CONTRIBUTING.md`: time is `tokio::time`, tasks
     /// belong to an `orrery_api::task::TaskGroup`, randomness is the one it is given, `select!` is `biased`.

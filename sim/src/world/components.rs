@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
 use orrery_api::message::Identity;
@@ -14,7 +13,6 @@ use orrery_client::{Client, LeaderElection, lead};
 use orrery_kubelet::Kubelet;
 use orrery_proxy::ruleset::Cidr;
 use orrery_store::Store;
-use tokio::time::sleep;
 
 use super::machine::POD_CIDR;
 use super::{CONTROL_PLANE, Place, Process, Server, World};
@@ -23,9 +21,6 @@ use crate::link::SimTransport;
 use crate::runtime::SharedRuntime;
 use crate::scenario::Role;
 use crate::simulator;
-
-/// So long after it ended by itself a component of a user's own is started anew.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// The main task of a process.
 pub fn main(world: Arc<World>, process: Process, random: Random) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -157,13 +152,8 @@ async fn custom(world: Arc<World>, process: Process, random: Random, name: &'sta
     let twins = world.scenario.topology.replicas(component);
     let alone = if component.elects() { twins } else { 1 };
     let work = |client| component.run(client, random.clone());
-    loop {
-        alone_or_leading(&client, name, &process, alone, &random, work).await;
-        world
-            .trace
-            .event(world.now(), &process.name, format_args!("ends by itself"));
-        sleep(PAUSE).await;
-    }
+    alone_or_leading(&client, name, &process, alone, &random, work).await;
+    world.fails(&process, "its run has returned");
 }
 
 /// A process without twins needs no lease: it would only wait for its own old one after a restart.
