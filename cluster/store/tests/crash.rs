@@ -153,10 +153,10 @@ fn after_a_failed_sync_every_write_is_refused_until_the_store_is_opened_again() 
         let disk = Arc::new(MemoryDisk::new());
         let store = open(&disk, Options::default()).await;
         store.commit(Transaction::create("a", "1")).await.unwrap();
-        let waiting = store.clone();
-        let told = tokio::spawn(async move { waiting.failed().await });
         disk.fail_syncs(1);
-        let failed = store.commit(Transaction::create("b", "1")).await.unwrap_err();
+        let (told, failed) = tokio::join!(store.failed(), store.commit(Transaction::create("b", "1")));
+        let failed = failed.unwrap_err();
+        assert_eq!(told, failed, "who waits for it is told");
         let operations = disk.operations();
         assert_eq!(store.commit(Transaction::create("c", "1")).await, Err(failed.clone()));
         assert_eq!(
@@ -165,8 +165,7 @@ fn after_a_failed_sync_every_write_is_refused_until_the_store_is_opened_again() 
         );
         assert_eq!(disk.operations(), operations, "the disk is not touched again");
         assert_eq!(store.failure(), Some(failed.clone()));
-        assert_eq!(told.await.unwrap(), failed, "who waits for it is told");
-        assert_eq!(store.failed().await, failed, "and who asks later, too");
+        assert_eq!(store.failed().await, failed, "who asks later is told, too");
         assert_eq!((store.revision(), store.get("b")), (2, None), "nothing unsure is shown");
         assert!(store.get("a").is_some(), "reads go on");
         drop(store);
