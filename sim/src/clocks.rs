@@ -83,7 +83,13 @@ impl Clocks {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::recording::What;
+    use crate::run::{End, Settings, record};
+    use crate::scenario::read;
+    use crate::variation::Variation;
 
     const fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -125,5 +131,30 @@ mod tests {
         assert_eq!(shown(&clocks, "node-1", 1), 0);
         clocks.end_all();
         assert_eq!(shown(&clocks, "node-1", 1), 1_000);
+    }
+
+    #[test]
+    fn a_machines_processes_stamp_by_its_clock_and_others_by_theirs() {
+        let text = "name: a\nduration: 30s\ntopology: { nodes: 1 }\nfaults:\n  - at: 0s\n    clock: { node: node-1, offset: 10m, for: 60s }\n";
+        let settings = Settings {
+            scenario: Arc::new(read("a.yaml", text, |_| Err(String::new())).unwrap()),
+            seed: 1,
+            variation: Variation::default(),
+            trace: None,
+            history: None,
+            verbose: false,
+            end: End::Ignore,
+        };
+        let (outcome, recording) = record("a.yaml", settings);
+        assert_eq!(outcome.verdict.code(), 0);
+        let lease = recording.events.iter().find_map(|event| match &event.what {
+            What::Written(written) if written.object.namespace == "kube-node-lease" => Some(&written.value),
+            _ => None,
+        });
+        let lease: serde_json::Value = serde_json::from_str(lease.unwrap()).unwrap();
+        let time = |path: &str| -> Timestamp { lease.pointer(path).unwrap().as_str().unwrap().parse().unwrap() };
+        // The node says when it renewed its lease, the API server when it was made.
+        let apart = time("/spec/renewTime").duration_since(time("/metadata/creationTimestamp"));
+        assert!((599..=602).contains(&apart.as_secs()), "{apart}");
     }
 }
