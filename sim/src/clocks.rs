@@ -148,7 +148,9 @@ mod tests {
         let (outcome, recording) = record("a.yaml", settings);
         assert_eq!(outcome.verdict.code(), 0);
         let lease = recording.events.iter().find_map(|event| match &event.what {
-            What::Written(written) if written.object.namespace == "kube-node-lease" => Some(&written.value),
+            What::Written(written) if written.object.name == "node-1" && written.value.contains("renewTime") => {
+                Some(&written.value)
+            }
             _ => None,
         });
         let lease: serde_json::Value = serde_json::from_str(lease.unwrap()).unwrap();
