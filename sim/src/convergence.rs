@@ -218,6 +218,15 @@ fn containers(world: &World, cluster: &Cluster, left: &[String], missing: &mut V
                 }
             }
         }
+        let pods: BTreeSet<&str> = cluster.all("pods").map(|pod| pod.uid()).collect();
+        for pod in worker.runtime.pods() {
+            if !pods.contains(pod.uid.as_str()) {
+                missing.push(format!(
+                    "a sandbox of {pod} is left on {}, which nobody has",
+                    machine.name
+                ));
+            }
+        }
         for (uid, container) in there.keys() {
             missing.push(format!(
                 "container {container} of a pod with uid {uid} runs on {} for nobody",

@@ -307,6 +307,7 @@ async fn play(
             .recorder
             .note(world.now(), || What::Healed { left: left.clone() });
         world.witness.ignore_noise_of(&left);
+        tasks.spawn(faults::uncordon(world.clone()));
         let healed = Instant::now();
         let end = converge(&world, &workload, &left, healed);
         let end = tokio::select! {

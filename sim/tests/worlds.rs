@@ -16,7 +16,7 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-const SCENARIOS: [&str; 38] = [
+const SCENARIOS: [&str; 41] = [
     "scenarios/node-failure.yaml",
     "scenarios/rolling-update.yaml",
     "scenarios/same-end.yaml",
@@ -36,6 +36,9 @@ const SCENARIOS: [&str; 38] = [
     "scenarios/hand-over.yaml",
     "scenarios/swarm-api-servers.yaml",
     "scenarios/crashing.yaml",
+    "scenarios/sick-runtime.yaml",
+    "scenarios/lost-runtime.yaml",
+    "scenarios/nodes-come-and-go.yaml",
     "scenarios/ended-pods.yaml",
     "scenarios/endpoints-flap.yaml",
     "scenarios/full-nodes.yaml",

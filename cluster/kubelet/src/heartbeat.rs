@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::context::Context;
 use crate::node::{RuntimeHealth, correction, difference, registration, status};
+use crate::runtime::Pressure;
 
 /// How often the status is computed and the lease renewed.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -25,6 +26,8 @@ const HEARTBEAT: Duration = Duration::from_secs(300);
 const LEASE_SECONDS: i32 = 40;
 /// How long the runtime may be silent.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+/// How long a shortage of the machine is told after it is over.
+const PRESSURE_TRANSITION: Duration = Duration::from_secs(300);
 /// How long a question to the runtime may take.
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
 /// How long a request may take: a heartbeat that hangs is better sent again.
@@ -35,6 +38,31 @@ const PAUSE_LIMIT: Duration = Duration::from_secs(5);
 /// Where leases of nodes are.
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 
+/// What the machine was short of lately: a shortage that is over is told for a while yet, as Kubernetes' kubelet does
+/// (`evictionPressureTransitionPeriod`), so that a node does not take pods and shed them in turn.
+#[derive(Debug, Default)]
+struct Shortage {
+    /// When memory and disk were last short, since the kubelet's start.
+    memory: Option<Duration>,
+    disk: Option<Duration>,
+}
+
+impl Shortage {
+    /// Takes in what the machine is short of `now`; what the node says.
+    fn notice(&mut self, pressure: Pressure, now: Duration) -> Pressure {
+        let lately = |last: &mut Option<Duration>, short: bool| {
+            if short {
+                *last = Some(now);
+            }
+            last.is_some_and(|last| now.saturating_sub(last) < PRESSURE_TRANSITION)
+        };
+        Pressure {
+            memory: lately(&mut self.memory, pressure.memory),
+            disk: lately(&mut self.disk, pressure.disk),
+        }
+    }
+}
+
 /// Registers the node, tells its status, and registers it again when somebody deletes it.
 pub async fn keep_node(context: &Context, node: &Cache<Node>, changed: &Notify) {
     let api = Api::<Node>::new(&context.client.clone().with_limit(REQUEST_LIMIT));
@@ -42,7 +70,9 @@ pub async fn keep_node(context: &Context, node: &Cache<Node>, changed: &Notify) 
     let mut runtime = RuntimeHealth {
         version: String::new(),
         trouble: None,
+        pressure: Pressure::default(),
     };
+    let mut shortage = Shortage::default();
     let mut answered: Option<Instant> = None;
     let mut written: Option<Instant> = None;
     let mut failures = 0;
@@ -60,7 +90,11 @@ pub async fn keep_node(context: &Context, node: &Cache<Node>, changed: &Notify) 
         };
         runtime.trouble = trouble
             .filter(|_| answered.is_none_or(|at| at.elapsed() > SILENCE_LIMIT))
-            .map(|why| format!("container runtime is down: {why}"));
+            .map(|why| format!("container runtime is down: {why}"))
+            .or_else(|| context.observer.trouble());
+        if let Ok(Ok(pressure)) = within(VERSION_LIMIT, context.runtime.pressure()).await {
+            runtime.pressure = shortage.notice(pressure, context.elapsed());
+        }
         let due = written.is_none_or(|at| at.elapsed() >= HEARTBEAT);
         match write(context, &api, node, &runtime, due, failures > 0).await {
             Ok(wrote) => {
@@ -224,4 +258,24 @@ async fn renew(
         spec: Some(spec(None)),
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_is_told_for_five_minutes_after_its_end() {
+        let mut shortage = Shortage::default();
+        let at = |shortage: &mut Shortage, memory, second| {
+            let pressure = Pressure { memory, disk: false };
+            shortage.notice(pressure, Duration::from_secs(second)).memory
+        };
+        assert!(!at(&mut shortage, false, 0));
+        assert!(at(&mut shortage, true, 10));
+        assert!(at(&mut shortage, false, 20));
+        assert!(at(&mut shortage, true, 200));
+        assert!(at(&mut shortage, false, 499));
+        assert!(!at(&mut shortage, false, 500));
+    }
 }

@@ -12,6 +12,7 @@ use orrery_api::clock::whole_seconds;
 use serde_json::{Value, json};
 
 use crate::options::Options;
+use crate::runtime::Pressure;
 
 /// The labels that the kubelet keeps on its node.
 pub fn labels(options: &Options) -> BTreeMap<String, String> {
@@ -79,6 +80,8 @@ pub struct RuntimeHealth {
     pub version: String,
     /// Why it cannot run pods now, if it cannot.
     pub trouble: Option<String>,
+    /// What its machine is short of, or was until lately.
+    pub pressure: Pressure,
 }
 
 /// The node's status at `now`, after the status `old`.
@@ -93,19 +96,38 @@ pub fn status(options: &Options, runtime: &RuntimeHealth, old: Option<&NodeStatu
         type_: type_.to_owned(),
         address,
     };
+    let (memory, disk) = (runtime.pressure.memory, runtime.pressure.disk);
     let claims = [
-        (
-            "MemoryPressure",
-            false,
-            "KubeletHasSufficientMemory",
-            "kubelet has sufficient memory available".to_owned(),
-        ),
-        (
-            "DiskPressure",
-            false,
-            "KubeletHasNoDiskPressure",
-            "kubelet has no disk pressure".to_owned(),
-        ),
+        if memory {
+            (
+                "MemoryPressure",
+                true,
+                "KubeletHasInsufficientMemory",
+                "kubelet has insufficient memory available".to_owned(),
+            )
+        } else {
+            (
+                "MemoryPressure",
+                false,
+                "KubeletHasSufficientMemory",
+                "kubelet has sufficient memory available".to_owned(),
+            )
+        },
+        if disk {
+            (
+                "DiskPressure",
+                true,
+                "KubeletHasDiskPressure",
+                "kubelet has disk pressure".to_owned(),
+            )
+        } else {
+            (
+                "DiskPressure",
+                false,
+                "KubeletHasNoDiskPressure",
+                "kubelet has no disk pressure".to_owned(),
+            )
+        },
         (
             "PIDPressure",
             false,
@@ -234,7 +256,33 @@ mod tests {
         RuntimeHealth {
             version: "docker://20.10.24".to_owned(),
             trouble: None,
+            pressure: Pressure::default(),
         }
+    }
+
+    #[test]
+    fn a_machine_that_is_short_of_memory_says_so() {
+        let options = Options::default();
+        let short = RuntimeHealth {
+            pressure: Pressure {
+                memory: true,
+                disk: false,
+            },
+            ..well()
+        };
+        let status = status(&options, &short, None, at(0));
+        let conditions = status.conditions.unwrap_or_default();
+        let says: Vec<(&str, &str)> = conditions
+            .iter()
+            .map(|own| (own.type_.as_str(), own.status.as_str()))
+            .collect();
+        let wanted = [
+            ("MemoryPressure", "True"),
+            ("DiskPressure", "False"),
+            ("PIDPressure", "False"),
+            ("Ready", "True"),
+        ];
+        assert_eq!(says, wanted);
     }
 
     #[test]

@@ -11,14 +11,17 @@ use futures_util::StreamExt;
 use orrery_api::task::within;
 use orrery_api::{log, mutant};
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+use crate::backoff::go_duration;
 use crate::runtime::{ContainerRuntime, EventStream, PodSandbox};
 
 /// How long listing may take before the runtime is thought to hang.
 const LIST_LIMIT: Duration = Duration::from_secs(60);
 /// How often to look while the runtime tells no events.
 const BLIND_PERIOD: Duration = Duration::from_secs(1);
+/// How long no look may succeed before the node is not ready.
+const BLIND_LIMIT: Duration = Duration::from_secs(180);
 /// Events come in bursts; one look serves those of a moment.
 const BURST: Duration = Duration::from_millis(10);
 
@@ -33,6 +36,8 @@ pub struct Observer {
     runtime: Arc<dyn ContainerRuntime>,
     period: Duration,
     state: Mutex<State>,
+    /// When a look last succeeded; before the first, since when somebody tries.
+    looked: Mutex<Instant>,
     ask: Notify,
     /// The number of the last request to look that has been served.
     served: watch::Sender<u64>,
@@ -45,6 +50,7 @@ impl Observer {
             runtime,
             period,
             state: Mutex::default(),
+            looked: Mutex::new(Instant::now()),
             ask: Notify::new(),
             served: watch::Sender::new(0),
         }
@@ -76,6 +82,20 @@ impl Observer {
         self.ask.notify_one();
         // The sender lives in `self`.
         let _ = served.wait_for(|served| *served >= ticket).await;
+    }
+
+    /// Why the node cannot be relied on, if the runtime could not be looked at for three minutes. The words are those of
+    /// Kubernetes' pod lifecycle event generator: a runtime may say who it is and still be at a loss for its containers.
+    pub fn trouble(&self) -> Option<String> {
+        let blind = self.looked.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        (blind > BLIND_LIMIT && !mutant::active("O20")).then(|| {
+            let (blind, limit) = (Duration::from_secs(blind.as_secs()), BLIND_LIMIT);
+            format!(
+                "PLEG is not healthy: pleg was last seen active {} ago; threshold is {}",
+                go_duration(blind),
+                go_duration(limit)
+            )
+        })
     }
 
     /// The uids of all pods that the runtime has anything of.
@@ -179,6 +199,7 @@ impl Observer {
             pods.insert(uid, entry);
         }
         state.pods = pods;
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         changed
     }
 }

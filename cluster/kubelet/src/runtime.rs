@@ -83,6 +83,11 @@ pub trait ContainerRuntime: Send + Sync {
     /// Removes the volumes of a pod, but not what lies on the host.
     async fn remove_volumes(&self, pod_uid: &str) -> Result<(), RuntimeError>;
 
+    /// What the machine is short of now; nothing where nobody measures.
+    async fn pressure(&self) -> Result<Pressure, RuntimeError> {
+        Ok(Pressure::default())
+    }
+
     /// What the running containers use now; empty where nobody measures.
     async fn stats(&self) -> Result<Vec<ContainerStats>, RuntimeError> {
         Ok(Vec::new())
@@ -168,6 +173,15 @@ impl fmt::Display for RuntimeVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.name, self.version)
     }
+}
+
+/// What a machine is short of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pressure {
+    /// Memory.
+    pub memory: bool,
+    /// Room on its disk.
+    pub disk: bool,
 }
 
 /// Which pod a sandbox, container or volume is of.

@@ -1,4 +1,5 @@
-//! A crash: a machine loses power, or a component is killed, and is back after a while.
+//! A crash: a machine loses power, or a component is killed, and is back after a while. A component may be left to carry on
+//! until so many of its writes have been carried out: then it dies between two of them.
 
 use std::sync::Arc;
 
@@ -13,9 +14,16 @@ use crate::world::World;
 /// As the swarm draws it.
 pub fn draw(lot: &Lot<'_>) -> CrashSpec {
     let component = lot.random.chance(0.5);
+    let node = (!component).then(|| lot.any_machine(0.2));
+    let component = component.then(|| lot.any_component());
+    let writes = lot.random.stream("after-writes");
+    let writer = component
+        .as_ref()
+        .is_some_and(|target| !matches!(target.role, Role::ApiServer | Role::Store));
     CrashSpec {
-        node: (!component).then(|| lot.any_machine(0.2)),
-        component: component.then(|| lot.any_component()),
+        node,
+        component,
+        after_writes: (writer && writes.chance(0.4)).then(|| writes.between(1, 10) as u32),
         lasts: lot.lasts(),
     }
 }
@@ -30,6 +38,7 @@ pub async fn strike(world: &Arc<World>, spec: &CrashSpec, random: &Random, struc
         struck(FaultAction::Crash(CrashSpec {
             node: Some(NodeTarget::Named(name.clone())),
             component: None,
+            after_writes: None,
             lasts: lasts.into(),
         }));
         world
@@ -48,9 +57,13 @@ pub async fn strike(world: &Arc<World>, spec: &CrashSpec, random: &Random, struc
         let Some(name) = process(world, target, random) else {
             return;
         };
+        if let Some(writes) = spec.after_writes {
+            world.network.fates.doom(&name, writes).notified().await;
+        }
         struck(FaultAction::Crash(CrashSpec {
             node: None,
             component: only(&name),
+            after_writes: spec.after_writes,
             lasts: lasts.into(),
         }));
         world
@@ -60,6 +73,7 @@ pub async fn strike(world: &Arc<World>, spec: &CrashSpec, random: &Random, struc
             stall_clients(world, lasts);
         }
         world.kill(&name);
+        world.network.fates.spare(&name);
         sleep(lasts).await;
         world.start(&name);
     }

@@ -11,6 +11,7 @@ pub fn heal(world: &World) -> Vec<String> {
     let random = world.random.stream("heal");
     world.set_healed();
     world.network.calm();
+    world.network.fates.release_all();
     world.lags.end_all();
     world.clocks.end_all();
     if let Some(disk) = world.disk() {
@@ -28,7 +29,7 @@ pub fn heal(world: &World) -> Vec<String> {
     for name in broken {
         let room = (left.len() + 1) * 3 <= total;
         let needed = !world.own_components_on(std::slice::from_ref(&name)).is_empty();
-        let lost = !world.is_up(&name) || world.network.is_cut(&name);
+        let lost = !world.is_up(&name) || world.network.is_cut(&name) || world.is_at_a_loss(&name);
         let stays = match &world.scenario.heal {
             Heal::All => false,
             Heal::AllBut(machines) => machines.contains(&name),
@@ -46,6 +47,10 @@ pub fn heal(world: &World) -> Vec<String> {
     machines.extend(world.workers().map(|machine| machine.name.clone()));
     for name in machines.iter().filter(|name| !left.contains(name)) {
         world.network.mend_all(name);
+        if let Some(worker) = world.machine(name).and_then(|machine| machine.worker.as_ref()) {
+            worker.runtime.heal();
+            worker.filter.heal();
+        }
         world.boot_machine(name);
     }
     for process in &processes {

@@ -8,20 +8,25 @@ mod api_errors;
 mod api_lag;
 mod clock;
 mod compact;
+mod containers;
 mod crash;
 mod disk;
 mod drop_watches;
 mod duplicate;
+mod flows;
+mod hand_over;
 mod heal;
 mod lag;
 mod loss;
 mod lost_answers;
 mod mishaps;
+mod nodes;
 mod packets;
 mod partition;
 mod pause;
 mod reset;
 mod restart;
+mod runtime;
 mod slow_link;
 mod slow_reader;
 mod swarm;
@@ -41,6 +46,7 @@ use crate::scenario::{ComponentTarget, FaultAction, LinksTarget, Moment, NodeTar
 use crate::world::World;
 
 pub use heal::heal;
+pub use nodes::uncordon;
 
 /// Something that waits for its moment.
 pub struct Waiting {
@@ -192,6 +198,11 @@ async fn strike_alone(world: &Arc<World>, action: &FaultAction, random: &Random,
         FaultAction::Disk(spec) => disk::strike(world, spec, random, struck).await,
         FaultAction::Clock(spec) => clock::strike(world, spec, random, struck).await,
         FaultAction::Compact(spec) => compact::strike(world, spec, random, struck).await,
+        FaultAction::Flows(spec) => flows::strike(world, spec, random, struck).await,
+        FaultAction::HandOver(spec) => hand_over::strike(world, spec, random, struck).await,
+        FaultAction::Containers(spec) => containers::strike(world, spec, random, struck).await,
+        FaultAction::Runtime(spec) => runtime::strike(world, spec, random, struck).await,
+        FaultAction::Nodes(spec) => nodes::strike(world, spec, random, struck).await,
         FaultAction::Swarm(_) => {}
     }
 }
@@ -237,6 +248,9 @@ fn process(world: &World, target: &ComponentTarget, random: &Random) -> Option<S
 fn only(process: &str) -> Option<ComponentTarget> {
     ComponentTarget::parse(process).ok()
 }
+
+#[cfg(test)]
+mod outside_tests;
 
 #[cfg(test)]
 mod tests {

@@ -5,9 +5,19 @@ use std::sync::Arc;
 use orrery_api::random::Random;
 
 use super::machine;
+use super::swarm::Lot;
 use crate::netfilter::Half;
 use crate::scenario::{FaultAction, HalfApplied, NodeTarget, PacketsSpec};
 use crate::world::World;
+
+/// As the swarm draws it.
+pub fn draw(lot: &Lot<'_>) -> PacketsSpec {
+    PacketsSpec {
+        node: NodeTarget::Any,
+        times: lot.random.between(1, 5) as u32,
+        half: None,
+    }
+}
 
 /// See the module.
 pub async fn strike(world: &Arc<World>, spec: &PacketsSpec, random: &Random, struck: impl FnOnce(FaultAction)) {

@@ -32,6 +32,7 @@ pub async fn strike(
     struck(FaultAction::Crash(CrashSpec {
         node: None,
         component: only(&name),
+        after_writes: None,
         lasts: pause.into(),
     }));
     world.trace.event(world.now(), "fault", format_args!("{name} restarts"));

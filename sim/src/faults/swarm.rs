@@ -10,8 +10,8 @@ use orrery_api::task::TaskGroup;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    api_errors, api_lag, clock, compact, crash, disk, drop_watches, duplicate, lag, loss, lost_answers, partition,
-    pause, reset, restart, slow_link, slow_reader, strike,
+    api_errors, api_lag, clock, compact, containers, crash, disk, drop_watches, duplicate, flows, hand_over, lag, loss,
+    lost_answers, nodes, packets, partition, pause, reset, restart, runtime, slow_link, slow_reader, strike,
 };
 use crate::scenario::{ComponentTarget, FaultAction, FaultKind, LinksTarget, Moment, NodeTarget, Role, Span};
 use crate::world::World;
@@ -73,6 +73,10 @@ pub async fn run(
 fn fits(world: &World, kind: FaultKind) -> bool {
     match kind {
         FaultKind::ApiLag => world.api_servers().len() > 1,
+        FaultKind::HandOver => {
+            let topology = &world.scenario.topology;
+            topology.schedulers > 1 || topology.controller_managers > 1
+        }
         _ => true,
     }
 }
@@ -107,6 +111,12 @@ impl Lot<'_> {
             FaultKind::Disk => FaultAction::Disk(disk::draw(self)),
             FaultKind::Clock => FaultAction::Clock(clock::draw(self)),
             FaultKind::Compact => FaultAction::Compact(compact::draw(self)),
+            FaultKind::Packets => FaultAction::Packets(packets::draw(self)),
+            FaultKind::Flows => FaultAction::Flows(flows::draw(self)),
+            FaultKind::HandOver => FaultAction::HandOver(hand_over::draw(self)),
+            FaultKind::Containers => FaultAction::Containers(containers::draw(self)),
+            FaultKind::Runtime => FaultAction::Runtime(runtime::draw(self)),
+            FaultKind::Nodes => FaultAction::Nodes(nodes::draw(self)),
         }
     }
 

@@ -10,6 +10,7 @@
 mod connection;
 mod cuts;
 mod execution;
+mod fates;
 mod gates;
 mod head;
 mod lost;
@@ -154,6 +155,10 @@ impl SimTransport {
     /// Sends a request on a line to one of the servers.
     async fn send_on(&self, line: Line, mut request: Request) -> Result<Response, TransportError> {
         let world = &self.world;
+        if world.network.fates.is_spent(&self.client) {
+            // It dies at this moment.
+            std::future::pending::<()>().await;
+        }
         let place = self.connection.server(line);
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let mut asked = tap::describe(&self.client, &request, world.now());
@@ -198,6 +203,9 @@ impl SimTransport {
                 sent: true,
             });
         };
+        if !world.network.fates.survives(&asked) {
+            std::future::pending::<()>().await;
+        }
         self.travel(&place.machine, &self.machine).await;
         let lost = match mishap {
             Some(Mishap::AnswerLost(then)) => Some(then),
@@ -301,7 +309,12 @@ impl SimTransport {
             }
             _ => None,
         };
-        server.node.spawn(job(request, refusal).work(desk(), first));
+        let work = job(request, refusal).work(desk(), first);
+        if world.network.fates.holds(&self.client) {
+            self.hold(place, work);
+        } else {
+            server.node.spawn(work);
+        }
         if let Some((job, desk, reply, after)) = double {
             server.node.spawn(async move {
                 sleep(after).await;
@@ -309,6 +322,23 @@ impl SimTransport {
             });
         }
         answer
+    }
+}
+
+impl SimTransport {
+    /// Lets a request arrive when its sender is no longer held up, whether or not the sender still waits.
+    fn hold(&self, place: &Place, work: impl Future<Output = ()> + Send + 'static) {
+        let (world, client, machine) = (self.world.clone(), self.client.clone(), self.machine.clone());
+        let place = place.clone();
+        let at = place.machine.clone();
+        self.world.spawn_on_machine(&at, async move {
+            world.network.fates.released(&client).await;
+            world.network.pass(&machine, &place.machine).await;
+            // Without a server nobody is left to answer.
+            if let Some(server) = world.server(&place.name) {
+                server.node.spawn(work);
+            }
+        });
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use super::connection::Connection;
 use super::cuts::{Cut, Cuts};
+use super::fates::Fates;
 use super::gates::{Gate, Gates, Refusal};
 use super::lost::{LostAnswer, LostAnswers};
 use super::mishaps::{Befell, Mishaps, Route};
@@ -24,6 +25,8 @@ use crate::scenario::{LostAnswersSpec, Role};
 pub struct Network {
     inner: Mutex<Inner>,
     changed: watch::Sender<u64>,
+    /// What is in store for single processes.
+    pub fates: Fates,
 }
 
 #[derive(Default)]
@@ -41,6 +44,7 @@ impl Default for Network {
         Network {
             inner: Mutex::default(),
             changed: watch::channel(0).0,
+            fates: Fates::default(),
         }
     }
 }

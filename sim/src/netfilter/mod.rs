@@ -121,6 +121,17 @@ impl SimPacketFilter {
         self.faults().slow = time;
     }
 
+    /// Nothing goes wrong any more.
+    pub fn heal(&self) {
+        self.linger(false);
+        let mut faults = self.faults();
+        let struck = faults.struck;
+        *faults = Faults {
+            struck,
+            ..Faults::default()
+        };
+    }
+
     /// How many of the faults asked for have struck.
     pub fn faults_struck(&self) -> u64 {
         self.faults().struck

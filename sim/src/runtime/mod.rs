@@ -1,38 +1,51 @@
 //! The simulated container runtime of one machine: images that pull, start, answer, crash and end as they are scripted.
 //!
 //! It outlives its kubelet and dies with its machine: a crash ends every container and sandbox, and a new boot finds
-//! them dead. Each call takes a while and may be cut off half-way, before or after it took effect. Not simulated:
-//! resource usage, files (volumes are remembered by name), and a runtime that hangs or lies.
+//! them dead. Each call takes a while and may be cut off half-way, before or after it took effect; faults make it sick
+//! ([`Trouble`]). Not simulated: resource usage, files (volumes are remembered by name), and a runtime that lies.
 
+mod calls;
 mod draws;
 mod network;
 mod pods;
 mod state;
+mod troubles;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use futures_util::stream;
 use orrery_api::clock;
 use orrery_api::random::Random;
-use orrery_kubelet::runtime::{
-    ContainerConfig, ContainerRuntime, ErrorKind, EventStream, ExecOutcome, Exit, ImageInfo, LogLine, LogOptions,
-    LogSource, LogStream, PodIdentity, PodSandbox, RuntimeError, RuntimeVersion, Sandbox, SandboxConfig, Volume,
-};
-use tokio::sync::mpsc;
+use orrery_kubelet::runtime::{Exit, PodIdentity, SandboxConfig};
 use tokio::time::sleep;
 
 use crate::model::Seen;
 use crate::scenario::ImageScript;
 use crate::world::World;
-use state::{SimContainer, State};
+use state::State;
+
+pub use calls::SharedRuntime;
+pub use troubles::{Trouble, Troubles};
 
 /// How long a call takes that has nothing to wait for.
 const CALL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
-/// How long a sandbox takes to set up.
-const SANDBOX: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(300));
+/// How late an event is told that is late.
+const LATE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(20));
+
+/// A container that runs.
+#[derive(Debug, Clone)]
+pub struct RunningContainer {
+    /// Its id.
+    pub id: String,
+    /// Its pod.
+    pub pod: PodIdentity,
+    /// Its name in the pod.
+    pub name: String,
+    /// How often one of its name ran before.
+    pub attempt: u32,
+    started: u64,
+}
 
 /// The container runtime of one machine.
 pub struct SimRuntime {
@@ -41,6 +54,10 @@ pub struct SimRuntime {
     address: IpAddr,
     state: Mutex<State>,
     random: Random,
+    /// What faults have done to it.
+    pub troubles: Troubles,
+    /// Which calls take effect that never return, how late events are told, and the like.
+    faults: Random,
 }
 
 impl SimRuntime {
@@ -51,6 +68,8 @@ impl SimRuntime {
             machine: machine.to_owned(),
             address,
             state: Mutex::new(State::new(network, random.stream("images"))),
+            troubles: Troubles::default(),
+            faults: random.stream("faults"),
             random,
         })
     }
@@ -76,6 +95,20 @@ impl SimRuntime {
                 .trace
                 .event(world.now(), &format!("runtime/{}", self.machine), what);
             world.witness.observe(&world, seen);
+        }
+        if self.troubles.has(Trouble::LostEvents) || self.troubles.has(Trouble::Away) {
+            return;
+        }
+        if self.troubles.has(Trouble::LateEvents) {
+            let late = self.faults.duration(LATE.0, LATE.1);
+            let (followers, uid) = (self.lock().followers.clone(), pod_uid.to_owned());
+            self.spawn(async move {
+                sleep(late).await;
+                for follower in followers {
+                    let _ = follower.send(uid.clone());
+                }
+            });
+            return;
         }
         self.lock()
             .followers
@@ -124,6 +157,92 @@ impl SimRuntime {
             self.take_down(&id, &uid);
         }
         // What was pulled stays on the disk.
+    }
+
+    /// The machine is replaced by a new one, on which there is nothing. Call it after [`crash`](Self::crash).
+    pub fn wipe(&self) {
+        self.lock().wipe();
+    }
+
+    /// The runtime goes away for a while: whoever follows its events hears that they end.
+    pub fn go_away(&self) {
+        self.troubles.begin(Trouble::Away);
+        self.lock().followers.clear();
+    }
+
+    /// Nothing is wrong any more, and every container that runs answers.
+    pub fn heal(&self) {
+        self.troubles.end_all();
+        for container in self.lock().containers.values_mut() {
+            container.silent = false;
+        }
+    }
+
+    /// The ids of running containers with their pods' names and their own, the oldest first.
+    pub fn containers(&self) -> Vec<RunningContainer> {
+        let state = self.lock();
+        let mut running: Vec<RunningContainer> = state
+            .containers
+            .iter()
+            .filter(|(_, container)| container.is_running())
+            .map(|(id, container)| RunningContainer {
+                id: id.clone(),
+                pod: container.config.pod.clone(),
+                name: container.config.name.clone(),
+                attempt: container.config.attempt,
+                started: container.started,
+            })
+            .collect();
+        running.sort_by_key(|container| container.started);
+        running
+    }
+
+    /// A container ends, for a reason of the machine's: `OOMKilled`, for example.
+    pub fn end_container(&self, container: &RunningContainer, code: i32, reason: &str) {
+        self.end(&container.id, &container.pod.uid, code, reason);
+    }
+
+    /// Whether a container that runs answers those who ask it.
+    pub fn silence(&self, container: &RunningContainer, silent: bool) {
+        if let Some(container) = self.lock().containers.get_mut(&container.id) {
+            container.silent = silent;
+        }
+    }
+
+    /// A sandbox appears of a pod that nobody has ever heard of.
+    pub fn add_stray(&self) {
+        let id = self.id();
+        let pod = PodIdentity {
+            uid: self.faults.uid(),
+            namespace: "default".to_owned(),
+            name: format!("stray-{}", self.faults.below(1000)),
+        };
+        let config = SandboxConfig {
+            pod: pod.clone(),
+            grace: Duration::from_secs(1),
+            ..SandboxConfig::default()
+        };
+        // It fails when no address is free: then nothing appears.
+        let Ok(ip) = self.lock().add_sandbox(&id, &config) else {
+            return;
+        };
+        let seen = Seen::SandboxReady {
+            machine: &self.machine,
+            pod_uid: &pod.uid,
+            sandbox: &id,
+            ip,
+        };
+        self.tell(&pod.uid, &seen, format_args!("sandbox {} of {pod} appears", &id[..12]));
+    }
+
+    /// The pods of all sandboxes, in no certain order.
+    pub fn pods(&self) -> Vec<PodIdentity> {
+        let state = self.lock();
+        state
+            .sandboxes
+            .values()
+            .map(|sandbox| sandbox.config.pod.clone())
+            .collect()
     }
 
     /// Running containers: the pod's uid, its name and the container's, in order.
@@ -202,169 +321,5 @@ impl SimRuntime {
     }
 }
 
-/// The runtime as the kubelet holds it.
-pub struct SharedRuntime(pub Arc<SimRuntime>);
-
-#[async_trait]
-impl ContainerRuntime for SharedRuntime {
-    async fn version(&self) -> Result<RuntimeVersion, RuntimeError> {
-        self.0.call().await;
-        Ok(RuntimeVersion {
-            name: "simulated".to_owned(),
-            version: "1.0.0".to_owned(),
-        })
-    }
-
-    async fn list_pods(&self) -> Result<Vec<PodSandbox>, RuntimeError> {
-        self.0.call().await;
-        Ok(self.0.lock().list())
-    }
-
-    async fn events(&self) -> Result<EventStream, RuntimeError> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        self.0.lock().followers.push(sender);
-        Ok(Box::pin(stream::unfold(receiver, |mut receiver| async move {
-            Some((receiver.recv().await?, receiver))
-        })))
-    }
-
-    async fn image(&self, reference: &str) -> Result<Option<ImageInfo>, RuntimeError> {
-        Ok(self
-            .0
-            .lock()
-            .images
-            .contains(reference)
-            .then(|| state::image(reference)))
-    }
-
-    async fn pull_image(&self, reference: &str) -> Result<ImageInfo, RuntimeError> {
-        let script = self.0.script(reference);
-        let takes = self.0.lock().draws.pull(reference, &script);
-        sleep(takes).await;
-        self.0.lock().images.insert(reference.to_owned());
-        Ok(state::image(reference))
-    }
-
-    async fn run_sandbox(&self, config: &SandboxConfig) -> Result<Sandbox, RuntimeError> {
-        let runtime = &self.0;
-        sleep(runtime.random.duration(SANDBOX.0, SANDBOX.1)).await;
-        let id = runtime.id();
-        let ip = runtime.lock().add_sandbox(&id, config)?;
-        let seen = Seen::SandboxReady {
-            machine: &runtime.machine,
-            pod_uid: &config.pod.uid,
-            sandbox: &id,
-            ip,
-        };
-        runtime.tell(
-            &config.pod.uid,
-            &seen,
-            format_args!("sandbox {} of {} is up, at {ip:?}", &id[..12], config.pod),
-        );
-        runtime.call().await;
-        Ok(Sandbox { id, ip })
-    }
-
-    async fn stop_sandbox(&self, sandbox_id: &str) -> Result<(), RuntimeError> {
-        self.0.call().await;
-        pods::stop_sandbox(&self.0, sandbox_id);
-        self.0.call().await;
-        Ok(())
-    }
-
-    async fn remove_sandbox(&self, sandbox_id: &str) -> Result<(), RuntimeError> {
-        self.0.call().await;
-        pods::stop_sandbox(&self.0, sandbox_id);
-        self.0.lock().remove_sandbox(sandbox_id);
-        self.0.call().await;
-        Ok(())
-    }
-
-    async fn create_container(&self, sandbox_id: &str, config: &ContainerConfig) -> Result<String, RuntimeError> {
-        self.0.call().await;
-        let id = self.0.id();
-        self.0.lock().add_container(&id, sandbox_id, config)?;
-        self.0.call().await;
-        Ok(id)
-    }
-
-    async fn start_container(&self, container_id: &str) -> Result<(), RuntimeError> {
-        pods::start_container(&self.0, container_id).await
-    }
-
-    async fn stop_container(&self, container_id: &str, grace: Duration) -> Result<(), RuntimeError> {
-        pods::stop_container(&self.0, container_id, grace).await
-    }
-
-    async fn remove_container(&self, container_id: &str) -> Result<(), RuntimeError> {
-        self.0.call().await;
-        let uid = self
-            .0
-            .lock()
-            .containers
-            .get(container_id)
-            .map(|container| (container.config.pod.uid.clone(), container.is_running()));
-        if let Some((uid, runs)) = uid {
-            if runs {
-                self.0.observe(&Seen::ContainerStopping {
-                    machine: &self.0.machine,
-                    pod_uid: &uid,
-                    container: container_id,
-                    grace: Duration::ZERO,
-                });
-            }
-            self.0.end(container_id, &uid, 137, "Error");
-            self.0.lock().containers.remove(container_id);
-        }
-        Ok(())
-    }
-
-    async fn exec(
-        &self,
-        container_id: &str,
-        _command: &[String],
-        _timeout: Duration,
-    ) -> Result<ExecOutcome, RuntimeError> {
-        self.0.call().await;
-        let answers = self.0.lock().containers.get(container_id).map(SimContainer::answers);
-        match answers {
-            None => Err(RuntimeError::new(
-                ErrorKind::NotFound,
-                format!("no container {container_id}"),
-            )),
-            Some(answers) => Ok(ExecOutcome {
-                exit_code: i32::from(!answers),
-                output: bytes::Bytes::new(),
-            }),
-        }
-    }
-
-    async fn logs(&self, container_id: &str, _options: &LogOptions) -> Result<LogStream, RuntimeError> {
-        self.0.call().await;
-        let state = self.0.lock();
-        let Some(container) = state.containers.get(container_id) else {
-            return Err(RuntimeError::new(
-                ErrorKind::NotFound,
-                format!("no container {container_id}"),
-            ));
-        };
-        let lines = container.started_at.map(|time| {
-            Ok(LogLine {
-                time,
-                stream: LogSource::Stdout,
-                bytes: bytes::Bytes::from(format!("{} started\n", container.config.image)),
-            })
-        });
-        Ok(Box::pin(stream::iter(lines)))
-    }
-
-    async fn write_volume(&self, pod: &PodIdentity, volume: &Volume) -> Result<(), RuntimeError> {
-        self.0.lock().volumes.insert((pod.uid.clone(), volume.name.clone()));
-        Ok(())
-    }
-
-    async fn remove_volumes(&self, pod_uid: &str) -> Result<(), RuntimeError> {
-        self.0.lock().volumes.retain(|(uid, _)| uid != pod_uid);
-        Ok(())
-    }
-}
+#[cfg(test)]
+mod tests;

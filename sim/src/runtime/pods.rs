@@ -1,21 +1,105 @@
-//! Starting and stopping: the calls that take time and may be cut off half-way.
+//! The calls on sandboxes and containers: they take time and may be cut off half-way.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use orrery_api::clock;
-use orrery_kubelet::runtime::{ErrorKind, RuntimeError};
+use orrery_kubelet::runtime::{ContainerConfig, ErrorKind, RuntimeError, Sandbox, SandboxConfig};
 use tokio::time::{Instant, sleep};
 
-use super::SimRuntime;
+use super::{SimRuntime, Trouble};
 use crate::model::Seen;
+
+/// How long a sandbox takes to set up.
+const SANDBOX: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(300));
 
 fn no_container(id: &str) -> RuntimeError {
     RuntimeError::new(ErrorKind::NotFound, format!("no container {id}"))
 }
 
+/// Makes a sandbox.
+pub(super) async fn run_sandbox(runtime: &Arc<SimRuntime>, config: &SandboxConfig) -> Result<Sandbox, RuntimeError> {
+    sleep(runtime.random.duration(SANDBOX.0, SANDBOX.1)).await;
+    let id = runtime.id();
+    let ip = runtime.lock().add_sandbox(&id, config)?;
+    let seen = Seen::SandboxReady {
+        machine: &runtime.machine,
+        pod_uid: &config.pod.uid,
+        sandbox: &id,
+        ip,
+    };
+    runtime.tell(
+        &config.pod.uid,
+        &seen,
+        format_args!("sandbox {} of {} is up, at {ip:?}", &id[..12], config.pod),
+    );
+    runtime.call().await;
+    Ok(Sandbox { id, ip })
+}
+
+/// Stops a sandbox, and takes the time of two calls for it.
+pub(super) async fn stop_sandbox(runtime: &Arc<SimRuntime>, id: &str) -> Result<(), RuntimeError> {
+    runtime.call().await;
+    end_sandbox(runtime, id);
+    runtime.call().await;
+    Ok(())
+}
+
+/// Removes a sandbox with all that is in it.
+pub(super) async fn remove_sandbox(runtime: &Arc<SimRuntime>, id: &str) -> Result<(), RuntimeError> {
+    runtime.call().await;
+    end_sandbox(runtime, id);
+    if runtime.troubles.has(Trouble::Leak) {
+        if let Some(world) = runtime.world() {
+            world.coverage.saw("a sandbox could not be removed");
+        }
+        return Err(RuntimeError::other(
+            "the sandbox cannot be removed: device or resource busy",
+        ));
+    }
+    runtime.lock().remove_sandbox(id);
+    runtime.call().await;
+    Ok(())
+}
+
+/// Makes a container.
+pub(super) async fn create_container(
+    runtime: &Arc<SimRuntime>,
+    sandbox: &str,
+    config: &ContainerConfig,
+) -> Result<String, RuntimeError> {
+    runtime.call().await;
+    let id = runtime.id();
+    runtime.lock().add_container(&id, sandbox, config)?;
+    runtime.call().await;
+    Ok(id)
+}
+
+/// Removes a container, whatever it does.
+pub(super) async fn remove_container(runtime: &Arc<SimRuntime>, id: &str) -> Result<(), RuntimeError> {
+    runtime.call().await;
+    let uid = runtime
+        .lock()
+        .containers
+        .get(id)
+        .map(|container| (container.config.pod.uid.clone(), container.is_running()));
+    if let Some((uid, runs)) = uid {
+        if runs {
+            runtime.observe(&Seen::ContainerStopping {
+                machine: &runtime.machine,
+                pod_uid: &uid,
+                container: id,
+                grace: Duration::ZERO,
+            });
+        }
+        runtime.end(id, &uid, 137, "Error");
+        runtime.lock().containers.remove(id);
+    }
+    Ok(())
+}
+
 /// Kills whatever runs in a sandbox, and the sandbox.
-pub(super) fn stop_sandbox(runtime: &Arc<SimRuntime>, sandbox_id: &str) {
+fn end_sandbox(runtime: &Arc<SimRuntime>, sandbox_id: &str) {
     let (uid, containers) = {
         let state = runtime.lock();
         let Some(sandbox) = state.sandboxes.get(sandbox_id) else {
@@ -46,9 +130,15 @@ pub(super) async fn start_container(runtime: &Arc<SimRuntime>, id: &str) -> Resu
     let script = runtime.script(&image);
     let life = runtime.lock().draws.life(&image, &script);
     sleep(life.start).await;
+    if runtime.troubles.has(Trouble::StartFails) {
+        return Err(RuntimeError::other(
+            "failed to create shim task: OCI runtime create failed",
+        ));
+    }
     let ready = life.ready;
     let (uid, name, attempt) = {
         let mut state = runtime.lock();
+        let started = state.next_start();
         let up = state.containers.get(id).is_some_and(|container| {
             state
                 .sandboxes
@@ -66,6 +156,7 @@ pub(super) async fn start_container(runtime: &Arc<SimRuntime>, id: &str) -> Resu
         container.ready_at = Some(Instant::now() + ready);
         container.listen = script.listen.clone();
         container.stop = life.stop;
+        container.started = started;
         (
             container.config.pod.uid.clone(),
             container.config.name.clone(),

@@ -26,6 +26,7 @@ pub struct State {
     pub volumes: BTreeSet<(String, String)>,
     pub followers: Vec<mpsc::UnboundedSender<String>>,
     pub draws: Draws,
+    starts: u64,
 }
 
 /// A sandbox.
@@ -48,6 +49,10 @@ pub struct SimContainer {
     pub listen: Vec<u16>,
     /// How long it takes to end when asked to.
     pub stop: Duration,
+    /// The how manieth container of the machine that was started it is.
+    pub started: u64,
+    /// By a fault, it does not answer.
+    pub silent: bool,
     /// Turns true when it ends.
     pub ended: watch::Sender<bool>,
     created_at: Timestamp,
@@ -64,9 +69,9 @@ impl SimContainer {
         if self.exit.is_some() { None } else { self.started_at }
     }
 
-    /// Whether it runs and has come so far that it answers.
+    /// Whether it runs, has come so far that it answers, and no fault keeps it from that.
     pub fn answers(&self) -> bool {
-        self.is_running() && self.ready_at.is_some_and(|at| at <= Instant::now())
+        self.is_running() && !self.silent && self.ready_at.is_some_and(|at| at <= Instant::now())
     }
 }
 
@@ -92,7 +97,23 @@ impl State {
             volumes: BTreeSet::new(),
             followers: Vec::new(),
             draws: Draws::new(random),
+            starts: 0,
         }
+    }
+
+    /// Nothing is left: no image, sandbox, container or volume.
+    pub fn wipe(&mut self) {
+        self.next_host = 2;
+        self.images.clear();
+        self.sandboxes.clear();
+        self.containers.clear();
+        self.volumes.clear();
+    }
+
+    /// The number of the next container that starts.
+    pub fn next_start(&mut self) -> u64 {
+        self.starts += 1;
+        self.starts
     }
 
     /// The next free address; addresses go round, so that one is not used again at once.
@@ -170,6 +191,8 @@ impl State {
             exit: None,
             listen: Vec::new(),
             stop: Duration::ZERO,
+            started: 0,
+            silent: false,
             ended: watch::channel(false).0,
             created_at: clock::now(),
         };

@@ -28,10 +28,11 @@ use serde::Deserialize;
 pub use between::{Between, Offset, Rate};
 pub use error::Error;
 pub use faults::{
-    ApiErrorsSpec, ApiLagSpec, ClockSpec, CompactSpec, CrashSpec, Direction, DiskOperation, DiskSpec, DropWatchesSpec,
-    DuplicateSpec, FaultAction, FaultKind, FaultPlan, HalfApplied, Heard, LagScope, LagSpec, LinksTarget, Loss,
-    LossSpec, Lost, LostAnswersSpec, Moment, PacketsSpec, PartitionSpec, Parts, PauseSpec, ResetSpec, RestartSpec,
-    SlowLinkSpec, SlowReaderSpec, SwarmSpec, Trigger, TriggerKind, WhichAnswers, WhichRequests,
+    ApiErrorsSpec, ApiLagSpec, ClockSpec, CompactSpec, ContainerTrouble, ContainersSpec, CrashSpec, Direction,
+    DiskOperation, DiskSpec, DropWatchesSpec, DuplicateSpec, FaultAction, FaultKind, FaultPlan, FlowsSpec, HalfApplied,
+    HandOverSpec, Heard, LagScope, LagSpec, LinksTarget, Loss, LossSpec, Lost, LostAnswersSpec, Moment, NodeTrouble,
+    NodesSpec, OldLeader, PacketsSpec, PartitionSpec, Parts, PauseSpec, ResetSpec, RestartSpec, RuntimeSpec,
+    RuntimeTrouble, SlowLinkSpec, SlowReaderSpec, SwarmSpec, Trigger, TriggerKind, WhichAnswers, WhichRequests,
 };
 pub use quantity::{Span, parse_duration, write_duration};
 pub use read::{read, read_file};

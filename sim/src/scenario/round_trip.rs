@@ -167,8 +167,15 @@ fn of_watches() -> impl Strategy<Value = FaultAction> {
 }
 
 fn fault() -> impl Strategy<Value = FaultPlan> {
-    let crash = (struck(), lasting())
-        .prop_map(|((node, component), lasts)| FaultAction::Crash(CrashSpec { node, component, lasts }));
+    let crash = (struck(), option::of(1u32..9), lasting()).prop_map(|((node, component), writes, lasts)| {
+        let writer = component.as_ref().is_some_and(|target| target.role != Role::ApiServer);
+        FaultAction::Crash(CrashSpec {
+            node,
+            component,
+            after_writes: writes.filter(|_| writer),
+            lasts,
+        })
+    });
     let pause = (struck(), lasting())
         .prop_map(|((node, component), lasts)| FaultAction::Pause(PauseSpec { node, component, lasts }));
     let directions = prop::sample::select(vec![Direction::Both, Direction::In, Direction::Out]);
@@ -242,6 +249,31 @@ fn fault() -> impl Strategy<Value = FaultPlan> {
             moment: Moment::Between(span),
             action: FaultAction::Swarm(SwarmSpec { kinds }),
         });
+    let flows = (node(), 0u32..9, lasting())
+        .prop_map(|(node, times, lasts)| FaultAction::Flows(FlowsSpec { node, times, lasts }));
+    let roles = prop::sample::select(vec![Role::Scheduler, Role::ControllerManager]);
+    let hand_over = (roles, any::<bool>(), lasting()).prop_map(|(role, late, lasts)| {
+        FaultAction::HandOver(HandOverSpec {
+            component: ComponentTarget { role, instance: None },
+            leader: if late {
+                OldLeader::SpeaksLate
+            } else {
+                OldLeader::StandsStill
+            },
+            lasts,
+        })
+    });
+    let troubles = prop::sample::select(ContainerTrouble::ALL.to_vec());
+    let containers = (node(), troubles, option::of(1u32..9), lasting()).prop_map(|(node, trouble, nth, lasts)| {
+        let nth = nth.filter(|_| trouble.is_of_one());
+        FaultAction::Containers(ContainersSpec::new(node, trouble, nth, lasts))
+    });
+    let troubles = prop::sample::select(RuntimeTrouble::ALL.to_vec());
+    let runtime = (node(), troubles, lasting())
+        .prop_map(|(node, trouble, lasts)| FaultAction::Runtime(RuntimeSpec::new(node, trouble, lasts)));
+    let troubles = prop::sample::select(NodeTrouble::ALL.to_vec());
+    let nodes = (node(), troubles, lasting())
+        .prop_map(|(node, trouble, lasts)| FaultAction::Nodes(NodesSpec::new(node, trouble, lasts)));
     let single = prop_oneof![
         crash,
         component().prop_map(|component| FaultAction::Restart(RestartSpec(component))),
@@ -256,7 +288,12 @@ fn fault() -> impl Strategy<Value = FaultPlan> {
         of_watches(),
         disk.prop_map(FaultAction::Disk),
         clock,
-        compact
+        compact,
+        flows,
+        hand_over,
+        containers,
+        runtime,
+        nodes
     ];
     prop_oneof![
         4 => (moment(), single).prop_map(|(moment, action)| FaultPlan { moment, action }),

@@ -21,7 +21,7 @@ use crate::scenario::StepAction;
 use crate::world::World;
 
 pub use requests::{path_of, plural};
-use steps::User;
+pub(crate) use steps::User;
 
 /// The users of a run.
 pub struct Workload {

@@ -44,7 +44,11 @@ pub enum Reply {
 impl User {
     /// The user who does the step of this name.
     pub fn new(world: &Arc<World>, step: &str) -> Self {
-        let random = world.random.stream(&format!("step/{step}"));
+        User::with(world, world.random.stream(&format!("step/{step}")))
+    }
+
+    /// A user who draws from `random`.
+    pub fn with(world: &Arc<World>, random: Random) -> Self {
         let identity = Identity::new("kubernetes-admin", &["system:masters"]);
         let link = SimTransport::new(world, "user", None, "workstation", identity, random.stream("link"));
         User {

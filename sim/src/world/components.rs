@@ -15,7 +15,7 @@ use orrery_proxy::ruleset::Cidr;
 use orrery_store::Store;
 
 use super::machine::POD_CIDR;
-use super::{CONTROL_PLANE, Place, Process, Server, World};
+use super::{CONTROL_PLANE, Machine, Place, Process, Server, World};
 use crate::feed::LateFeed;
 use crate::link::SimTransport;
 use crate::runtime::SharedRuntime;
@@ -199,7 +199,7 @@ async fn kubelet(world: Arc<World>, process: Process, random: Random) {
         taints: taints.collect(),
         pod_cidr: Some(worker.pod_cidr()),
         capacity,
-        machine_id: world.random.stream(&format!("machine/{}", spec.name)).uid(),
+        machine_id: machine_id(&world, machine),
         boot_id: boot.uid(),
         api_server: Some(("10.96.0.1".to_owned(), 443)),
         ..defaults
@@ -207,6 +207,15 @@ async fn kubelet(world: Arc<World>, process: Process, random: Random) {
     let runtime = Arc::new(SharedRuntime(worker.runtime.clone()));
     let kubelet = Kubelet::new(options, client, runtime.clone(), runtime, random);
     kubelet.run().await;
+}
+
+/// The id of a machine: another one of the same name has another.
+fn machine_id(world: &World, machine: &Machine) -> String {
+    let own = world.random.stream(&format!("machine/{}", machine.name));
+    match machine.generation() {
+        0 => own.uid(),
+        generation => own.stream(&generation.to_string()).uid(),
+    }
 }
 
 async fn proxy(world: Arc<World>, process: Process, random: Random) {

@@ -33,6 +33,7 @@ pub struct Machine {
     pub worker: Option<Worker>,
     up: AtomicBool,
     boots: AtomicU32,
+    generation: AtomicU32,
 }
 
 /// What a worker has.
@@ -59,6 +60,11 @@ impl Machine {
     pub fn boots(&self) -> u32 {
         self.boots.load(Ordering::Relaxed)
     }
+
+    /// How many machines of this name there were before it.
+    pub fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Relaxed)
+    }
 }
 
 impl Worker {
@@ -78,6 +84,7 @@ pub fn build(scenario: &Scenario, random: &Random, handle: &Handle, world: &Weak
         worker,
         up: AtomicBool::new(true),
         boots: AtomicU32::new(1),
+        generation: AtomicU32::new(0),
     };
     let disk = Arc::new(SimDisk::new(random.stream("disk")));
     let mut machines = BTreeMap::new();
@@ -149,6 +156,20 @@ impl World {
             );
         }
         self.network.notify();
+    }
+
+    /// Another machine of the same name and address takes the place of a worker, with nothing on it.
+    pub fn replace_machine(&self, name: &str) {
+        self.crash_machine(name);
+        let Some(machine) = self.machines.get(name) else { return };
+        if let Some(worker) = &machine.worker {
+            worker.runtime.wipe();
+        }
+        machine.generation.fetch_add(1, Ordering::Relaxed);
+        self.coverage.saw("a machine was replaced");
+        self.trace
+            .event(self.now(), "fault", format_args!("{name} is another machine now"));
+        self.boot_machine(name);
     }
 
     fn record_power(&self, machine: &str, up: bool) {

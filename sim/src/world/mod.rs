@@ -115,6 +115,8 @@ pub struct World {
     healed: AtomicBool,
     violations: Mutex<Vec<Violation>>,
     troubles: Mutex<Vec<String>>,
+    /// The nodes that a fault drains.
+    drained: Mutex<BTreeSet<String>>,
     /// Told when the run is to end.
     pub stop: Notify,
     time: TimeHandle,
@@ -155,6 +157,7 @@ impl World {
                 healed: AtomicBool::new(false),
                 violations: Mutex::default(),
                 troubles: Mutex::default(),
+                drained: Mutex::default(),
                 stop: Notify::new(),
                 time: TimeHandle::current(),
                 handle: handle.clone(),
@@ -359,10 +362,26 @@ impl World {
         self.healed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a machine is up, reachable, and its components run.
+    /// Notes whether a fault drains a node now.
+    pub fn note_drained(&self, node: &str, drained: bool) {
+        let mut nodes = self.drained.lock().unwrap_or_else(PoisonError::into_inner);
+        if drained {
+            nodes.insert(node.to_owned());
+        } else {
+            nodes.remove(node);
+        }
+    }
+
+    /// The nodes that a fault drains now.
+    pub fn drained(&self) -> BTreeSet<String> {
+        self.drained.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a machine is up and reachable, its components run, and its container runtime answers.
     pub fn is_well(&self, machine: &str) -> bool {
         self.is_up(machine)
             && !self.network.is_cut(machine)
+            && !self.is_at_a_loss(machine)
             && self
                 .processes()
                 .values()
@@ -376,9 +395,17 @@ impl World {
         let held_up = processes.values().filter(|process| !process.is_well());
         let mut broken: BTreeSet<String> = held_up.map(|process| process.machine.clone()).collect();
         let machines = self.machines.values();
-        let down = machines.filter(|machine| !machine.is_up() || self.network.is_cut(&machine.name));
+        let down = machines.filter(|machine| {
+            !machine.is_up() || self.network.is_cut(&machine.name) || self.is_at_a_loss(&machine.name)
+        });
         broken.extend(down.map(|machine| machine.name.clone()));
         broken
+    }
+
+    /// Whether a machine's container runtime cannot be relied on to answer.
+    pub fn is_at_a_loss(&self, machine: &str) -> bool {
+        let worker = self.machines.get(machine).and_then(|machine| machine.worker.as_ref());
+        worker.is_some_and(|worker| worker.runtime.troubles.is_silent())
     }
 
     /// Ends everything that runs.

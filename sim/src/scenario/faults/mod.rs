@@ -8,13 +8,17 @@ mod answers;
 mod clock;
 mod compact;
 mod disk;
+mod flows;
 mod lag;
+mod leader;
 mod links;
 mod moment;
+mod nodes;
 mod packets;
 mod partition;
 mod process;
 mod requests;
+mod runtime;
 mod swarm;
 mod watching;
 mod which;
@@ -32,13 +36,17 @@ pub use answers::{Loss, LostAnswersSpec, WhichAnswers};
 pub use clock::ClockSpec;
 pub use compact::CompactSpec;
 pub use disk::{DiskOperation, DiskSpec};
+pub use flows::FlowsSpec;
 pub use lag::{ApiLagSpec, LagScope, LagSpec};
+pub use leader::{HandOverSpec, OldLeader};
 pub use links::{LinksTarget, LossSpec, Lost, ResetSpec, SlowLinkSpec};
 pub use moment::{Moment, Trigger, TriggerKind};
+pub use nodes::{NodeTrouble, NodesSpec};
 pub use packets::{HalfApplied, PacketsSpec};
 pub use partition::{Direction, PartitionSpec, Parts};
 pub use process::{CrashSpec, PauseSpec, RestartSpec};
 pub use requests::{ApiErrorsSpec, DuplicateSpec, Heard};
+pub use runtime::{ContainerTrouble, ContainersSpec, RuntimeSpec, RuntimeTrouble};
 pub use swarm::{FaultKind, SwarmSpec};
 pub use watching::{DropWatchesSpec, SlowReaderSpec};
 pub use which::WhichRequests;
@@ -214,6 +222,16 @@ faults! {
     clock: Clock(ClockSpec) = "clock";
     /// The store's history is compacted at a bad moment.
     compact: Compact(CompactSpec) = "compact";
+    /// Tracked flows linger on a node, and requests to forget some fail.
+    flows: Flows(FlowsSpec) = "flows";
+    /// A leader loses its lease to a twin.
+    hand_over: HandOver(HandOverSpec) = "hand-over";
+    /// Something happens to containers or images of a machine.
+    containers: Containers(ContainersSpec) = "containers";
+    /// Something is wrong with a machine's container runtime.
+    runtime: Runtime(RuntimeSpec) = "runtime";
+    /// A node is deleted, replaced, wiped, drained, short of something, or flaps.
+    nodes: Nodes(NodesSpec) = "nodes";
     /// Faults of these kinds, as the seed draws them.
     swarm: Swarm(SwarmSpec) = "swarm";
 }

@@ -5,13 +5,13 @@ use serde::Deserialize;
 use super::{Words, some_time, some_times};
 use crate::scenario::quantity::Span;
 use crate::scenario::simpler::shorter;
-use crate::scenario::target::{ComponentTarget, NodeTarget, Whom};
+use crate::scenario::target::{ComponentTarget, NodeTarget, Role, Whom};
 use crate::scenario::write::Keys;
 use crate::scenario::yaml::Yaml;
 
 /// Which machine or component crashes, for how long.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct CrashSpec {
     /// The machine.
     #[serde(default)]
@@ -19,6 +19,9 @@ pub struct CrashSpec {
     /// The component.
     #[serde(default)]
     pub component: Option<ComponentTarget>,
+    /// It crashes when so many of its writes have been carried out since the fault's moment, before it hears of the last.
+    #[serde(default)]
+    pub after_writes: Option<u32>,
     /// For how long.
     #[serde(rename = "for", default = "some_time")]
     pub lasts: Span,
@@ -52,11 +55,10 @@ fn one_of(node: Option<&NodeTarget>, component: Option<&ComponentTarget>) -> Res
     }
 }
 
-fn write(node: Option<&NodeTarget>, component: Option<&ComponentTarget>, lasts: &Span) -> Yaml {
-    let keys = Keys::default()
+fn write(node: Option<&NodeTarget>, component: Option<&ComponentTarget>) -> Keys {
+    Keys::default()
         .some("node", node, Yaml::text_of)
-        .some("component", component, Yaml::text_of);
-    some_times(keys, lasts).map()
+        .some("component", component, Yaml::text_of)
 }
 
 fn describe(what: &str, node: Option<&NodeTarget>, component: Option<&ComponentTarget>) -> String {
@@ -69,8 +71,14 @@ fn describe(what: &str, node: Option<&NodeTarget>, component: Option<&ComponentT
 
 impl Words for CrashSpec {
     fn write(&self) -> Yaml {
-        let CrashSpec { node, component, lasts } = self;
-        write(node.as_ref(), component.as_ref(), lasts)
+        let CrashSpec {
+            node,
+            component,
+            after_writes,
+            lasts,
+        } = self;
+        let keys = write(node.as_ref(), component.as_ref()).some("after-writes", after_writes.as_ref(), Yaml::plain);
+        some_times(keys, lasts).map()
     }
 
     fn describe(&self) -> String {
@@ -82,12 +90,25 @@ impl Words for CrashSpec {
     }
 
     fn check(&self) -> Result<(), String> {
-        one_of(self.node.as_ref(), self.component.as_ref())
+        one_of(self.node.as_ref(), self.component.as_ref())?;
+        let writer = self
+            .component
+            .as_ref()
+            .is_some_and(|target| !matches!(target.role, Role::ApiServer | Role::Store));
+        match self.after_writes {
+            Some(0) => Err("writes are counted from 1".to_owned()),
+            Some(_) if !writer => Err("`after-writes` needs a component that writes by the API".to_owned()),
+            _ => Ok(()),
+        }
     }
 
     fn simpler(&self) -> Vec<Self> {
-        let shorter = shorter(&self.lasts);
-        shorter.map(|lasts| CrashSpec { lasts, ..self.clone() }).collect()
+        let whenever = self.after_writes.map(|_| CrashSpec {
+            after_writes: None,
+            ..self.clone()
+        });
+        let shorter = shorter(&self.lasts).map(|lasts| CrashSpec { lasts, ..self.clone() });
+        whenever.into_iter().chain(shorter).collect()
     }
 
     fn lasts(&mut self) -> Option<&mut Span> {
@@ -98,7 +119,7 @@ impl Words for CrashSpec {
 impl Words for PauseSpec {
     fn write(&self) -> Yaml {
         let PauseSpec { node, component, lasts } = self;
-        write(node.as_ref(), component.as_ref(), lasts)
+        some_times(write(node.as_ref(), component.as_ref()), lasts).map()
     }
 
     fn describe(&self) -> String {

@@ -65,6 +65,18 @@ kinds! {
     Clock = "clock";
     /// See [`FaultAction::Compact`](super::FaultAction::Compact).
     Compact = "compact";
+    /// See [`FaultAction::Packets`](super::FaultAction::Packets).
+    Packets = "packets";
+    /// See [`FaultAction::Flows`](super::FaultAction::Flows).
+    Flows = "flows";
+    /// See [`FaultAction::HandOver`](super::FaultAction::HandOver); only where there are twins.
+    HandOver = "hand-over";
+    /// See [`FaultAction::Containers`](super::FaultAction::Containers).
+    Containers = "containers";
+    /// See [`FaultAction::Runtime`](super::FaultAction::Runtime).
+    Runtime = "runtime";
+    /// See [`FaultAction::Nodes`](super::FaultAction::Nodes).
+    Nodes = "nodes";
 }
 
 /// Which kinds a swarm draws from.

@@ -1,0 +1,48 @@
+//! Flows: what a node's connection tracking remembers lingers, and the next requests to forget some of it fail.
+
+use std::sync::Arc;
+
+use orrery_api::random::Random;
+use tokio::time::sleep;
+
+use super::machine;
+use super::swarm::Lot;
+use crate::scenario::{FaultAction, FlowsSpec, NodeTarget};
+use crate::world::World;
+
+/// As the swarm draws it.
+pub fn draw(lot: &Lot<'_>) -> FlowsSpec {
+    FlowsSpec {
+        node: NodeTarget::Any,
+        times: lot.random.between(1, 5) as u32,
+        lasts: lot.lasts(),
+    }
+}
+
+/// See the module.
+pub async fn strike(world: &Arc<World>, spec: &FlowsSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+    let Some(name) = machine(world, &spec.node, random) else {
+        return;
+    };
+    let Some(worker) = world.machine(&name).and_then(|machine| machine.worker.as_ref()) else {
+        return;
+    };
+    let lasts = spec.lasts.draw(random);
+    struck(FaultAction::Flows(FlowsSpec {
+        node: NodeTarget::Named(name.clone()),
+        times: spec.times,
+        lasts: lasts.into(),
+    }));
+    world.trace.event(
+        world.now(),
+        "fault",
+        format_args!(
+            "the flows of {name} linger for {lasts:?}, and {} requests to forget some fail",
+            spec.times
+        ),
+    );
+    worker.filter.fail_flushes(spec.times);
+    worker.filter.linger(true);
+    sleep(lasts).await;
+    worker.filter.linger(false);
+}
