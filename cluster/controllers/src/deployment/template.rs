@@ -34,13 +34,19 @@ const SAFE_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// Whether two templates are the same but for the hash label.
 pub(super) fn same_template(a: &PodTemplateSpec, b: &PodTemplateSpec) -> bool {
-    bare(a) == bare(b)
+    a.spec == b.spec && bare_metadata(a) == bare_metadata(b)
 }
 
 /// The template without the hash label.
 fn bare(template: &PodTemplateSpec) -> PodTemplateSpec {
-    let mut template = template.clone();
-    let metadata = template.metadata.get_or_insert_default();
+    PodTemplateSpec {
+        metadata: Some(bare_metadata(template)),
+        spec: template.spec.clone(),
+    }
+}
+
+fn bare_metadata(template: &PodTemplateSpec) -> ObjectMeta {
+    let mut metadata = template.metadata.clone().unwrap_or_default();
     if let Some(labels) = &mut metadata.labels {
         labels.remove(HASH_LABEL);
     }
@@ -50,7 +56,7 @@ fn bare(template: &PodTemplateSpec) -> PodTemplateSpec {
         .take()
         .filter(|annotations| !annotations.is_empty());
     metadata.creation_timestamp = None;
-    template
+    metadata
 }
 
 /// A hash of the template for names and labels; `collisions` gives another one when a name is taken.
