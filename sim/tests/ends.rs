@@ -66,8 +66,7 @@ fn another_end_state_is_told_by_object_and_field() {
     let (code, said) = ends(OWN, LONG);
     assert_eq!(code, Some(11), "{said}");
     assert!(said.contains("did not end as without faults:"), "{said}");
-    let line =
-        "X4: metadata.ownerReferences[web].kind of configmaps/default/note is (none), and without faults Endpoints";
+    let line = "X4: metadata.ownerReferences[endpoints/default/web].kind of configmaps/default/note is (none), and without faults Endpoints";
     assert!(said.contains(line), "{said}");
     assert!(!said.contains("X5"), "{said}");
 }
