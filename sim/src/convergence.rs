@@ -218,9 +218,8 @@ fn containers(world: &World, cluster: &Cluster, left: &[String], missing: &mut V
                 }
             }
         }
-        let pods: BTreeSet<&str> = cluster.all("pods").map(|pod| pod.uid()).collect();
         for pod in worker.runtime.pods() {
-            if !pods.contains(pod.uid.as_str()) {
+            if cluster.by_uid(&pod.uid).is_none() {
                 missing.push(format!(
                     "a sandbox of {pod} is left on {}, which nobody has",
                     machine.name
