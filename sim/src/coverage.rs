@@ -19,6 +19,8 @@ pub const THINGS: &[&str] = &[
     "an API server lagged",
     "a server died over a write",
     "a client moved to another API server",
+    "a component was moved to another API server",
+    "a call was delayed",
     "a relist after 410",
     "a write conflicted",
     "a create found the name taken",

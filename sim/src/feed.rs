@@ -6,6 +6,7 @@
 //! A server that cannot reach the store's machine hears nothing until it can.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ use crate::world::{Place, World, names};
 /// The watch caches that lag now.
 #[derive(Default)]
 pub struct Lags {
-    lags: Mutex<Vec<ApiLag>>,
+    lags: Mutex<Vec<(u64, ApiLag)>>,
+    begun: AtomicU64,
 }
 
 /// A watch cache that lags.
@@ -39,13 +41,20 @@ pub struct ApiLag {
 }
 
 impl Lags {
-    fn lock(&self) -> MutexGuard<'_, Vec<ApiLag>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(u64, ApiLag)>> {
         self.lags.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on a cache lags.
-    pub fn begin(&self, lag: ApiLag) {
-        self.lock().push(lag);
+    /// From now on a cache lags; the lag's number.
+    pub fn begin(&self, lag: ApiLag) -> u64 {
+        let number = self.begun.fetch_add(1, Ordering::Relaxed);
+        self.lock().push((number, lag));
+        number
+    }
+
+    /// The lag of this number is over.
+    pub fn end(&self, number: u64) {
+        self.lock().retain(|(own, _)| *own != number);
     }
 
     /// No cache lags any more.
@@ -55,14 +64,17 @@ impl Lags {
 
     /// Whether the cache of `server` lags in any way.
     fn concern(&self, server: &str, now: Duration) -> bool {
-        self.lock().iter().any(|lag| lag.server == server && lag.until > now)
+        self.lock()
+            .iter()
+            .any(|(_, lag)| lag.server == server && lag.until > now)
     }
 
     /// When news that arrived at `arrived` may be told to `server`, by the lags that `concern` accepts.
     fn release(&self, server: &str, arrived: Duration, now: Duration, concern: impl Fn(&LagScope) -> bool) -> Duration {
         let mut lags = self.lock();
-        lags.retain(|lag| lag.until > now);
-        let meant = lags.iter().filter(|lag| lag.server == server && concern(&lag.scope));
+        lags.retain(|(_, lag)| lag.until > now);
+        let lags = lags.iter().map(|(_, lag)| lag);
+        let meant = lags.filter(|lag| lag.server == server && concern(&lag.scope));
         let release = meant.map(|lag| lag.by.map_or(lag.until, |by| lag.until.min(arrived + by)));
         release.max().unwrap_or(Duration::ZERO)
     }
@@ -229,6 +241,7 @@ impl Feed for LateFeed {
                 self.arrived(events);
             }
             if let Some(news) = self.due() {
+                self.tell_triggers(&news.events);
                 return Ok(news);
             }
             let mut changes = self.world.network.changes();
@@ -245,6 +258,26 @@ impl Feed for LateFeed {
 }
 
 impl LateFeed {
+    /// Whoever waits for what this server is shown hears of it.
+    fn tell_triggers(&self, events: &[Arc<Event>]) {
+        let world = &self.world;
+        if !world.triggers.follow_views() {
+            return;
+        }
+        for event in events {
+            let Some(id) = ObjectId::of_key(&event.kv.key) else {
+                continue;
+            };
+            let change = world.witness.look(world, |cluster| {
+                let history = cluster.history(&id.resource)?;
+                history.at(event.revision, &id.namespace, &id.name).cloned()
+            });
+            if let Some(change) = change {
+                world.triggers.told(&self.place.name, &change, world.now());
+            }
+        }
+    }
+
     fn arrived(&mut self, events: Vec<Arc<Event>>) {
         let progress = self.watcher.progress();
         self.batches.push_back(Arrived {

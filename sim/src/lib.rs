@@ -68,6 +68,7 @@ mod simulator;
 pub mod timeline;
 pub mod trace;
 pub mod traffic;
+pub mod triggers;
 pub mod variation;
 pub mod workload;
 pub mod world;

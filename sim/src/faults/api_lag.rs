@@ -36,6 +36,7 @@ pub fn draw(lot: &Lot<'_>) -> ApiLagSpec {
         scope: resource.map_or(LagScope::Everything, |plural| LagScope::Resource(plural.to_owned())),
         by: lot.random.chance(0.5).then(|| Span::millis(200, 10_000)),
         lasts: lot.lasts(),
+        until: None,
     }
 }
 
@@ -44,14 +45,21 @@ pub async fn strike(world: &Arc<World>, spec: &ApiLagSpec, random: &Random, stru
     let Some(server) = process(world, &spec.server, random) else {
         return;
     };
-    let lasts = spec.lasts.draw(random);
+    let drawn = spec.lasts.draw(random);
+    let lasts = if spec.until.is_some() {
+        world.rest_of_chaos()
+    } else {
+        drawn
+    };
     let by = spec.by.as_ref().map(|by| by.draw(random));
     struck(FaultAction::ApiLag(ApiLagSpec {
         server: only(&server).unwrap_or_else(|| spec.server.clone()),
         scope: spec.scope.clone(),
         by: by.map(Span::from),
-        lasts: lasts.into(),
+        lasts: if spec.until.is_some() { spec.lasts } else { drawn.into() },
+        until: spec.until.clone(),
     }));
+    let began = world.now();
     world.coverage.saw("an API server lagged");
     let what = match &spec.scope {
         LagScope::Everything => "what",
@@ -70,11 +78,19 @@ pub async fn strike(world: &Arc<World>, spec: &ApiLagSpec, random: &Random, stru
         ),
     }
     stall_clients(world, lasts + by.unwrap_or(Duration::ZERO));
-    world.lags.begin(ApiLag {
+    let number = world.lags.begin(ApiLag {
         server,
         scope: spec.scope.clone(),
         by,
         until: world.now() + lasts,
     });
-    sleep(lasts).await;
+    match &spec.until {
+        Some(trigger) => {
+            world.triggers.arm(world, trigger).wait().await;
+            world.lags.end(number);
+            world.network.notify();
+            Role::all().for_each(|role| world.stall_ends(role, began));
+        }
+        None => sleep(lasts).await,
+    }
 }

@@ -17,6 +17,7 @@ pub fn heal(world: &World) -> Vec<String> {
     if let Some(disk) = world.disk() {
         disk.end_all();
     }
+    world.holds.end_all();
     let total = world.workers().count();
     let mut broken: Vec<String> = world
         .workers()

@@ -10,6 +10,7 @@ mod clock;
 mod compact;
 mod containers;
 mod crash;
+mod delay_call;
 mod disk;
 mod drop_watches;
 mod duplicate;
@@ -24,6 +25,7 @@ mod nodes;
 mod packets;
 mod partition;
 mod pause;
+mod reconnect;
 mod reset;
 mod restart;
 mod runtime;
@@ -36,13 +38,13 @@ use std::time::Duration;
 
 use orrery_api::random::Random;
 use orrery_api::task::TaskGroup;
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::choices::Occurrences;
 use crate::link::Links;
 use crate::recording::What;
-use crate::scenario::{ComponentTarget, FaultAction, LinksTarget, Moment, NodeTarget, Trigger};
+use crate::scenario::{ComponentTarget, FaultAction, LinksTarget, Moment, NodeTarget};
+use crate::triggers::Waiter;
 use crate::world::World;
 
 pub use heal::heal;
@@ -51,15 +53,15 @@ pub use nodes::uncordon;
 /// Something that waits for its moment.
 pub struct Waiting {
     moment: Moment,
-    trigger: Option<Arc<Notify>>,
+    trigger: Option<Waiter>,
     at: Duration,
 }
 
 impl Waiting {
     /// Prepares to wait for `moment`; triggers count from now on.
-    pub fn new(world: &World, moment: &Moment, random: &Random) -> Self {
+    pub fn new(world: &Arc<World>, moment: &Moment, random: &Random) -> Self {
         let trigger = match moment {
-            Moment::When(trigger) => Some(world.witness.arm(Trigger::clone(trigger))),
+            Moment::When(trigger) => Some(world.triggers.arm(world, trigger)),
             _ => None,
         };
         let at = match moment {
@@ -85,7 +87,7 @@ impl Waiting {
     /// Waits for a moment that is drawn from a range.
     pub async fn wait(self, start: Instant) {
         match self.trigger {
-            Some(trigger) => trigger.notified().await,
+            Some(trigger) => trigger.wait().await,
             None => sleep_until(start + self.at).await,
         }
     }
@@ -203,6 +205,8 @@ async fn strike_alone(world: &Arc<World>, action: &FaultAction, random: &Random,
         FaultAction::Containers(spec) => containers::strike(world, spec, random, struck).await,
         FaultAction::Runtime(spec) => runtime::strike(world, spec, random, struck).await,
         FaultAction::Nodes(spec) => nodes::strike(world, spec, random, struck).await,
+        FaultAction::DelayCall(spec) => delay_call::strike(world, spec, random, struck).await,
+        FaultAction::Reconnect(spec) => reconnect::strike(world, spec, random, struck).await,
         FaultAction::Swarm(_) => {}
     }
 }

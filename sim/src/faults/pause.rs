@@ -18,12 +18,18 @@ pub fn draw(lot: &Lot<'_>) -> PauseSpec {
         node: (!component).then_some(NodeTarget::Any),
         component: component.then(|| lot.any_component()),
         lasts: lot.lasts(),
+        until: None,
     }
 }
 
 /// See the module.
 pub async fn strike(world: &Arc<World>, spec: &PauseSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
-    let lasts = spec.lasts.draw(random);
+    let drawn = spec.lasts.draw(random);
+    let lasts = if spec.until.is_some() {
+        world.rest_of_chaos()
+    } else {
+        drawn
+    };
     let (mut node, mut component) = (None, None);
     let paused: Vec<String> = if let Some(target) = &spec.node {
         let Some(name) = machine(world, target, random) else {
@@ -45,8 +51,10 @@ pub async fn strike(world: &Arc<World>, spec: &PauseSpec, random: &Random, struc
     struck(FaultAction::Pause(PauseSpec {
         node,
         component,
-        lasts: lasts.into(),
+        lasts: if spec.until.is_some() { spec.lasts } else { drawn.into() },
+        until: spec.until.clone(),
     }));
+    let began = world.now();
     world.trace.event(
         world.now(),
         "fault",
@@ -62,7 +70,13 @@ pub async fn strike(world: &Arc<World>, spec: &PauseSpec, random: &Random, struc
             }
         }
     }
-    sleep(lasts).await;
+    match &spec.until {
+        Some(trigger) => {
+            world.triggers.arm(world, trigger).wait().await;
+            Role::all().for_each(|role| world.stall_ends(role, began));
+        }
+        None => sleep(lasts).await,
+    }
     for name in &paused {
         world.resume(name);
     }

@@ -5,7 +5,8 @@
 //! In a world with one server there is nothing to choose, nothing is drawn, and connections are not given up. A fault may
 //! reset a connection; the next one goes to the same server.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use orrery_api::random::Random;
@@ -40,11 +41,12 @@ impl Connection {
     /// The connection of a process that begins on `machine`; it draws from `random`.
     pub fn new(world: &Arc<World>, client: &str, machine: &str, random: Random) -> Arc<Self> {
         let servers = world.api_servers().len();
-        let server = if servers > 1 {
+        let drawn = if servers > 1 {
             random.below(servers as u64) as usize
         } else {
             0
         };
+        let server = world.connections.take_turn(client).unwrap_or(drawn);
         let connection = Connection {
             world: world.clone(),
             client: client.to_owned(),
@@ -55,6 +57,7 @@ impl Connection {
         connection.say(server);
         let connection = Arc::new(connection);
         world.network.connected(&connection);
+        world.connections.opened(&connection);
         connection
     }
 
@@ -105,11 +108,66 @@ impl Connection {
         self.say(next.server);
     }
 
+    /// Moves to a server of somebody else's choice; false if it is there already.
+    fn move_to(&self, server: usize) -> bool {
+        let line = self.line();
+        if line.server == server {
+            return false;
+        }
+        let next = Line {
+            number: line.number + 1,
+            server,
+        };
+        self.line.send_replace(next);
+        self.say(server);
+        true
+    }
+
     /// Waits until `line` has been given up, or reset.
     pub async fn left(&self, line: Line) {
         let mut lines = self.line.subscribe();
         // The sender lives in `self`, so that this only ends when the line has changed.
         let _ = lines.wait_for(|now| *now != line).await;
+    }
+}
+
+/// The connections of all processes, for faults that move them.
+#[derive(Default)]
+pub struct Connections {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    open: BTreeMap<String, Weak<Connection>>,
+    /// Where the next connection of a process goes.
+    turns: BTreeMap<String, usize>,
+}
+
+impl Connections {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn opened(&self, connection: &Arc<Connection>) {
+        self.lock()
+            .open
+            .insert(connection.client.clone(), Arc::downgrade(connection));
+    }
+
+    fn take_turn(&self, client: &str) -> Option<usize> {
+        self.lock().turns.remove(client)
+    }
+
+    /// When the process `client` starts the next time, it connects to this server.
+    pub fn steer(&self, client: &str, server: usize) {
+        self.lock().turns.insert(client.to_owned(), server);
+    }
+
+    /// Connects the process `client` to a server; false if it is connected to that one, or does not run.
+    pub fn move_to(&self, client: &str, server: usize) -> bool {
+        let connection = self.lock().open.get(client).and_then(Weak::upgrade);
+        connection.is_some_and(|connection| connection.move_to(server))
     }
 }
 

@@ -13,6 +13,7 @@ mod execution;
 mod fates;
 mod gates;
 mod head;
+mod holds;
 mod lost;
 mod mishaps;
 mod network;
@@ -34,18 +35,20 @@ use orrery_api::random::Random;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
+pub use connection::Connections;
 use connection::{Connection, Line, Patience};
 pub use cuts::Cut;
 pub use gates::Gate;
+pub use holds::Holds;
 pub use lost::draw_loss;
 pub use mishaps::{Doubling, Draw, Meddler, Mishap, Pin, Refusal, Which, Whose};
 pub use network::Network;
 pub use priorities::Priorities;
 pub use slow::{Lag, Links, SlowLinks, SlowReader};
 
-use crate::model::Asked;
+use crate::model::{Answered, Asked};
 use crate::recording::What;
-use crate::scenario::{ComponentTarget, Loss, Role};
+use crate::scenario::{CallEnd, ComponentTarget, Loss, Role};
 use crate::world::{Place, Server, World};
 use mishaps::Route;
 use server::{Desk, Job};
@@ -91,6 +94,22 @@ impl SimTransport {
 
     fn event(&self, what: std::fmt::Arguments<'_>) {
         self.world.trace.event(self.world.now(), &self.client, what);
+    }
+
+    /// An answer has come: whoever waits for it hears so.
+    fn show(&self, asked: &Asked, answer: &stream::Arriving) {
+        let world = &self.world;
+        if world.triggers.follow_views()
+            && let stream::Arriving::Full(bytes) = answer
+        {
+            let mut answered = Answered::default();
+            tap::show(bytes, &mut answered);
+            let items = answered.items.unwrap_or_default();
+            world.witness.look(world, |cluster| {
+                world.triggers.listed(cluster, asked, &items, world.now());
+            });
+        }
+        world.triggers.called(asked, CallEnd::After, world.now());
     }
 
     /// No answer to a request will be heard.
@@ -165,6 +184,8 @@ impl SimTransport {
         asked.number = world.trace.recorder.asked(&asked, request.uri(), request.body());
         self.event(format_args!("{number} {} {}", request.method(), request.uri()));
         let asked = Arc::new(world.witness.ask(world, asked));
+        world.triggers.called(&asked, CallEnd::Before, world.now());
+        world.holds.pass(&asked, CallEnd::Before).await;
         let loss = world.scenario.network.loss;
         self.travel(&self.machine, &place.machine).await;
         if loss > 0.0 && self.random.chance(loss) && !world.is_healed() {
@@ -217,6 +238,10 @@ impl SimTransport {
         }
         let status = response.status().as_u16();
         self.event(format_args!("{number} answered {status}"));
+        if response.status().is_success() {
+            world.holds.pass(&asked, CallEnd::After).await;
+            self.show(&asked, response.body());
+        }
         let request = asked.number;
         world
             .trace

@@ -400,6 +400,22 @@ impl Cluster {
         stalls.push((from, until));
     }
 
+    /// What has kept processes of `role` from acting since `from` is over.
+    pub fn stall_ends(&mut self, role: Role, from: Duration, now: Duration) {
+        let stalls = self.stalled.entry(role).or_default();
+        let mut last = None;
+        for (_, until) in stalls
+            .iter_mut()
+            .filter(|(began, until)| *began == from && *until > now)
+        {
+            last = Some(*until);
+            *until = now;
+        }
+        if let Some(paused) = self.paused.get_mut(&role).filter(|paused| last == Some(**paused)) {
+            *paused = now;
+        }
+    }
+
     /// Whether a fault kept processes of `role` from acting lately: what they do now may rest on an old picture.
     pub fn was_stalled(&self, role: Role) -> bool {
         self.recent_stalls(role).next().is_some()

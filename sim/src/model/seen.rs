@@ -89,6 +89,21 @@ impl Path {
 }
 
 impl Asked {
+    /// The verb, in Kubernetes' words.
+    pub fn verb(&self) -> &'static str {
+        let one = self.path.as_ref().is_some_and(|path| !path.name.is_empty());
+        match self.method {
+            Method::POST => "create",
+            Method::PUT => "update",
+            Method::PATCH => "patch",
+            Method::DELETE if one => "delete",
+            Method::DELETE => "deletecollection",
+            _ if one => "get",
+            _ if self.selection.is_some() => "list",
+            _ => "watch",
+        }
+    }
+
     /// What it writes, as scenarios say it: `patch pods/status`; none if it only reads.
     pub fn write(&self) -> Option<String> {
         let verb = match self.method {

@@ -4,11 +4,14 @@
 //! are errors with their place: a scenario is never half understood.
 
 mod between;
+mod call;
 mod error;
 mod faults;
 pub mod nearest;
 mod quantity;
 mod read;
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod round_trip;
 pub(crate) mod simpler;
@@ -16,6 +19,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod trigger;
 mod workload;
 mod write;
 mod yaml;
@@ -26,21 +30,24 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub use between::{Between, Offset, Rate};
+pub use call::{CallEnd, CallSpec};
 pub use error::Error;
 pub use faults::{
-    ApiErrorsSpec, ApiLagSpec, ClockSpec, CompactSpec, ContainerTrouble, ContainersSpec, CrashSpec, Direction,
-    DiskOperation, DiskSpec, DropWatchesSpec, DuplicateSpec, FaultAction, FaultKind, FaultPlan, FlowsSpec, HalfApplied,
-    HandOverSpec, Heard, LagScope, LagSpec, LinksTarget, Loss, LossSpec, Lost, LostAnswersSpec, Moment, NodeTrouble,
-    NodesSpec, OldLeader, PacketsSpec, PartitionSpec, Parts, PauseSpec, ResetSpec, RestartSpec, RuntimeSpec,
-    RuntimeTrouble, SlowLinkSpec, SlowReaderSpec, SwarmSpec, Trigger, TriggerKind, WhichAnswers, WhichRequests,
+    ApiErrorsSpec, ApiLagSpec, ClockSpec, CompactSpec, ContainerTrouble, ContainersSpec, CrashSpec, DelayCallSpec,
+    Direction, DiskOperation, DiskSpec, DropWatchesSpec, DuplicateSpec, FaultAction, FaultKind, FaultPlan, FlowsSpec,
+    HalfApplied, HandOverSpec, Heard, LagScope, LagSpec, LinksTarget, Loss, LossSpec, Lost, LostAnswersSpec, Moment,
+    NodeTrouble, NodesSpec, OldLeader, PacketsSpec, PartitionSpec, Parts, PauseSpec, ReconnectSpec, ResetSpec,
+    RestartSpec, RuntimeSpec, RuntimeTrouble, SlowLinkSpec, SlowReaderSpec, SwarmSpec, WhichAnswers, WhichRequests,
 };
 pub use quantity::{Span, parse_duration, write_duration};
 pub use read::{read, read_file};
 pub use target::{ClientTarget, ComponentTarget, NodeTarget, Role, Whom};
 pub use topology::{NodeSpec, StoreSpec, TaintSpec, Topology, numbered};
+pub use trigger::{FieldChange, Trigger, TriggerKind, WriteTrigger};
 pub use workload::{
-    ChurnKind, ChurnSpec, CordonSpec, DeleteSpec, DeploymentChoice, Manifest, OwnSpec, PodChoice, Propagation,
-    ScaleSpec, SetImageSpec, StepAction, StepPlan,
+    ChurnKind, ChurnSpec, CordonSpec, DeleteSpec, DeploymentChoice, DrainSpec, EditSpec, FinalizerSpec, Manifest,
+    NamespaceChoice, Ops, OwnSpec, PodChoice, Propagation, ScaleSpec, SetImageSpec, StepAction, StepPlan, TaintStep,
+    UndoSpec,
 };
 
 /// What happens in a world, and what must hold.
@@ -79,6 +86,24 @@ pub struct Scenario {
     /// How long the chaos lasts.
     #[serde(deserialize_with = "quantity::duration")]
     pub duration: Duration,
+}
+
+impl Scenario {
+    /// Everything that is waited for.
+    pub fn triggers(&self) -> impl Iterator<Item = &Trigger> {
+        let faults = self.faults.iter().map(|plan| &plan.moment);
+        let steps = self.workload.iter().map(|plan| &plan.moment);
+        let begins = faults.chain(steps).filter_map(|moment| match moment {
+            Moment::When(trigger) => Some(trigger),
+            Moment::At(_) | Moment::Between(_) => None,
+        });
+        begins.chain(self.faults.iter().filter_map(|plan| plan.action.until()))
+    }
+
+    /// Whether something is waited for that components are shown.
+    pub fn is_about_views(&self) -> bool {
+        self.triggers().any(Trigger::is_about_views)
+    }
 }
 
 /// How the network behaves when nothing is wrong with it.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::error::Error;
 use super::nearest;
 use super::workload::{Manifest, StepAction, documents};
-use super::{Heal, Moment, NodeTarget, Role, Scenario};
+use super::{Heal, Moment, NodeTarget, Role, Scenario, Trigger, Whom};
 use crate::simulator;
 
 /// Reads the scenario in the file at `path`, and the manifests it names.
@@ -83,8 +83,9 @@ fn check(scenario: &Scenario) -> Result<(), (String, String)> {
         names.push(&node.name);
     }
     let workers = &names[control_planes.len()..];
-    for fault in &scenario.faults {
-        let whom = fault.action.whom();
+    let mut all: Vec<Whom<'_>> = scenario.faults.iter().map(|fault| fault.action.whom()).collect();
+    all.extend(scenario.triggers().map(Trigger::whom));
+    for whom in all {
         for node in whom.nodes {
             if let NodeTarget::Named(name) = node {
                 known(name, &names)?;
@@ -99,10 +100,10 @@ fn check(scenario: &Scenario) -> Result<(), (String, String)> {
         }
     }
     for step in &scenario.workload {
-        if let StepAction::Cordon(spec) | StepAction::Uncordon(spec) = &step.action
-            && let NodeTarget::Named(name) = &spec.node
-        {
-            known(name, workers)?;
+        for node in step.action.whom().nodes {
+            if let NodeTarget::Named(name) = node {
+                known(name, workers)?;
+            }
         }
     }
     if let Heal::AllBut(machines) = &scenario.heal {
@@ -138,8 +139,7 @@ fn ends_are_comparable(scenario: &Scenario) -> Result<(), (String, String)> {
         let draws = match &step.action {
             StepAction::Churn(_) => true,
             StepAction::DeletePod(pod) => pod.nth.is_none(),
-            StepAction::Cordon(spec) | StepAction::Uncordon(spec) => spec.node == NodeTarget::Any,
-            _ => false,
+            action => action.whom().nodes.contains(&&NodeTarget::Any),
         };
         if draws || matches!(step.moment, Moment::Between(_)) {
             return refuse(word, "so what users do, and when, may not be drawn by the seed");

@@ -62,17 +62,72 @@ fn client() -> impl Strategy<Value = ClientTarget> {
     prop_oneof![Just(ClientTarget::User), component().prop_map(ClientTarget::Component)]
 }
 
-fn moment() -> impl Strategy<Value = Moment> {
+fn value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        words().prop_map(Value::from),
+    ]
+}
+
+fn call() -> impl Strategy<Value = CallSpec> {
+    let verbs = prop::sample::select(call::VERBS.to_vec()).prop_map(str::to_owned);
+    let resources = prop::sample::select(vec!["pods".to_owned(), "pods/status".to_owned()]);
+    let ends = prop::sample::select(vec![CallEnd::Before, CallEnd::After]);
+    let parts = (
+        option::of(client()),
+        option::of(verbs),
+        option::of(resources),
+        option::of(name()),
+        ends,
+    );
+    parts.prop_map(|(client, verb, resource, object, when)| CallSpec {
+        client,
+        verb,
+        resource,
+        object,
+        when,
+    })
+}
+
+fn trigger() -> impl Strategy<Value = Trigger> {
     let kinds = prop::sample::select(vec![TriggerKind::Create, TriggerKind::Update, TriggerKind::Delete]);
-    let trigger = (kinds, 1u32..5).prop_map(|(kind, occurrence)| Trigger {
-        kind,
-        object: "Pod/default/web-*".to_owned(),
-        occurrence,
+    let fields = btree_map("[a-z.]{1,9}", (option::of(value()), option::of(value())), 0..3).prop_map(|fields| {
+        let fields = fields.into_iter().map(|(path, (from, to))| FieldChange {
+            to: to.filter(|to| from.as_ref() != Some(to)),
+            path,
+            from,
+        });
+        fields.collect::<Vec<_>>()
     });
+    let write =
+        (kinds, fields, option::of(component()), 1u32..5).prop_map(|(kind, fields, observed_by, occurrence)| {
+            Trigger::Write(WriteTrigger {
+                kind,
+                object: "Pod/default/web-*".to_owned(),
+                fields,
+                observed_by,
+                occurrence,
+            })
+        });
+    let call = (call(), 1u32..5).prop_map(|(call, occurrence)| Trigger::Call { call, occurrence });
+    let leaf = prop_oneof![write, call, duration().prop_map(Trigger::After)];
+    leaf.prop_recursive(2, 6, 3, |inner| {
+        let list = || vec(inner.clone(), 1..3);
+        prop_oneof![
+            list().prop_map(Trigger::All),
+            list().prop_map(Trigger::Any),
+            list().prop_map(Trigger::Sequence)
+        ]
+    })
+}
+
+fn moment() -> impl Strategy<Value = Moment> {
     prop_oneof![
         duration().prop_map(Moment::At),
         span().prop_map(Moment::Between),
-        trigger.prop_map(Moment::When)
+        trigger().prop_map(Moment::When)
     ]
 }
 
@@ -166,6 +221,27 @@ fn of_watches() -> impl Strategy<Value = FaultAction> {
     prop_oneof![drop, slow]
 }
 
+/// How long something lasts, or until what happens.
+fn lasting_or_until() -> impl Strategy<Value = (Span, Option<Trigger>)> {
+    prop_oneof![
+        lasting().prop_map(|lasts| (lasts, None)),
+        trigger().prop_map(|until| (Span::seconds(5, 60), Some(until)))
+    ]
+}
+
+fn calls() -> impl Strategy<Value = FaultAction> {
+    let delay = (call(), 1u32..4, lasting_or_until())
+        .prop_map(|(call, times, (by, until))| FaultAction::DelayCall(DelayCallSpec { call, times, by, until }));
+    let to = "[1-5]".prop_map(|instance| ComponentTarget {
+        role: Role::ApiServer,
+        instance: Some(instance),
+    });
+    let component = component().prop_filter("connected", |component| component.role != Role::ApiServer);
+    let reconnect = (component, to, any::<bool>())
+        .prop_map(|(component, to, restart)| FaultAction::Reconnect(ReconnectSpec { component, to, restart }));
+    prop_oneof![delay, reconnect]
+}
+
 fn fault() -> impl Strategy<Value = FaultPlan> {
     let crash = (struck(), option::of(1u32..9), lasting()).prop_map(|((node, component), writes, lasts)| {
         let writer = component.as_ref().is_some_and(|target| target.role != Role::ApiServer);
@@ -176,8 +252,14 @@ fn fault() -> impl Strategy<Value = FaultPlan> {
             lasts,
         })
     });
-    let pause = (struck(), lasting())
-        .prop_map(|((node, component), lasts)| FaultAction::Pause(PauseSpec { node, component, lasts }));
+    let pause = (struck(), lasting_or_until()).prop_map(|((node, component), (lasts, until))| {
+        FaultAction::Pause(PauseSpec {
+            node,
+            component,
+            lasts,
+            until,
+        })
+    });
     let directions = prop::sample::select(vec![Direction::Both, Direction::In, Direction::Out]);
     let parts = prop_oneof![
         node().prop_map(Parts::Node),
@@ -210,12 +292,13 @@ fn fault() -> impl Strategy<Value = FaultPlan> {
         role: Role::ApiServer,
         instance,
     });
-    let api_lag = (server, scope, option::of(span()), lasting()).prop_map(|(server, scope, by, lasts)| {
+    let api_lag = (server, scope, option::of(span()), lasting_or_until()).prop_map(|(server, scope, by, ends)| {
         FaultAction::ApiLag(ApiLagSpec {
             server,
             scope,
             by,
-            lasts,
+            lasts: ends.0,
+            until: ends.1,
         })
     });
     let halves = prop::sample::select(vec![HalfApplied::None, HalfApplied::Nat, HalfApplied::Filter]);
@@ -282,6 +365,7 @@ fn fault() -> impl Strategy<Value = FaultPlan> {
         lost,
         lag,
         api_lag,
+        calls(),
         packets,
         on_links(),
         of_requests(),
@@ -321,6 +405,46 @@ fn manifest() -> impl Strategy<Value = Value> {
 
 fn choice() -> impl Strategy<Value = DeploymentChoice> {
     (name(), name()).prop_map(|(deployment, namespace)| DeploymentChoice { deployment, namespace })
+}
+
+fn node_step() -> impl Strategy<Value = StepAction> {
+    let drain = (node(), span(), any::<bool>())
+        .prop_map(|(node, timeout, force)| StepAction::Drain(DrainSpec { node, timeout, force }));
+    let effects = prop::sample::select(vec!["NoSchedule".to_owned(), "NoExecute".to_owned()]);
+    let taint =
+        (node(), name(), option::of(name()), effects, any::<bool>()).prop_map(|(node, key, value, effect, on)| {
+            let taint = TaintStep {
+                node,
+                key,
+                value,
+                effect,
+            };
+            if on {
+                StepAction::Taint(taint)
+            } else {
+                StepAction::Untaint(taint)
+            }
+        });
+    prop_oneof![drain, taint]
+}
+
+fn object_step() -> impl Strategy<Value = StepAction> {
+    let object = || name().prop_map(|name| format!("ConfigMap/{name}"));
+    let edit = (object(), manifest()).prop_map(|(object, patch)| StepAction::Edit(EditSpec { object, patch }));
+    let finalizers = prop_oneof![
+        Just("example.com/hold".to_owned()),
+        Just("example.com/other".to_owned())
+    ];
+    let held = (object(), finalizers, any::<bool>()).prop_map(|(object, finalizer, on)| {
+        let spec = FinalizerSpec { object, finalizer };
+        if on {
+            StepAction::AddFinalizer(spec)
+        } else {
+            StepAction::RemoveFinalizer(spec)
+        }
+    });
+    let namespace = "[a-c]{1,5}".prop_map(|namespace| StepAction::RecreateNamespace(NamespaceChoice { namespace }));
+    prop_oneof![edit, held, namespace]
 }
 
 fn step() -> impl Strategy<Value = StepPlan> {
@@ -383,16 +507,23 @@ fn step() -> impl Strategy<Value = StepPlan> {
         choice().prop_map(StepAction::DeleteForeground),
         node().prop_map(|node| StepAction::Cordon(CordonSpec { node })),
         node().prop_map(|node| StepAction::Uncordon(CordonSpec { node })),
+        node_step(),
+        object_step(),
+        choice().prop_map(StepAction::PauseRollout),
+        choice().prop_map(StepAction::ResumeRollout),
+        (choice(), option::of(1i64..9)).prop_map(|(choice, to)| StepAction::Undo(UndoSpec {
+            deployment: choice.deployment,
+            namespace: choice.namespace,
+            to,
+        })),
     ];
-    let kinds = vec![
-        ChurnKind::Scale,
-        ChurnKind::DeletePod,
-        ChurnKind::Restart,
-        ChurnKind::Cordon,
-        ChurnKind::CreateDeleteSameName,
-        ChurnKind::DeleteForeground,
+    let kind = || prop::sample::select(ChurnKind::ALL.to_vec());
+    let ops = prop_oneof![
+        vec(kind(), 1..5).prop_map(Ops::Evenly),
+        btree_map(kind(), 1u32..9, 1..4).prop_map(Ops::Weighted),
+        Just(Ops::Swarm)
     ];
-    let churn = (span(), span(), vec(prop::sample::select(kinds), 1..5)).prop_map(|(span, every, ops)| StepPlan {
+    let churn = (span(), span(), ops).prop_map(|(span, every, ops)| StepPlan {
         moment: Moment::Between(span),
         action: StepAction::Churn(ChurnSpec { every, ops }),
     });

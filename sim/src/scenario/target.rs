@@ -111,6 +111,17 @@ impl ComponentTarget {
     }
 }
 
+impl ComponentTarget {
+    /// Whether the process of this name is meant; of twins by their number, on a node by its name.
+    pub fn means(&self, process: &str) -> bool {
+        let Some(rest) = process.strip_prefix(self.role.as_str()) else {
+            return false;
+        };
+        rest.strip_prefix('/')
+            .is_some_and(|instance| self.instance.as_ref().is_none_or(|wanted| wanted == instance))
+    }
+}
+
 impl fmt::Display for ComponentTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.instance {
@@ -136,6 +147,14 @@ impl<'de> Deserialize<'de> for ClientTarget {
 }
 
 impl ClientTarget {
+    /// The component, if it is no user.
+    pub fn component(&self) -> Option<&ComponentTarget> {
+        match self {
+            ClientTarget::User => None,
+            ClientTarget::Component(component) => Some(component),
+        }
+    }
+
     /// Reads `user` or a component's name.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text == "user" {

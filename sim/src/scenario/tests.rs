@@ -84,6 +84,40 @@ fn a_fault_is_one_fault_with_one_moment() {
 }
 
 #[test]
+fn a_trigger_is_read_with_the_same_care() {
+    let when = |text: &str| {
+        wrong(&format!(
+            "name: a\nduration: 1s\nfaults:\n  - restart: scheduler\n    when: {text}\n"
+        ))
+    };
+    for (text, at, why) in [
+        (
+            "{ updat: Pod/a }",
+            "a.yaml:5:13",
+            "unknown key \"updat\"; did you mean \"update\"?",
+        ),
+        (
+            "{ call: { client: scheduler, verb: creat } }",
+            "a.yaml:5:",
+            "no verb \"creat\"; did you mean \"create\"?",
+        ),
+        (
+            "{ call: { resource: podz/binding } }",
+            "a.yaml:5:27",
+            "no resource \"podz\" is served; did you mean \"pods\"?",
+        ),
+        (
+            "{ any: [{ update: Pod/a, observed-by: kubelet/nod-1 }] }",
+            "a.yaml:5:",
+            "no machine \"nod-1\"; did you mean",
+        ),
+    ] {
+        let error = when(text);
+        assert!(error.starts_with(at) && error.contains(why), "{text}: {error}");
+    }
+}
+
+#[test]
 fn what_is_not_built_is_refused_and_not_passed_over() {
     insta::assert_snapshot!(wrong("name: a\nduration: 1s\ntopology: { apiservers: 7 }\n"), @"a.yaml:3:13: apiservers: 7: there must be 1 to 5");
     insta::assert_snapshot!(wrong("name: a\nduration: 1s\nfaults:\n  - at: 1s\n    crash: { node: nod-1 }\n"), @r#"a.yaml:5:20: no machine "nod-1"; did you mean "node-1"? (known: control-plane, node-1, node-2, node-3)"#);

@@ -10,9 +10,8 @@ use super::quantity::write_duration;
 use super::topology::numbered;
 use super::yaml::Yaml;
 use super::{
-    ChurnKind, ChurnSpec, CordonSpec, DeleteSpec, DeploymentChoice, Expect, FaultPlan, Heal, ImageScript,
-    InvariantChoice, Manifest, NetworkSpec, NodeSpec, OwnSpec, PodChoice, Propagation, SameAs, ScaleSpec, Scenario,
-    SetImageSpec, StepAction, StepPlan, StoreSpec, TaintSpec, Topology,
+    Expect, FaultPlan, Heal, ImageScript, InvariantChoice, NetworkSpec, NodeSpec, SameAs, Scenario, StepPlan,
+    StoreSpec, TaintSpec, Topology,
 };
 
 impl Scenario {
@@ -29,14 +28,6 @@ impl Scenario {
             .collect();
         // The two keys themselves say nothing.
         Yaml::document(&counted).lines().count() - counted.len()
-    }
-}
-
-impl StepAction {
-    /// The step on one line, without its moment: equal steps have equal lines.
-    pub fn to_line(&self) -> String {
-        let (key, value) = step_action(self);
-        Yaml::one(key, value).flow()
     }
 }
 
@@ -112,7 +103,7 @@ fn scenario(all: &Scenario) -> Keys {
         .unless(*links == NetworkSpec::default(), "network", || network(links))
         .unless(images.is_empty(), "images", scripts)
         .unless(workload.is_empty(), "workload", || {
-            Yaml::Entries(workload.iter().map(step).collect())
+            Yaml::Entries(workload.iter().map(StepPlan::write).collect())
         })
         .unless(faults.is_empty(), "faults", || {
             Yaml::Entries(faults.iter().map(FaultPlan::write).collect())
@@ -281,122 +272,4 @@ fn expect(expect: &Expect) -> Yaml {
         .some("end-state", end_state.as_ref(), same_as)
         .some("creates-and-deletes", creates_and_deletes.as_ref(), same_as)
         .map()
-}
-
-fn step(plan: &StepPlan) -> Yaml {
-    let StepPlan { moment: when, action } = plan;
-    let (key, value) = step_action(action);
-    when.write().with(key, value).map()
-}
-
-fn step_action(action: &StepAction) -> (&'static str, Yaml) {
-    match action {
-        StepAction::Apply(manifest) => ("apply", objects(manifest)),
-        StepAction::Delete(spec) => ("delete", delete(spec)),
-        StepAction::Own(OwnSpec { object, owners }) => {
-            let keys = Keys::default()
-                .with("object", Yaml::text(object))
-                .with("owners", words(owners, Yaml::text));
-            ("own", keys.map())
-        }
-        StepAction::Scale(ScaleSpec {
-            deployment,
-            namespace,
-            replicas,
-        }) => {
-            let keys = named(deployment, namespace).with("replicas", Yaml::plain(replicas));
-            ("scale", keys.map())
-        }
-        StepAction::SetImage(SetImageSpec {
-            deployment,
-            namespace,
-            container,
-            image,
-        }) => {
-            let keys = named(deployment, namespace)
-                .with("container", Yaml::text(container))
-                .with("image", Yaml::text(image));
-            ("set-image", keys.map())
-        }
-        StepAction::DeletePod(PodChoice {
-            labels,
-            namespace,
-            count,
-            nth,
-        }) => {
-            let keys = Keys::default()
-                .some("labels", labels.as_ref(), Yaml::text)
-                .unless(namespace == "default", "namespace", || Yaml::text(namespace))
-                .unless(*count == 1, "count", || Yaml::plain(count))
-                .some("nth", nth.as_ref(), Yaml::plain);
-            ("delete-pod", keys.map())
-        }
-        StepAction::Restart(choice) => ("restart", deployment(choice)),
-        StepAction::Cordon(CordonSpec { node }) => ("cordon", Yaml::one("node", Yaml::text_of(node))),
-        StepAction::Uncordon(CordonSpec { node }) => ("uncordon", Yaml::one("node", Yaml::text_of(node))),
-        StepAction::CreateDeleteSameName(choice) => ("create-delete-same-name", deployment(choice)),
-        StepAction::DeleteForeground(choice) => ("delete-foreground", deployment(choice)),
-        StepAction::Churn(ChurnSpec { every, ops }) => {
-            let keys = Keys::default()
-                .with("every", Yaml::plain(every))
-                .with("ops", words(ops, |kind| Yaml::plain(churn_kind(*kind))));
-            ("churn", keys.map())
-        }
-    }
-}
-
-fn objects(manifest: &Manifest) -> Yaml {
-    let object = |object: &serde_json::Value| Yaml::Wrapped(Box::new(Yaml::of_json(object)));
-    match manifest {
-        Manifest::File(name) => Yaml::text(name),
-        Manifest::Inline(objects) => match objects.as_slice() {
-            [one] => object(one),
-            _ => words(objects, object),
-        },
-    }
-}
-
-fn delete(spec: &DeleteSpec) -> Yaml {
-    let DeleteSpec {
-        object,
-        propagation,
-        grace,
-    } = spec;
-    if propagation.is_none() && grace.is_none() {
-        return Yaml::text(object);
-    }
-    let propagation_word = |propagation: &Propagation| {
-        Yaml::plain(match propagation {
-            Propagation::Background => "Background",
-            Propagation::Foreground => "Foreground",
-            Propagation::Orphan => "Orphan",
-        })
-    };
-    Keys::default()
-        .with("object", Yaml::text(object))
-        .some("propagation", propagation.as_ref(), propagation_word)
-        .some("grace", grace.as_ref(), Yaml::plain)
-        .map()
-}
-
-fn named(deployment: &str, namespace: &str) -> Keys {
-    Keys::default()
-        .with("deployment", Yaml::text(deployment))
-        .unless(namespace == "default", "namespace", || Yaml::text(namespace))
-}
-
-fn deployment(choice: &DeploymentChoice) -> Yaml {
-    let DeploymentChoice { deployment, namespace } = choice;
-    named(deployment, namespace).map()
-}
-
-fn churn_kind(kind: ChurnKind) -> &'static str {
-    match kind {
-        ChurnKind::Scale => "scale",
-        ChurnKind::DeletePod => "delete-pod",
-        ChurnKind::Restart => "restart",
-        ChurnKind::Cordon => "cordon",
-        ChurnKind::CreateDeleteSameName => "create-delete-same-name",
-        ChurnKind::DeleteForeground => "delete-foreground",
-    }
 }

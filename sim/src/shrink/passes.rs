@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Failure;
-use crate::scenario::simpler::{LADDER, rounder, seconds, without_one};
+use super::{Failure, triggers};
+use crate::scenario::simpler::{LADDER, rounder, seconds};
 use crate::scenario::{
-    CordonSpec, Expect, Heal, ImageScript, InvariantChoice, Manifest, Moment, NetworkSpec, Scenario, StepAction,
-    Topology, numbered, read,
+    Expect, Heal, ImageScript, InvariantChoice, Manifest, Moment, NetworkSpec, Scenario, StepAction, Topology,
+    numbered, read,
 };
 
 /// Its name for people, and the variants.
@@ -28,6 +28,7 @@ pub const PASSES: &[Pass] = &[
     ("manifests", manifests),
     ("faults", faults),
     ("steps", steps),
+    ("triggers", waits),
     ("idle time", idle_time),
     ("times", times),
 ];
@@ -298,59 +299,35 @@ fn faults(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
 fn steps(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
     let mut variants = Vec::new();
     for (index, plan) in scenario.workload.iter().enumerate() {
-        for action in simpler_steps(&plan.action) {
+        for action in plan.action.simpler() {
             variants.push(with(scenario, |variant| variant.workload[index].action = action));
         }
     }
     variants
 }
 
-fn simpler_steps(action: &StepAction) -> Vec<StepAction> {
-    match action {
-        StepAction::Scale(spec) => [0, 1, 2, 3]
-            .into_iter()
-            .filter(|replicas| *replicas < spec.replicas)
-            .map(|replicas| {
-                let mut spec = spec.clone();
-                spec.replicas = replicas;
-                StepAction::Scale(spec)
-            })
-            .collect(),
-        StepAction::Delete(spec) if spec.propagation.is_some() || spec.grace.is_some() => {
-            let mut plain = spec.clone();
-            (plain.propagation, plain.grace) = (None, None);
-            vec![StepAction::Delete(plain)]
-        }
-        StepAction::DeletePod(choice) if choice.nth != Some(1) => {
-            let mut oldest = choice.clone();
-            (oldest.nth, oldest.count) = (Some(1), 1);
-            vec![StepAction::DeletePod(oldest)]
-        }
-        StepAction::Churn(spec) => without_one(&spec.ops)
-            .into_iter()
-            .map(|ops| {
-                let mut spec = spec.clone();
-                spec.ops = ops;
-                StepAction::Churn(spec)
-            })
-            .collect(),
-        StepAction::Apply(_)
-        | StepAction::Own(_)
-        | StepAction::Delete(_)
-        | StepAction::DeletePod(_)
-        | StepAction::SetImage(_)
-        | StepAction::Restart(_)
-        | StepAction::Cordon(CordonSpec { .. })
-        | StepAction::Uncordon(CordonSpec { .. })
-        | StepAction::CreateDeleteSameName(_)
-        | StepAction::DeleteForeground(_) => Vec::new(),
-    }
-}
-
 /// All moments of faults and steps.
 pub fn moments(scenario: &mut Scenario) -> impl Iterator<Item = &mut Moment> {
     let faults = scenario.faults.iter_mut().map(|plan| &mut plan.moment);
     faults.chain(scenario.workload.iter_mut().map(|plan| &mut plan.moment))
+}
+
+fn waits(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
+    let mut variants = Vec::new();
+    let count = moments(&mut scenario.clone()).count();
+    for index in 0..count {
+        let Some(Moment::When(trigger)) = moments(&mut scenario.clone()).nth(index).cloned() else {
+            continue;
+        };
+        for simpler in triggers::simpler(&trigger) {
+            variants.push(with(scenario, |variant| {
+                if let Some(moment) = moments(variant).nth(index) {
+                    *moment = Moment::When(simpler);
+                }
+            }));
+        }
+    }
+    variants
 }
 
 /// Everything from some moment on happens sooner after what was before it.

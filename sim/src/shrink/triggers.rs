@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::scenario::{Trigger, TriggerKind, parse_duration};
+use crate::scenario::{Trigger, TriggerKind, WriteTrigger, parse_duration};
 
 /// So long before a moment a write may lie to be its cause.
 const BEFORE: Duration = Duration::from_secs(3);
@@ -16,7 +16,7 @@ pub struct Write {
     /// When.
     pub at: Duration,
     /// What waits for it.
-    pub trigger: Trigger,
+    pub trigger: WriteTrigger,
 }
 
 /// The writes in a trace, oldest first. Of names that the server makes up only the kind is said.
@@ -46,11 +46,7 @@ pub fn writes(trace: &str) -> Vec<Write> {
         };
         let count = counts.entry((format!("{kind:?}"), object.clone())).or_default();
         *count += 1;
-        let trigger = Trigger {
-            kind,
-            object,
-            occurrence: *count,
-        };
+        let trigger = WriteTrigger::of(kind, object, *count);
         found.push(Write { at, trigger });
     }
     found
@@ -83,7 +79,7 @@ fn object(id: &str) -> Option<String> {
 
 /// The writes that may be waited for instead of `moment`, the nearest first, each kind of write once.
 pub fn before(writes: &[Write], moment: Duration) -> Vec<Trigger> {
-    let mut found: Vec<Trigger> = Vec::new();
+    let mut found: Vec<WriteTrigger> = Vec::new();
     let near = writes
         .iter()
         .rev()
@@ -97,12 +93,63 @@ pub fn before(writes: &[Write], moment: Duration) -> Vec<Trigger> {
             found.push(write.trigger.clone());
         }
     }
-    found
+    found.into_iter().map(Trigger::Write).collect()
+}
+
+/// Triggers that wait for less.
+pub fn simpler(trigger: &Trigger) -> Vec<Trigger> {
+    let fewer = |items: &[Trigger], combine: fn(Vec<Trigger>) -> Trigger| {
+        let mut variants = items.to_vec();
+        for (index, item) in items.iter().enumerate() {
+            let mut rest = items.to_vec();
+            rest.remove(index);
+            if rest.len() > 1 {
+                variants.push(combine(rest));
+            }
+            variants.extend(simpler(item).into_iter().map(|item| {
+                let mut items = items.to_vec();
+                items[index] = item;
+                combine(items)
+            }));
+        }
+        variants
+    };
+    match trigger {
+        Trigger::All(items) => fewer(items, Trigger::All),
+        Trigger::Any(items) => fewer(items, Trigger::Any),
+        Trigger::Sequence(items) => fewer(items, Trigger::Sequence),
+        Trigger::Write(write) => {
+            let seen = write.observed_by.is_some().then(|| WriteTrigger {
+                observed_by: None,
+                ..write.clone()
+            });
+            let fields = (0..write.fields.len()).map(|index| {
+                let mut write = write.clone();
+                write.fields.remove(index);
+                write
+            });
+            seen.into_iter().chain(fields).map(Trigger::Write).collect()
+        }
+        Trigger::Call { .. } | Trigger::After(_) => Vec::new(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trigger_becomes_simpler_part_by_part() {
+        let written = |text: &str| serde_yaml::from_str::<Trigger>(text).unwrap();
+        let trigger = written("{ any: [{ update: Pod/a, field: x, observed-by: scheduler }, { after: 1s }] }");
+        let expected = [
+            written("{ update: Pod/a, field: x, observed-by: scheduler }"),
+            written("{ after: 1s }"),
+            written("{ any: [{ update: Pod/a, field: x }, { after: 1s }] }"),
+            written("{ any: [{ update: Pod/a, observed-by: scheduler }, { after: 1s }] }"),
+        ];
+        assert_eq!(simpler(&trigger), expected);
+    }
 
     #[test]
     fn what_was_written_before_a_moment_can_be_waited_for() {
@@ -118,9 +165,7 @@ mod tests {
         let writes = writes(trace);
         assert_eq!(writes.len(), 5);
         let found = before(&writes, Duration::from_millis(4200));
-        assert_eq!(found.len(), 2);
-        assert_eq!((found[0].kind, found[0].occurrence), (TriggerKind::Update, 1));
-        assert_eq!((found[1].kind, found[1].occurrence), (TriggerKind::Create, 2));
-        assert_eq!(found[1].object, "Pod/default/*");
+        let pods = |kind, occurrence| Trigger::Write(WriteTrigger::of(kind, "Pod/default/*".to_owned(), occurrence));
+        assert_eq!(found, [pods(TriggerKind::Update, 1), pods(TriggerKind::Create, 2)]);
     }
 }

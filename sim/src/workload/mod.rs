@@ -3,6 +3,7 @@
 mod churn;
 mod requests;
 mod steps;
+mod user;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +22,7 @@ use crate::scenario::StepAction;
 use crate::world::World;
 
 pub use requests::{path_of, plural};
-pub(crate) use steps::User;
+pub(crate) use user::User;
 
 /// The users of a run.
 pub struct Workload {

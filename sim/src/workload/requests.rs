@@ -93,6 +93,48 @@ pub fn api_version(kind: &str) -> &'static str {
     }
 }
 
+/// A resource of which users make objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resource {
+    /// Its name in the store, with its group.
+    pub name: &'static str,
+    /// Its apiVersion.
+    pub api_version: &'static str,
+    /// Its kind.
+    pub kind: &'static str,
+}
+
+const fn resource(name: &'static str, api_version: &'static str, kind: &'static str) -> Resource {
+    Resource {
+        name,
+        api_version,
+        kind,
+    }
+}
+
+/// Namespaces.
+pub const NAMESPACES: Resource = resource("namespaces", "v1", "Namespace");
+/// Deployments.
+pub const DEPLOYMENTS: Resource = resource("deployments.apps", "apps/v1", "Deployment");
+/// Services.
+pub const SERVICES: Resource = resource("services", "v1", "Service");
+/// Config maps.
+pub const CONFIG_MAPS: Resource = resource("configmaps", "v1", "ConfigMap");
+/// Secrets.
+pub const SECRETS: Resource = resource("secrets", "v1", "Secret");
+
+/// What users have in namespaces.
+pub const OWN: &[Resource] = &[CONFIG_MAPS, SECRETS, DEPLOYMENTS, SERVICES];
+
+/// An object's kind, namespace and name, of `Kind/name` or `Kind/namespace/name`.
+pub fn named(object: &str) -> Option<(&str, &str, &str)> {
+    match *object.split('/').collect::<Vec<_>>() {
+        [kind, namespace, name] => Some((kind, namespace, name)),
+        [kind, name] => Some((kind, "default", name)),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

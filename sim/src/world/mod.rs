@@ -29,10 +29,11 @@ use crate::coverage::Coverage;
 use crate::disk::SimDisk;
 use crate::feed::Lags;
 use crate::invariants::Finding;
-use crate::link::{Network, Priorities};
+use crate::link::{Connections, Holds, Network, Priorities};
 use crate::recording::What;
 use crate::scenario::{Role, Scenario};
 use crate::trace::Trace;
+use crate::triggers::Triggers;
 use crate::variation::Variation;
 
 pub use machine::Machine;
@@ -101,8 +102,14 @@ pub struct World {
     pub lags: Lags,
     /// Which machines' clocks are wrong.
     pub clocks: Clocks,
+    /// Which calls are held up.
+    pub holds: Holds,
+    /// Who is connected to which API server.
+    pub connections: Connections,
     /// Whose messages are late, where interleavings are explored by priority.
     pub priorities: Priorities,
+    /// What is waited for.
+    pub triggers: Triggers,
     /// What is true, and whether it may be.
     pub witness: Witness,
     machines: BTreeMap<String, Machine>,
@@ -138,6 +145,7 @@ impl World {
         let world = Arc::new_cyclic(|own: &Weak<World>| {
             let machines = machine::build(&scenario, &random, &handle, own);
             World {
+                triggers: Triggers::new(scenario.is_about_views()),
                 witness: Witness::new(&scenario),
                 seed,
                 random: random.clone(),
@@ -147,6 +155,8 @@ impl World {
                 network: Network::default(),
                 lags: Lags::default(),
                 clocks: Clocks::default(),
+                holds: Holds::default(),
+                connections: Connections::default(),
                 priorities: Priorities::new(variation.explore, scenario.duration, &random),
                 machines,
                 processes: Mutex::default(),
@@ -430,6 +440,17 @@ impl World {
     fn address(number: usize) -> Ipv4Addr {
         let [high, low] = (number as u16).to_be_bytes();
         Ipv4Addr::new(192, 168, high, low)
+    }
+
+    /// How much of the chaos is to come.
+    pub fn rest_of_chaos(&self) -> Duration {
+        self.scenario.duration.saturating_sub(self.choices.elapsed())
+    }
+
+    /// What has held `role` up since `from` is over sooner than was known.
+    pub fn stall_ends(&self, role: Role, from: Duration) {
+        let now = self.now();
+        self.witness.change(self, |cluster| cluster.stall_ends(role, from, now));
     }
 
     /// A fault holds `role` up until `until`: its picture may be old afterwards.

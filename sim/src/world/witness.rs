@@ -6,13 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use orrery_store::{EventKind, Range, Store, WatchError, Watcher};
-use tokio::sync::Notify;
 
 use super::{World, noise};
 use crate::invariants::Monitor;
 use crate::model::{Asked, Change, Cluster, Item, ObjectId, Seen};
 use crate::recording::{Verb, What, Written};
-use crate::scenario::{Scenario, Trigger, TriggerKind};
+use crate::scenario::Scenario;
 
 /// See the module.
 pub struct Witness {
@@ -23,19 +22,12 @@ struct Inner {
     monitor: Monitor,
     watcher: Option<Watcher>,
     opened: bool,
-    triggers: Vec<Armed>,
     /// The last write that was no heartbeat.
     noise: Option<(Duration, Arc<Change>)>,
     /// Machines that stay broken: what they write, or what is written about them, is no noise.
     left: Vec<String>,
     /// Names that were deleted.
     gone: BTreeSet<ObjectId>,
-}
-
-struct Armed {
-    trigger: Trigger,
-    count: u32,
-    fired: Arc<Notify>,
 }
 
 impl Witness {
@@ -46,7 +38,6 @@ impl Witness {
                 monitor: Monitor::new(|id| scenario.expect.invariants.includes(id)),
                 watcher: None,
                 opened: false,
-                triggers: Vec::new(),
                 noise: None,
                 left: Vec::new(),
                 gone: BTreeSet::new(),
@@ -85,6 +76,7 @@ impl Witness {
         let mut inner = self.lock();
         inner.drain(world);
         world.trace.recorder.seen(world.now(), seen);
+        world.triggers.saw(&inner.monitor.cluster, seen, world.now());
         inner.monitor.observe(seen);
         inner.conclude(world);
     }
@@ -147,17 +139,6 @@ impl Witness {
         self.lock().monitor.features.names()
     }
 
-    /// Tells `Notify` when `trigger` has happened.
-    pub fn arm(&self, trigger: Trigger) -> Arc<Notify> {
-        let fired = Arc::new(Notify::new());
-        self.lock().triggers.push(Armed {
-            trigger,
-            count: 0,
-            fired: fired.clone(),
-        });
-        fired
-    }
-
     /// Counts what an answer shows of the unusual.
     pub fn cover(&self, world: &World, asked: &Asked, status: u16) {
         match (status, &asked.method) {
@@ -218,7 +199,7 @@ impl Inner {
             if !noise::is_heartbeat(&change) && !noise::is_about(&change, &self.left) {
                 self.noise = Some((world.now(), change.clone()));
             }
-            self.fire(&change);
+            world.triggers.wrote(&change, world.now());
             self.cover(world, &change);
         }
     }
@@ -227,22 +208,6 @@ impl Inner {
         let findings = self.monitor.findings();
         if !findings.is_empty() {
             world.violated(findings);
-        }
-    }
-
-    fn fire(&mut self, change: &Change) {
-        let kind = match (&change.before, &change.after) {
-            (None, _) => TriggerKind::Create,
-            (_, None) => TriggerKind::Delete,
-            _ => TriggerKind::Update,
-        };
-        for armed in self.triggers.iter_mut().filter(|armed| armed.trigger.kind == kind) {
-            if names(&armed.trigger.object, &change.id) {
-                armed.count += 1;
-                if armed.count == armed.trigger.occurrence {
-                    armed.fired.notify_one();
-                }
-            }
         }
     }
 

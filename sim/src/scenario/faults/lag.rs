@@ -2,11 +2,13 @@
 
 use serde::Deserialize;
 
-use super::{Words, some_time, some_times};
+use super::{Words, one_end, some_time, some_times, some_times_or_until};
+use crate::scenario::call::object_pattern;
 use crate::scenario::nearest;
 use crate::scenario::quantity::Span;
 use crate::scenario::simpler::shorter;
 use crate::scenario::target::{ComponentTarget, Role, Whom};
+use crate::scenario::trigger::Trigger;
 use crate::scenario::write::Keys;
 use crate::scenario::yaml::Yaml;
 use crate::simulator;
@@ -36,6 +38,8 @@ pub struct ApiLagSpec {
     pub by: Option<Span>,
     /// For how long.
     pub lasts: Span,
+    /// Until what happens, instead.
+    pub until: Option<Trigger>,
 }
 
 /// What of a watch cache lags.
@@ -58,6 +62,7 @@ struct ApiLagWire {
     by: Option<Span>,
     #[serde(rename = "for", default = "some_time")]
     lasts: Span,
+    until: Option<Trigger>,
 }
 
 impl TryFrom<ApiLagWire> for ApiLagSpec {
@@ -70,10 +75,10 @@ impl TryFrom<ApiLagWire> for ApiLagSpec {
         let scope = match (wire.resource, wire.object) {
             (None, None) => LagScope::Everything,
             (Some(resource), None) => LagScope::Resource(resource),
-            (None, Some(object)) if object.split('/').count() < 2 => {
-                return Err(format!("{object:?} names no object: write Kind/namespace/name"));
+            (None, Some(object)) => {
+                object_pattern(&object)?;
+                LagScope::Object(object)
             }
-            (None, Some(object)) => LagScope::Object(object),
             _ => return Err("say what lags only once: `resource` and `object` exclude each other".to_owned()),
         };
         Ok(ApiLagSpec {
@@ -81,6 +86,7 @@ impl TryFrom<ApiLagWire> for ApiLagSpec {
             scope,
             by: wire.by,
             lasts: wire.lasts,
+            until: wire.until,
         })
     }
 }
@@ -120,6 +126,7 @@ impl Words for ApiLagSpec {
             scope,
             by,
             lasts,
+            until,
         } = self;
         let keys = Keys::default().with("server", Yaml::text_of(server));
         let keys = match scope {
@@ -127,7 +134,8 @@ impl Words for ApiLagSpec {
             LagScope::Resource(resource) => keys.with("resource", Yaml::text(resource)),
             LagScope::Object(object) => keys.with("object", Yaml::text(object)),
         };
-        some_times(keys.some("by", by.as_ref(), Yaml::plain), lasts).map()
+        let keys = keys.some("by", by.as_ref(), Yaml::plain);
+        some_times_or_until(keys, lasts, until.as_ref()).map()
     }
 
     fn describe(&self) -> String {
@@ -139,6 +147,7 @@ impl Words for ApiLagSpec {
     }
 
     fn check(&self) -> Result<(), String> {
+        one_end(&self.lasts, self.until.as_ref())?;
         match &self.scope {
             LagScope::Resource(plural) => check_resource(plural),
             LagScope::Everything | LagScope::Object(_) => Ok(()),
@@ -154,17 +163,27 @@ impl Words for ApiLagSpec {
             by: None,
             ..self.clone()
         });
-        let shorter = shorter(&self.lasts).map(|lasts| ApiLagSpec { lasts, ..self.clone() });
-        all.into_iter().chain(still).chain(shorter).collect()
+        let timed = self.until.is_some().then(|| ApiLagSpec {
+            until: None,
+            ..self.clone()
+        });
+        let is_timed = self.until.is_none();
+        let shorter = shorter(&self.lasts).filter(|_| is_timed);
+        let shorter = shorter.map(|lasts| ApiLagSpec { lasts, ..self.clone() });
+        all.into_iter().chain(still).chain(timed).chain(shorter).collect()
     }
 
     fn lasts(&mut self) -> Option<&mut Span> {
-        Some(&mut self.lasts)
+        self.until.is_none().then_some(&mut self.lasts)
+    }
+
+    fn until(&self) -> Option<&Trigger> {
+        self.until.as_ref()
     }
 }
 
 /// A resource that no server serves would make a fault that never does anything.
-pub(super) fn check_resource(plural: &str) -> Result<(), String> {
+pub(in crate::scenario) fn check_resource(plural: &str) -> Result<(), String> {
     let served: Vec<&str> = simulator::parts()
         .kinds
         .iter()

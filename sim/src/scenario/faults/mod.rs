@@ -5,6 +5,7 @@
 //! `crate::faults`.
 
 mod answers;
+mod calls;
 mod clock;
 mod compact;
 mod disk;
@@ -29,18 +30,21 @@ use serde::Deserialize;
 
 use super::quantity::{self, Span};
 use super::target::Whom;
+use super::trigger::Trigger;
 use super::write::Keys;
 use super::yaml::Yaml;
 
 pub use answers::{Loss, LostAnswersSpec, WhichAnswers};
+pub use calls::{DelayCallSpec, ReconnectSpec};
 pub use clock::ClockSpec;
 pub use compact::CompactSpec;
 pub use disk::{DiskOperation, DiskSpec};
 pub use flows::FlowsSpec;
+pub(super) use lag::check_resource;
 pub use lag::{ApiLagSpec, LagScope, LagSpec};
 pub use leader::{HandOverSpec, OldLeader};
 pub use links::{LinksTarget, LossSpec, Lost, ResetSpec, SlowLinkSpec};
-pub use moment::{Moment, Trigger, TriggerKind};
+pub use moment::Moment;
 pub use nodes::{NodeTrouble, NodesSpec};
 pub use packets::{HalfApplied, PacketsSpec};
 pub use partition::{Direction, PartitionSpec, Parts};
@@ -88,6 +92,11 @@ pub trait Words: Sized {
     /// Whether chance decides request by request whom it befalls: then each one is noted, and not the fault.
     fn is_by_chance(&self) -> bool {
         false
+    }
+
+    /// Until what happens it lasts, where the scenario says that instead.
+    fn until(&self) -> Option<&Trigger> {
+        None
     }
 
     /// Which requests of their kind it befalls, by number, where it does.
@@ -148,6 +157,13 @@ macro_rules! faults {
                 }
             }
 
+            /// Until what happens it lasts, where the scenario says that instead.
+            pub fn until(&self) -> Option<&Trigger> {
+                match self {
+                    $(FaultAction::$kind(spec) => spec.until(),)*
+                }
+            }
+
             /// Which requests of their kind it befalls, by number, where it does.
             pub fn nth(&mut self) -> Option<&mut Vec<u32>> {
                 match self {
@@ -181,7 +197,7 @@ macro_rules! faults {
         }
 
         /// The keys of all faults.
-        const KEYS: &[&str] = &[$($word),*];
+        pub(super) const KEYS: &[&str] = &[$($word),*];
     };
 }
 
@@ -214,6 +230,10 @@ faults! {
     lag: Lag(LagSpec) = "lag";
     /// What an API server's watch cache shows is old.
     api_lag: ApiLag(ApiLagSpec) = "api-lag";
+    /// Calls of the API are held up.
+    delay_call: DelayCall(DelayCallSpec) = "delay-call";
+    /// A component is connected to another API server.
+    reconnect: Reconnect(ReconnectSpec) = "reconnect";
     /// Changes of a node's packet rules fail.
     packets: Packets(PacketsSpec) = "packets";
     /// The control plane's disk is slow, full, failing, or reads wrong.
@@ -290,4 +310,20 @@ fn some_time() -> Span {
 /// The key that says how long a fault lasts.
 fn some_times(keys: Keys, lasts: &Span) -> Keys {
     keys.unless(*lasts == some_time(), "for", || Yaml::plain(lasts))
+}
+
+/// The key that says how long a fault lasts, or until what happens.
+fn some_times_or_until(keys: Keys, lasts: &Span, until: Option<&Trigger>) -> Keys {
+    match until {
+        Some(trigger) => keys.with("until", trigger.write()),
+        None => some_times(keys, lasts),
+    }
+}
+
+/// A fault lasts for a time, or until something happens.
+fn one_end(lasts: &Span, until: Option<&Trigger>) -> Result<(), String> {
+    if until.is_some() && *lasts != some_time() {
+        return Err("`for` and `until` exclude each other".to_owned());
+    }
+    Ok(())
 }

@@ -2,10 +2,11 @@
 
 use serde::Deserialize;
 
-use super::{Words, some_time, some_times};
+use super::{Words, one_end, some_time, some_times, some_times_or_until};
 use crate::scenario::quantity::Span;
 use crate::scenario::simpler::shorter;
 use crate::scenario::target::{ComponentTarget, NodeTarget, Role, Whom};
+use crate::scenario::trigger::Trigger;
 use crate::scenario::write::Keys;
 use crate::scenario::yaml::Yaml;
 
@@ -27,7 +28,7 @@ pub struct CrashSpec {
     pub lasts: Span,
 }
 
-/// Who stands still, for how long.
+/// Who stands still, for how long or until what happens.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PauseSpec {
@@ -40,6 +41,9 @@ pub struct PauseSpec {
     /// For how long.
     #[serde(rename = "for", default = "some_time")]
     pub lasts: Span,
+    /// Until what happens, instead.
+    #[serde(default)]
+    pub until: Option<Trigger>,
 }
 
 /// Which component is killed and started again at once.
@@ -55,7 +59,7 @@ fn one_of(node: Option<&NodeTarget>, component: Option<&ComponentTarget>) -> Res
     }
 }
 
-fn write(node: Option<&NodeTarget>, component: Option<&ComponentTarget>) -> Keys {
+fn named(node: Option<&NodeTarget>, component: Option<&ComponentTarget>) -> Keys {
     Keys::default()
         .some("node", node, Yaml::text_of)
         .some("component", component, Yaml::text_of)
@@ -77,7 +81,7 @@ impl Words for CrashSpec {
             after_writes,
             lasts,
         } = self;
-        let keys = write(node.as_ref(), component.as_ref()).some("after-writes", after_writes.as_ref(), Yaml::plain);
+        let keys = named(node.as_ref(), component.as_ref()).some("after-writes", after_writes.as_ref(), Yaml::plain);
         some_times(keys, lasts).map()
     }
 
@@ -118,8 +122,13 @@ impl Words for CrashSpec {
 
 impl Words for PauseSpec {
     fn write(&self) -> Yaml {
-        let PauseSpec { node, component, lasts } = self;
-        some_times(write(node.as_ref(), component.as_ref()), lasts).map()
+        let PauseSpec {
+            node,
+            component,
+            lasts,
+            until,
+        } = self;
+        some_times_or_until(named(node.as_ref(), component.as_ref()), lasts, until.as_ref()).map()
     }
 
     fn describe(&self) -> String {
@@ -131,16 +140,27 @@ impl Words for PauseSpec {
     }
 
     fn check(&self) -> Result<(), String> {
-        one_of(self.node.as_ref(), self.component.as_ref())
+        one_of(self.node.as_ref(), self.component.as_ref())?;
+        one_end(&self.lasts, self.until.as_ref())
     }
 
     fn simpler(&self) -> Vec<Self> {
+        if self.until.is_some() {
+            return vec![PauseSpec {
+                until: None,
+                ..self.clone()
+            }];
+        }
         let shorter = shorter(&self.lasts);
         shorter.map(|lasts| PauseSpec { lasts, ..self.clone() }).collect()
     }
 
     fn lasts(&mut self) -> Option<&mut Span> {
-        Some(&mut self.lasts)
+        self.until.is_none().then_some(&mut self.lasts)
+    }
+
+    fn until(&self) -> Option<&Trigger> {
+        self.until.as_ref()
     }
 }
 

@@ -1,0 +1,216 @@
+//! What users do: steps pinned to a moment, and a churning user that never rests.
+//!
+//! Each family of steps has a file, in which a kind of step says all its [`Words`]: how it is written, whom it names, what
+//! is simpler. One line in the list below makes it a part of the format. What it does to a world is in `crate::workload`.
+
+mod churn;
+mod deployments;
+mod nodes;
+mod objects;
+mod pods;
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::faults::Moment;
+use super::quantity::{self, Span};
+use super::target::Whom;
+use super::trigger::Trigger;
+use super::write::Keys;
+use super::yaml::Yaml;
+
+pub use churn::{ChurnKind, ChurnSpec, Ops};
+pub use deployments::{DeploymentChoice, ScaleSpec, SetImageSpec, UndoSpec};
+pub use nodes::{CordonSpec, DrainSpec, TaintStep};
+pub use objects::{DeleteSpec, EditSpec, FinalizerSpec, Manifest, NamespaceChoice, OwnSpec, Propagation};
+pub use pods::PodChoice;
+
+pub(super) use objects::documents;
+
+/// What a kind of step says of itself.
+pub trait Words: Sized {
+    /// Its value, in the shortest way that is read as an equal one. Take the step apart by name, without `..`: a new
+    /// field shall not compile until it can be written.
+    fn write(&self) -> Yaml;
+
+    /// Whom it names.
+    fn whom(&self) -> Whom<'_> {
+        Whom::default()
+    }
+
+    /// What is wrong with it beyond its types.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// What is wrong with its moment.
+    fn check_moment(&self, _: &Moment) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Variants that are simpler in one place, the simplest first.
+    fn simpler(&self) -> Vec<Self> {
+        Vec::new()
+    }
+}
+
+/// The format's list of steps: the key, and what is read there.
+macro_rules! steps {
+    ($($(#[$about:meta])* $key:ident: $kind:ident($spec:ident) = $word:literal;)*) => {
+        /// What a user does.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum StepAction {
+            $($(#[$about])* $kind($spec),)*
+        }
+
+        impl StepAction {
+            /// Its key and its value.
+            fn entry(&self) -> (&'static str, Yaml) {
+                match self {
+                    $(StepAction::$kind(spec) => ($word, spec.write()),)*
+                }
+            }
+
+            /// Whom it names.
+            pub fn whom(&self) -> Whom<'_> {
+                match self {
+                    $(StepAction::$kind(spec) => spec.whom(),)*
+                }
+            }
+
+            /// Variants that are simpler in one place, the simplest first.
+            pub fn simpler(&self) -> Vec<StepAction> {
+                match self {
+                    $(StepAction::$kind(spec) => spec.simpler().into_iter().map(StepAction::$kind).collect(),)*
+                }
+            }
+
+            fn check(&self, moment: &Moment) -> Result<(), String> {
+                match self {
+                    $(StepAction::$kind(spec) => spec.check().and_then(|()| spec.check_moment(moment)),)*
+                }
+            }
+        }
+
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+        struct StepWire {
+            #[serde(default, deserialize_with = "quantity::some_duration")]
+            at: Option<Duration>,
+            between: Option<Span>,
+            when: Option<Trigger>,
+            $($key: Option<$spec>,)*
+        }
+
+        impl StepWire {
+            fn actions(self) -> Vec<StepAction> {
+                let mut actions = Vec::new();
+                $(actions.extend(self.$key.map(StepAction::$kind));)*
+                actions
+            }
+        }
+
+        /// The keys of all steps.
+        pub(super) const KEYS: &[&str] = &[$($word),*];
+    };
+}
+
+steps! {
+    /// Creates objects, or merges them into those of the same name.
+    apply: Apply(Manifest) = "apply";
+    /// Deletes an object.
+    delete: Delete(DeleteSpec) = "delete";
+    /// Merges something into an object.
+    edit: Edit(EditSpec) = "edit";
+    /// Gives an object owners.
+    own: Own(OwnSpec) = "own";
+    /// Lets an object not go before the finalizer is taken back.
+    add_finalizer: AddFinalizer(FinalizerSpec) = "add-finalizer";
+    /// Takes a finalizer back.
+    remove_finalizer: RemoveFinalizer(FinalizerSpec) = "remove-finalizer";
+    /// Changes the number of replicas.
+    scale: Scale(ScaleSpec) = "scale";
+    /// Changes a container's image.
+    set_image: SetImage(SetImageSpec) = "set-image";
+    /// Rolls a deployment back to an earlier revision.
+    undo: Undo(UndoSpec) = "undo";
+    /// Rolls a deployment over without a change.
+    restart: Restart(DeploymentChoice) = "restart";
+    /// Lets a deployment's rollout rest.
+    pause_rollout: PauseRollout(DeploymentChoice) = "pause-rollout";
+    /// Lets a deployment's rollout go on.
+    resume_rollout: ResumeRollout(DeploymentChoice) = "resume-rollout";
+    /// Deletes pods.
+    delete_pod: DeletePod(PodChoice) = "delete-pod";
+    /// Forbids new pods on a node.
+    cordon: Cordon(CordonSpec) = "cordon";
+    /// Allows new pods on a node again.
+    uncordon: Uncordon(CordonSpec) = "uncordon";
+    /// Forbids new pods on a node and evicts those that are there, as `kubectl drain` does.
+    drain: Drain(DrainSpec) = "drain";
+    /// Puts a taint on a node.
+    taint: Taint(TaintStep) = "taint";
+    /// Takes a taint off a node.
+    untaint: Untaint(TaintStep) = "untaint";
+    /// Deletes a deployment and creates it again under the same name.
+    create_delete_same_name: CreateDeleteSameName(DeploymentChoice) = "create-delete-same-name";
+    /// Deletes a deployment in the foreground, waits until it and all that it owned are gone, and creates it again.
+    delete_foreground: DeleteForeground(DeploymentChoice) = "delete-foreground";
+    /// Deletes a namespace, waits until all that was in it is gone, and creates it and that again.
+    recreate_namespace: RecreateNamespace(NamespaceChoice) = "recreate-namespace";
+    /// Some of these, again and again.
+    churn: Churn(ChurnSpec) = "churn";
+}
+
+impl StepAction {
+    /// The step on one line, without its moment: equal steps have equal lines.
+    pub fn to_line(&self) -> String {
+        let (key, value) = self.entry();
+        Yaml::one(key, value).flow()
+    }
+}
+
+/// A step with its moment.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "StepWire")]
+pub struct StepPlan {
+    /// When.
+    pub moment: Moment,
+    /// What.
+    pub action: StepAction,
+}
+
+impl StepPlan {
+    pub(super) fn write(&self) -> Yaml {
+        let StepPlan { moment, action } = self;
+        let (key, value) = action.entry();
+        moment.write().with(key, value).map()
+    }
+}
+
+impl TryFrom<StepWire> for StepPlan {
+    type Error = String;
+
+    fn try_from(mut wire: StepWire) -> Result<Self, String> {
+        let when = (wire.at.take(), wire.between.take(), wire.when.take());
+        let mut actions = wire.actions();
+        let action = match (actions.pop(), actions.is_empty()) {
+            (Some(action), true) => action,
+            (None, _) => return Err(format!("a step needs an action, one of {}", KEYS.join(", "))),
+            _ => return Err("one action a step: write another step for the second".to_owned()),
+        };
+        let moment = Moment::of(when.0, when.1, when.2)?;
+        action.check(&moment)?;
+        Ok(StepPlan { moment, action })
+    }
+}
+
+fn default_namespace() -> String {
+    "default".to_owned()
+}
+
+/// The key that says in which namespace.
+fn in_namespace(keys: Keys, namespace: &str) -> Keys {
+    keys.unless(namespace == "default", "namespace", || Yaml::text(namespace))
+}

@@ -1,0 +1,60 @@
+//! Pods: `delete-pod`.
+
+use serde::Deserialize;
+
+use super::{Words, default_namespace, in_namespace};
+use crate::scenario::write::Keys;
+use crate::scenario::yaml::Yaml;
+
+/// Which pod.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PodChoice {
+    /// Only pods with this label, `key=value`.
+    #[serde(default)]
+    pub labels: Option<String>,
+    /// The namespace.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    /// How many of them, drawn by the seed.
+    #[serde(default = "one")]
+    pub count: usize,
+    /// The how manieth of them by age, from 1, instead of drawn ones; the youngest if there are fewer.
+    #[serde(default)]
+    pub nth: Option<u32>,
+}
+
+fn one() -> usize {
+    1
+}
+
+impl Words for PodChoice {
+    fn write(&self) -> Yaml {
+        let PodChoice {
+            labels,
+            namespace,
+            count,
+            nth,
+        } = self;
+        in_namespace(Keys::default().some("labels", labels.as_ref(), Yaml::text), namespace)
+            .unless(*count == 1, "count", || Yaml::plain(count))
+            .some("nth", nth.as_ref(), Yaml::plain)
+            .map()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.nth == Some(0) || (self.nth.is_some() && self.count != 1) {
+            return Err("`nth` is counted from 1, and goes without `count`".to_owned());
+        }
+        Ok(())
+    }
+
+    fn simpler(&self) -> Vec<Self> {
+        let oldest = PodChoice {
+            nth: Some(1),
+            count: 1,
+            ..self.clone()
+        };
+        (oldest != *self).then_some(oldest).into_iter().collect()
+    }
+}

@@ -1,0 +1,425 @@
+//! What a churning user does next: drawn from what there is, so that it is always something that he may do.
+
+use std::collections::BTreeMap;
+
+use orrery_api::random::Random;
+use serde_json::{Map, Value, json};
+
+use super::{Gone, Later, Operation};
+use crate::scenario::{
+    ChurnKind, CordonSpec, DeleteSpec, DeploymentChoice, DrainSpec, EditSpec, FinalizerSpec, Manifest, NamespaceChoice,
+    NodeTarget, PodChoice, Propagation, ScaleSpec, SetImageSpec, StepAction, TaintStep, UndoSpec,
+};
+use crate::workload::requests::{CONFIG_MAPS, DEPLOYMENTS, NAMESPACES, OWN, Resource, SECRETS, SERVICES};
+use crate::workload::user::{asked_for, made_by_users};
+use crate::world::World;
+
+/// The namespace that is made when there is none of the users' own.
+const NAMESPACE: &str = "churn";
+/// The config map that is made when there is none.
+const SETTINGS: &str = "settings";
+
+/// How things were at first, to be put back in the end.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// How many replicas each deployment had.
+    replicas: BTreeMap<(String, String), i32>,
+    /// Which image the first container of each deployment had.
+    images: BTreeMap<(String, String), (String, String)>,
+}
+
+/// A deployment that lives.
+struct Living {
+    namespace: String,
+    name: String,
+    replicas: i32,
+    container: String,
+    image: String,
+    /// How many replica sets it has.
+    sets: usize,
+}
+
+impl Memory {
+    /// What puts back what was changed: replicas, and images that do not run.
+    pub fn restore(&self, world: &World) -> Vec<StepAction> {
+        let mut steps = Vec::new();
+        for ((namespace, deployment), replicas) in &self.replicas {
+            steps.push(StepAction::Scale(ScaleSpec {
+                deployment: deployment.clone(),
+                namespace: namespace.clone(),
+                replicas: *replicas,
+            }));
+        }
+        for own in living(world).iter().filter(|own| is_bad(world, &own.image)) {
+            let key = (own.namespace.clone(), own.name.clone());
+            if let Some((container, image)) = self.images.get(&key) {
+                steps.push(set_image(own, container, image));
+            }
+        }
+        steps
+    }
+}
+
+/// An operation of a kind; none if there is nothing to do it to.
+pub fn draw(world: &World, kind: ChurnKind, random: &Random, memory: &mut Memory) -> Option<Operation> {
+    match kind {
+        ChurnKind::Cordon | ChurnKind::Drain | ChurnKind::Taint => node_operation(world, kind, random),
+        ChurnKind::Service | ChurnKind::EditService => service_operation(world, kind, random),
+        ChurnKind::EditConfig => Some(config_operation(world, random)),
+        ChurnKind::Namespace => namespace_operation(world, random),
+        ChurnKind::Finalizer => {
+            let objects = OWN.iter().flat_map(|resource| {
+                let all = made_by_users(world, resource).into_iter();
+                all.map(move |(namespace, name)| (*resource, namespace, name))
+            });
+            let objects: Vec<(Resource, String, String)> = objects.collect();
+            let (resource, namespace, name) = pick(&objects, random, |(resource, namespace, name)| {
+                format!("{}/{namespace}/{name}", resource.name)
+            })?;
+            held(world, resource, namespace, name, random)
+        }
+        ChurnKind::Apply
+        | ChurnKind::Scale
+        | ChurnKind::SetImage
+        | ChurnKind::BadImage
+        | ChurnKind::Undo
+        | ChurnKind::Restart
+        | ChurnKind::PauseRollout
+        | ChurnKind::DeletePod
+        | ChurnKind::CreateDeleteSameName
+        | ChurnKind::DeleteForeground
+        | ChurnKind::DeleteOrphan => {
+            let living = living(world);
+            let own = pick(&living, random, |own| format!("{}/{}", own.namespace, own.name))?;
+            deployment_operation(world, kind, own, random, memory)
+        }
+    }
+}
+
+/// One of `items`. Each draws its own lot, by its name, so that one more or one less changes nothing between the others.
+fn pick<'a, T>(items: &'a [T], random: &Random, name: impl Fn(&T) -> String) -> Option<&'a T> {
+    items.iter().max_by_key(|item| random.stream(&name(item)).bits())
+}
+
+fn once(action: StepAction) -> Operation {
+    Operation {
+        now: vec![action],
+        later: Vec::new(),
+    }
+}
+
+impl Operation {
+    /// With a step that follows in `turns`.
+    fn then(mut self, turns: u64, action: StepAction) -> Self {
+        self.later.push(Later {
+            turns,
+            after: None,
+            action,
+        });
+        self
+    }
+
+    /// With a step that follows in `turns`, or when something is gone, if that is later.
+    fn then_after(mut self, turns: u64, gone: Gone, action: StepAction) -> Self {
+        self.later.push(Later {
+            turns,
+            after: Some(gone),
+            action,
+        });
+        self
+    }
+}
+
+fn few_turns(random: &Random) -> u64 {
+    random.between(1, 3)
+}
+
+fn living(world: &World) -> Vec<Living> {
+    let mine = made_by_users(world, &DEPLOYMENTS);
+    world.witness.look(world, |cluster| {
+        let all = mine.into_iter().filter_map(|(namespace, name)| {
+            let item = cluster.find(DEPLOYMENTS.name, &namespace, &name)?;
+            let spec = item.deployment()?.spec.as_ref()?;
+            let container = spec.template.spec.as_ref()?.containers.first()?;
+            Some(Living {
+                replicas: spec.replicas.unwrap_or(1),
+                container: container.name.clone(),
+                image: container.image.clone().unwrap_or_default(),
+                sets: cluster.owned(item.uid()).count(),
+                namespace,
+                name,
+            })
+        });
+        all.collect()
+    })
+}
+
+fn set_image(own: &Living, container: &str, image: &str) -> StepAction {
+    StepAction::SetImage(SetImageSpec {
+        deployment: own.name.clone(),
+        namespace: own.namespace.clone(),
+        container: container.to_owned(),
+        image: image.to_owned(),
+    })
+}
+
+/// Whether containers of an image do not run on.
+fn is_bad(world: &World, image: &str) -> bool {
+    world
+        .scenario
+        .images
+        .get(image)
+        .is_some_and(|script| script.exit.is_some())
+}
+
+/// The other images of the scenario that go by the same name, bad ones or not.
+fn other_images(world: &World, image: &str, bad: bool) -> Vec<String> {
+    let name = |image: &str| image.split(':').next().unwrap_or_default().to_owned();
+    let others = world
+        .scenario
+        .images
+        .keys()
+        .filter(|other| *other != image && name(other) == name(image));
+    others.filter(|other| is_bad(world, other) == bad).cloned().collect()
+}
+
+fn deployment_operation(
+    world: &World,
+    kind: ChurnKind,
+    own: &Living,
+    random: &Random,
+    memory: &mut Memory,
+) -> Option<Operation> {
+    let (namespace, deployment) = (own.namespace.clone(), own.name.clone());
+    let key = (namespace.clone(), deployment.clone());
+    if !is_bad(world, &own.image) {
+        let first = || (own.container.clone(), own.image.clone());
+        memory.images.entry(key.clone()).or_insert_with(first);
+    }
+    let choice = DeploymentChoice {
+        deployment: deployment.clone(),
+        namespace: namespace.clone(),
+    };
+    let undo = || {
+        StepAction::Undo(UndoSpec {
+            deployment: deployment.clone(),
+            namespace: namespace.clone(),
+            to: None,
+        })
+    };
+    Some(match kind {
+        ChurnKind::Scale => {
+            let base = *memory.replicas.entry(key).or_insert(own.replicas);
+            once(StepAction::Scale(ScaleSpec {
+                deployment,
+                namespace,
+                replicas: random.between(0, 2 * base.max(1) as u64) as i32,
+            }))
+        }
+        ChurnKind::DeletePod => once(StepAction::DeletePod(PodChoice {
+            labels: None,
+            namespace,
+            count: 1,
+            nth: None,
+        })),
+        ChurnKind::Restart => once(StepAction::Restart(choice)),
+        ChurnKind::CreateDeleteSameName => once(StepAction::CreateDeleteSameName(choice)),
+        ChurnKind::DeleteForeground => once(StepAction::DeleteForeground(choice)),
+        ChurnKind::DeleteOrphan => {
+            let (uid, object) = asked_for(world, &DEPLOYMENTS, &namespace, &deployment)?;
+            let delete = StepAction::Delete(DeleteSpec {
+                object: format!("Deployment/{namespace}/{deployment}"),
+                propagation: Some(Propagation::Orphan),
+                grace: None,
+            });
+            let gone = Gone {
+                resource: DEPLOYMENTS,
+                namespace,
+                name: deployment,
+                uid,
+            };
+            once(delete).then_after(random.between(0, 2), gone, apply(object))
+        }
+        ChurnKind::Apply => {
+            let (_, mut object) = asked_for(world, &DEPLOYMENTS, &namespace, &deployment)?;
+            let round = random.between(1, 9).to_string();
+            let container = object.pointer_mut("/spec/template/spec/containers/0")?;
+            container["env"] = json!([{"name": "ROUND", "value": round}]);
+            once(apply(object))
+        }
+        ChurnKind::SetImage => {
+            let image = random.choose(&other_images(world, &own.image, false))?.clone();
+            once(set_image(own, &own.container, &image))
+        }
+        ChurnKind::BadImage => {
+            let image = random.choose(&other_images(world, &own.image, true))?.clone();
+            once(set_image(own, &own.container, &image)).then(few_turns(random), undo())
+        }
+        ChurnKind::Undo if own.sets > 1 => once(undo()),
+        ChurnKind::PauseRollout => {
+            let resume = StepAction::ResumeRollout(choice.clone());
+            once(StepAction::PauseRollout(choice)).then(few_turns(random), resume)
+        }
+        _ => return None,
+    })
+}
+
+fn node_operation(world: &World, kind: ChurnKind, random: &Random) -> Option<Operation> {
+    let names: Vec<String> = world.workers().map(|machine| machine.name.clone()).collect();
+    let node = NodeTarget::Named(random.choose(&names)?.clone());
+    let uncordon = StepAction::Uncordon(CordonSpec { node: node.clone() });
+    Some(match kind {
+        ChurnKind::Cordon => once(StepAction::Cordon(CordonSpec { node })).then(1, uncordon),
+        ChurnKind::Drain => once(StepAction::Drain(DrainSpec::of(node))).then(1, uncordon),
+        _ => {
+            let effects = ["NoSchedule", "NoExecute", "NoExecute", "PreferNoSchedule"];
+            let taint = TaintStep::of(node, random.choose(&effects)?);
+            once(StepAction::Taint(taint.clone())).then(few_turns(random), StepAction::Untaint(taint))
+        }
+    })
+}
+
+fn apply(object: Value) -> StepAction {
+    StepAction::Apply(Manifest::Inline(vec![object]))
+}
+
+fn delete(resource: &Resource, namespace: &str, name: &str) -> StepAction {
+    StepAction::Delete(DeleteSpec {
+        object: format!("{}/{namespace}/{name}", resource.kind),
+        propagation: None,
+        grace: None,
+    })
+}
+
+fn edit(resource: &Resource, namespace: &str, name: &str, patch: Value) -> StepAction {
+    StepAction::Edit(EditSpec {
+        object: format!("{}/{namespace}/{name}", resource.kind),
+        patch,
+    })
+}
+
+/// A delete that a finalizer holds up for a few turns.
+fn held(world: &World, resource: &Resource, namespace: &str, name: &str, random: &Random) -> Option<Operation> {
+    let (uid, object) = asked_for(world, resource, namespace, name)?;
+    let finalizer = FinalizerSpec::of(format!("{}/{namespace}/{name}", resource.kind));
+    let gone = Gone {
+        resource: *resource,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        uid,
+    };
+    let turns = few_turns(random);
+    let mut operation = once(StepAction::AddFinalizer(finalizer.clone()));
+    operation.now.push(delete(resource, namespace, name));
+    let operation = operation.then(turns, StepAction::RemoveFinalizer(finalizer));
+    Some(operation.then_after(turns, gone, apply(object)))
+}
+
+fn service_operation(world: &World, kind: ChurnKind, random: &Random) -> Option<Operation> {
+    let services = made_by_users(world, &SERVICES);
+    let (namespace, name) = pick(&services, random, |(namespace, name)| format!("{namespace}/{name}"))?;
+    let (uid, object) = asked_for(world, &SERVICES, namespace, name)?;
+    if kind == ChurnKind::Service {
+        let gone = Gone {
+            resource: SERVICES,
+            namespace: namespace.clone(),
+            name: name.clone(),
+            uid,
+        };
+        return Some(once(delete(&SERVICES, namespace, name)).then_after(random.between(0, 1), gone, apply(object)));
+    }
+    let patch = |patch: Value| edit(&SERVICES, namespace, name, json!({"spec": patch}));
+    let spec = &object["spec"];
+    Some(match random.below(3) {
+        0 => {
+            let selector = spec["selector"].as_object()?;
+            let (to, back) = other_selector(selector, random);
+            once(patch(json!({"selector": to}))).then(few_turns(random), patch(json!({"selector": back})))
+        }
+        1 => {
+            let ports = spec["ports"].as_array()?;
+            let port = json!({"name": "extra", "port": 9000 + random.below(10), "targetPort": 80});
+            let more: Vec<Value> = match ports.iter().position(|port| port["name"] == "extra") {
+                Some(index) => [&ports[..index], &ports[index + 1..]].concat(),
+                // Only ports that have names can have company.
+                None if ports.iter().all(|port| port["name"].is_string()) => [ports.as_slice(), &[port]].concat(),
+                None => return None,
+            };
+            once(patch(json!({"ports": more})))
+        }
+        _ => {
+            let other = if spec["type"] == "NodePort" {
+                "ClusterIP"
+            } else {
+                "NodePort"
+            };
+            once(patch(json!({"type": other})))
+        }
+    })
+}
+
+/// Merges that turn a selector into one that selects others or nobody, and back.
+fn other_selector(selector: &Map<String, Value>, random: &Random) -> (Value, Value) {
+    let (mut to, mut back) = (Map::new(), Map::new());
+    if random.chance(0.5) {
+        // One label more than the pods have.
+        to.insert("churn".to_owned(), json!("nobody"));
+        back.insert("churn".to_owned(), Value::Null);
+    } else {
+        for (key, value) in selector {
+            to.insert(key.clone(), json!("somebody-else"));
+            back.insert(key.clone(), value.clone());
+        }
+    }
+    (Value::Object(to), Value::Object(back))
+}
+
+fn config_operation(world: &World, random: &Random) -> Operation {
+    let objects = [CONFIG_MAPS, SECRETS].into_iter().flat_map(|resource| {
+        let all = made_by_users(world, &resource).into_iter();
+        all.map(move |(namespace, name)| (resource, namespace, name))
+    });
+    let objects: Vec<(Resource, String, String)> = objects.collect();
+    // Base64 as well as plain text.
+    let value = format!("r{:03}", random.below(1000));
+    match pick(&objects, random, |(resource, namespace, name)| {
+        format!("{}/{namespace}/{name}", resource.name)
+    }) {
+        Some((resource, namespace, name)) => once(edit(resource, namespace, name, json!({"data": {"round": value}}))),
+        None => once(apply(json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": SETTINGS, "namespace": "default"}, "data": {"round": value}
+        }))),
+    }
+}
+
+fn namespace_operation(world: &World, random: &Random) -> Option<Operation> {
+    let mut namespaces: Vec<String> = made_by_users(world, &NAMESPACES)
+        .into_iter()
+        .map(|(_, name)| name)
+        .collect();
+    namespaces.retain(|name| name != "default");
+    if let Some(namespace) = pick(&namespaces, random, Clone::clone) {
+        return Some(once(StepAction::RecreateNamespace(NamespaceChoice {
+            namespace: namespace.clone(),
+        })));
+    }
+    // The first deployment there is moves in once more.
+    let own = living(world).into_iter().next()?;
+    let (_, mut deployment) = asked_for(world, &DEPLOYMENTS, &own.namespace, &own.name)?;
+    deployment["metadata"]["namespace"] = json!(NAMESPACE);
+    let labels = deployment["spec"]["template"]["metadata"]["labels"].clone();
+    let objects = vec![
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": SETTINGS, "namespace": NAMESPACE}, "data": {"key": "value"}
+        }),
+        deployment,
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": own.name, "namespace": NAMESPACE},
+            "spec": {"selector": labels, "ports": [{"name": "http", "port": 80, "targetPort": 80}]}
+        }),
+    ];
+    Some(once(StepAction::Apply(Manifest::Inline(objects))))
+}

@@ -1,0 +1,53 @@
+//! What users do to pods.
+
+use orrery_api::labels::Selector;
+
+use crate::scenario::{Moment, PodChoice, StepAction};
+use crate::workload::user::User;
+
+/// The names of live pods, the oldest first.
+fn live(user: &User, namespace: &str, selector: Option<&Selector>) -> Vec<String> {
+    user.world.witness.look(&user.world, |cluster| {
+        let empty = std::collections::BTreeMap::new();
+        let pods = cluster
+            .all("pods")
+            .filter(|pod| pod.id.namespace == namespace && pod.is_live_pod())
+            .filter(|pod| selector.is_none_or(|wanted| wanted.matches(pod.meta.labels.as_ref().unwrap_or(&empty))));
+        let mut pods: Vec<_> = pods.map(|pod| (pod.created, pod.id.name.clone())).collect();
+        pods.sort();
+        pods.into_iter().map(|(_, name)| name).collect()
+    })
+}
+
+/// Deletes pods: the one that is named by its age, or drawn ones.
+pub async fn delete(user: &User, moment: Moment, choice: &PodChoice) {
+    let selector = match choice.labels.as_deref().map(Selector::parse).transpose() {
+        Ok(selector) => selector,
+        Err(error) => return user.world.trouble(error.to_string()),
+    };
+    let mut names = live(user, &choice.namespace, selector.as_ref());
+    if let Some(nth) = choice.nth {
+        names.truncate(nth as usize);
+        names.drain(..names.len().saturating_sub(1));
+    } else {
+        user.random.shuffle(&mut names);
+    }
+    for (index, name) in names.iter().take(choice.count).enumerate() {
+        let there = live(user, &choice.namespace, selector.as_ref());
+        let Some(position) = there.iter().position(|own| own == name) else {
+            continue;
+        };
+        let moment = if index == 0 {
+            moment.clone()
+        } else {
+            Moment::At(user.world.choices.elapsed())
+        };
+        let pinned = PodChoice {
+            count: 1,
+            nth: Some(choice.nth.unwrap_or(position as u32 + 1)),
+            ..choice.clone()
+        };
+        user.world.choices.step(moment, StepAction::DeletePod(pinned));
+        user.delete("Pod", &choice.namespace, name).await;
+    }
+}
