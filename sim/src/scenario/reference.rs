@@ -1,6 +1,7 @@
-//! The reference of the format, `scenarios/README.md`, is true: each of its examples is read.
+//! The reference of the format, `scenarios/README.md`, is true: each of its examples is read, and no
+//! word of faults, steps and operations is missing.
 
-use super::read;
+use super::{ChurnKind, FaultKind, faults, read, workload};
 
 const TEXT: &str = include_str!("../../../scenarios/README.md");
 
@@ -36,5 +37,22 @@ fn every_example_is_read() {
         if let Err(error) = read("README.md", &whole, |_| Ok(manifest.to_owned())) {
             panic!("the example at line {line}: {error}\n{whole}");
         }
+    }
+}
+
+#[test]
+fn every_fault_every_step_and_every_operation_is_there() {
+    for key in faults::KEYS.iter().chain(workload::KEYS) {
+        assert!(TEXT.contains(&format!("    {key}: ")), "no example of `{key}`");
+    }
+    for kind in ChurnKind::ALL {
+        assert!(TEXT.contains(&format!("`{}`", kind.as_str())), "no `{}`", kind.as_str());
+    }
+    for kind in FaultKind::ALL {
+        assert!(
+            TEXT.contains(&format!("    {}: ", kind.as_str())),
+            "no `{}`",
+            kind.as_str()
+        );
     }
 }

@@ -404,22 +404,25 @@ fn namespace_operation(world: &World, random: &Random) -> Option<Operation> {
             namespace: namespace.clone(),
         })));
     }
-    // The first deployment there is moves in once more.
+    // The first deployment there is moves in once more, with what it may read.
     let own = living(world).into_iter().next()?;
-    let (_, mut deployment) = asked_for(world, &DEPLOYMENTS, &own.namespace, &own.name)?;
-    deployment["metadata"]["namespace"] = json!(NAMESPACE);
+    let copy = |resource: &Resource, name: &str| {
+        let (_, mut object) = asked_for(world, resource, &own.namespace, name)?;
+        object["metadata"]["namespace"] = json!(NAMESPACE);
+        Some(object)
+    };
+    let deployment = copy(&DEPLOYMENTS, &own.name)?;
     let labels = deployment["spec"]["template"]["metadata"]["labels"].clone();
-    let objects = vec![
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
-        json!({
-            "apiVersion": "v1", "kind": "ConfigMap",
-            "metadata": {"name": SETTINGS, "namespace": NAMESPACE}, "data": {"key": "value"}
-        }),
-        deployment,
-        json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": {"name": own.name, "namespace": NAMESPACE},
-            "spec": {"selector": labels, "ports": [{"name": "http", "port": 80, "targetPort": 80}]}
-        }),
-    ];
+    let mut objects = vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})];
+    for resource in [CONFIG_MAPS, SECRETS] {
+        let there = made_by_users(world, &resource).into_iter();
+        let there = there.filter(|(namespace, _)| *namespace == own.namespace);
+        objects.extend(there.filter_map(|(_, name)| copy(&resource, &name)));
+    }
+    objects.push(deployment);
+    objects.push(json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": own.name, "namespace": NAMESPACE},
+        "spec": {"selector": labels, "ports": [{"name": "http", "port": 80, "targetPort": 80}]}
+    }));
     Some(once(StepAction::Apply(Manifest::Inline(objects))))
 }
