@@ -47,7 +47,7 @@ fn every_fault_of_links_and_of_the_api_does_what_it_says() {
     for (fault, thing) in [
         ("slow-link: { node: node-1, by: 2s, for: 30s }", "a link was slow"),
         (
-            "loss: { node: node-1, probability: 0.5, for: 30s }",
+            "loss: { node: node-1, probability: 0.9, for: 30s }",
             "a request was lost",
         ),
         ("reset: { node: control-plane }", "a watch broke"),

@@ -3,7 +3,6 @@
 use serde::Deserialize;
 
 use super::faults::check_resource;
-use super::nearest;
 use super::target::{ClientTarget, Whom};
 use super::write::Keys;
 use super::yaml::Yaml;
@@ -63,7 +62,11 @@ impl TryFrom<CallWire> for CallSpec {
 
     fn try_from(wire: CallWire) -> Result<Self, String> {
         if let Some(verb) = wire.verb.as_deref().filter(|verb| !VERBS.contains(verb)) {
-            return Err(format!("no verb {verb:?}{}", nearest::hint(verb, &VERBS)));
+            // Worded as serde words it, so that it gets its place and the nearest word.
+            return Err(format!(
+                "unknown variant `{verb}`, expected one of `{}`",
+                VERBS.join("`, `")
+            ));
         }
         if wire.object.as_ref().is_some_and(|object| object.split('/').count() > 2) {
             return Err("the object of a call is `namespace/name` or `name`: its kind is the resource".to_owned());

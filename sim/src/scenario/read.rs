@@ -134,15 +134,16 @@ fn ends_are_comparable(scenario: &Scenario) -> Result<(), (String, String)> {
         return refuse("expect", "so everything has to be healed: `heal: all`");
     }
     for step in &scenario.workload {
-        let line = step.action.to_line();
-        let word = line.split(':').next().unwrap_or_default();
         let draws = match &step.action {
             StepAction::Churn(_) => true,
             StepAction::DeletePod(pod) => pod.nth.is_none(),
             action => action.whom().nodes.contains(&&NodeTarget::Any),
         };
         if draws || matches!(step.moment, Moment::Between(_)) {
-            return refuse(word, "so what users do, and when, may not be drawn by the seed");
+            return refuse(
+                step.action.key(),
+                "so what users do, and when, may not be drawn by the seed",
+            );
         }
     }
     Ok(())

@@ -98,8 +98,8 @@ fn a_trigger_is_read_with_the_same_care() {
         ),
         (
             "{ call: { client: scheduler, verb: creat } }",
-            "a.yaml:5:",
-            "no verb \"creat\"; did you mean \"create\"?",
+            "a.yaml:5:40",
+            "unknown key \"creat\"; did you mean \"create\"?",
         ),
         (
             "{ call: { resource: podz/binding } }",

@@ -169,6 +169,11 @@ impl StepAction {
         let (key, value) = self.entry();
         Yaml::one(key, value).flow()
     }
+
+    /// The key that it is written under.
+    pub fn key(&self) -> &'static str {
+        self.entry().0
+    }
 }
 
 /// A step with its moment.
