@@ -419,15 +419,21 @@ mod tests {
 
     #[test]
     fn no_variant_is_the_scenario_itself_and_each_can_be_written_and_read() {
-        let text = include_str!("../../../scenarios/swarm.yaml");
+        let texts = [
+            include_str!("../../../scenarios/swarm.yaml"),
+            include_str!("../../../scenarios/disk-trouble.yaml"),
+            "name: a\nduration: 100s\nfaults:\n  - at: 9s\n    clock: { node: any, offset: -90s..2m, drift: 0.9..1.1 }\n",
+        ];
         let manifest = include_str!("../../../scenarios/manifests/web.yaml");
-        let swarm = read("swarm.yaml", text, |_| Ok(manifest.to_owned())).unwrap();
-        for (name, pass) in PASSES {
-            for variant in pass(&swarm, &failure("P2")) {
-                assert_ne!(variant, swarm, "{name}");
-                if *name != "manifests" {
-                    let again = read("a.yaml", &variant.to_yaml(), |_| Err(String::new()));
-                    assert_eq!(again.as_ref(), Ok(&variant), "{name}");
+        for text in texts {
+            let scenario = read("b.yaml", text, |_| Ok(manifest.to_owned())).unwrap();
+            for (name, pass) in PASSES {
+                for variant in pass(&scenario, &failure("P2")) {
+                    assert_ne!(variant, scenario, "{name}");
+                    if *name != "manifests" {
+                        let again = read("a.yaml", &variant.to_yaml(), |_| Err(String::new()));
+                        assert_eq!(again.as_ref(), Ok(&variant), "{name}");
+                    }
                 }
             }
         }
