@@ -8,7 +8,8 @@ use tokio::time::sleep;
 
 use super::only;
 use super::swarm::Lot;
-use crate::scenario::{ComponentTarget, FaultAction, HandOverSpec, OldLeader, Role, Span};
+use crate::scenario::{ComponentTarget, FaultAction, HandOverSpec, OldLeader, Role, Span, Topology};
+use crate::simulator;
 use crate::world::World;
 
 /// How often to look whether another leads.
@@ -16,18 +17,24 @@ const LOOK: Duration = Duration::from_millis(100);
 /// So long the fault waits for another leader: four terms.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// As the swarm draws it.
-pub fn draw(lot: &Lot<'_>) -> HandOverSpec {
-    let topology = &lot.world.scenario.topology;
-    let twins = [
+/// The components of which there are several, so that they elect a leader.
+pub fn electing(topology: &Topology) -> Vec<Role> {
+    let mut twins = vec![
         (Role::Scheduler, topology.schedulers),
         (Role::ControllerManager, topology.controller_managers),
     ];
-    let roles: Vec<Role> = twins
+    let own = simulator::parts().components.iter().filter(|own| own.elects());
+    twins.extend(own.map(|own| (Role::Custom(own.name()), topology.replicas(own))));
+    twins
         .into_iter()
         .filter(|(_, count)| *count > 1)
         .map(|(role, _)| role)
-        .collect();
+        .collect()
+}
+
+/// As the swarm draws it.
+pub fn draw(lot: &Lot<'_>) -> HandOverSpec {
+    let roles = electing(&lot.world.scenario.topology);
     let leaders = [OldLeader::StandsStill, OldLeader::SpeaksLate];
     HandOverSpec {
         component: ComponentTarget {
@@ -98,10 +105,7 @@ fn another_leads(world: &World, role: Role, old: &str) -> Option<bool> {
 
 /// The process that holds the lease of its role.
 fn leader(world: &World, role: Role) -> Option<String> {
-    let name = match role {
-        Role::Scheduler => "kube-scheduler",
-        _ => "kube-controller-manager",
-    };
+    let name = role.lease()?;
     world.witness.look(world, |cluster| {
         let lease = cluster.find("leases.coordination.k8s.io", "kube-system", name)?;
         let lease: serde_json::Value = serde_json::from_slice(&lease.bytes).ok()?;

@@ -73,10 +73,7 @@ pub async fn run(
 fn fits(world: &World, kind: FaultKind) -> bool {
     match kind {
         FaultKind::ApiLag => world.api_servers().len() > 1,
-        FaultKind::HandOver => {
-            let topology = &world.scenario.topology;
-            topology.schedulers > 1 || topology.controller_managers > 1
-        }
+        FaultKind::HandOver => !hand_over::electing(&world.scenario.topology).is_empty(),
         _ => true,
     }
 }
@@ -144,7 +141,9 @@ impl Lot<'_> {
 
     /// Any component that is a client of the API.
     pub fn any_client(&self) -> ComponentTarget {
-        let roles = [Role::Scheduler, Role::ControllerManager, Role::Kubelet, Role::Proxy];
+        let mut roles = vec![Role::Scheduler, Role::ControllerManager, Role::Kubelet, Role::Proxy];
+        let own = Role::all().filter(|role| matches!(role, Role::Custom(_)));
+        roles.extend(own.filter(|role| self.world.has(*role)));
         ComponentTarget {
             role: *self.random.choose(&roles).unwrap_or(&Role::Kubelet),
             instance: None,

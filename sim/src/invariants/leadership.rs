@@ -18,7 +18,6 @@ use serde::Deserialize;
 use super::{Invariant, Report};
 use crate::model::{Asked, Change, Cluster, Seen};
 use crate::scenario::Role;
-use crate::simulator;
 
 /// A write may be noticed so long after it was made.
 const NOTICED: Duration = Duration::from_secs(1);
@@ -60,19 +59,6 @@ struct Lease {
 struct Spec {
     holder_identity: String,
     lease_duration_seconds: u64,
-}
-
-/// The lease by which processes like `client` elect their leader.
-fn lease_of(client: &str) -> Option<&'static str> {
-    match Role::of(client)? {
-        Role::Scheduler => Some("kube-scheduler"),
-        Role::ControllerManager => Some("kube-controller-manager"),
-        Role::Custom(name) => simulator::parts()
-            .component(name)
-            .filter(|own| own.elects())
-            .map(|own| own.name()),
-        _ => None,
-    }
 }
 
 impl Leadership {
@@ -123,7 +109,10 @@ impl Leadership {
         if path.resource.starts_with("leases") || path.resource.starts_with("events") {
             return;
         }
-        let Some(term) = lease_of(&asked.client).and_then(|lease| self.terms.get(lease)) else {
+        let Some(term) = Role::of(&asked.client)
+            .and_then(Role::lease)
+            .and_then(|lease| self.terms.get(lease))
+        else {
             return;
         };
         let why = if term.process() != asked.client {

@@ -50,6 +50,19 @@ impl Role {
         }
     }
 
+    /// The lease in `kube-system` by which several processes of this role elect their leader; none if they do not.
+    pub fn lease(self) -> Option<&'static str> {
+        match self {
+            Role::Scheduler => Some("kube-scheduler"),
+            Role::ControllerManager => Some("kube-controller-manager"),
+            Role::Custom(name) => {
+                let own = simulator::parts().component(name).filter(|own| own.elects());
+                own.map(|own| own.name())
+            }
+            _ => None,
+        }
+    }
+
     /// Every role, users' own last.
     pub fn all() -> impl Iterator<Item = Role> {
         let own = simulator::parts().components.iter();

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{Words, some_time, some_times};
 use crate::scenario::quantity::Span;
 use crate::scenario::simpler::shorter;
-use crate::scenario::target::{ComponentTarget, Role, Whom};
+use crate::scenario::target::{ComponentTarget, Whom};
 use crate::scenario::write::Keys;
 use crate::scenario::yaml::Yaml;
 
@@ -64,9 +64,12 @@ impl Words for HandOverSpec {
     }
 
     fn check(&self) -> Result<(), String> {
-        match self.component.role {
-            Role::Scheduler | Role::ControllerManager => Ok(()),
-            role => Err(format!("no {role} leads: only schedulers and controller-managers do")),
+        match self.component.role.lease() {
+            Some(_) => Ok(()),
+            None => Err(format!(
+                "no {} leads: only schedulers and controller-managers do, and components of one's own that elect a leader",
+                self.component.role
+            )),
         }
     }
 
