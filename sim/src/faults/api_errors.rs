@@ -51,10 +51,12 @@ pub async fn strike(world: &Arc<World>, spec: &ApiErrorsSpec, random: &Random, s
             Mishap::Refused(refusal) => (refusal.error.code(), refusal.effect),
             Mishap::RequestLost(_) | Mishap::AnswerLost(_) | Mishap::Doubled(_) => (500, false),
         };
+        let is_read = ["get ", "list ", "watch "].iter().any(|verb| request.starts_with(verb));
         FaultAction::ApiErrors(ApiErrorsSpec {
             client: Some(client),
             codes: vec![code],
-            effect: Some(effect),
+            // Of the others nothing has to be said.
+            effect: (matches!(code, 500 | 504) && !is_read).then_some(effect),
             which: one(request, number),
         })
     };

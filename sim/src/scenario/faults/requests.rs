@@ -89,7 +89,7 @@ impl Words for ApiErrorsSpec {
     fn simpler(&self) -> Vec<Self> {
         let codes = without_one(&self.codes).into_iter();
         let codes = codes.map(|codes| ApiErrorsSpec { codes, ..self.clone() });
-        let never = (self.effect != Some(false)).then(|| ApiErrorsSpec {
+        let never = (self.effect == Some(true)).then(|| ApiErrorsSpec {
             effect: Some(false),
             ..self.clone()
         });
