@@ -438,4 +438,27 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn faults_of_links_and_requests_become_simpler_and_can_still_be_read() {
+        for fault in [
+            "partition: { between: [[node-1, node-2], [control-plane]], direction: in, for: 30s }",
+            "slow-link: { node: node-1, to: control-plane, by: 100ms..2s, for: 30s }",
+            "loss: { node: node-1, to: control-plane, probability: 0.3, for: 30s }",
+            "loss: { client: scheduler/1, request: list nodes, nth: [2, 5], lost: answer, then: silence }",
+            "duplicate: { client: user, request: create pods, nth: [3], after: 250ms }",
+            "api-errors: { client: scheduler, codes: [409, 500], effect: true, probability: 0.3, for: 30s }",
+            "drop-watches: { client: scheduler, resource: nodes, relist: true, for: 30s }",
+            "slow-reader: { client: proxy, by: 1s..3s, for: 30s }",
+        ] {
+            let one = scenario(&format!("topology: {{ nodes: 2 }}\nfaults:\n  - at: 1s\n    {fault}\n"));
+            let variants = faults(&one, &failure("P2"));
+            assert!(!variants.is_empty(), "{fault}");
+            for variant in variants {
+                assert_ne!(variant, one);
+                let again = read("a.yaml", &variant.to_yaml(), |_| Err(String::new()));
+                assert_eq!(again.as_ref(), Ok(&variant), "{fault}");
+            }
+        }
+    }
 }

@@ -77,12 +77,14 @@ impl ReplicaSetController {
 
     async fn settle_create(&self, set: &ReplicaSet, pods: &[Arc<Pod>], name: &str, open: &Open) -> Result<(), Failed> {
         let wanted = plan::possible(pods, &self.expectations.of(set.uid())) <= plan::replicas(set);
+        let mut refused = None;
         if open.answer == Answer::Lost && wanted {
             // The same name again: whichever of the two requests comes second is refused.
-            return match self.create_one(set, name).await {
-                Created::Refused(error) => Err(self.refused(set, "FailedCreate", "creating", error)),
-                _ => Ok(()),
-            };
+            match self.create_one(set, name, true).await {
+                // That says nothing about the one before.
+                Created::Refused(error) => refused = Some(error),
+                _ => return Ok(()),
+            }
         }
         match self.find(set, name).await? {
             Some(pod) if is_controlled_by(&pod.metadata, set.uid()) && is_active(&pod) => {
@@ -93,7 +95,9 @@ impl ReplicaSetController {
             }
             _ => self.expectations.create_settled(set.uid(), name),
         }
-        Ok(())
+        refused.map_or(Ok(()), |error| {
+            Err(self.refused(set, "FailedCreate", "creating", error))
+        })
     }
 
     /// The newest state of a pod of the set's namespace.
@@ -130,7 +134,7 @@ impl ReplicaSetController {
         while left > 0 {
             let size = batch.min(left);
             let names: Vec<_> = (0..size).map(|_| self.new_name(set)).collect();
-            let results = join_all(names.iter().map(|name| self.create_one(set, name))).await;
+            let results = join_all(names.iter().map(|name| self.create_one(set, name, false))).await;
             let mut stop = false;
             for result in results {
                 match result {
@@ -168,7 +172,8 @@ impl ReplicaSetController {
         }
     }
 
-    async fn create_one(&self, set: &ReplicaSet, name: &str) -> Created {
+    /// Asks for one pod; `again` if its name was asked for before, and nobody knows what came of that.
+    async fn create_one(&self, set: &ReplicaSet, name: &str, again: bool) -> Created {
         match self.pod_api.create(&plan::pod(set, name)).await {
             Ok(_) => {}
             // As if the pod were on its way: nobody comes back for it.
@@ -192,7 +197,11 @@ impl ReplicaSetController {
                 }
             },
             Err(error) => {
-                self.expectations.create_settled(set.uid(), name);
+                if again {
+                    self.expectations.create_answered(set.uid(), name, Answer::Lost);
+                } else {
+                    self.expectations.create_settled(set.uid(), name);
+                }
                 let namespace_goes = error.is_forbidden() && error.to_string().contains("being terminated");
                 return if namespace_goes {
                     Created::No

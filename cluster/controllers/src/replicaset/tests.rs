@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 use orrery_api::message::{Direct, Identity, Request, Response, Transport, TransportError};
 use orrery_api::meta::Object;
 use orrery_api::random::Random;
+use orrery_api::status::ApiError;
 use orrery_api::task::TaskGroup;
 use orrery_client::Client;
 use serde_json::{Value, json};
@@ -284,5 +285,51 @@ async fn a_wish_that_changed_while_an_answer_was_waited_for_is_heeded() {
     let creates = |call: &String| call.starts_with("POST") && call.ends_with("/pods");
     let writes: Vec<_> = server.writes().into_iter().filter(creates).collect();
     assert_eq!(writes.len(), 1, "no pod was made for the old wish: {writes:?}");
+    assert_eq!(pods(&server).len(), 1);
+}
+
+/// Loses the answer to the first create of a pod, and refuses the second one.
+struct Busy {
+    server: Direct,
+    creates: AtomicUsize,
+}
+
+#[async_trait]
+impl Transport for Busy {
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        if request.method() != Method::POST || !request.uri().path().ends_with("/pods") {
+            return self.server.send(request).await;
+        }
+        match self.creates.fetch_add(1, Ordering::Relaxed) {
+            0 => {
+                self.server.send(request).await?;
+                Err(TransportError {
+                    message: "the answer was lost".to_owned(),
+                    sent: true,
+                })
+            }
+            1 => Ok(ApiError::too_many_requests("too many requests", 1).into_response()),
+            _ => self.server.send(request).await,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_whose_repetition_is_refused_may_have_happened_all_the_same() {
+    let server = Server::default();
+    server.hold("pods", true);
+    server.put("replicasets", set(1));
+    let direct = Direct::new(Arc::new(server.clone()), Identity::new("test", &["system:masters"]));
+    let busy = Arc::new(Busy {
+        server: direct,
+        creates: AtomicUsize::new(0),
+    });
+    let tasks = TaskGroup::new();
+    let client = Client::new(busy.clone(), "test");
+    tasks.spawn(crate::run(client, Options::default(), Random::from_number(1)));
+    for _ in 0..200 {
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(busy.creates.load(Ordering::Relaxed) >= 2, "the create was repeated");
     assert_eq!(pods(&server).len(), 1);
 }
