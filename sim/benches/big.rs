@@ -1,8 +1,8 @@
 //! How large a world may be: `cargo sim-big 5000 150000` runs so many nodes and pods once, with all invariants on, and says
 //! what it took. A node crashes on the way; in the end every pod must run.
 //!
-//! The pods come in deployments of up to 500, one a second. One small deployment stands behind a service. Pods have no
-//! probes.
+//! The pods come in deployments of up to 500, one every five seconds, so that the store's history (five to ten minutes)
+//! holds a part of them. One small deployment stands behind a service. Pods have no probes.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -16,6 +16,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// So many pods a deployment has at most.
 const SIZE: usize = 500;
+/// So many seconds lie between two deployments.
+const PACE: usize = 5;
 /// So much memory the largest world may take.
 const LIMIT: u64 = 20 << 30;
 
@@ -65,7 +67,7 @@ fn scenario(nodes: usize, pods: usize) -> Scenario {
         left -= size;
         let apply = deployment(&format!("many-{second}"), size);
         let _ = write!(text, "\n  - at: {second}s\n    apply:{apply}");
-        second += 1;
+        second += PACE;
     }
     let _ = write!(
         text,
