@@ -98,7 +98,7 @@ fn a_trigger_is_read_with_the_same_care() {
         ),
         (
             "{ call: { client: scheduler, verb: creat } }",
-            "a.yaml:5:40",
+            "a.yaml:5:46",
             "unknown key \"creat\"; did you mean \"create\"?",
         ),
         (
