@@ -256,10 +256,14 @@ async fn wait_for_node(client: &Client, since: Timestamp) -> Result<(), Failure>
     loop {
         let lease = leases.get(&ObjectKey::new("kube-node-lease", place::NAME)).await.ok();
         let renewed = lease
-            .and_then(|lease| lease.spec?.renew_time)
+            .as_ref()
+            .and_then(|lease| lease.spec.as_ref()?.renew_time.as_ref())
             .is_some_and(|time| time.0 >= since);
         let node = nodes.get(&ObjectKey::new("", place::NAME)).await.ok();
-        let conditions = node.and_then(|node| node.status?.conditions).unwrap_or_default();
+        let conditions = node
+            .as_ref()
+            .and_then(|node| node.status.as_ref()?.conditions.as_deref());
+        let conditions = conditions.unwrap_or_default();
         let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
         if renewed && ready.is_some_and(|condition| condition.status == "True") {
             return Ok(());
