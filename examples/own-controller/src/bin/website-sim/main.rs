@@ -21,11 +21,7 @@ fn main() -> std::process::ExitCode {
                 .short_names(&["site"])
                 .validate(replicas_make_sense),
         )
-        .component(
-            Component::new("website-controller", website_controller::run)
-                .leader_election()
-                .on_nodes(),
-        )
+        .component(Component::new("website-controller", website_controller::run).leader_election())
         // Runs only in scenarios that ask for it.
         .component(Component::new("careless-website-controller", website_controller::run_careless).replicas(0))
         .invariant(invariants::DomainKept::default)
