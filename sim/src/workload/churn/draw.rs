@@ -404,8 +404,8 @@ fn namespace_operation(world: &World, random: &Random) -> Option<Operation> {
             namespace: namespace.clone(),
         })));
     }
-    // The first deployment there is moves in once more, with what it may read.
-    let own = living(world).into_iter().next()?;
+    // The first deployment that runs moves in once more, with what it may read.
+    let own = living(world).into_iter().find(|own| !is_bad(world, &own.image))?;
     let copy = |resource: &Resource, name: &str| {
         let (_, mut object) = asked_for(world, resource, &own.namespace, name)?;
         object["metadata"]["namespace"] = json!(NAMESPACE);
