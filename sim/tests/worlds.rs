@@ -16,7 +16,9 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-const SCENARIOS: [&str; 41] = [
+const SCENARIOS: [&str; 43] = [
+    "scenarios/busy-users.yaml",
+    "scenarios/partial-histories.yaml",
     "scenarios/node-failure.yaml",
     "scenarios/rolling-update.yaml",
     "scenarios/same-end.yaml",
