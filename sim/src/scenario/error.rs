@@ -44,7 +44,12 @@ impl Error {
         };
         let unknown = unknown_word(&text);
         let mut at = error.location().map(|location| (location.line(), location.column()));
-        if let Some((word, _)) = &unknown
+        // What a whole entry is refused for is a word in it, which the message quotes.
+        let word = unknown
+            .as_ref()
+            .map(|(word, _)| word.as_str())
+            .or_else(|| text.split('"').nth(1));
+        if let Some(word) = word
             && let Some(exact) = locate_from(source, at.map_or(1, |(line, _)| line), word)
         {
             at = Some(exact);
