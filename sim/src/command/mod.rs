@@ -20,8 +20,11 @@ mod yardstick;
 pub use summary::Summary;
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::{Parser, Subcommand};
+use signal_hook::consts::SIGPIPE;
 
 /// Play a whole cluster, with faults, in one deterministic process.
 ///
@@ -72,6 +75,8 @@ enum Command {
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
+    // Whoever reads the output may have seen enough of it (`| head`): that is an end as any other program's.
+    let _ = signal_hook::flag::register_conditional_shutdown(SIGPIPE, 141, Arc::new(AtomicBool::new(true)));
     let code = match Arguments::parse().command {
         Command::Run(run) => run.execute(),
         Command::Pin(pin) => pin.execute(),
