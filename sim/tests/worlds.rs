@@ -1,70 +1,45 @@
 //! Whole worlds: they boot, converge, and happen the same way every time, in every process.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
-fn sim(arguments: &[&str]) -> Output {
+fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orrery-sim"));
     command
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        .args(arguments)
-        .output()
-        .unwrap()
+        .args(arguments);
+    command
+}
+
+fn sim(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
 }
 
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-const SCENARIOS: [&str; 43] = [
-    "scenarios/busy-users.yaml",
-    "scenarios/partial-histories.yaml",
-    "scenarios/node-failure.yaml",
-    "scenarios/rolling-update.yaml",
-    "scenarios/same-end.yaml",
-    "scenarios/partition.yaml",
-    "scenarios/control-plane-restart.yaml",
-    "scenarios/lost-answers.yaml",
-    "scenarios/swarm.yaml",
-    "scenarios/leader-election.yaml",
-    "scenarios/compaction.yaml",
-    "scenarios/power-loss.yaml",
-    "scenarios/placement.yaml",
-    "scenarios/life-and-death.yaml",
-    "scenarios/old-news.yaml",
-    "scenarios/cut-off.yaml",
-    "scenarios/time-travel.yaml",
-    "scenarios/api-servers.yaml",
-    "scenarios/hand-over.yaml",
-    "scenarios/swarm-api-servers.yaml",
-    "scenarios/crashing.yaml",
-    "scenarios/sick-runtime.yaml",
-    "scenarios/lost-runtime.yaml",
-    "scenarios/nodes-come-and-go.yaml",
-    "scenarios/ended-pods.yaml",
-    "scenarios/endpoints-flap.yaml",
-    "scenarios/full-nodes.yaml",
-    "scenarios/ghost-node.yaml",
-    "scenarios/late-slices.yaml",
-    "scenarios/nodes-come-back.yaml",
-    "scenarios/old-pods.yaml",
-    "scenarios/same-name-same-node.yaml",
-    "scenarios/services-go.yaml",
-    "scenarios/taint-flaps.yaml",
-    "scenarios/two-owners.yaml",
-    "scenarios/unheard-starts.yaml",
-    "scenarios/very-old-news.yaml",
-    "scenarios/bad-network.yaml",
-    "scenarios/api-errors.yaml",
-    "scenarios/missed-deletion.yaml",
-    "scenarios/disk-trouble.yaml",
-    "scenarios/wrong-clocks.yaml",
-    "scenarios/compacted-deletes.yaml",
-];
+/// Every scenario of `scenarios/`, in order.
+fn scenarios() -> Vec<String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios");
+    let names = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    let mut found: Vec<String> = names
+        .filter_map(|name| name.into_string().ok())
+        .filter(|name| name.ends_with(".yaml"))
+        .map(|name| format!("scenarios/{name}"))
+        .collect();
+    found.sort();
+    assert!(found.len() > 40, "{found:?}");
+    found
+}
 
 #[test]
 fn every_scenario_of_the_house_is_read() {
-    let output = sim(&[&["check"], &SCENARIOS[..]].concat());
+    let scenarios = scenarios();
+    let names = scenarios.iter().map(String::as_str);
+    let output = sim(&std::iter::once("check").chain(names).collect::<Vec<_>>());
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
 }
 
@@ -90,8 +65,8 @@ fn a_world_boots_and_converges_with_every_seed() {
 
 #[test]
 fn two_processes_see_the_same_events() {
-    for scenario in SCENARIOS {
-        let output = sim(&["verify", scenario, "--seed", "11"]);
+    for scenario in scenarios() {
+        let output = sim(&["verify", &scenario, "--seed", "11"]);
         assert_eq!(output.status.code(), Some(0), "{scenario}: {}", text(&output));
     }
 }
@@ -210,4 +185,14 @@ fn what_was_mended_stays_mended() {
             assert_eq!(output.status.code(), Some(0), "{}: {said}", path.display());
         }
     }
+}
+
+#[test]
+fn a_reader_who_has_seen_enough_ends_a_command_quietly() {
+    let mut command = command(&["run", "scenarios/node-failure.yaml", "--seed", "1"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(141), "{}", text(&output));
+    assert!(!text(&output).contains("panicked"), "{}", text(&output));
 }
