@@ -28,21 +28,26 @@ pub fn is_about(change: &Change, machines: &[String]) -> bool {
             .newest()
             .is_some_and(|pod| machines.iter().any(|machine| machine == pod.node_name())),
         // Where pods of a machine that speaks and does not hear come and go.
-        "endpoints" | "endpointslices.discovery.k8s.io" => {
-            let items = change.before.iter().chain(&change.after);
-            let nodes: Vec<String> = items.flat_map(|item| nodes_of(item)).collect();
-            nodes.iter().any(|node| machines.contains(node))
-        }
+        "endpoints" => names_any(machines, change, endpoints_nodes),
+        "endpointslices.discovery.k8s.io" => names_any(machines, change, slice_nodes),
         _ => false,
     }
 }
 
-/// The nodes of the pods that endpoints, or a slice of them, name.
-fn nodes_of(item: &Item) -> Vec<String> {
-    if let Some(slice) = item.slice() {
-        let nodes = slice.endpoints.iter().map(|endpoint| endpoint.node_name.clone());
-        return nodes.flatten().collect();
-    }
+/// Whether the object names one of `machines` among its `nodes`, or named it before.
+fn names_any(machines: &[String], change: &Change, nodes: fn(&Item) -> Vec<String>) -> bool {
+    let items = change.before.iter().chain(&change.after);
+    items.flat_map(|item| nodes(item)).any(|node| machines.contains(&node))
+}
+
+/// The nodes of the pods that a slice of endpoints names.
+fn slice_nodes(item: &Item) -> Vec<String> {
+    let endpoints = item.slice().into_iter().flat_map(|slice| &slice.endpoints);
+    endpoints.filter_map(|endpoint| endpoint.node_name.clone()).collect()
+}
+
+/// The nodes of the pods that endpoints name.
+fn endpoints_nodes(item: &Item) -> Vec<String> {
     let endpoints = shared::decode::<Endpoints>(&item.bytes).ok();
     let subsets = endpoints
         .iter()
