@@ -10,7 +10,7 @@ use super::mishaps::{befall, one};
 use super::swarm::Lot;
 use crate::link::{Mishap, Refusal, Whose};
 use crate::model::Asked;
-use crate::scenario::{ApiErrorsSpec, ClientTarget, FaultAction, WhichRequests};
+use crate::scenario::{ApiErrorsSpec, ClientTarget, FaultAction, WhichRequests, whose};
 use crate::world::World;
 
 /// As the swarm draws it.
@@ -35,7 +35,7 @@ pub fn draw(lot: &Lot<'_>) -> ApiErrorsSpec {
 /// See the module.
 pub async fn strike(world: &Arc<World>, spec: &ApiErrorsSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
     struck(FaultAction::ApiErrors(spec.clone()));
-    let whose = spec.client.as_ref().map_or("everybody".to_owned(), ToString::to_string);
+    let whose = whose(spec.client.as_ref());
     let what = format!("{whose} is told errors {:?}", spec.codes);
     let (codes, effect) = (spec.codes.clone(), spec.effect);
     let draw = move |asked: &Asked, random: &Random| {

@@ -6,7 +6,7 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::crash::stall_clients;
-use crate::scenario::{ClientTarget, DelayCallSpec, FaultAction, Role};
+use crate::scenario::{ClientTarget, DelayCallSpec, FaultAction, Role, whose};
 use crate::world::World;
 
 /// See the module. It has struck when it holds the first call up.
@@ -21,11 +21,7 @@ pub async fn strike(world: &Arc<World>, spec: &DelayCallSpec, random: &Random, s
     };
     struck(FaultAction::DelayCall(pinned));
     world.coverage.saw("a call was delayed");
-    let whose = spec
-        .call
-        .client
-        .as_ref()
-        .map_or("everybody".to_owned(), ToString::to_string);
+    let whose = whose(spec.call.client.as_ref());
     let until = match &spec.until {
         Some(_) => "until something happens".to_owned(),
         None => format!("for {by:?}"),

@@ -13,7 +13,7 @@ use super::mishaps::{befall, one};
 use super::swarm::Lot;
 use crate::link::{Doubling, Mishap, Whose};
 use crate::model::Asked;
-use crate::scenario::{ClientTarget, DuplicateSpec, FaultAction, Heard, Span, WhichRequests};
+use crate::scenario::{ClientTarget, DuplicateSpec, FaultAction, Heard, Span, WhichRequests, whose};
 use crate::world::World;
 
 /// As the swarm draws it.
@@ -33,7 +33,7 @@ pub fn draw(lot: &Lot<'_>) -> DuplicateSpec {
 /// See the module.
 pub async fn strike(world: &Arc<World>, spec: &DuplicateSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
     struck(FaultAction::Duplicate(spec.clone()));
-    let whose = spec.client.as_ref().map_or("everybody".to_owned(), ToString::to_string);
+    let whose = whose(spec.client.as_ref());
     let after = spec.after.draw(&random.stream("after"));
     let what = format!("writes of {whose} are carried out again after {after:?}");
     let second = spec.answer == Heard::Second;

@@ -6,7 +6,7 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::swarm::Lot;
-use crate::scenario::{ClientTarget, FaultAction, LostAnswersSpec, WhichAnswers};
+use crate::scenario::{ClientTarget, FaultAction, LostAnswersSpec, WhichAnswers, whose};
 use crate::world::World;
 
 /// As the swarm draws it.
@@ -24,7 +24,7 @@ pub fn draw(lot: &Lot<'_>) -> LostAnswersSpec {
 /// See the module. Of answers that are drawn, those that were lost are noted one by one.
 pub async fn strike(world: &Arc<World>, spec: &LostAnswersSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
     struck(FaultAction::LostAnswers(spec.clone()));
-    let whose = spec.client.as_ref().map_or("everybody".to_owned(), ToString::to_string);
+    let whose = whose(spec.client.as_ref());
     let began = world.choices.elapsed();
     match &spec.which {
         WhichAnswers::Share { probability, lasts } => {

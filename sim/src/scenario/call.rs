@@ -107,7 +107,7 @@ impl CallSpec {
 
     /// Whom it names.
     pub fn whom(&self) -> Whom<'_> {
-        self.client.as_ref().map(ClientTarget::whom).unwrap_or_default()
+        Whom::of_client(self.client.as_ref())
     }
 }
 

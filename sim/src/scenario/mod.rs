@@ -41,7 +41,7 @@ pub use faults::{
 };
 pub use quantity::{Span, parse_duration, write_duration};
 pub use read::{read, read_file};
-pub use target::{ClientTarget, ComponentTarget, NodeTarget, Role, Whom};
+pub use target::{ClientTarget, ComponentTarget, NodeTarget, Role, Whom, whose};
 pub use topology::{NodeSpec, StoreSpec, TaintSpec, Topology, numbered};
 pub use trigger::{FieldChange, Trigger, TriggerKind, WriteTrigger};
 pub use workload::{

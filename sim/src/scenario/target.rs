@@ -175,14 +175,6 @@ impl ClientTarget {
         }
         ComponentTarget::parse(text).map(ClientTarget::Component)
     }
-
-    /// The component that it is, if it is one.
-    pub fn whom(&self) -> Whom<'_> {
-        match self {
-            ClientTarget::User => Whom::default(),
-            ClientTarget::Component(target) => Whom::of(None, Some(target)),
-        }
-    }
 }
 
 impl fmt::Display for ClientTarget {
@@ -192,6 +184,11 @@ impl fmt::Display for ClientTarget {
             ClientTarget::Component(target) => target.fmt(f),
         }
     }
+}
+
+/// Whose requests a fault is about, in words: everybody's if it names no client.
+pub fn whose(client: Option<&ClientTarget>) -> String {
+    client.map_or_else(|| "everybody".to_owned(), ToString::to_string)
 }
 
 /// A machine: `any` worker node, a named one, or `control-plane`.
@@ -239,5 +236,10 @@ impl<'a> Whom<'a> {
             nodes: node.into_iter().collect(),
             components: component.into_iter().collect(),
         }
+    }
+
+    /// The component that a client is, if one is named and it is no user.
+    pub fn of_client(client: Option<&'a ClientTarget>) -> Self {
+        Whom::of(None, client.and_then(ClientTarget::component))
     }
 }

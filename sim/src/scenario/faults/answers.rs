@@ -143,7 +143,7 @@ impl Words for LostAnswersSpec {
     }
 
     fn whom(&self) -> Whom<'_> {
-        self.client.as_ref().map(ClientTarget::whom).unwrap_or_default()
+        Whom::of_client(self.client.as_ref())
     }
 
     fn is_by_chance(&self) -> bool {

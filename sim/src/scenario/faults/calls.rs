@@ -6,7 +6,7 @@ use super::{Words, some_time};
 use crate::scenario::call::{CallEnd, CallSpec, CallWire};
 use crate::scenario::quantity::Span;
 use crate::scenario::simpler::shorter;
-use crate::scenario::target::{ClientTarget, ComponentTarget, Role, Whom};
+use crate::scenario::target::{ClientTarget, ComponentTarget, Role, Whom, whose};
 use crate::scenario::trigger::Trigger;
 use crate::scenario::write::Keys;
 use crate::scenario::yaml::Yaml;
@@ -76,12 +76,7 @@ impl Words for DelayCallSpec {
     }
 
     fn describe(&self) -> String {
-        let whose = self
-            .call
-            .client
-            .as_ref()
-            .map_or("everybody".to_owned(), ToString::to_string);
-        format!("delayed calls of {whose}")
+        format!("delayed calls of {}", whose(self.call.client.as_ref()))
     }
 
     fn whom(&self) -> Whom<'_> {

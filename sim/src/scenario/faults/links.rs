@@ -235,7 +235,7 @@ impl Words for LossSpec {
     fn whom(&self) -> Whom<'_> {
         match self {
             LossSpec::Links { links, .. } => links.whom(),
-            LossSpec::These { client, .. } => client.whom(),
+            LossSpec::These { client, .. } => Whom::of_client(Some(client)),
         }
     }
 

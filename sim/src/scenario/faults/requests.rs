@@ -83,7 +83,7 @@ impl Words for ApiErrorsSpec {
     }
 
     fn whom(&self) -> Whom<'_> {
-        self.client.as_ref().map(ClientTarget::whom).unwrap_or_default()
+        Whom::of_client(self.client.as_ref())
     }
 
     fn simpler(&self) -> Vec<Self> {
@@ -197,7 +197,7 @@ impl Words for DuplicateSpec {
     }
 
     fn whom(&self) -> Whom<'_> {
-        self.client.as_ref().map(ClientTarget::whom).unwrap_or_default()
+        Whom::of_client(self.client.as_ref())
     }
 
     fn simpler(&self) -> Vec<Self> {
