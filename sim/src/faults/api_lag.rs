@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::crash::stall_clients;
 use super::swarm::Lot;
-use super::{only, process};
+use super::{only, process, trace};
 use crate::feed::ApiLag;
 use crate::scenario::{ApiLagSpec, ComponentTarget, FaultAction, LagScope, Role, Span};
 use crate::world::World;
@@ -66,14 +66,12 @@ pub async fn strike(world: &Arc<World>, spec: &ApiLagSpec, random: &Random, stru
         LagScope::Resource(what) | LagScope::Object(what) => what,
     };
     match by {
-        Some(by) => world.trace.event(
-            world.now(),
-            "fault",
+        Some(by) => trace(
+            world,
             format_args!("{what} {server} watches is {by:?} late, for {lasts:?}"),
         ),
-        None => world.trace.event(
-            world.now(),
-            "fault",
+        None => trace(
+            world,
             format_args!("{what} {server} watches stands still for {lasts:?}"),
         ),
     }

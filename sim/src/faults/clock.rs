@@ -5,8 +5,8 @@ use std::sync::Arc;
 use orrery_api::random::Random;
 use tokio::time::sleep;
 
-use super::machine;
 use super::swarm::Lot;
+use super::{machine, trace};
 use crate::clocks;
 use crate::scenario::{Between, ClockSpec, FaultAction, NodeTarget, Offset, Rate};
 use crate::world::World;
@@ -28,9 +28,8 @@ pub async fn strike(world: &Arc<World>, spec: &ClockSpec, random: &Random, struc
         lasts: lasts.into(),
     }));
     world.coverage.saw("a clock was wrong");
-    world.trace.event(
-        world.now(),
-        "fault",
+    trace(
+        world,
         format_args!("the clock of {name} is {offset} ahead and goes at {drift} for {lasts:?}"),
     );
     let fault = clocks::Fault {
@@ -41,9 +40,7 @@ pub async fn strike(world: &Arc<World>, spec: &ClockSpec, random: &Random, struc
     let number = world.clocks.begin(&name, fault);
     sleep(lasts).await;
     world.clocks.end(number);
-    world
-        .trace
-        .event(world.now(), "fault", format_args!("the clock of {name} is right again"));
+    trace(world, format_args!("the clock of {name} is right again"));
 }
 
 /// Any machine's clock: a little wrong, very wrong, or too fast or slow.

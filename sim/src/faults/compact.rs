@@ -7,6 +7,7 @@ use orrery_api::random::Random;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::swarm::Lot;
+use super::trace;
 use crate::scenario::{Between, CompactSpec, FaultAction};
 use crate::world::World;
 
@@ -30,11 +31,7 @@ pub async fn strike(world: &Arc<World>, spec: &CompactSpec, random: &Random, str
     struck(FaultAction::Compact(CompactSpec { keep: keep.into() }));
     let revision = store.revision().saturating_sub(u64::from(keep)).max(1);
     world.coverage.saw("the history was compacted");
-    world.trace.event(
-        world.now(),
-        "fault",
-        format_args!("the store is compacted to revision {revision}"),
-    );
+    trace(world, format_args!("the store is compacted to revision {revision}"));
     // What the witness has not seen yet must not go.
     world.witness.catch_up(world);
     // Whether it succeeds is the store's business: it may die meanwhile.

@@ -6,7 +6,7 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::swarm::Lot;
-use super::{machine, pick};
+use super::{machine, pick, trace};
 use crate::runtime::{RunningContainer, SimRuntime, Trouble};
 use crate::scenario::{ContainerTrouble, ContainersSpec, FaultAction, NodeTarget};
 use crate::world::World;
@@ -36,28 +36,23 @@ pub async fn strike(world: &Arc<World>, spec: &ContainersSpec, random: &Random, 
         let pinned = ContainersSpec::new(node, spec.trouble, Some(nth), lasts.into());
         struck(FaultAction::Containers(pinned));
         let whose = format!("container {} of {} on {name}", container.name, container.pod);
-        let now = world.now();
         match spec.trouble {
             ContainerTrouble::Crash => {
-                world.trace.event(now, "fault", format_args!("{whose} crashes"));
+                trace(world, format_args!("{whose} crashes"));
                 world.coverage.saw("a container crashed");
                 runtime.end_container(&container, 1, "Error");
             }
             ContainerTrouble::OomKill => {
-                world
-                    .trace
-                    .event(now, "fault", format_args!("{whose} needs too much memory"));
+                trace(world, format_args!("{whose} needs too much memory"));
                 world.coverage.saw("a container was killed for its memory");
                 runtime.end_container(&container, 137, "OOMKilled");
             }
             ContainerTrouble::Exit => {
-                world.trace.event(now, "fault", format_args!("{whose} ends"));
+                trace(world, format_args!("{whose} ends"));
                 runtime.end_container(&container, 0, "Completed");
             }
             _ => {
-                world
-                    .trace
-                    .event(now, "fault", format_args!("{whose} answers nobody for {lasts:?}"));
+                trace(world, format_args!("{whose} answers nobody for {lasts:?}"));
                 runtime.silence(&container, true);
                 sleep(lasts).await;
                 runtime.silence(&container, false);
@@ -77,11 +72,7 @@ pub async fn strike(world: &Arc<World>, spec: &ContainersSpec, random: &Random, 
         ContainerTrouble::PullSlow => Trouble::PullSlow,
         _ => Trouble::StartFails,
     };
-    world.trace.event(
-        world.now(),
-        "fault",
-        format_args!("on {name}: {trouble:?}, for {lasts:?}"),
-    );
+    trace(world, format_args!("on {name}: {trouble:?}, for {lasts:?}"));
     runtime.troubles.begin(trouble);
     sleep(lasts).await;
     runtime.troubles.end(trouble);

@@ -7,7 +7,7 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::swarm::Lot;
-use super::{machine, only, process};
+use super::{machine, only, process, trace};
 use crate::scenario::{CrashSpec, FaultAction, NodeTarget, Role};
 use crate::world::World;
 
@@ -41,9 +41,7 @@ pub async fn strike(world: &Arc<World>, spec: &CrashSpec, random: &Random, struc
             after_writes: None,
             lasts: lasts.into(),
         }));
-        world
-            .trace
-            .event(world.now(), "fault", format_args!("{name} crashes for {lasts:?}"));
+        trace(world, format_args!("{name} crashes for {lasts:?}"));
         if world.is_control_plane(&name) {
             stall_clients(world, lasts);
         }
@@ -66,9 +64,7 @@ pub async fn strike(world: &Arc<World>, spec: &CrashSpec, random: &Random, struc
             after_writes: spec.after_writes,
             lasts: lasts.into(),
         }));
-        world
-            .trace
-            .event(world.now(), "fault", format_args!("{name} crashes for {lasts:?}"));
+        trace(world, format_args!("{name} crashes for {lasts:?}"));
         if matches!(target.role, Role::ApiServer | Role::Store) {
             stall_clients(world, lasts);
         }

@@ -6,6 +6,7 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::crash::stall_clients;
+use super::trace;
 use crate::scenario::{ClientTarget, DelayCallSpec, FaultAction, Role, whose};
 use crate::world::World;
 
@@ -26,9 +27,8 @@ pub async fn strike(world: &Arc<World>, spec: &DelayCallSpec, random: &Random, s
         Some(_) => "until something happens".to_owned(),
         None => format!("for {by:?}"),
     };
-    world.trace.event(
-        world.now(),
-        "fault",
+    trace(
+        world,
         format_args!("{} of the calls of {whose} are held up {until}", spec.times),
     );
     let began = world.now();

@@ -7,6 +7,7 @@ use tokio::time::sleep;
 
 use super::crash::stall_clients;
 use super::swarm::Lot;
+use super::trace;
 use crate::disk::Trouble;
 use crate::scenario::{Between, DiskOperation, DiskSpec, FaultAction, Span};
 use crate::world::World;
@@ -41,11 +42,7 @@ pub async fn strike(world: &Arc<World>, spec: &DiskSpec, random: &Random, struck
     struck(FaultAction::Disk(pinned));
     world.coverage.saw("a disk was in trouble");
     let time = lasts.map_or(String::new(), |lasts| format!(" for {lasts:?}"));
-    world.trace.event(
-        world.now(),
-        "fault",
-        format_args!("the disk is in trouble{time}: {trouble:?}"),
-    );
+    trace(world, format_args!("the disk is in trouble{time}: {trouble:?}"));
     let number = disk.begin(trouble);
     match lasts {
         Some(lasts) => {
@@ -58,11 +55,7 @@ pub async fn strike(world: &Arc<World>, spec: &DiskSpec, random: &Random, struck
         }
         None => disk.over(number).await,
     }
-    world.trace.event(
-        world.now(),
-        "fault",
-        format_args!("the disk is well again: {trouble:?}"),
-    );
+    trace(world, format_args!("the disk is well again: {trouble:?}"));
 }
 
 /// Any trouble that a store survives.

@@ -7,7 +7,7 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::swarm::Lot;
-use super::{only, process};
+use super::{only, process, trace};
 use crate::link::Gate;
 use crate::scenario::{DropWatchesSpec, FaultAction};
 use crate::world::World;
@@ -61,9 +61,8 @@ pub async fn strike(world: &Arc<World>, spec: &DropWatchesSpec, random: &Random,
     } else {
         ""
     };
-    world.trace.event(
-        world.now(),
-        "fault",
+    trace(
+        world,
         format_args!("{count} watches of {what} by {name} break for {lasts:?}{forgotten}"),
     );
     sleep(lasts).await;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use orrery_api::random::Random;
 use tokio::time::sleep;
 
-use super::machine;
 use super::swarm::Lot;
+use super::{machine, trace};
 use crate::scenario::{FaultAction, FlowsSpec, NodeTarget};
 use crate::world::World;
 
@@ -33,9 +33,8 @@ pub async fn strike(world: &Arc<World>, spec: &FlowsSpec, random: &Random, struc
         times: spec.times,
         lasts: lasts.into(),
     }));
-    world.trace.event(
-        world.now(),
-        "fault",
+    trace(
+        world,
         format_args!(
             "the flows of {name} linger for {lasts:?}, and {} requests to forget some fail",
             spec.times

@@ -6,8 +6,8 @@ use std::time::Duration;
 use orrery_api::random::Random;
 use tokio::time::sleep;
 
-use super::only;
 use super::swarm::Lot;
+use super::{only, trace};
 use crate::scenario::{ComponentTarget, FaultAction, HandOverSpec, OldLeader, Role, Span, Topology};
 use crate::simulator;
 use crate::world::World;
@@ -69,9 +69,8 @@ pub async fn strike(world: &Arc<World>, spec: &HandOverSpec, random: &Random, st
         lasts: lasts.into(),
     }));
     let what = if late { "is held up" } else { "stands still" };
-    world.trace.event(
-        world.now(),
-        "fault",
+    trace(
+        world,
         format_args!("{leader}, which leads, {what} until another leads, and for {lasts:?}"),
     );
     let mut left = LIMIT;

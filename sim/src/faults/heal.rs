@@ -3,6 +3,7 @@
 //! The control plane is always healed. Of the broken workers a part stays as it is, never so many that fewer than two thirds
 //! of all are well: the healed core must have room for the pods.
 
+use super::trace;
 use crate::scenario::Heal;
 use crate::world::World;
 
@@ -64,10 +65,6 @@ pub fn heal(world: &World) -> Vec<String> {
     } else {
         format!("all but {}", left.join(", "))
     };
-    world.trace.event(
-        world.now(),
-        "fault",
-        format_args!("the chaos is over; healed is {rest}"),
-    );
+    trace(world, format_args!("the chaos is over; healed is {rest}"));
     left
 }

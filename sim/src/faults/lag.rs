@@ -6,6 +6,7 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::swarm::Lot;
+use super::trace;
 use crate::link::Lag;
 use crate::scenario::{FaultAction, LagSpec, Span};
 use crate::world::World;
@@ -28,9 +29,8 @@ pub async fn strike(world: &Arc<World>, spec: &LagSpec, random: &Random, struck:
         lasts: lasts.into(),
     }));
     world.coverage.saw("watches lagged");
-    world.trace.event(
-        world.now(),
-        "fault",
+    trace(
+        world,
         format_args!("what {} watches is {by:?} late, for {lasts:?}", spec.client),
     );
     world.stall(spec.client.role, lasts + by);

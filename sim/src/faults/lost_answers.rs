@@ -6,6 +6,7 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::swarm::Lot;
+use super::trace;
 use crate::scenario::{ClientTarget, FaultAction, LostAnswersSpec, WhichAnswers, whose};
 use crate::world::World;
 
@@ -29,18 +30,16 @@ pub async fn strike(world: &Arc<World>, spec: &LostAnswersSpec, random: &Random,
     match &spec.which {
         WhichAnswers::Share { probability, lasts } => {
             let lasts = lasts.draw(random);
-            world.trace.event(
-                world.now(),
-                "fault",
+            trace(
+                world,
                 format_args!("answers to writes of {whose} are lost, {probability} of them, for {lasts:?}"),
             );
             world.network.lose_answers(spec, began, Some(world.now() + lasts));
             sleep(lasts).await;
         }
         WhichAnswers::These { write, requests, .. } => {
-            world.trace.event(
-                world.now(),
-                "fault",
+            trace(
+                world,
                 format_args!("the answers to {write} of {whose} are lost, from now on number {requests:?}"),
             );
             let done = world.network.lose_answers(spec, began, None);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use orrery_api::random::Random;
 use tokio::time::sleep;
 
+use super::trace;
 use crate::link::{Draw, Meddler, Pin, Which, Whose};
 use crate::scenario::WhichRequests;
 use crate::world::World;
@@ -20,9 +21,8 @@ pub async fn befall(
     let (which, lasts) = match which {
         WhichRequests::Share { probability, lasts } => {
             let lasts = lasts.draw(random);
-            world.trace.event(
-                world.now(),
-                "fault",
+            trace(
+                world,
                 format_args!("{what}, {probability:.2} of all requests, for {lasts:?}"),
             );
             let which = Which::Chance {
@@ -32,11 +32,7 @@ pub async fn befall(
             (which, Some(lasts))
         }
         WhichRequests::These { request, nth } => {
-            world.trace.event(
-                world.now(),
-                "fault",
-                format_args!("{what}, from now on number {nth:?} of {request}"),
-            );
+            trace(world, format_args!("{what}, from now on number {nth:?} of {request}"));
             let which = Which::These {
                 request: request.clone(),
                 nth: nth.clone(),

@@ -33,6 +33,7 @@ mod slow_link;
 mod slow_reader;
 mod swarm;
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -209,6 +210,11 @@ async fn strike_alone(world: &Arc<World>, action: &FaultAction, random: &Random,
         FaultAction::Reconnect(spec) => reconnect::strike(world, spec, random, struck).await,
         FaultAction::Swarm(_) => {}
     }
+}
+
+/// Writes down in the trace what a fault does.
+fn trace(world: &World, what: fmt::Arguments<'_>) {
+    world.trace.event(world.now(), "fault", what);
 }
 
 /// One of `names`. Each name draws its own lot, so that one more or one less changes nothing between the others.

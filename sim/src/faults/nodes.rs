@@ -9,8 +9,8 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::containers::runtime;
-use super::machine;
 use super::swarm::Lot;
+use super::{machine, trace};
 use crate::model::Item;
 use crate::runtime::Trouble;
 use crate::scenario::{FaultAction, NodeTarget, NodeTrouble, NodesSpec, Role, Span};
@@ -46,9 +46,7 @@ pub async fn strike(world: &Arc<World>, spec: &NodesSpec, random: &Random, struc
     match spec.trouble {
         NodeTrouble::Delete => delete(world, &operator, &name).await,
         NodeTrouble::Replace => {
-            world
-                .trace
-                .event(world.now(), "fault", format_args!("{name} is lost for good"));
+            trace(world, format_args!("{name} is lost for good"));
             world.crash_machine(&name);
             sleep(lasts / 2).await;
             delete(world, &operator, &name).await;
@@ -56,9 +54,7 @@ pub async fn strike(world: &Arc<World>, spec: &NodesSpec, random: &Random, struc
             world.replace_machine(&name);
         }
         NodeTrouble::Wipe => {
-            world
-                .trace
-                .event(world.now(), "fault", format_args!("{name} is lost for {lasts:?}"));
+            trace(world, format_args!("{name} is lost for {lasts:?}"));
             world.crash_machine(&name);
             sleep(lasts).await;
             world.replace_machine(&name);
@@ -71,9 +67,7 @@ pub async fn strike(world: &Arc<World>, spec: &NodesSpec, random: &Random, struc
 }
 
 async fn delete(world: &World, operator: &User, name: &str) {
-    world
-        .trace
-        .event(world.now(), "fault", format_args!("an operator deletes node {name}"));
+    trace(world, format_args!("an operator deletes node {name}"));
     world.coverage.saw("a node was deleted");
     // An operator who is never answered lets it be.
     let _ = operator
@@ -99,9 +93,8 @@ async fn flap(world: &World, name: &str, end: Instant) {
 
 async fn press(world: &World, name: &str, trouble: Trouble, lasts: Duration) {
     let Some(runtime) = runtime(world, name) else { return };
-    world.trace.event(
-        world.now(),
-        "fault",
+    trace(
+        world,
         format_args!("{name} is short of something for {lasts:?}: {trouble:?}"),
     );
     runtime.troubles.begin(trouble);
@@ -111,9 +104,7 @@ async fn press(world: &World, name: &str, trouble: Trouble, lasts: Duration) {
 
 /// As `kubectl drain --ignore-daemonsets` and, in the end, `kubectl uncordon`.
 async fn drain(world: &World, operator: &User, name: &str, end: Instant) {
-    world
-        .trace
-        .event(world.now(), "fault", format_args!("an operator drains {name}"));
+    trace(world, format_args!("an operator drains {name}"));
     world.coverage.saw("a node was drained");
     world.note_drained(name, true);
     cordon(operator, name, true).await;

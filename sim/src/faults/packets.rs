@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use orrery_api::random::Random;
 
-use super::machine;
 use super::swarm::Lot;
+use super::{machine, trace};
 use crate::netfilter::Half;
 use crate::scenario::{FaultAction, HalfApplied, NodeTarget, PacketsSpec};
 use crate::world::World;
@@ -37,9 +37,8 @@ pub async fn strike(world: &Arc<World>, spec: &PacketsSpec, random: &Random, str
         times: spec.times,
         half: Some(half),
     }));
-    world.trace.event(
-        world.now(),
-        "fault",
+    trace(
+        world,
         format_args!(
             "the next {} changes of the rules of {name} fail, and one by half: {half:?}",
             spec.times

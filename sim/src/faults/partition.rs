@@ -6,8 +6,8 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::crash::stall_clients;
-use super::machine;
 use super::swarm::Lot;
+use super::{machine, trace};
 use crate::link::Cut;
 use crate::scenario::{Direction, FaultAction, NodeTarget, PartitionSpec, Parts};
 use crate::world::World;
@@ -42,9 +42,8 @@ pub async fn strike(world: &Arc<World>, spec: &PartitionSpec, random: &Random, s
     world.coverage.saw("a partition opened");
     let names = off.join(", ");
     let rest = from.as_ref().map(|from| format!(" from {}", from.join(", ")));
-    world.trace.event(
-        world.now(),
-        "fault",
+    trace(
+        world,
         format_args!(
             "{names} is cut off{} ({:?}) for {lasts:?}",
             rest.unwrap_or_default(),
@@ -68,9 +67,7 @@ pub async fn strike(world: &Arc<World>, spec: &PartitionSpec, random: &Random, s
     let number = world.network.cut(Cut { off, from, out, inward });
     sleep(lasts).await;
     world.network.mend(number);
-    world
-        .trace
-        .event(world.now(), "fault", format_args!("{names} is connected again"));
+    trace(world, format_args!("{names} is connected again"));
 }
 
 fn names_all(group: &[NodeTarget], names: &[String]) -> bool {

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::crash::stall_clients;
 use super::swarm::Lot;
-use super::{machine, only, process};
+use super::{machine, only, process, trace};
 use crate::scenario::{FaultAction, NodeTarget, PauseSpec, Role};
 use crate::world::World;
 
@@ -55,11 +55,7 @@ pub async fn strike(world: &Arc<World>, spec: &PauseSpec, random: &Random, struc
         until: spec.until.clone(),
     }));
     let began = world.now();
-    world.trace.event(
-        world.now(),
-        "fault",
-        format_args!("{} stand still for {lasts:?}", paused.join(", ")),
-    );
+    trace(world, format_args!("{} stand still for {lasts:?}", paused.join(", ")));
     for role in Role::all() {
         if paused.iter().any(|name| Role::of(name) == Some(role)) {
             world.stall(role, lasts);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use orrery_api::random::Random;
 use tokio::time::sleep;
 
-use super::{only, process};
+use super::{only, process, trace};
 use crate::scenario::{FaultAction, ReconnectSpec};
 use crate::world::World;
 
@@ -27,9 +27,7 @@ pub async fn strike(world: &Arc<World>, spec: &ReconnectSpec, random: &Random, s
         ..spec.clone()
     }));
     world.coverage.saw("a component was moved to another API server");
-    world
-        .trace
-        .event(world.now(), "fault", format_args!("{name} is connected to {to}"));
+    trace(world, format_args!("{name} is connected to {to}"));
     if spec.restart {
         let pause = random.duration(Duration::from_millis(50), Duration::from_secs(2));
         world.connections.steer(&name, server);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use orrery_api::random::Random;
 
 use super::swarm::Lot;
-use super::{machine, only, process};
+use super::{machine, only, process, trace};
 use crate::scenario::{FaultAction, NodeTarget, ResetSpec};
 use crate::world::World;
 
@@ -36,9 +36,5 @@ pub async fn strike(world: &Arc<World>, spec: &ResetSpec, random: &Random, struc
     struck(FaultAction::Reset(ResetSpec { node, component }));
     world.coverage.saw("connections were reset");
     let count = world.network.reset(|connection| connection.ends_at(&name));
-    world.trace.event(
-        world.now(),
-        "fault",
-        format_args!("the {count} connections of {name} are reset"),
-    );
+    trace(world, format_args!("the {count} connections of {name} are reset"));
 }

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::crash::stall_clients;
 use super::swarm::Lot;
-use super::{only, process};
+use super::{only, process, trace};
 use crate::scenario::{CrashSpec, FaultAction, RestartSpec, Role};
 use crate::world::World;
 
@@ -35,7 +35,7 @@ pub async fn strike(
         after_writes: None,
         lasts: pause.into(),
     }));
-    world.trace.event(world.now(), "fault", format_args!("{name} restarts"));
+    trace(world, format_args!("{name} restarts"));
     if matches!(target.role, Role::ApiServer | Role::Store) {
         stall_clients(world, pause);
     }

@@ -7,8 +7,8 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::containers::runtime;
-use super::machine;
 use super::swarm::Lot;
+use super::{machine, trace};
 use crate::runtime::Trouble;
 use crate::scenario::{FaultAction, NodeTarget, Role, RuntimeSpec, RuntimeTrouble};
 use crate::world::World;
@@ -41,11 +41,7 @@ pub async fn strike(world: &Arc<World>, spec: &RuntimeSpec, random: &Random, str
         RuntimeTrouble::Leak => Trouble::Leak,
         RuntimeTrouble::Stray => return runtime.add_stray(),
     };
-    world.trace.event(
-        world.now(),
-        "fault",
-        format_args!("the runtime of {name}: {trouble:?}, for {lasts:?}"),
-    );
+    trace(world, format_args!("the runtime of {name}: {trouble:?}, for {lasts:?}"));
     // Its kubelet waits with it, and for calls that never return a while longer.
     let held = match trouble {
         Trouble::Stuck => lasts + CALL_LIMIT,

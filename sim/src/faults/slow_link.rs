@@ -5,8 +5,8 @@ use std::sync::Arc;
 use orrery_api::random::Random;
 use tokio::time::sleep;
 
-use super::links;
 use super::swarm::Lot;
+use super::{links, trace};
 use crate::link::SlowLinks;
 use crate::scenario::{FaultAction, Role, SlowLinkSpec, Span};
 use crate::world::World;
@@ -32,9 +32,8 @@ pub async fn strike(world: &Arc<World>, spec: &SlowLinkSpec, random: &Random, st
         lasts: lasts.into(),
     }));
     world.coverage.saw("a link was slow");
-    world.trace.event(
-        world.now(),
-        "fault",
+    trace(
+        world,
         format_args!("messages on {} take {by:?} longer, for {lasts:?}", target.describe()),
     );
     for role in Role::all() {

@@ -6,7 +6,7 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::swarm::Lot;
-use super::{only, process};
+use super::{only, process, trace};
 use crate::link::SlowReader;
 use crate::scenario::{FaultAction, SlowReaderSpec, Span};
 use crate::world::World;
@@ -33,9 +33,8 @@ pub async fn strike(world: &Arc<World>, spec: &SlowReaderSpec, random: &Random, 
         lasts: lasts.into(),
     }));
     world.coverage.saw("a client read slowly");
-    world.trace.event(
-        world.now(),
-        "fault",
+    trace(
+        world,
         format_args!("{name} takes {by:?} to read each message of a watch, for {lasts:?}"),
     );
     world.stall(spec.client.role, lasts + by);

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     api_errors, api_lag, clock, compact, containers, crash, disk, drop_watches, duplicate, flows, hand_over, lag, loss,
-    lost_answers, nodes, packets, partition, pause, reset, restart, runtime, slow_link, slow_reader, strike,
+    lost_answers, nodes, packets, partition, pause, reset, restart, runtime, slow_link, slow_reader, strike, trace,
 };
 use crate::scenario::{ComponentTarget, FaultAction, FaultKind, LinksTarget, Moment, NodeTarget, Role, Span};
 use crate::world::World;
@@ -34,11 +34,7 @@ pub async fn run(
     }
     let mean = random.duration(Duration::from_secs(3), Duration::from_secs(40));
     let longest = random.between(2, 90);
-    world.trace.event(
-        world.now(),
-        "fault",
-        format_args!("the swarm draws {drawn:?}, one each {mean:?}"),
-    );
+    trace(world, format_args!("the swarm draws {drawn:?}, one each {mean:?}"));
     let tasks = TaskGroup::new();
     let mut number = 0u32;
     let mut next = Instant::now();
