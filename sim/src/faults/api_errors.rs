@@ -8,9 +8,9 @@ use orrery_api::status::ApiError;
 
 use super::mishaps::{befall, one};
 use super::swarm::Lot;
-use crate::link::{Mishap, Refusal, Whose};
+use crate::link::{Draw, Mishap, Pin, Refusal, Whose};
 use crate::model::Asked;
-use crate::scenario::{ApiErrorsSpec, ClientTarget, FaultAction, WhichRequests, whose};
+use crate::scenario::{ApiErrorsSpec, FaultAction, whose};
 use crate::world::World;
 
 /// As the swarm draws it.
@@ -20,15 +20,11 @@ pub fn draw(lot: &Lot<'_>) -> ApiErrorsSpec {
     if codes.is_empty() {
         codes.push(500);
     }
-    let client = lot.random.chance(0.7).then(|| lot.any_client());
     ApiErrorsSpec {
-        client: client.map(ClientTarget::Component),
+        client: lot.client_or_everybody(),
         codes,
         effect: None,
-        which: WhichRequests::Share {
-            probability: 0.05 + 0.6 * lot.random.fraction(),
-            lasts: lot.lasts(),
-        },
+        which: lot.any_requests(),
     }
 }
 
@@ -38,15 +34,15 @@ pub async fn strike(world: &Arc<World>, spec: &ApiErrorsSpec, random: &Random, s
     let whose = whose(spec.client.as_ref());
     let what = format!("{whose} is told errors {:?}", spec.codes);
     let (codes, effect) = (spec.codes.clone(), spec.effect);
-    let draw = move |asked: &Asked, random: &Random| {
+    let draw: Draw = Box::new(move |asked, random| {
         let fitting: Vec<u16> = codes.iter().copied().filter(|code| fits(*code, asked)).collect();
         let code = *random.choose(&fitting)?;
         let may = matches!(code, 500 | 504) && asked.method != Method::GET;
         let effect = may && effect.unwrap_or_else(|| random.chance(0.5));
         let error = error(code, asked)?;
         Some(Mishap::Refused(Refusal { error, effect }))
-    };
-    let pin = |client, request: &str, number, mishap: &Mishap| {
+    });
+    let pin: Pin = Box::new(|client, request, number, mishap| {
         let (code, effect) = match mishap {
             Mishap::Refused(refusal) => (refusal.error.code(), refusal.effect),
             Mishap::RequestLost(_) | Mishap::AnswerLost(_) | Mishap::Doubled(_) => (500, false),
@@ -59,16 +55,9 @@ pub async fn strike(world: &Arc<World>, spec: &ApiErrorsSpec, random: &Random, s
             effect: (matches!(code, 500 | 504) && !is_read).then_some(effect),
             which: one(request, number),
         })
-    };
+    });
     let whose = Whose::Client(spec.client.clone());
-    befall(
-        world,
-        (whose, &spec.which),
-        random,
-        &what,
-        (Box::new(draw), Box::new(pin)),
-    )
-    .await;
+    befall(world, (whose, &spec.which), random, &what, (draw, pin)).await;
 }
 
 /// Whether the API may answer so. A conflict is one with another writer of the same object: there is none to a create, to a

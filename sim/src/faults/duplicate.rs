@@ -11,22 +11,17 @@ use orrery_api::random::Random;
 
 use super::mishaps::{befall, one};
 use super::swarm::Lot;
-use crate::link::{Doubling, Mishap, Whose};
-use crate::model::Asked;
-use crate::scenario::{ClientTarget, DuplicateSpec, FaultAction, Heard, Span, WhichRequests, whose};
+use crate::link::{Doubling, Draw, Mishap, Pin, Whose};
+use crate::scenario::{DuplicateSpec, FaultAction, Heard, Span, whose};
 use crate::world::World;
 
 /// As the swarm draws it.
 pub fn draw(lot: &Lot<'_>) -> DuplicateSpec {
-    let client = lot.random.chance(0.7).then(|| lot.any_client());
     DuplicateSpec {
-        client: client.map(ClientTarget::Component),
+        client: lot.client_or_everybody(),
         after: Span::millis(1, 1000),
         answer: Heard::Second,
-        which: WhichRequests::Share {
-            probability: 0.05 + 0.6 * lot.random.fraction(),
-            lasts: lot.lasts(),
-        },
+        which: lot.any_requests(),
     }
 }
 
@@ -37,10 +32,9 @@ pub async fn strike(world: &Arc<World>, spec: &DuplicateSpec, random: &Random, s
     let after = spec.after.draw(&random.stream("after"));
     let what = format!("writes of {whose} are carried out again after {after:?}");
     let second = spec.answer == Heard::Second;
-    let draw = move |asked: &Asked, _: &Random| {
-        (asked.method != Method::GET).then_some(Mishap::Doubled(Doubling { after, second }))
-    };
-    let pin = |client, request: &str, number, mishap: &Mishap| {
+    let draw: Draw =
+        Box::new(move |asked, _| (asked.method != Method::GET).then_some(Mishap::Doubled(Doubling { after, second })));
+    let pin: Pin = Box::new(|client, request, number, mishap| {
         let (after, second) = match mishap {
             Mishap::Doubled(doubling) => (doubling.after, doubling.second),
             Mishap::RequestLost(_) | Mishap::AnswerLost(_) | Mishap::Refused(_) => Default::default(),
@@ -51,14 +45,7 @@ pub async fn strike(world: &Arc<World>, spec: &DuplicateSpec, random: &Random, s
             answer: if second { Heard::Second } else { Heard::First },
             which: one(request, number),
         })
-    };
+    });
     let whose = Whose::Client(spec.client.clone());
-    befall(
-        world,
-        (whose, &spec.which),
-        random,
-        &what,
-        (Box::new(draw), Box::new(pin)),
-    )
-    .await;
+    befall(world, (whose, &spec.which), random, &what, (draw, pin)).await;
 }

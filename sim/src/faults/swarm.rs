@@ -13,7 +13,9 @@ use super::{
     api_errors, api_lag, clock, compact, containers, crash, disk, drop_watches, duplicate, flows, hand_over, lag, loss,
     lost_answers, nodes, packets, partition, pause, reset, restart, runtime, slow_link, slow_reader, strike, trace,
 };
-use crate::scenario::{ComponentTarget, FaultAction, FaultKind, LinksTarget, Moment, NodeTarget, Role, Span};
+use crate::scenario::{
+    ClientTarget, ComponentTarget, FaultAction, FaultKind, LinksTarget, Moment, NodeTarget, Role, Span, WhichRequests,
+};
 use crate::world::World;
 
 /// Lets faults of `kinds` strike until `end`; `note` is told of each.
@@ -143,6 +145,20 @@ impl Lot<'_> {
         ComponentTarget {
             role: *self.random.choose(&roles).unwrap_or(&Role::Kubelet),
             instance: None,
+        }
+    }
+
+    /// A component that is a client of the API, or everybody.
+    pub fn client_or_everybody(&self) -> Option<ClientTarget> {
+        let client = self.random.chance(0.7).then(|| self.any_client());
+        client.map(ClientTarget::Component)
+    }
+
+    /// Any share of the requests, a few of them or most.
+    pub fn any_requests(&self) -> WhichRequests {
+        WhichRequests::Share {
+            probability: 0.05 + 0.6 * self.random.fraction(),
+            lasts: self.lasts(),
         }
     }
 
