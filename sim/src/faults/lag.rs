@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::swarm::Lot;
 use super::trace;
-use crate::link::Lag;
+use crate::link::Delay;
 use crate::scenario::{FaultAction, LagSpec, Span};
 use crate::world::World;
 
@@ -34,8 +34,8 @@ pub async fn strike(world: &Arc<World>, spec: &LagSpec, random: &Random, struck:
         format_args!("what {} watches is {by:?} late, for {lasts:?}", spec.client),
     );
     world.stall(spec.client.role, lasts + by);
-    world.network.lag(Lag {
-        client: spec.client.clone(),
+    world.network.lag(Delay {
+        of: spec.client.clone(),
         by,
         until: world.now() + lasts,
     });

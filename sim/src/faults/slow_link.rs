@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::swarm::Lot;
 use super::{links, trace};
-use crate::link::SlowLinks;
+use crate::link::Delay;
 use crate::scenario::{FaultAction, Role, SlowLinkSpec, Span};
 use crate::world::World;
 
@@ -39,8 +39,8 @@ pub async fn strike(world: &Arc<World>, spec: &SlowLinkSpec, random: &Random, st
     for role in Role::all() {
         world.stall(role, lasts);
     }
-    world.network.slow_links(SlowLinks {
-        links,
+    world.network.slow_links(Delay {
+        of: links,
         by,
         until: world.now() + lasts,
     });

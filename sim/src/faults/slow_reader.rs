@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::swarm::Lot;
 use super::{only, process, trace};
-use crate::link::SlowReader;
+use crate::link::Delay;
 use crate::scenario::{FaultAction, SlowReaderSpec, Span};
 use crate::world::World;
 
@@ -38,8 +38,8 @@ pub async fn strike(world: &Arc<World>, spec: &SlowReaderSpec, random: &Random, 
         format_args!("{name} takes {by:?} to read each message of a watch, for {lasts:?}"),
     );
     world.stall(spec.client.role, lasts + by);
-    world.network.slow_reader(SlowReader {
-        client,
+    world.network.slow_reader(Delay {
+        of: client,
         by,
         until: world.now() + lasts,
     });

@@ -44,7 +44,7 @@ pub use lost::draw_loss;
 pub use mishaps::{Doubling, Draw, Meddler, Mishap, Pin, Refusal, Which, Whose};
 pub use network::Network;
 pub use priorities::Priorities;
-pub use slow::{Lag, Links, SlowLinks, SlowReader};
+pub use slow::{Delay, Links};
 
 use crate::model::{Answered, Asked};
 use crate::recording::What;

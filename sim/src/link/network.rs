@@ -17,9 +17,9 @@ use super::fates::Fates;
 use super::gates::{Gate, Gates, Refusal};
 use super::lost::{LostAnswer, LostAnswers};
 use super::mishaps::{Befell, Mishaps, Route};
-use super::slow::{Lag, Slow, SlowLinks, SlowReader};
+use super::slow::{Delay, Links, Slow};
 use crate::model::Asked;
-use crate::scenario::{LostAnswersSpec, Role};
+use crate::scenario::{ComponentTarget, LostAnswersSpec, Role};
 
 /// See the module.
 pub struct Network {
@@ -113,9 +113,9 @@ impl Network {
         self.pass(from, to).await;
     }
 
-    /// From now on links are slow.
-    pub fn slow_links(&self, fault: SlowLinks) {
-        self.lock().slow.slow_links(fault);
+    /// From now on messages on these links take longer.
+    pub fn slow_links(&self, delay: Delay<Links>) {
+        self.lock().slow.slow_links(delay);
     }
 
     /// What a message from one machine to another takes longer now.
@@ -123,9 +123,9 @@ impl Network {
         self.lock().slow.of_link(from, to, now)
     }
 
-    /// From now on watches are late.
-    pub fn lag(&self, fault: Lag) {
-        self.lock().slow.lag(fault);
+    /// From now on what a client watches is late.
+    pub fn lag(&self, delay: Delay<ComponentTarget>) {
+        self.lock().slow.lag(delay);
     }
 
     /// How late what `client` watches is now.
@@ -133,9 +133,9 @@ impl Network {
         self.lock().slow.of_watches(client, role, now)
     }
 
-    /// From now on clients read slowly.
-    pub fn slow_reader(&self, fault: SlowReader) {
-        self.lock().slow.slow_reader(fault);
+    /// From now on a client takes so long to read each message of a watch.
+    pub fn slow_reader(&self, delay: Delay<ComponentTarget>) {
+        self.lock().slow.slow_reader(delay);
     }
 
     /// How long `client` takes now to read a message of a watch.

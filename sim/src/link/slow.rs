@@ -24,85 +24,73 @@ impl Links {
     }
 }
 
-/// Links that are slow.
+/// Something that takes longer for a while.
 #[derive(Debug, Clone)]
-pub struct SlowLinks {
-    /// Which.
-    pub links: Links,
-    /// What a message takes longer.
+pub struct Delay<T> {
+    /// What: links, or a client.
+    pub of: T,
+    /// How much longer.
     pub by: Duration,
     /// Until when.
     pub until: Duration,
 }
 
-/// Watches that are late.
-#[derive(Debug, Clone)]
-pub struct Lag {
-    /// Whose.
-    pub client: ComponentTarget,
-    /// By how much.
-    pub by: Duration,
-    /// Until when.
-    pub until: Duration,
+/// The delays of one kind.
+#[derive(Debug)]
+struct Delays<T>(Vec<Delay<T>>);
+
+impl<T> Default for Delays<T> {
+    fn default() -> Self {
+        Delays(Vec::new())
+    }
 }
 
-/// Clients that read slowly.
-#[derive(Debug, Clone)]
-pub struct SlowReader {
-    /// Who.
-    pub client: ComponentTarget,
-    /// How long each message of a watch takes to be read.
-    pub by: Duration,
-    /// Until when.
-    pub until: Duration,
+impl<T> Delays<T> {
+    /// The longest now of those that are meant.
+    fn longest(&mut self, now: Duration, is_meant: impl Fn(&T) -> bool) -> Duration {
+        self.0.retain(|delay| delay.until > now);
+        let meant = self.0.iter().filter(|delay| is_meant(&delay.of));
+        meant.map(|delay| delay.by).max().unwrap_or_default()
+    }
 }
 
 /// Everything that is slow now.
 #[derive(Debug, Default)]
 pub struct Slow {
-    links: Vec<SlowLinks>,
-    lags: Vec<Lag>,
-    readers: Vec<SlowReader>,
+    links: Delays<Links>,
+    watches: Delays<ComponentTarget>,
+    readers: Delays<ComponentTarget>,
 }
 
 impl Slow {
-    /// From now on links are slow.
-    pub fn slow_links(&mut self, fault: SlowLinks) {
-        self.links.push(fault);
+    /// From now on messages on these links take longer.
+    pub fn slow_links(&mut self, delay: Delay<Links>) {
+        self.links.0.push(delay);
     }
 
-    /// From now on watches are late.
-    pub fn lag(&mut self, fault: Lag) {
-        self.lags.push(fault);
+    /// From now on what a client watches is late.
+    pub fn lag(&mut self, delay: Delay<ComponentTarget>) {
+        self.watches.0.push(delay);
     }
 
-    /// From now on clients read slowly.
-    pub fn slow_reader(&mut self, fault: SlowReader) {
-        self.readers.push(fault);
+    /// From now on a client takes so long to read each message of a watch.
+    pub fn slow_reader(&mut self, delay: Delay<ComponentTarget>) {
+        self.readers.0.push(delay);
     }
 
     /// What a message from one machine to another takes longer now.
     pub fn of_link(&mut self, from: &str, to: &str, now: Duration) -> Duration {
-        self.links.retain(|fault| fault.until > now);
-        let meant = self.links.iter().filter(|fault| fault.links.include(from, to));
-        meant.map(|fault| fault.by).max().unwrap_or_default()
+        self.links.longest(now, |links| links.include(from, to))
     }
 
     /// How late what `client` watches is now.
     pub fn of_watches(&mut self, client: &str, role: Option<Role>, now: Duration) -> Duration {
-        self.lags.retain(|fault| fault.until > now);
-        let meant = self.lags.iter().filter(|fault| is_meant(&fault.client, client, role));
-        meant.map(|fault| fault.by).max().unwrap_or_default()
+        self.watches.longest(now, |target| is_meant(target, client, role))
     }
 
     /// How long `client` takes now to read a message of a watch.
     pub fn of_reader(&mut self, client: &str, role: Option<Role>, now: Duration) -> Duration {
-        self.readers.retain(|fault| fault.until > now);
-        let meant = self
-            .readers
-            .iter()
-            .filter(|fault| is_meant(&fault.client, client, role));
-        meant.map(|fault| fault.by).max().unwrap_or_default()
+        self.readers.longest(now, |target| is_meant(target, client, role))
     }
 }
 
@@ -135,8 +123,8 @@ mod tests {
     fn of_several_the_slowest_counts_and_only_while_it_lasts() {
         let mut slow = Slow::default();
         for (by, until) in [(1, 100), (3, 50)] {
-            slow.slow_links(SlowLinks {
-                links: links(Some("a"), None),
+            slow.slow_links(Delay {
+                of: links(Some("a"), None),
                 by: seconds(by),
                 until: seconds(until),
             });
