@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use http::Method;
 use orrery_api::random::Random;
-use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::containers::runtime;
@@ -14,7 +13,7 @@ use super::{machine, trace};
 use crate::model::Item;
 use crate::runtime::Trouble;
 use crate::scenario::{FaultAction, NodeTarget, NodeTrouble, NodesSpec, Role, Span};
-use crate::workload::User;
+use crate::workload::{self, User};
 use crate::world::World;
 
 /// So long a kubelet stands still that flaps: longer than its lease lasts, so that its node is taken for lost.
@@ -102,7 +101,8 @@ async fn press(world: &World, name: &str, trouble: Trouble, lasts: Duration) {
     runtime.troubles.end(trouble);
 }
 
-/// As `kubectl drain --ignore-daemonsets` and, in the end, `kubectl uncordon`.
+/// As `kubectl drain --ignore-daemonsets` and, in the end, `kubectl uncordon`. Unlike the step `drain`, the operator evicts
+/// whatever comes to the node until his time is up, and a refusal is no fault of the scenario's.
 async fn drain(world: &World, operator: &User, name: &str, end: Instant) {
     trace(world, format_args!("an operator drains {name}"));
     world.coverage.saw("a node was drained");
@@ -120,13 +120,8 @@ async fn drain(world: &World, operator: &User, name: &str, end: Instant) {
             break;
         }
         for (namespace, pod) in pods {
-            let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/eviction");
-            let eviction = json!({
-                "apiVersion": "policy/v1", "kind": "Eviction",
-                "metadata": {"name": pod, "namespace": namespace}
-            });
-            let asked = operator.ask(Method::POST, &path, Some(("application/json", eviction)));
-            let _ = timeout(EVICTION, asked).await;
+            let (path, body) = workload::eviction(&namespace, &pod);
+            let _ = timeout(EVICTION, operator.ask(Method::POST, &path, body)).await;
         }
         sleep(Duration::from_secs(1)).await;
     }
@@ -142,11 +137,9 @@ fn is_evicted(pod: &Item) -> bool {
     controllers.next().is_some_and(|owner| owner.kind != "DaemonSet")
 }
 
-async fn cordon(operator: &User, name: &str, forbid: bool) {
-    let patch = json!({"spec": {"unschedulable": forbid}});
-    let body = Some(("application/merge-patch+json", patch));
-    let path = format!("/api/v1/nodes/{name}");
-    let _ = operator.ask(Method::PATCH, &path, body).await;
+async fn cordon(operator: &User, name: &str, is_forbidden: bool) {
+    let (path, patch) = workload::cordon(name, is_forbidden);
+    let _ = operator.ask(Method::PATCH, &path, patch).await;
 }
 
 /// Allows pods again on the nodes whose drain the end of the chaos cut short.

@@ -21,6 +21,7 @@ use crate::link::SimTransport;
 use crate::scenario::StepAction;
 use crate::world::World;
 
+pub(crate) use requests::{cordon, eviction};
 pub use requests::{path_of, plural};
 pub(crate) use user::User;
 

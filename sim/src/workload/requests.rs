@@ -1,7 +1,8 @@
-//! Paths of objects of any kind, for users who only have a manifest.
+//! What users ask for: the paths of objects of any kind, for users who only have a manifest, and what a drain consists of.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::user::{Content, MERGE};
 use crate::simulator;
 
 /// Kinds that do not live in namespaces.
@@ -91,6 +92,21 @@ pub fn api_version(kind: &str) -> &'static str {
         "poddisruptionbudgets" => "policy/v1",
         _ => "v1",
     }
+}
+
+/// The patch that forbids or allows new pods on a node: where it goes, and what is sent.
+pub fn cordon(node: &str, is_forbidden: bool) -> (String, Content) {
+    let patch = json!({"spec": {"unschedulable": is_forbidden}});
+    (format!("/api/v1/nodes/{node}"), Some((MERGE, patch)))
+}
+
+/// The request that a pod be evicted, to be posted: where it goes, and what is sent.
+pub fn eviction(namespace: &str, pod: &str) -> (String, Content) {
+    let eviction = json!({
+        "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace}
+    });
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/eviction");
+    (path, Some(("application/json", eviction)))
 }
 
 /// A resource of which users make objects.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use crate::scenario::{CordonSpec, DrainSpec, Moment, NodeTarget, StepAction, TaintStep};
+use crate::workload::requests;
 use crate::workload::user::{Reply, TRIES, User};
 
 /// How long `kubectl` waits after a disruption budget forbade an eviction.
@@ -26,9 +27,9 @@ fn chosen(user: &User, target: &NodeTarget) -> Option<String> {
     }
 }
 
-async fn forbid(user: &User, node: &str, forbid: bool) {
-    user.merge("Node", "", node, json!({"spec": {"unschedulable": forbid}}))
-        .await;
+async fn forbid(user: &User, node: &str, is_forbidden: bool) {
+    let (path, patch) = requests::cordon(node, is_forbidden);
+    user.insist(Method::PATCH, &path, patch, &[404]).await;
 }
 
 /// Forbids or allows new pods on a node.
@@ -93,13 +94,9 @@ async fn evict(user: &User, pod: &Value) {
         text("/metadata/name"),
         text("/metadata/uid"),
     );
-    let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
-    let eviction = json!({
-        "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace}
-    });
+    let (eviction, body) = requests::eviction(namespace, name);
     for _ in 0..TRIES {
-        let body = Some(("application/json", eviction.clone()));
-        match user.ask_once(&Method::POST, &format!("{path}/eviction"), &body).await {
+        match user.ask_once(&Method::POST, &eviction, &body).await {
             Some(Reply::Done(_)) => break,
             Some(Reply::Refused(404, _)) => return,
             Some(Reply::Refused(429, _)) => sleep(FORBIDDEN).await,
@@ -111,7 +108,8 @@ async fn evict(user: &User, pod: &Value) {
             Some(Reply::Refused(..)) | None => sleep(LOOK).await,
         }
     }
-    while let Some(there) = user.get(&path).await {
+    let pod = format!("/api/v1/namespaces/{namespace}/pods/{name}");
+    while let Some(there) = user.get(&pod).await {
         if there["metadata"]["uid"] != uid {
             return;
         }
