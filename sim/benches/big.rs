@@ -6,9 +6,8 @@
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use orrery_sim::run::{End, Settings, Verdict, run};
+use orrery_sim::run::{Settings, Verdict, run};
 use orrery_sim::scenario::{Scenario, read};
 
 #[global_allocator]
@@ -94,15 +93,7 @@ fn main() -> ExitCode {
         [nodes, pods, ..] => (*nodes, *pods),
         _ => (500, 15_000),
     };
-    let outcome = run(Settings {
-        scenario: Arc::new(scenario(nodes, pods)),
-        seed: 7,
-        variation: Default::default(),
-        trace: None,
-        history: None,
-        end: End::Ignore,
-        verbose: false,
-    });
+    let outcome = run(Settings::new(scenario(nodes, pods), 7));
     let (simulated, spent) = (outcome.simulated.as_secs_f64(), outcome.spent.as_secs_f64());
     println!(
         "{nodes} nodes, {pods} pods: {simulated:.0} s simulated in {spent:.1} s of CPU ({:.1} times real time), {} events, {} MiB",

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use orrery_sim::run::{End, Settings, run};
+use orrery_sim::run::{Settings, run};
 use orrery_sim::scenario::{Scenario, read};
 
 #[global_allocator]
@@ -39,17 +39,7 @@ fn worlds(criterion: &mut Criterion, name: &str, invariants: &str, sizes: &[usiz
     group.sample_size(10).measurement_time(Duration::from_secs(5));
     for nodes in sizes {
         let scenario = scenario(*nodes, invariants);
-        let once = || {
-            run(Settings {
-                end: End::Ignore,
-                scenario: scenario.clone(),
-                seed: 7,
-                variation: Default::default(),
-                trace: None,
-                history: None,
-                verbose: false,
-            })
-        };
+        let once = || run(Settings::new(scenario.clone(), 7));
         group.throughput(Throughput::Elements(once().simulated.as_secs()));
         group.bench_function(BenchmarkId::new("nodes", nodes), |bencher| bencher.iter(once));
     }

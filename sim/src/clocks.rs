@@ -83,13 +83,10 @@ impl Clocks {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::recording::What;
-    use crate::run::{End, Settings, record};
+    use crate::run::{Settings, record};
     use crate::scenario::read;
-    use crate::variation::Variation;
 
     const fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -136,16 +133,8 @@ mod tests {
     #[test]
     fn a_machines_processes_stamp_by_its_clock_and_others_by_theirs() {
         let text = "name: a\nduration: 30s\ntopology: { nodes: 1 }\nfaults:\n  - at: 0s\n    clock: { node: node-1, offset: 10m, for: 60s }\n";
-        let settings = Settings {
-            scenario: Arc::new(read("a.yaml", text, |_| Err(String::new())).unwrap()),
-            seed: 1,
-            variation: Variation::default(),
-            trace: None,
-            history: None,
-            verbose: false,
-            end: End::Ignore,
-        };
-        let (outcome, recording) = record("a.yaml", settings);
+        let scenario = read("a.yaml", text, |_| Err(String::new())).unwrap();
+        let (outcome, recording) = record("a.yaml", Settings::new(scenario, 1));
         assert_eq!(outcome.verdict.code(), 0);
         let lease = recording.events.iter().find_map(|event| match &event.what {
             What::Written(written) if written.object.name == "node-1" && written.value.contains("renewTime") => {

@@ -57,6 +57,21 @@ pub struct Settings {
     pub end: End,
 }
 
+impl Settings {
+    /// A scenario with a seed and nothing beside: not varied, written nowhere, and its end ignored.
+    pub fn new(scenario: impl Into<Arc<Scenario>>, seed: u64) -> Self {
+        Settings {
+            scenario: scenario.into(),
+            seed,
+            variation: Variation::default(),
+            trace: None,
+            history: None,
+            verbose: false,
+            end: End::Ignore,
+        }
+    }
+}
+
 /// What becomes of what the cluster holds in the end.
 #[derive(Debug, Clone, Default)]
 pub enum End {

@@ -1,12 +1,9 @@
 //! `judge`: one run for `shrink`, in a process of its own; how it failed, as one line of JSON.
 
-use std::sync::Arc;
-
 use clap::Args;
 
 use crate::run::{Settings, run};
 use crate::shrink::Failure;
-use crate::variation::Variation;
 
 /// Runs a scenario and says how it failed.
 #[derive(Args)]
@@ -25,7 +22,7 @@ impl Judge {
     /// Does it; the exit code.
     pub fn execute(&self) -> u8 {
         let scenario = match super::read(&self.scenario) {
-            Ok(scenario) => Arc::new(scenario),
+            Ok(scenario) => scenario,
             Err(code) => return code,
         };
         if let Some(Err(why)) = self.mutant.as_deref().map(crate::mutants::switch_on) {
@@ -38,12 +35,7 @@ impl Judge {
         };
         let outcome = run(Settings {
             end,
-            scenario,
-            seed: self.seed,
-            variation: Variation::default(),
-            trace: None,
-            verbose: false,
-            history: None,
+            ..Settings::new(scenario, self.seed)
         });
         println!("{}", serde_json::to_string(&Failure::of(&outcome)).unwrap_or_default());
         outcome.verdict.code()

@@ -1,13 +1,10 @@
 //! What faults of containers, runtimes, nodes and leaders look like from outside: in what is written meanwhile.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use crate::recording::{ProcessState, Recording, Verb, What};
-use crate::run::{End, Settings, record};
+use crate::run::{Settings, record};
 use crate::scenario::read;
-use crate::variation::Variation;
 
 /// A pod that is always restarted.
 const POD: &str = "
@@ -44,16 +41,7 @@ impl Run {
             "name: a\ntopology: {topology}\nworkload:{workload}faults:{faults}heal: all\nexpect: {{ converge: 10m }}\nduration: {duration}\n"
         );
         let scenario = read("a.yaml", &text, |_| Err(String::new())).unwrap();
-        let settings = Settings {
-            scenario: Arc::new(scenario),
-            seed: 1,
-            variation: Variation::default(),
-            trace: None,
-            history: None,
-            verbose: false,
-            end: End::Ignore,
-        };
-        let (outcome, recording) = record("a.yaml", settings);
+        let (outcome, recording) = record("a.yaml", Settings::new(scenario, 1));
         assert_eq!(outcome.verdict.code(), 0, "{:?}", outcome.verdict);
         assert_eq!(outcome.never_struck, [""; 0]);
         Run(recording)

@@ -1,11 +1,9 @@
 //! Faults of links in small worlds: each does what it says, and what it drew can be played again.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use crate::run::{End, Outcome, Settings, Verdict, run};
+use crate::run::{Outcome, Settings, Verdict, run};
 use crate::scenario::{Scenario, read};
-use crate::variation::Variation;
 
 /// A small world with a Deployment that is scaled, in which this happens.
 fn scenario(faults: &str) -> Scenario {
@@ -17,15 +15,7 @@ fn scenario(faults: &str) -> Scenario {
 }
 
 fn play(scenario: Scenario) -> Outcome {
-    let outcome = run(Settings {
-        scenario: Arc::new(scenario),
-        seed: 1,
-        variation: Variation::default(),
-        trace: None,
-        history: None,
-        verbose: false,
-        end: End::Ignore,
-    });
+    let outcome = run(Settings::new(scenario, 1));
     assert!(matches!(outcome.verdict, Verdict::Held), "{:?}", outcome.verdict);
     outcome
 }
