@@ -1,18 +1,10 @@
 //! X4 and X5: a run whose end is not that of runs without faults says so.
 
+mod command;
+
 use std::path::Path;
-use std::process::{Command, Output};
 
-fn sim(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_orrery-sim"))
-        .args(arguments)
-        .output()
-        .expect("the simulator starts")
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
+use command::{sim, text};
 
 /// A scenario in which somebody acts at 20 s on what the controllers should have made by then; `fault` may keep them.
 fn scenario(folder: &Path, act: &str, fault: &str) -> String {

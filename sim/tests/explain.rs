@@ -1,20 +1,10 @@
 //! From a run to its explanation: recordings, explanations, pages and comparisons of whole worlds.
 
+mod command;
+
 use std::path::Path;
-use std::process::{Command, Output};
 
-fn sim(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_orrery-sim"));
-    command
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
+use command::{sim, text};
 
 /// A scenario that asks for more replicas than there will ever be, in `folder`.
 fn hopeless(folder: &Path) -> String {

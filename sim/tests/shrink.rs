@@ -1,13 +1,8 @@
 //! A failing run is made small, and what is left fails by itself.
 
-use std::process::{Command, Output};
+mod command;
 
-fn sim(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_orrery-sim"))
-        .args(arguments)
-        .output()
-        .unwrap()
-}
+use command::{sim, text};
 
 /// Three replicas are asked for and nine are expected: no fault and none of the operations has to do with it.
 const IMPOSSIBLE: &str = "
@@ -66,7 +61,7 @@ fn a_failing_run_becomes_a_few_lines_that_fail_with_every_seed_whatever_the_numb
             "--jobs",
             jobs,
         ]);
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let said = text(&output);
         assert_eq!(output.status.code(), Some(0), "{said}");
         assert!(said.contains("It needs no seed"), "{said}");
         results.push(std::fs::read_to_string(&out).unwrap());
@@ -90,7 +85,7 @@ fn a_run_that_holds_is_not_shrunk() {
     std::fs::write(&file, "name: idle\nduration: 1s\n").unwrap();
     let output = sim(&["shrink", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("does not fail with seed 1"));
+    assert!(text(&output).contains("does not fail with seed 1"));
 }
 
 #[test]
@@ -148,12 +143,7 @@ fn what_a_seed_draws_survives_unrelated_changes() {
     let drawn = |text: &str, seed: &str| {
         std::fs::write(path("a.yaml"), text).unwrap();
         let output = sim(&["pin", &path("a.yaml"), "--seed", seed]);
-        assert_eq!(
-            output.status.code(),
-            Some(0),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert_eq!(output.status.code(), Some(0), "{}", self::text(&output));
         struck(&String::from_utf8_lossy(&output.stdout))
     };
     let image = IMPOSSIBLE.replace("images:\n", "images:\n  other:1: { pull: 5s..9s, exit: 3 }\n");

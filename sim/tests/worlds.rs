@@ -1,23 +1,11 @@
 //! Whole worlds: they boot, converge, and happen the same way every time, in every process.
 
+mod command;
+
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
-fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_orrery-sim"));
-    command
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        .args(arguments);
-    command
-}
-
-fn sim(arguments: &[&str]) -> Output {
-    command(arguments).output().unwrap()
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
+use command::{command, sim, text};
 
 /// Every scenario of `scenarios/`, in order.
 fn scenarios() -> Vec<String> {
