@@ -3,10 +3,11 @@
 use clap::Args;
 
 use super::record::obtain;
+use super::subject::Subject;
 use crate::explain::{Explanation, compare, explain, words};
 use crate::recording::{Ending, Index, Recording};
+use crate::report::replay;
 use crate::simulator;
-use crate::variation::Variation;
 
 /// So many neighbouring seeds are tried for one that holds.
 const NEIGHBOURS: u64 = 8;
@@ -16,13 +17,8 @@ const FAULTS: usize = 8;
 /// Explains why a run fails: the shortest chain of causes, and where a run that holds went another way.
 #[derive(Args)]
 pub struct Explain {
-    /// The scenario's file.
-    scenario: String,
-    /// The seed; the scenario's own by default, or 1.
-    #[arg(long)]
-    seed: Option<u64>,
     #[command(flatten)]
-    variation: Variation,
+    subject: Subject,
     /// Do not look for runs that hold, to compare with.
     #[arg(long)]
     alone: bool,
@@ -31,48 +27,45 @@ pub struct Explain {
 impl Explain {
     /// Does it; the exit code: that of the run.
     pub fn execute(&self) -> u8 {
-        let seed = match super::read(&self.scenario) {
-            Ok(scenario) => super::seed(self.seed, &scenario),
-            Err(code) => return code,
-        };
-        let recording = match obtain(&self.scenario, seed, &self.variation, &[]) {
+        let recording = match self.subject.recording() {
             Ok(recording) => recording,
             Err(code) => return code,
         };
+        let (scenario, seed) = (&self.subject.scenario, recording.seed);
         let index = Index::new(&recording);
         let Some(explanation) = explain(&index) else {
-            println!("seed {} of {} holds: there is nothing to explain", seed, self.scenario);
+            println!("seed {seed} of {scenario} holds: there is nothing to explain");
             return 0;
         };
-        println!("{}, seed {}", self.scenario, seed);
+        println!("{scenario}, seed {seed}");
         for line in explanation.finding.iter().chain(&explanation.lines(&index)) {
             println!("{line}");
         }
         if !self.alone {
             self.compare(seed, &index, &explanation);
         }
+        println!("replay: {}", replay(scenario, seed, &self.subject.variation));
         println!(
-            "replay: {}",
-            crate::report::replay(&self.scenario, seed, &self.variation)
-        );
-        println!(
-            "look at it: {} report {} --seed {} --out report.html",
+            "look at it: {} report {scenario} --seed {seed} --out report.html",
             simulator::parts().command,
-            self.scenario,
-            seed
         );
         recording.ending.code()
     }
 
     /// Looks for runs that hold: without one of the faults, and with other seeds.
     fn compare(&self, seed: u64, index: &Index<'_>, explanation: &Explanation) {
-        let Ok(scenario) = super::read(&self.scenario) else {
+        let Subject {
+            scenario: path,
+            variation,
+            ..
+        } = &self.subject;
+        let Ok(scenario) = super::read(path) else {
             return;
         };
         let holds = |recording: &Recording| recording.ending == Ending::Held;
         let mut shown = false;
         for (number, fault) in scenario.faults.iter().enumerate().take(FAULTS) {
-            let Ok(other) = obtain(&self.scenario, seed, &self.variation, &[number]) else {
+            let Ok(other) = obtain(path, seed, variation, &[number]) else {
                 return;
             };
             let fault = fault.action.describe();
@@ -88,7 +81,7 @@ impl Explain {
             }
         }
         let other = (1..=NEIGHBOURS).find_map(|step| {
-            let other = obtain(&self.scenario, seed.wrapping_add(step), &self.variation, &[]).ok()?;
+            let other = obtain(path, seed.wrapping_add(step), variation, &[]).ok()?;
             holds(&other).then_some(other)
         });
         match other {

@@ -13,6 +13,7 @@ mod record;
 mod report;
 mod run;
 mod shrink;
+mod subject;
 mod summary;
 mod verify;
 mod yardstick;

@@ -1,23 +1,16 @@
 //! `pin`: one run, and the scenario that says what it drew.
 
-use std::sync::Arc;
-
 use clap::Args;
 
+use super::subject::Subject;
 use crate::report;
-use crate::run::{End, Settings, run};
-use crate::variation::Variation;
+use crate::run::run;
 
 /// Writes down what a run drew.
 #[derive(Args)]
 pub struct Pin {
-    /// The scenario's file.
-    scenario: String,
-    /// The seed; the scenario's own by default, or 1.
-    #[arg(long)]
-    seed: Option<u64>,
     #[command(flatten)]
-    variation: Variation,
+    subject: Subject,
     /// Where the pinned scenario is written; standard output by default.
     #[arg(long)]
     out: Option<String>,
@@ -26,21 +19,13 @@ pub struct Pin {
 impl Pin {
     /// Does it; the exit code: 0 when it was written, however the run ended.
     pub fn execute(&self) -> u8 {
-        let scenario = match super::read(&self.scenario) {
-            Ok(scenario) => Arc::new(scenario),
+        let settings = match self.subject.settings() {
+            Ok(settings) => settings,
             Err(code) => return code,
         };
-        let seed = super::seed(self.seed, &scenario);
-        let outcome = run(Settings {
-            end: End::Ignore,
-            scenario,
-            seed,
-            variation: self.variation.clone(),
-            trace: None,
-            verbose: false,
-            history: None,
-        });
-        eprint!("{}", report::describe(&self.scenario, seed, &outcome));
+        let seed = settings.seed;
+        let outcome = run(settings);
+        eprint!("{}", report::describe(&self.subject.scenario, seed, &outcome));
         let Some(pinned) = &outcome.pinned else {
             eprintln!("error: there was no run to write down");
             return 2;

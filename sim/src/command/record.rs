@@ -10,21 +10,17 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::subject::Subject;
 use crate::recording::Recording;
 use crate::run::{Settings, record};
-use crate::scenario::Moment;
+use crate::scenario::{Moment, Scenario};
 use crate::variation::Variation;
 
 /// Runs a scenario and prints what happened as JSON.
 #[derive(Args)]
 pub struct Record {
-    /// The scenario's file.
-    scenario: String,
-    /// The seed; the scenario's own by default, or 1.
-    #[arg(long)]
-    seed: Option<u64>,
     #[command(flatten)]
-    variation: Variation,
+    subject: Subject,
     /// Let this fault of the scenario, counted from 0, never strike.
     #[arg(long)]
     without: Vec<usize>,
@@ -33,11 +29,15 @@ pub struct Record {
 impl Record {
     /// Does it; the exit code.
     pub fn execute(&self) -> u8 {
-        let mut scenario = match super::read(&self.scenario) {
-            Ok(scenario) => scenario,
+        let settings = match self.subject.settings() {
+            Ok(settings) => settings,
             Err(code) => return code,
         };
-        let whole = scenario.clone();
+        let end = match super::end(&self.subject.scenario, &settings.scenario, None) {
+            Ok(end) => end,
+            Err(code) => return code,
+        };
+        let mut scenario = Scenario::clone(&settings.scenario);
         // The others keep their places, and with them their chances.
         let never = Moment::At(scenario.duration + Duration::from_secs(86_400));
         for index in &self.without {
@@ -45,21 +45,12 @@ impl Record {
                 fault.moment = never.clone();
             }
         }
-        let seed = super::seed(self.seed, &scenario);
-        let end = match super::end(&self.scenario, &whole, None) {
-            Ok(end) => end,
-            Err(code) => return code,
-        };
         let settings = Settings {
             end,
             scenario: Arc::new(scenario),
-            seed,
-            trace: None,
-            history: None,
-            variation: self.variation.clone(),
-            verbose: false,
+            ..settings
         };
-        let (outcome, recording) = record(&self.scenario, settings);
+        let (outcome, recording) = record(&self.subject.scenario, settings);
         let mut output = BufWriter::new(std::io::stdout().lock());
         let written = serde_json::to_writer(&mut output, &recording).map_err(std::io::Error::other);
         if let Err(error) = written.and_then(|()| output.flush()) {

@@ -2,22 +2,16 @@
 
 use clap::Args;
 
-use super::record::obtain;
+use super::subject::Subject;
 use crate::explain::explain;
 use crate::recording::Index;
 use crate::timeline::{page, perfetto, timeline};
-use crate::variation::Variation;
 
 /// Writes one self-contained HTML page that shows a run: lanes, pods, faults, and the causal chain of a failure.
 #[derive(Args)]
 pub struct Report {
-    /// The scenario's file.
-    scenario: String,
-    /// The seed; the scenario's own by default, or 1.
-    #[arg(long)]
-    seed: Option<u64>,
     #[command(flatten)]
-    variation: Variation,
+    subject: Subject,
     /// Where to write the page; `report.html` unless only `--perfetto` is asked for.
     #[arg(long)]
     out: Option<String>,
@@ -29,11 +23,7 @@ pub struct Report {
 impl Report {
     /// Does it; the exit code: 0, whatever the run came to.
     pub fn execute(&self) -> u8 {
-        let seed = match super::read(&self.scenario) {
-            Ok(scenario) => super::seed(self.seed, &scenario),
-            Err(code) => return code,
-        };
-        let recording = match obtain(&self.scenario, seed, &self.variation, &[]) {
+        let recording = match self.subject.recording() {
             Ok(recording) => recording,
             Err(code) => return code,
         };

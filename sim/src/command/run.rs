@@ -6,21 +6,16 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::subject::Subject;
 use crate::report;
 use crate::run::{End, Outcome, Settings, run};
 use crate::scenario::Scenario;
-use crate::variation::Variation;
 
 /// Runs a scenario with one seed.
 #[derive(Args)]
 pub struct Run {
-    /// The scenario's file.
-    scenario: String,
-    /// The seed; the scenario's own by default, or 1.
-    #[arg(long)]
-    seed: Option<u64>,
     #[command(flatten)]
-    variation: Variation,
+    subject: Subject,
     /// Write every event to this file; `-` is standard output.
     #[arg(long)]
     trace: Option<String>,
@@ -47,11 +42,11 @@ pub struct Run {
 impl Run {
     /// Does it; the exit code.
     pub fn execute(&self) -> u8 {
-        let (scenario, end) = match self.scenario() {
-            Ok((scenario, end)) => (Arc::new(scenario), end),
+        let settings = match self.settings() {
+            Ok(settings) => settings,
             Err(code) => return code,
         };
-        let seed = super::seed(self.seed, &scenario);
+        let (path, seed) = (&self.subject.scenario, settings.seed);
         if let Some(Err(why)) = self.mutant.as_deref().map(crate::mutants::switch_on) {
             eprintln!("error: {why}");
             return 2;
@@ -65,26 +60,19 @@ impl Run {
             }
         };
         let outcome = run(Settings {
-            scenario,
-            seed,
-            variation: self.variation.clone(),
             trace,
             history,
-            verbose: self.verbose,
-            end,
+            ..settings
         });
         if let Some(Err(error)) = self.end_state.as_deref().map(|path| write_end(path, &outcome)) {
             eprintln!("error: {error}");
             return 2;
         }
         if self.json {
-            println!(
-                "{}",
-                super::summary::Summary::of(&self.scenario, seed, &outcome).to_json()
-            );
+            println!("{}", super::summary::Summary::of(path, seed, &outcome).to_json());
             return outcome.verdict.code();
         }
-        let mut text = report::describe(&self.scenario, seed, &outcome);
+        let mut text = report::describe(path, seed, &outcome);
         text.push_str(&report::speed(&outcome));
         if to_stdout {
             eprintln!("{text}");
@@ -96,17 +84,19 @@ impl Run {
 }
 
 impl Run {
-    /// The scenario, and what becomes of its end.
-    fn scenario(&self) -> Result<(Scenario, End), u8> {
-        let mut scenario = super::read(&self.scenario)?;
+    /// What to run, but for where it is written to.
+    fn settings(&self) -> Result<Settings, u8> {
+        let mut settings = self.subject.settings()?;
         if self.fault_free {
-            scenario = super::yardstick::without_faults(scenario);
+            let scenario = Scenario::clone(&settings.scenario);
+            settings.scenario = Arc::new(super::yardstick::without_faults(scenario));
         }
-        let end = match &self.end_state {
+        settings.verbose = self.verbose;
+        settings.end = match &self.end_state {
             Some(_) => End::Tell,
-            None => super::end(&self.scenario, &scenario, self.mutant.as_deref())?,
+            None => super::end(&self.subject.scenario, &settings.scenario, self.mutant.as_deref())?,
         };
-        Ok((scenario, end))
+        Ok(settings)
     }
 }
 

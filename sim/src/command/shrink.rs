@@ -2,16 +2,16 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::subject::Subject;
 use crate::run::{Settings, run};
 use crate::scenario::Scenario;
 use crate::shrink::{Failure, OTHERS, Oracle, Shrunk, shrink, triggers};
 use crate::simulator;
-use crate::variation::Variation;
 
 /// Without a smaller scenario a line is written so often.
 const LINE: Duration = Duration::from_secs(10);
@@ -19,13 +19,8 @@ const LINE: Duration = Duration::from_secs(10);
 /// Makes a failing run small.
 #[derive(Args)]
 pub struct Shrink {
-    /// The scenario's file.
-    scenario: String,
-    /// The seed with which it fails; the scenario's own by default, or 1.
-    #[arg(long)]
-    seed: Option<u64>,
     #[command(flatten)]
-    variation: Variation,
+    subject: Subject,
     /// Where the smallest scenario is written, as soon as there is a smaller one; NAME-SEED.yaml by default.
     #[arg(long)]
     out: Option<String>,
@@ -52,43 +47,32 @@ struct Output<'a> {
 impl Shrink {
     /// Does it; the exit code: 0 when there is a result.
     pub fn execute(&self) -> u8 {
-        let original = match super::read(&self.scenario) {
-            Ok(scenario) => Arc::new(scenario),
+        let settings = match self.subject.settings() {
+            Ok(settings) => settings,
             Err(code) => return code,
         };
-        let seed = super::seed(self.seed, &original);
+        let (path, original, seed) = (&self.subject.scenario, settings.scenario.clone(), settings.seed);
         let started = Instant::now();
         if let Some(Err(why)) = self.mutant.as_deref().map(crate::mutants::switch_on) {
             eprintln!("error: {why}");
             return 2;
         }
-        let end = match super::end(&self.scenario, &original, self.mutant.as_deref()) {
+        let end = match super::end(path, &original, self.mutant.as_deref()) {
             Ok(end) => end,
             Err(code) => return code,
         };
-        let outcome = run(Settings {
-            end,
-            scenario: original.clone(),
-            seed,
-            variation: self.variation.clone(),
-            trace: None,
-            verbose: false,
-            history: None,
-        });
+        let outcome = run(Settings { end, ..settings });
         let (Some(failure), Some(pinned)) = (Failure::of(&outcome), &outcome.pinned) else {
-            eprintln!(
-                "error: nothing to shrink: {} does not fail with seed {seed}",
-                self.scenario
-            );
+            eprintln!("error: nothing to shrink: {path} does not fail with seed {seed}");
             return 2;
         };
-        let path = self
+        let out = self
             .out
             .clone()
             .unwrap_or_else(|| format!("{}-{seed}.yaml", original.name));
         let output = Output {
-            path: &path,
-            source: &self.scenario,
+            path: &out,
+            source: path,
             seed,
             failure: &failure,
             before: pinned.lines(),
@@ -145,7 +129,7 @@ impl Shrink {
             if oracle.is_over() { "; the time was up" } else { "" }
         );
         println!("{}", about_seed(&shrunk));
-        println!("run it: {} run {path}", simulator::parts().command);
+        println!("run it: {} run {out}", simulator::parts().command);
         0
     }
 }

@@ -1,0 +1,46 @@
+//! The run that a command is about, as the command line names it.
+
+use clap::Args;
+
+use super::record::obtain;
+use crate::recording::Recording;
+use crate::run::Settings;
+use crate::variation::Variation;
+
+/// The run that a command is about.
+#[derive(Args)]
+pub struct Subject {
+    /// The scenario's file.
+    pub scenario: String,
+    /// The seed; the scenario's own by default, or 1.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    #[command(flatten)]
+    pub variation: Variation,
+}
+
+impl Subject {
+    /// Reads the scenario; what to run, with nothing that the command line does not say here.
+    ///
+    /// # Errors
+    ///
+    /// The exit code to end with, when the scenario is wrong; it has been said why.
+    pub fn settings(&self) -> Result<Settings, u8> {
+        let scenario = super::read(&self.scenario)?;
+        let seed = super::seed(self.seed, &scenario);
+        Ok(Settings {
+            variation: self.variation.clone(),
+            ..Settings::new(scenario, seed)
+        })
+    }
+
+    /// Records the run, in a process of its own.
+    ///
+    /// # Errors
+    ///
+    /// As of [`obtain`].
+    pub fn recording(&self) -> Result<Recording, u8> {
+        let seed = super::seed(self.seed, &super::read(&self.scenario)?);
+        obtain(&self.scenario, seed, &self.variation, &[])
+    }
+}
