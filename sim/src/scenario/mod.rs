@@ -3,6 +3,7 @@
 //! This module knows the format and nothing of worlds. Unknown keys, and parts of the format that are not built yet,
 //! are errors with their place: a scenario is never half understood.
 
+mod actions;
 mod between;
 mod call;
 mod error;

@@ -24,11 +24,10 @@ mod swarm;
 mod watching;
 mod which;
 
-use std::time::Duration;
-
 use serde::Deserialize;
 
-use super::quantity::{self, Span};
+use super::actions::actions;
+use super::quantity::Span;
 use super::target::Whom;
 use super::trigger::Trigger;
 use super::write::Keys;
@@ -56,7 +55,7 @@ pub use watching::{DropWatchesSpec, SlowReaderSpec};
 pub use which::WhichRequests;
 
 /// What a kind of fault says of itself.
-pub trait Words: Sized {
+pub trait Words {
     /// Its value, in the shortest way that is read as an equal one. Take the fault apart by name, without `..`: a new
     /// field shall not compile until it can be written.
     fn write(&self) -> Yaml;
@@ -80,7 +79,10 @@ pub trait Words: Sized {
     }
 
     /// Variants that are simpler in one place, the simplest first.
-    fn simpler(&self) -> Vec<Self> {
+    fn simpler(&self) -> Vec<Self>
+    where
+        Self: Sized,
+    {
         Vec::new()
     }
 
@@ -105,103 +107,10 @@ pub trait Words: Sized {
     }
 }
 
-/// The format's list of faults: the key, and what is read there.
-macro_rules! faults {
-    ($($(#[$about:meta])* $key:ident: $kind:ident($spec:ident) = $word:literal;)*) => {
-        /// A fault.
-        #[derive(Debug, Clone, PartialEq)]
-        pub enum FaultAction {
-            $($(#[$about])* $kind($spec),)*
-        }
+actions! {
+    /// A fault.
+    FaultAction, read by FaultWire:
 
-        impl FaultAction {
-            /// Its key and its value.
-            fn entry(&self) -> (&'static str, Yaml) {
-                match self {
-                    $(FaultAction::$kind(spec) => ($word, spec.write()),)*
-                }
-            }
-
-            /// The fault as reports call it.
-            pub fn describe(&self) -> String {
-                match self {
-                    $(FaultAction::$kind(spec) => spec.describe(),)*
-                }
-            }
-
-            /// Whom it names.
-            pub fn whom(&self) -> Whom<'_> {
-                match self {
-                    $(FaultAction::$kind(spec) => spec.whom(),)*
-                }
-            }
-
-            /// Variants that are simpler in one place, the simplest first.
-            pub fn simpler(&self) -> Vec<FaultAction> {
-                match self {
-                    $(FaultAction::$kind(spec) => spec.simpler().into_iter().map(FaultAction::$kind).collect(),)*
-                }
-            }
-
-            /// How long it lasts, where that is for the scenario to say.
-            pub fn lasts(&mut self) -> Option<&mut Span> {
-                match self {
-                    $(FaultAction::$kind(spec) => spec.lasts(),)*
-                }
-            }
-
-            /// Whether chance decides request by request whom it befalls.
-            pub fn is_by_chance(&self) -> bool {
-                match self {
-                    $(FaultAction::$kind(spec) => spec.is_by_chance(),)*
-                }
-            }
-
-            /// Until what happens it lasts, where the scenario says that instead.
-            pub fn until(&self) -> Option<&Trigger> {
-                match self {
-                    $(FaultAction::$kind(spec) => spec.until(),)*
-                }
-            }
-
-            /// Which requests of their kind it befalls, by number, where it does.
-            pub fn nth(&mut self) -> Option<&mut Vec<u32>> {
-                match self {
-                    $(FaultAction::$kind(spec) => spec.nth(),)*
-                }
-            }
-
-            fn check(&self, moment: &Moment) -> Result<(), String> {
-                match self {
-                    $(FaultAction::$kind(spec) => spec.check().and_then(|()| spec.check_moment(moment)),)*
-                }
-            }
-        }
-
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-        struct FaultWire {
-            #[serde(default, deserialize_with = "quantity::some_duration")]
-            at: Option<Duration>,
-            between: Option<Span>,
-            when: Option<Trigger>,
-            $($key: Option<$spec>,)*
-        }
-
-        impl FaultWire {
-            fn actions(self) -> Vec<FaultAction> {
-                let mut actions = Vec::new();
-                $(actions.extend(self.$key.map(FaultAction::$kind));)*
-                actions
-            }
-        }
-
-        /// The keys of all faults.
-        pub(super) const KEYS: &[&str] = &[$($word),*];
-    };
-}
-
-faults! {
     /// A machine loses power, or a component is killed; back after a while.
     crash: Crash(CrashSpec) = "crash";
     /// A component is killed and started again at once.
@@ -257,10 +166,29 @@ faults! {
 }
 
 impl FaultAction {
-    /// The fault on one line, without its moment: equal faults have equal lines.
-    pub fn to_line(&self) -> String {
-        let (key, value) = self.entry();
-        Yaml::one(key, value).flow()
+    /// The fault as reports call it.
+    pub fn describe(&self) -> String {
+        self.as_ref().describe()
+    }
+
+    /// How long it lasts, where that is for the scenario to say.
+    pub fn lasts(&mut self) -> Option<&mut Span> {
+        self.as_mut().lasts()
+    }
+
+    /// Whether chance decides request by request whom it befalls.
+    pub fn is_by_chance(&self) -> bool {
+        self.as_ref().is_by_chance()
+    }
+
+    /// Until what happens it lasts, where the scenario says that instead.
+    pub fn until(&self) -> Option<&Trigger> {
+        self.as_ref().until()
+    }
+
+    /// Which requests of their kind it befalls, by number, where it does.
+    pub fn nth(&mut self) -> Option<&mut Vec<u32>> {
+        self.as_mut().nth()
     }
 }
 
@@ -277,27 +205,18 @@ pub struct FaultPlan {
 impl FaultPlan {
     pub(super) fn write(&self) -> Yaml {
         let FaultPlan { moment, action } = self;
-        let (key, value) = action.entry();
-        moment.write().with(key, value).map()
+        moment.write().with(action.key(), action.as_ref().write()).map()
     }
 }
 
 impl TryFrom<FaultWire> for FaultPlan {
     type Error = String;
 
-    fn try_from(mut wire: FaultWire) -> Result<Self, String> {
-        let when = (wire.at.take(), wire.between.take(), wire.when.take());
-        let mut actions = wire.actions();
-        let action = match (actions.pop(), actions.is_empty()) {
-            (Some(action), true) => action,
-            (None, _) => {
-                let (last, others) = KEYS.split_last().unwrap_or((&"", &[]));
-                return Err(format!("a fault is one of `{}` and `{last}`", others.join("`, `")));
-            }
-            _ => return Err("one fault an entry: write another entry for the second".to_owned()),
-        };
-        let moment = Moment::of(when.0, when.1, when.2)?;
-        action.check(&moment)?;
+    fn try_from(wire: FaultWire) -> Result<Self, String> {
+        let (last, others) = KEYS.split_last().unwrap_or((&"", &[]));
+        let nothing = format!("a fault is one of `{}` and `{last}`", others.join("`, `"));
+        let several = "one fault an entry: write another entry for the second";
+        let (moment, action) = wire.read(&nothing, several)?;
         Ok(FaultPlan { moment, action })
     }
 }

@@ -9,14 +9,11 @@ mod nodes;
 mod objects;
 mod pods;
 
-use std::time::Duration;
-
 use serde::Deserialize;
 
+use super::actions::actions;
 use super::faults::Moment;
-use super::quantity::{self, Span};
 use super::target::Whom;
-use super::trigger::Trigger;
 use super::write::Keys;
 use super::yaml::Yaml;
 
@@ -29,7 +26,7 @@ pub use pods::PodChoice;
 pub(super) use objects::documents;
 
 /// What a kind of step says of itself.
-pub trait Words: Sized {
+pub trait Words {
     /// Its value, in the shortest way that is read as an equal one. Take the step apart by name, without `..`: a new
     /// field shall not compile until it can be written.
     fn write(&self) -> Yaml;
@@ -50,73 +47,18 @@ pub trait Words: Sized {
     }
 
     /// Variants that are simpler in one place, the simplest first.
-    fn simpler(&self) -> Vec<Self> {
+    fn simpler(&self) -> Vec<Self>
+    where
+        Self: Sized,
+    {
         Vec::new()
     }
 }
 
-/// The format's list of steps: the key, and what is read there.
-macro_rules! steps {
-    ($($(#[$about:meta])* $key:ident: $kind:ident($spec:ident) = $word:literal;)*) => {
-        /// What a user does.
-        #[derive(Debug, Clone, PartialEq)]
-        pub enum StepAction {
-            $($(#[$about])* $kind($spec),)*
-        }
+actions! {
+    /// What a user does.
+    StepAction, read by StepWire:
 
-        impl StepAction {
-            /// Its key and its value.
-            fn entry(&self) -> (&'static str, Yaml) {
-                match self {
-                    $(StepAction::$kind(spec) => ($word, spec.write()),)*
-                }
-            }
-
-            /// Whom it names.
-            pub fn whom(&self) -> Whom<'_> {
-                match self {
-                    $(StepAction::$kind(spec) => spec.whom(),)*
-                }
-            }
-
-            /// Variants that are simpler in one place, the simplest first.
-            pub fn simpler(&self) -> Vec<StepAction> {
-                match self {
-                    $(StepAction::$kind(spec) => spec.simpler().into_iter().map(StepAction::$kind).collect(),)*
-                }
-            }
-
-            fn check(&self, moment: &Moment) -> Result<(), String> {
-                match self {
-                    $(StepAction::$kind(spec) => spec.check().and_then(|()| spec.check_moment(moment)),)*
-                }
-            }
-        }
-
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-        struct StepWire {
-            #[serde(default, deserialize_with = "quantity::some_duration")]
-            at: Option<Duration>,
-            between: Option<Span>,
-            when: Option<Trigger>,
-            $($key: Option<$spec>,)*
-        }
-
-        impl StepWire {
-            fn actions(self) -> Vec<StepAction> {
-                let mut actions = Vec::new();
-                $(actions.extend(self.$key.map(StepAction::$kind));)*
-                actions
-            }
-        }
-
-        /// The keys of all steps.
-        pub(super) const KEYS: &[&str] = &[$($word),*];
-    };
-}
-
-steps! {
     /// Creates objects, or merges them into those of the same name.
     apply: Apply(Manifest) = "apply";
     /// Deletes an object.
@@ -163,19 +105,6 @@ steps! {
     churn: Churn(ChurnSpec) = "churn";
 }
 
-impl StepAction {
-    /// The step on one line, without its moment: equal steps have equal lines.
-    pub fn to_line(&self) -> String {
-        let (key, value) = self.entry();
-        Yaml::one(key, value).flow()
-    }
-
-    /// The key that it is written under.
-    pub fn key(&self) -> &'static str {
-        self.entry().0
-    }
-}
-
 /// A step with its moment.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "StepWire")]
@@ -189,24 +118,17 @@ pub struct StepPlan {
 impl StepPlan {
     pub(super) fn write(&self) -> Yaml {
         let StepPlan { moment, action } = self;
-        let (key, value) = action.entry();
-        moment.write().with(key, value).map()
+        moment.write().with(action.key(), action.as_ref().write()).map()
     }
 }
 
 impl TryFrom<StepWire> for StepPlan {
     type Error = String;
 
-    fn try_from(mut wire: StepWire) -> Result<Self, String> {
-        let when = (wire.at.take(), wire.between.take(), wire.when.take());
-        let mut actions = wire.actions();
-        let action = match (actions.pop(), actions.is_empty()) {
-            (Some(action), true) => action,
-            (None, _) => return Err(format!("a step needs an action, one of {}", KEYS.join(", "))),
-            _ => return Err("one action a step: write another step for the second".to_owned()),
-        };
-        let moment = Moment::of(when.0, when.1, when.2)?;
-        action.check(&moment)?;
+    fn try_from(wire: StepWire) -> Result<Self, String> {
+        let nothing = format!("a step needs an action, one of {}", KEYS.join(", "));
+        let several = "one action a step: write another step for the second";
+        let (moment, action) = wire.read(&nothing, several)?;
         Ok(StepPlan { moment, action })
     }
 }
