@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{LaneKind, MarkKind, Rows, Timeline};
+use super::lanes::Rows;
+use super::{LaneKind, MarkKind, Timeline};
 
 /// Threads of one lane are numbered from a multiple of this on.
 const THREADS: usize = 1000;

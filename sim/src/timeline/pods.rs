@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Lanes, Rows, Span, Timeline};
+use super::lanes::{Lanes, Rows};
+use super::{Span, Timeline};
 use crate::recording::{Facts, Index, Verb};
 
 /// A pod's life.

@@ -1,5 +1,8 @@
 //! The page and the file for the viewer, of recordings made by hand.
 
+use std::collections::BTreeSet;
+
+use super::lanes::Rows;
 use super::*;
 use crate::explain::explain;
 use crate::explain::tests::{one_pod, pod};
