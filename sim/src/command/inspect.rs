@@ -8,19 +8,14 @@ use std::process::{Command, Stdio};
 
 use clap::Args;
 
+use super::subject::Subject;
 use crate::scenario::parse_duration;
-use crate::variation::Variation;
 
 /// Looks into the past of a run with kubectl.
 #[derive(Args)]
 pub struct Inspect {
-    /// The scenario's file.
-    scenario: String,
-    /// The seed.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
     #[command(flatten)]
-    variation: Variation,
+    subject: Subject,
     /// The moment, such as 93.2s; it can be moved later.
     #[arg(long)]
     at: String,
@@ -35,10 +30,11 @@ pub struct Inspect {
 impl Inspect {
     /// Does it; the exit code.
     pub fn execute(&self) -> u8 {
-        if let Err(code) = super::read(&self.scenario) {
-            return code;
-        }
-        match self.inspect() {
+        let seed = match self.subject.seed() {
+            Ok(seed) => seed,
+            Err(code) => return code,
+        };
+        match self.inspect(seed) {
             Ok(code) => code,
             Err(why) => {
                 eprintln!("error: {why}");
@@ -47,21 +43,21 @@ impl Inspect {
         }
     }
 
-    fn inspect(&self) -> Result<u8, String> {
+    fn inspect(&self, seed: u64) -> Result<u8, String> {
         parse_duration(&self.at).map_err(|why| format!("--at {:?}: {why}", self.at))?;
-        let history = std::env::temp_dir().join(format!("orrery-sim-{}-{}.history", std::process::id(), self.seed));
-        let outcome = self.play(&history).and_then(|()| self.serve(&history));
+        let history = std::env::temp_dir().join(format!("orrery-sim-{}-{}.history", std::process::id(), seed));
+        let outcome = self.play(&history, seed).and_then(|()| self.serve(&history));
         // It may not have come to be.
         let _ = std::fs::remove_file(&history);
         outcome
     }
 
     /// Plays the run, and tells how it ended.
-    fn play(&self, history: &Path) -> Result<(), String> {
+    fn play(&self, history: &Path, seed: u64) -> Result<(), String> {
         let own = std::env::current_exe().map_err(|error| format!("cannot start a second process: {error}"))?;
         let status = Command::new(own)
-            .args(["run", &self.scenario, "--seed", &self.seed.to_string()])
-            .args(self.variation.arguments())
+            .args(["run", &self.subject.scenario, "--seed", &seed.to_string()])
+            .args(self.subject.variation.arguments())
             .arg("--history")
             .arg(history)
             .stdin(Stdio::null())

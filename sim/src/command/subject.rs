@@ -34,13 +34,21 @@ impl Subject {
         })
     }
 
+    /// The seed, by the command line or the scenario.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Subject::settings`].
+    pub fn seed(&self) -> Result<u64, u8> {
+        Ok(super::seed(self.seed, &super::read(&self.scenario)?))
+    }
+
     /// Records the run, in a process of its own.
     ///
     /// # Errors
     ///
     /// As of [`obtain`].
     pub fn recording(&self) -> Result<Recording, u8> {
-        let seed = super::seed(self.seed, &super::read(&self.scenario)?);
-        obtain(&self.scenario, seed, &self.variation, &[])
+        obtain(&self.scenario, self.seed()?, &self.variation, &[])
     }
 }
