@@ -29,7 +29,7 @@ fn at_rest(world: &World, left: &[String]) -> Vec<String> {
     world.witness.look(world, |cluster| {
         let mut missing = Vec::new();
         nodes(world, cluster, left, &mut missing);
-        workloads(cluster, left, &mut missing);
+        workloads(cluster, &mut missing);
         pods(world, cluster, left, &mut missing);
         endpoints(cluster, &mut missing);
         containers(world, cluster, left, &mut missing);
@@ -49,7 +49,7 @@ fn nodes(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<St
     }
 }
 
-fn workloads(cluster: &Cluster, left: &[String], missing: &mut Vec<String>) {
+fn workloads(cluster: &Cluster, missing: &mut Vec<String>) {
     for item in cluster
         .everything()
         .filter(|item| item.is_terminating() && item.pod().is_none())
@@ -59,9 +59,7 @@ fn workloads(cluster: &Cluster, left: &[String], missing: &mut Vec<String>) {
     // What is being deleted is collected already; whether it may still be there is judged elsewhere.
     for item in cluster.everything().filter(|item| !item.is_terminating()) {
         let owners = item.meta.owner_references.as_deref().unwrap_or_default();
-        // A pod whose deletion only its broken machine could finish lingers; its owners need not wait for it.
-        let lingers = item.is_terminating() && left.iter().any(|name| name == item.node_name());
-        if !owners.is_empty() && !lingers && owners.iter().all(|owner| cluster.by_uid(&owner.uid).is_none()) {
+        if !owners.is_empty() && owners.iter().all(|owner| cluster.by_uid(&owner.uid).is_none()) {
             missing.push(format!("{} belongs to nobody any more", item.id));
         }
     }

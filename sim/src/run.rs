@@ -28,8 +28,10 @@ use crate::world::{Violation, World};
 
 /// So long nothing but heartbeats may be written in the end.
 const QUIET: Duration = Duration::from_secs(30);
-/// How often the world is looked at.
+/// How often the world is looked at while something is missing.
 const LOOK: Duration = Duration::from_millis(1000);
+/// How often it is looked at whether what was reached stays so.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How often the invariants catch up with the store when nothing else makes them.
 const CATCH_UP: Duration = Duration::from_millis(200);
 
@@ -412,7 +414,7 @@ async fn converge(
     let bound = world.scenario.expect.converge;
     let mut since: Option<Instant> = None;
     loop {
-        sleep(LOOK).await;
+        sleep(if since.is_some() { LOOK_AGAIN } else { LOOK }).await;
         let mut missing = convergence::missing(world, left);
         if workload.open() > 0 {
             missing.push(format!("{} steps of the workload are not done", workload.open()));
@@ -424,7 +426,7 @@ async fn converge(
             if quiet >= QUIET && since.elapsed() >= QUIET {
                 return Ok(since - healed);
             }
-            if healed.elapsed() >= bound + QUIET + LOOK * 2 {
+            if healed.elapsed() >= bound + QUIET + LOOK_AGAIN * 2 {
                 return Err(vec![format!(
                     "the cluster is as asked for, but not quiet: {what}, {quiet:?} ago"
                 )]);

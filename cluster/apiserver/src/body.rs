@@ -106,7 +106,13 @@ pub fn read_checked(
 ) -> Result<Box<dyn AnyObject>, ApiError> {
     let info = resource.info();
     let problems = match validation {
-        FieldValidation::Ignore => Vec::new(),
+        FieldValidation::Ignore => {
+            // As above: a patch by our own components of what the server holds.
+            if let Ok(object) = resource.decode_value(&value) {
+                return Ok(object);
+            }
+            Vec::new()
+        }
         _ => strict::unknown_fields(&value, &info.api_version(), info.kind),
     };
     judge(resource, value, problems, validation, warnings)
@@ -149,7 +155,7 @@ fn judge(
     strict::check_types(&value, &api_version, info.kind).map_err(|error| cannot_be_handled(resource, &error))?;
     strict::normalize(&mut value, &api_version, info.kind);
     resource
-        .decode_value(value)
+        .decode_value(&value)
         .map_err(|error| cannot_be_handled(resource, &error))
 }
 

@@ -122,13 +122,14 @@ impl ApiServer {
                 }
                 continue;
             }
-            if new.to_json() == old.to_json() || dry_run {
-                return Ok(Deleted::Going(Bytes::from(new.to_json())));
-            }
             if resource.has_generation() && old.meta().deletion_timestamp.is_none() {
                 new.meta_mut().generation = Some(old.meta().generation.unwrap_or(0) + 1);
             }
-            let (value, written) = storage::stamped(resource, new, self.cache.hints());
+            let json = new.to_json();
+            if json == *current.kv.value || dry_run {
+                return Ok(Deleted::Going(Bytes::from(json)));
+            }
+            let (value, written) = storage::restamped(resource, new, json, self.cache.hints());
             let compare = Compare::ModRevision {
                 key: current.kv.key.clone(),
                 is: current.kv.mod_revision,

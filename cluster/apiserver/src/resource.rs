@@ -11,8 +11,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orrery_api::field;
 use orrery_api::meta::Object;
 use orrery_api::shared;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The names and facts of a kind: one row of the API.
@@ -303,7 +303,7 @@ pub trait AnyResource: Send + Sync {
     /// Reads an object to be changed; the error says what does not fit.
     fn decode(&self, json: &[u8]) -> Result<Box<dyn AnyObject>, String>;
     /// Reads an object from a value.
-    fn decode_value(&self, value: Value) -> Result<Box<dyn AnyObject>, String>;
+    fn decode_value(&self, value: &Value) -> Result<Box<dyn AnyObject>, String>;
     fn set_defaults(&self, object: &mut dyn AnyObject);
     fn prepare_create(&self, object: &mut dyn AnyObject);
     fn prepare_update(&self, new: &mut dyn AnyObject, old: &dyn AnyObject);
@@ -358,8 +358,8 @@ impl<S: Strategy> AnyResource for S {
             .map_err(|error| error.to_string())
     }
 
-    fn decode_value(&self, value: Value) -> Result<Box<dyn AnyObject>, String> {
-        serde_json::from_value::<S::Object>(value)
+    fn decode_value(&self, value: &Value) -> Result<Box<dyn AnyObject>, String> {
+        S::Object::deserialize(value)
             .map(|object| Box::new(object) as _)
             .map_err(|error| error.to_string())
     }

@@ -223,13 +223,17 @@ impl ApiServer {
                 return Err(ApiError::conflict(&info.qualified(), name, &why));
             }
             self.settle(resource, part, new.as_mut(), old, name)?;
-            if new.equals(old) || new.to_json() == *current.kv.value {
+            if new.equals(old) {
                 // A write that changes nothing is none: no revision, no event.
+                return Ok(current.kv.value);
+            }
+            let json = new.to_json();
+            if json == *current.kv.value {
                 return Ok(current.kv.value);
             }
             let goes = delete::is_finished(resource, new.as_ref());
             if dry_run {
-                return Ok(Bytes::from(new.to_json()));
+                return Ok(Bytes::from(json));
             }
             let key = current.kv.key.clone();
             let is = current.kv.mod_revision;
@@ -252,7 +256,7 @@ impl ApiServer {
                     last: None,
                 });
             }
-            let (value, written) = storage::stamped(resource, new, self.cache.hints());
+            let (value, written) = storage::restamped(resource, new, json, self.cache.hints());
             transaction = transaction.then(if goes {
                 Operation::Delete {
                     key: key.clone(),

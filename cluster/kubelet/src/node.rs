@@ -54,10 +54,10 @@ pub fn registration(options: &Options, status: NodeStatus) -> Node {
 
 /// What has to change in the metadata and spec of a node that is there already; none if nothing has.
 pub fn correction(options: &Options, node: &Node) -> Option<Value> {
-    let old = node.metadata.labels.clone().unwrap_or_default();
+    let old = node.metadata.labels.as_ref();
     let missing: BTreeMap<String, String> = labels(options)
         .into_iter()
-        .filter(|(name, value)| old.get(name) != Some(value))
+        .filter(|(name, value)| old.and_then(|old| old.get(name)) != Some(value))
         .collect();
     let mut patch = json!({});
     if !missing.is_empty() {
@@ -193,7 +193,14 @@ pub fn status(options: &Options, runtime: &RuntimeHealth, old: Option<&NodeStatu
             swap: None,
             system_uuid: options.machine_id.clone(),
         }),
-        ..old.cloned().unwrap_or_default()
+        config: old.and_then(|old| old.config.clone()),
+        declared_features: old.and_then(|old| old.declared_features.clone()),
+        features: old.and_then(|old| old.features.clone()),
+        images: old.and_then(|old| old.images.clone()),
+        phase: old.and_then(|old| old.phase.clone()),
+        runtime_handlers: old.and_then(|old| old.runtime_handlers.clone()),
+        volumes_attached: old.and_then(|old| old.volumes_attached.clone()),
+        volumes_in_use: old.and_then(|old| old.volumes_in_use.clone()),
     }
 }
 

@@ -35,26 +35,63 @@ const META: &str = "apimachinery.pkg.apis.meta.v1";
 pub struct Message {
     /// The full name in protobuf, such as `api.apps.v1.DeploymentSpec`.
     pub name: &'static str,
-    own: Vec<Field>,
+    index: u32,
+    /// Its lines in the table.
+    lines: &'static str,
+    /// What they say, once somebody asks: a process knows a few dozen of a thousand messages.
+    own: OnceLock<Vec<Field>>,
     /// Where to find a JSON name: (message, index among its own fields). Inlined messages' fields are here too.
-    json: BTreeMap<&'static str, (u32, u32)>,
+    json: OnceLock<BTreeMap<&'static str, (u32, u32)>>,
 }
 
 impl Message {
+    fn own(&self) -> &[Field] {
+        self.own.get_or_init(|| {
+            let by_name = &Schema::get().by_name;
+            table::rows(self.lines)
+                .iter()
+                .filter_map(|row| field(row, by_name))
+                .collect()
+        })
+    }
+
+    fn json(&self) -> &BTreeMap<&'static str, (u32, u32)> {
+        self.json.get_or_init(|| {
+            let mut names = BTreeMap::new();
+            self.collect_json_names(&mut names);
+            names
+        })
+    }
+
+    fn collect_json_names(&self, names: &mut BTreeMap<&'static str, (u32, u32)>) {
+        for (position, field) in self.own().iter().enumerate() {
+            match field.element {
+                Type::Message(inner) if field.inline && inner != self.index => {
+                    if let Some(inner) = Schema::get().at(inner) {
+                        inner.collect_json_names(names);
+                    }
+                }
+                _ => {
+                    names.insert(field.name, (self.index, position as u32));
+                }
+            }
+        }
+    }
+
     /// The field with a JSON name, also one of a message that JSON inlines into this one.
     pub fn field(&self, json_name: &str) -> Option<&'static Field> {
-        let &(message, index) = self.json.get(json_name)?;
-        Schema::get().at(message)?.own.get(index as usize)
+        let &(message, index) = self.json().get(json_name)?;
+        Schema::get().at(message)?.own().get(index as usize)
     }
 
     /// The fields that JSON sees, by name.
     pub fn fields(&self) -> impl Iterator<Item = &'static Field> + '_ {
-        self.json.keys().filter_map(|name| self.field(name))
+        self.json().keys().filter_map(|name| self.field(name))
     }
 
     /// The field with a protobuf number, and whether JSON inlines it.
     pub(crate) fn by_number(&self, number: u32) -> Option<(&Field, bool)> {
-        self.own
+        self.own()
             .iter()
             .find(|field| field.number == number && number != 0)
             .map(|field| (field, field.inline))
@@ -74,11 +111,11 @@ impl Message {
 
     /// Whether it is a kind: an object with apiVersion and kind.
     pub fn is_kind(&self) -> bool {
-        self.own.first().is_some_and(|field| field.number == 0)
+        self.own().first().is_some_and(|field| field.number == 0)
     }
 }
 
-/// All messages. Built once from the table; the same for everyone.
+/// All messages, each read from the table when it is first asked for; the same for everyone.
 #[derive(Debug)]
 pub struct Schema {
     messages: Vec<Message>,
@@ -89,7 +126,7 @@ impl Schema {
     /// The schema of Kubernetes v1.35.
     pub fn get() -> &'static Schema {
         static SCHEMA: OnceLock<Schema> = OnceLock::new();
-        SCHEMA.get_or_init(|| build(table::rows(table::TEXT)))
+        SCHEMA.get_or_init(build)
     }
 
     /// The message of a kind. Options and the like (`DeleteOptions`, `Status`), which every group version knows, are
@@ -122,46 +159,20 @@ impl Schema {
     }
 }
 
-fn build(rows: Vec<Row>) -> Schema {
-    let mut by_name = BTreeMap::new();
-    for row in &rows {
-        let next = by_name.len() as u32;
-        by_name.entry(row.message).or_insert(next);
-    }
-    let mut messages: Vec<Message> = Vec::new();
-    for row in &rows {
-        if messages.last().is_none_or(|message| message.name != row.message) {
-            messages.push(Message {
-                name: row.message,
-                own: Vec::new(),
-                json: BTreeMap::new(),
-            });
-        }
-        let message = messages.last_mut().expect("one was just pushed if there was none");
-        message.own.extend(field(row, &by_name));
-    }
-    let json: Vec<_> = (0..messages.len() as u32)
-        .map(|index| {
-            let mut names = BTreeMap::new();
-            collect_json_names(&messages, index, &mut names);
-            names
+fn build() -> Schema {
+    let messages: Vec<Message> = table::messages()
+        .into_iter()
+        .zip(0..)
+        .map(|((name, lines), index)| Message {
+            name,
+            index,
+            lines,
+            own: OnceLock::new(),
+            json: OnceLock::new(),
         })
         .collect();
-    for (message, json) in messages.iter_mut().zip(json) {
-        message.json = json;
-    }
+    let by_name = messages.iter().map(|message| (message.name, message.index)).collect();
     Schema { messages, by_name }
-}
-
-fn collect_json_names(messages: &[Message], index: u32, names: &mut BTreeMap<&'static str, (u32, u32)>) {
-    for (position, field) in messages[index as usize].own.iter().enumerate() {
-        match field.element {
-            Type::Message(inner) if field.inline && inner != index => collect_json_names(messages, inner, names),
-            _ => {
-                names.insert(field.name, (index, position as u32));
-            }
-        }
-    }
 }
 
 fn field(row: &Row, by_name: &BTreeMap<&'static str, u32>) -> Option<Field> {
@@ -234,7 +245,7 @@ mod tests {
     #[test]
     fn every_line_of_the_table_is_a_field() {
         let schema = Schema::get();
-        let fields: usize = schema.messages.iter().map(|message| message.own.len()).sum();
+        let fields: usize = schema.messages.iter().map(|message| message.own().len()).sum();
         assert_eq!(fields, table::TEXT.lines().count() - 1);
         assert_eq!(
             schema.messages.len(),

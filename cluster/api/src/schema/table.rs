@@ -25,11 +25,32 @@ pub(super) struct Row {
     pub go_type: &'static str,
 }
 
-/// The rows in the table's order; a line that is not a row is left out (the tests show that there is none).
-pub(super) fn rows(text: &'static str) -> Vec<Row> {
+/// The messages in the table's order: each one's name, and its lines.
+pub(super) fn messages() -> Vec<(&'static str, &'static str)> {
+    let heading = TEXT.find('\n').map_or(TEXT.len(), |end| end + 1);
+    let mut messages: Vec<(&str, &str)> = Vec::new();
+    let (mut begin, mut at) = (heading, heading);
+    let mut name = "";
+    for line in TEXT[heading..].split_inclusive('\n') {
+        let named = line.split('\t').next().unwrap_or("");
+        if !named.is_empty() && at > begin {
+            messages.push((name, &TEXT[begin..at]));
+            begin = at;
+        }
+        if !named.is_empty() {
+            name = named;
+        }
+        at += line.len();
+    }
+    messages.push((name, &TEXT[begin..at]));
+    messages
+}
+
+/// The rows in the lines of one message; a line that is not a row is left out (the tests show that there is none).
+pub(super) fn rows(lines: &'static str) -> Vec<Row> {
     let mut message = "";
     let mut rows = Vec::new();
-    for line in text.lines().skip(1) {
+    for line in lines.lines() {
         let mut columns = line.split('\t');
         let mut next = || columns.next().unwrap_or("");
         let named = next();

@@ -224,33 +224,33 @@ impl ServiceRules {
             let rule = rule.not_from(options.cluster_cidr).towards_host(port.cluster_ip);
             rules.push(rule.port(port.protocol, port.port));
         }
-        let leads =
-            |at: &SocketAddrV4| Rule::jump(names::endpoint(port, *at)).comment(format!("{} -> {at}", port.label));
+        // A name is a hash, and the most costly thing of a rule.
+        let chains: Vec<String> = endpoints.iter().map(|at| names::endpoint(port, *at)).collect();
+        let leads = |at: &SocketAddrV4, chain: &str| Rule::jump(chain).comment(format!("{} -> {at}", port.label));
         if let Some(seconds) = port.affinity {
-            rules.extend(endpoints.iter().map(|at| {
-                leads(at).when(Match::Recent {
-                    list: names::endpoint(port, *at),
+            rules.extend(endpoints.iter().zip(&chains).map(|(at, chain)| {
+                leads(at, chain).when(Match::Recent {
+                    list: chain.clone(),
                     seconds,
                 })
             }));
         }
-        for (at, left) in endpoints.iter().zip((1..=endpoints.len() as u32).rev()) {
+        for ((at, chain), left) in endpoints.iter().zip(&chains).zip((1..=endpoints.len() as u32).rev()) {
             // Of those that come so far, one in as many as endpoints are left: each gets the same share of the whole.
             rules.push(if left > 1 {
-                leads(at).when(Match::OneIn(left))
+                leads(at, chain).when(Match::OneIn(left))
             } else {
-                leads(at)
+                leads(at, chain)
             });
         }
         self.chains.insert(name.clone(), rules.into());
-        for at in endpoints {
-            self.add_endpoint(port, *at);
+        for (at, chain) in endpoints.iter().zip(chains) {
+            self.add_endpoint(port, *at, chain);
         }
         name
     }
 
-    fn add_endpoint(&mut self, port: &Port, at: SocketAddrV4) {
-        let name = names::endpoint(port, at);
+    fn add_endpoint(&mut self, port: &Port, at: SocketAddrV4, name: String) {
         // A pod that calls itself would see its own address and answer past us.
         let hairpin = Rule::jump(names::MARK_MASQUERADE)
             .comment(&port.label)
