@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use orrery_api::random::Random;
 
+use super::content::Content;
+
 /// What a crash loses or keeps as a whole.
 const SECTOR: usize = 512;
 
@@ -11,7 +13,7 @@ const SECTOR: usize = 512;
 #[derive(Debug, Clone, Default)]
 pub struct File {
     /// What a read shows.
-    pub content: Vec<u8>,
+    pub content: Content,
     /// So many bytes of `content` are durable, but for what was forgotten.
     durable: usize,
     /// Durable bytes behind `durable` that an unsynced truncation cut off.
@@ -32,7 +34,7 @@ impl File {
             lost += appended;
             self.content.truncate(self.durable);
             let cut = std::mem::take(&mut self.cut);
-            self.content.extend_from_slice(&cut);
+            self.content.append(&cut);
         } else if appended > 0 {
             let kept = random.below(appended as u64 + 1) as usize;
             lost += appended - kept;
@@ -52,14 +54,19 @@ impl File {
     fn lose(&mut self, range: Range<usize>, random: &Random, probability: f64) -> usize {
         let mut lost = 0;
         let (mut start, length) = (range.start, range.end.min(self.content.len()));
-        while start < length {
-            let end = ((start / SECTOR + 1) * SECTOR).min(length);
-            if random.chance(probability) {
-                lost += end - start;
-                self.content[start..end].fill(0);
-            }
-            start = end;
+        if start >= length {
+            return 0;
         }
+        self.content.change(|content| {
+            while start < length {
+                let end = ((start / SECTOR + 1) * SECTOR).min(length);
+                if random.chance(probability) {
+                    lost += end - start;
+                    content[start..end].fill(0);
+                }
+                start = end;
+            }
+        });
         lost
     }
 
@@ -80,7 +87,7 @@ impl File {
     /// Cuts the file; not durable until it is synced.
     pub fn truncate(&mut self, length: usize) {
         if length < self.durable {
-            let mut cut = self.content[length..self.durable].to_vec();
+            let mut cut = self.content.whole()[length..self.durable].to_vec();
             cut.append(&mut self.cut);
             self.cut = cut;
             self.durable = length;

@@ -9,6 +9,7 @@
 //! the worst of it: the system forgets what it was to write, goes on showing it, and no later sync writes it. Not
 //! simulated: a medium that loses what was synced (no store on one disk survives that).
 
+mod content;
 mod file;
 #[cfg(test)]
 mod tests;
@@ -172,7 +173,7 @@ impl Disk for SimDisk {
 
     async fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         self.fails(DiskOperation::Read)?;
-        let content = self.files().get(name).map(|file| file.content.clone());
+        let content = self.files().get(name).map(|file| file.content.whole());
         let mut content = content.ok_or_else(|| absent(name))?;
         if !content.is_empty()
             && let Some(which) = self.troubles().wrong_bit()
@@ -193,7 +194,7 @@ impl Disk for SimDisk {
             .entry(name.to_owned())
             .or_default()
             .content
-            .extend_from_slice(&data[..fits]);
+            .append(&data[..fits]);
         if fits < data.len() {
             let message = format!("no room for {} of {} bytes", data.len() - fits, data.len());
             return Err(io::Error::new(io::ErrorKind::StorageFull, message));
