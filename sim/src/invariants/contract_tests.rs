@@ -268,6 +268,60 @@ fn a_uid_that_comes_back_and_a_delete_of_another_uid_break_s5() {
             .broken()
             .is_empty()
     );
+    // The object is there, but the answer is about another one.
+    let told = |body: Value| Answered {
+        body: body.to_string().into(),
+        ..answered.clone()
+    };
+    for other in [
+        json!({"metadata": {"uid": "another"}}),
+        json!({"details": {"uid": "another"}}),
+    ] {
+        let history = deleted();
+        assert_eq!(
+            history.see(&Seen::Answered(&delete("uid-a"), &told(other))).broken(),
+            ["S5"]
+        );
+    }
+    let own = told(json!({"kind": "Status", "details": {"uid": "uid-a"}}));
+    assert!(
+        deleted()
+            .see(&Seen::Answered(&delete("uid-a"), &own))
+            .broken()
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_delete_of_another_state_than_the_one_that_was_judged_breaks_s4() {
+    let one = pod("a", "", "Pending");
+    // Made at 2, changed at 3, removed at 4.
+    let deleted = || {
+        History::new()
+            .put("namespaces", namespace())
+            .put("pods", one.clone())
+            .put("pods", with(one.clone(), "/metadata/labels", json!({"a": "b"})))
+            .delete("pods", &one)
+    };
+    let delete = |base: u64| Asked {
+        base: Some(base),
+        ..asked("controller-manager/1", http::Method::DELETE, POD)
+    };
+    let answered = |revision: Option<u64>| Answered {
+        status: 200,
+        revision,
+        body: json!({"details": {"uid": "uid-a"}}).to_string().into(),
+        ..Answered::default()
+    };
+    for revision in [Some(4), None] {
+        let broken = |base| {
+            deleted()
+                .see(&Seen::Answered(&delete(base), &answered(revision)))
+                .broken()
+        };
+        assert!(broken(3).is_empty());
+        assert_eq!(broken(2), ["S4"]);
+    }
 }
 
 #[test]

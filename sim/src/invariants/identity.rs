@@ -1,7 +1,7 @@
 //! S5: a uid never comes back; a delete with a uid removes only that object.
 //!
 //! Judged when an object is made, and when a delete that names a uid succeeds: the object of that uid must have been there
-//! after the request was sent.
+//! after the request was sent, and the answer must be about it.
 
 use rustc_hash::FxHashSet;
 
@@ -49,7 +49,19 @@ impl Invariant for Identity {
                     return;
                 };
                 let deleted = asked.method == http::Method::DELETE && (200..300).contains(&answer.status);
-                if !deleted || path.name.is_empty() || cluster.get(&path.id()).is_some_and(|item| item.uid() == uid) {
+                if !deleted || path.name.is_empty() {
+                    return;
+                }
+                if let Some(other) = answer.uid().filter(|other| other != uid) {
+                    let message = format!(
+                        "{} asked to delete {} of uid {uid}, and the one of uid {other} was deleted",
+                        asked.client,
+                        path.id()
+                    );
+                    report.broken(self.id(), message, &[&asked.client, "apiserver"]);
+                    return;
+                }
+                if cluster.get(&path.id()).is_some_and(|item| item.uid() == uid) {
                     return;
                 }
                 let Some(history) = cluster.history(&path.resource) else {

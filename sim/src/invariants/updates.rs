@@ -2,12 +2,26 @@
 //!
 //! Checked over every answer that a PUT gets, against the store's history: the write at the revision the answer shows
 //! must be of that object, with the base that was sent. An update that changed nothing is answered with the object
-//! as it was, and passes. Not checked: patches without a base, whose base the server chooses.
+//! as it was, and passes. So must the write that a delete with a resourceVersion made. Not checked: patches without a
+//! base, whose base the server chooses.
 
 use std::collections::BTreeMap;
 
 use super::{Invariant, Report};
-use crate::model::{Cluster, Seen};
+use crate::model::{Asked, Cluster, History, ObjectId, Seen};
+
+/// The revision at which the object of this uid was removed since a request was sent; none if that is not remembered.
+fn removal(history: &History, asked: &Asked, id: &ObjectId, uid: &str) -> Option<u64> {
+    let mut number = history.after(asked.floor);
+    while let Ok(Some(change)) = history.get(number) {
+        let was = change.before.as_ref().is_some_and(|before| before.uid() == uid);
+        if was && change.after.is_none() && change.id == *id {
+            return Some(change.revision);
+        }
+        number += 1;
+    }
+    None
+}
 
 /// See the module.
 #[derive(Default)]
@@ -27,15 +41,23 @@ impl Invariant for Updates {
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         let Seen::Answered(asked, answer) = seen else { return };
-        let (Some(path), Some(base), Some(shown)) = (&asked.path, asked.base, answer.revision) else {
+        let (Some(path), Some(base)) = (&asked.path, asked.base) else {
             return;
         };
-        if asked.method != http::Method::PUT || !(200..300).contains(&answer.status) || shown == base {
+        let deletes = asked.method == http::Method::DELETE && !path.name.is_empty();
+        if !(deletes || asked.method == http::Method::PUT) || !(200..300).contains(&answer.status) {
             return;
         }
         let Some(history) = cluster.history(&path.resource) else {
             return;
         };
+        let removal = || removal(history, asked, &path.id(), &answer.uid()?);
+        let Some(shown) = answer.revision.or_else(|| deletes.then(removal).flatten()) else {
+            return;
+        };
+        if shown == base {
+            return;
+        }
         if shown < history.oldest() {
             return;
         }
@@ -51,8 +73,9 @@ impl Invariant for Updates {
             report.broken(
                 self.id(),
                 format!(
-                    "{} updated {} from revision {base} to {shown}, but {wrong}",
+                    "{} {} {} from revision {base} to {shown}, but {wrong}",
                     asked.client,
+                    if deletes { "deleted" } else { "updated" },
                     path.id()
                 ),
                 &[&asked.client, "apiserver", "store"],

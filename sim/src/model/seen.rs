@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use orrery_api::{fields, labels};
+use serde::Deserialize;
 
 use super::item::{Item, ObjectId};
 
@@ -199,6 +200,25 @@ pub struct Answered {
 }
 
 impl Answered {
+    /// The uid of the object that the answer shows, or that its status is about.
+    pub fn uid(&self) -> Option<String> {
+        #[derive(Deserialize, Default)]
+        #[serde(default)]
+        struct Uid {
+            uid: String,
+        }
+        #[derive(Deserialize, Default)]
+        #[serde(default)]
+        struct Told {
+            metadata: Uid,
+            details: Uid,
+        }
+        let told: Told = serde_json::from_slice(&self.body).ok()?;
+        [told.metadata.uid, told.details.uid]
+            .into_iter()
+            .find(|uid| !uid.is_empty())
+    }
+
     /// Whether the answer has this word in it.
     pub fn says(&self, word: &str) -> bool {
         self.body.windows(word.len()).any(|part| part == word.as_bytes())
