@@ -203,7 +203,9 @@ fn containers(world: &World, cluster: &Cluster, left: &[String], missing: &mut V
         }
         for pod in cluster.pods_on(&machine.name).filter(|pod| pod.is_live_pod()) {
             let spec = pod.pod().and_then(|pod| pod.spec.as_ref());
-            for container in spec.iter().flat_map(|spec| &spec.containers) {
+            let init = spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+            let sidecars = init.filter(|own| own.restart_policy.as_deref() == Some("Always"));
+            for container in spec.iter().flat_map(|spec| &spec.containers).chain(sidecars) {
                 match there.remove(&(pod.uid(), container.name.as_str())) {
                     Some(1) => {}
                     count => missing.push(format!(

@@ -51,7 +51,7 @@ impl Invariant for Containers {
                     report.broken(self.id(), message, &[&format!("kubelet/{machine}"), "scheduler"]);
                 }
             }
-            Seen::ContainerEnded { container } => {
+            Seen::ContainerEnded { container, .. } => {
                 let Some(place) = self.places.remove(*container) else {
                     return;
                 };

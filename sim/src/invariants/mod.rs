@@ -21,6 +21,7 @@ mod flows;
 mod generations;
 mod identity;
 mod informers;
+mod init_order;
 mod leadership;
 mod linearizable;
 mod ownership;
@@ -29,12 +30,14 @@ mod placement;
 mod pod_addresses;
 mod readiness;
 mod replicas;
+mod restarts;
 mod revisions;
 mod rollouts;
 mod sandboxes;
 mod silence;
 mod slices;
 mod stale_acts;
+mod statuses;
 mod target_node;
 mod updates;
 mod watches;
@@ -131,6 +134,9 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(slices::Slices),
         Box::new(readiness::Readiness::default()),
         Box::new(readiness::Grace),
+        Box::new(init_order::InitOrder::default()),
+        Box::new(restarts::Restarts::default()),
+        Box::new(statuses::Statuses::default()),
         Box::new(silence::Silence::default()),
         Box::new(evictions::Evictions::default()),
         Box::new(leadership::Leadership::default()),
@@ -213,5 +219,7 @@ const MEMORY: Duration = Duration::from_secs(300);
 mod actor_tests;
 #[cfg(test)]
 mod contract_tests;
+#[cfg(test)]
+mod kubelet_tests;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -134,9 +134,11 @@ pub(super) fn started<'a>(machine: &'a str, pod_uid: &'a str) -> Seen<'a> {
     Seen::ContainerStarted {
         machine,
         pod_uid,
+        sandbox: "s1",
         container: "c1",
         name: "c",
         answers: Duration::from_secs(5),
+        asked: Duration::ZERO,
     }
 }
 
@@ -384,9 +386,10 @@ fn a_container_of_nobody_breaks_k2() {
         bound().see(&started("n", "uid-a")).see(&Seen::Asked(&last)).broken(),
         ["K2"]
     );
-    let ended = bound()
-        .see(&started("n", "uid-a"))
-        .see(&Seen::ContainerEnded { container: "c1" });
+    let ended = bound().see(&started("n", "uid-a")).see(&Seen::ContainerEnded {
+        container: "c1",
+        code: 0,
+    });
     assert!(ended.see(&Seen::Asked(&last)).broken().is_empty());
 }
 

@@ -408,12 +408,16 @@ pub enum Seen<'a> {
         machine: &'a str,
         /// Of which pod.
         pod_uid: &'a str,
+        /// In which sandbox.
+        sandbox: &'a str,
         /// Its id.
         container: &'a str,
         /// Its name in the pod.
         name: &'a str,
         /// After how long it answers.
         answers: Duration,
+        /// When the kubelet asked for it: a runtime that hangs carries it out later.
+        asked: Duration,
     },
     /// A kubelet asks for the end of a container that runs.
     ContainerStopping {
@@ -428,6 +432,13 @@ pub enum Seen<'a> {
     },
     /// A container has ended.
     ContainerEnded {
+        /// Its id.
+        container: &'a str,
+        /// Its exit code.
+        code: i32,
+    },
+    /// The runtime no longer knows of a container: nobody can see any more that it was.
+    ContainerRemoved {
         /// Its id.
         container: &'a str,
     },

@@ -174,7 +174,7 @@ impl Tape {
             ),
             Seen::ContainerStopping { container, .. } => self.go_on(now, container, RuntimeState::Stopping),
             Seen::SandboxGone { sandbox } => self.go_on(now, sandbox, RuntimeState::SandboxDown),
-            Seen::ContainerEnded { container } => self.go_on(now, container, RuntimeState::Ended),
+            Seen::ContainerEnded { container, .. } => self.go_on(now, container, RuntimeState::Ended),
             _ => {}
         }
     }

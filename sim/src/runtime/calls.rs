@@ -128,7 +128,8 @@ impl ContainerRuntime for SharedRuntime {
 
     async fn start_container(&self, container_id: &str) -> Result<(), RuntimeError> {
         let id = container_id.to_owned();
-        self.call(|runtime| async move { pods::start_container(&runtime, &id).await })
+        let asked = self.0.world().map(|world| world.now()).unwrap_or_default();
+        self.call(move |runtime| async move { pods::start_container(&runtime, &id, asked).await })
             .await
     }
 

@@ -122,6 +122,13 @@ impl SimRuntime {
         }
     }
 
+    /// Lets the invariants know which containers are no longer known.
+    fn observe_removed(&self, containers: &[String]) {
+        for container in containers {
+            self.observe(&Seen::ContainerRemoved { container });
+        }
+    }
+
     /// An id like Docker's.
     fn id(&self) -> String {
         (0..4).map(|_| format!("{:016x}", self.random.bits())).collect()
@@ -161,7 +168,9 @@ impl SimRuntime {
 
     /// The machine is replaced by a new one, on which there is nothing. Call it after [`crash`](Self::crash).
     pub fn wipe(&self) {
+        let containers: Vec<String> = self.lock().containers.keys().cloned().collect();
         self.lock().wipe();
+        self.observe_removed(&containers);
     }
 
     /// The runtime goes away for a while: whoever follows its events hears that they end.
@@ -293,7 +302,7 @@ impl SimRuntime {
         }
         self.tell(
             uid,
-            &Seen::ContainerEnded { container: id },
+            &Seen::ContainerEnded { container: id, code },
             format_args!("container {} of {uid} ended with {code}", &id[..12]),
         );
     }

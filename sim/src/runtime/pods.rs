@@ -57,7 +57,8 @@ pub(super) async fn remove_sandbox(runtime: &Arc<SimRuntime>, id: &str) -> Resul
             "the sandbox cannot be removed: device or resource busy",
         ));
     }
-    runtime.lock().remove_sandbox(id);
+    let removed = runtime.lock().remove_sandbox(id);
+    runtime.observe_removed(&removed);
     runtime.call().await;
     Ok(())
 }
@@ -94,6 +95,7 @@ pub(super) async fn remove_container(runtime: &Arc<SimRuntime>, id: &str) -> Res
         }
         runtime.end(id, &uid, 137, "Error");
         runtime.lock().containers.remove(id);
+        runtime.observe_removed(&[id.to_owned()]);
     }
     Ok(())
 }
@@ -119,8 +121,8 @@ fn end_sandbox(runtime: &Arc<SimRuntime>, sandbox_id: &str) {
     runtime.take_down(sandbox_id, &uid);
 }
 
-/// Starts a created container, after the time that its script says.
-pub(super) async fn start_container(runtime: &Arc<SimRuntime>, id: &str) -> Result<(), RuntimeError> {
+/// Starts a created container, after the time that its script says. It was asked for at `asked`.
+pub(super) async fn start_container(runtime: &Arc<SimRuntime>, id: &str, asked: Duration) -> Result<(), RuntimeError> {
     let image = runtime
         .lock()
         .containers
@@ -136,7 +138,7 @@ pub(super) async fn start_container(runtime: &Arc<SimRuntime>, id: &str) -> Resu
         ));
     }
     let ready = life.ready;
-    let (uid, name, attempt) = {
+    let (sandbox, uid, name, attempt) = {
         let mut state = runtime.lock();
         let started = state.next_start();
         let up = state.containers.get(id).is_some_and(|container| {
@@ -158,6 +160,7 @@ pub(super) async fn start_container(runtime: &Arc<SimRuntime>, id: &str) -> Resu
         container.stop = life.stop;
         container.started = started;
         (
+            container.sandbox.clone(),
             container.config.pod.uid.clone(),
             container.config.name.clone(),
             container.config.attempt,
@@ -171,9 +174,11 @@ pub(super) async fn start_container(runtime: &Arc<SimRuntime>, id: &str) -> Resu
     let seen = Seen::ContainerStarted {
         machine: &runtime.machine,
         pod_uid: &uid,
+        sandbox: &sandbox,
         container: id,
         name: &name,
         answers: ready,
+        asked,
     };
     runtime.tell(
         &uid,

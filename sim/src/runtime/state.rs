@@ -155,10 +155,14 @@ impl State {
         Ok(ip)
     }
 
-    /// Removes a sandbox and its containers.
-    pub fn remove_sandbox(&mut self, id: &str) {
+    /// Removes a sandbox and its containers; which these were.
+    pub fn remove_sandbox(&mut self, id: &str) -> Vec<String> {
         self.sandboxes.remove(id);
-        self.containers.retain(|_, container| container.sandbox != id);
+        let own = |container: &SimContainer| container.sandbox == id;
+        let removed = self.containers.iter().filter(|(_, container)| own(container));
+        let removed = removed.map(|(id, _)| id.clone()).collect();
+        self.containers.retain(|_, container| !own(container));
+        removed
     }
 
     /// Adds a container to a ready sandbox.

@@ -1,0 +1,338 @@
+//! The tests of the invariants about what a kubelet does with containers, and says of them: K8, K9, K10.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::tests::{History, pod};
+use crate::model::{Seen, Selection, WatchEventKind};
+
+const UID: &str = "uid-a";
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Only the kubelet's invariants: these histories have no nodes.
+fn history(spec: Value) -> History {
+    let mut pod = pod("a", "n", "Pending");
+    for (key, value) in spec.as_object().into_iter().flatten() {
+        pod["spec"][key] = value.clone();
+    }
+    History::of(|id| ["K8", "K9", "K10"].contains(&id))
+        .see(&Seen::Started { process: "kubelet/n" })
+        .put("pods", pod)
+}
+
+/// The container `id` of `name` is asked for at `asked` and starts now in `sandbox`; it answers five seconds later.
+fn starts<'a>(sandbox: &'a str, id: &'a str, name: &'a str, asked: u64) -> Seen<'a> {
+    Seen::ContainerStarted {
+        machine: "n",
+        pod_uid: UID,
+        sandbox,
+        container: id,
+        name,
+        answers: seconds(5),
+        asked: seconds(asked),
+    }
+}
+
+const fn ends(container: &str, code: i32) -> Seen<'_> {
+    Seen::ContainerEnded { container, code }
+}
+
+fn initialised() -> History {
+    history(json!({"initContainers": [{"name": "one"}, {"name": "two"}]}))
+}
+
+#[test]
+fn an_init_container_that_does_not_wait_for_the_one_before_it_breaks_k8() {
+    let early = initialised().at(1).see(&starts("s1", "i1", "one", 1));
+    assert_eq!(early.at(2).see(&starts("s1", "i2", "two", 2)).broken(), ["K8"]);
+    let failed = initialised()
+        .at(1)
+        .see(&starts("s1", "i1", "one", 1))
+        .see(&ends("i1", 1));
+    assert_eq!(failed.at(2).see(&starts("s1", "i2", "two", 2)).broken(), ["K8"]);
+}
+
+#[test]
+fn a_container_that_does_not_wait_for_the_init_containers_breaks_k8() {
+    assert_eq!(initialised().at(1).see(&starts("s1", "c1", "c", 1)).broken(), ["K8"]);
+    let done = || {
+        let one = initialised()
+            .at(1)
+            .see(&starts("s1", "i1", "one", 1))
+            .see(&ends("i1", 0));
+        one.at(3).see(&starts("s1", "i2", "two", 2)).at(4).see(&ends("i2", 0))
+    };
+    assert!(done().at(6).see(&starts("s1", "c1", "c", 5)).broken().is_empty());
+    // It was asked for too soon, and only came late.
+    assert_eq!(done().at(6).see(&starts("s1", "c1", "c", 3)).broken(), ["K8"]);
+    // A new sandbox has to be prepared anew.
+    assert_eq!(done().at(6).see(&starts("s2", "c1", "c", 5)).broken(), ["K8"]);
+    // It may crash and come back without them.
+    let again = done().at(6).see(&starts("s1", "c1", "c", 5)).see(&ends("c1", 1));
+    assert!(again.at(8).see(&starts("s1", "c2", "c", 8)).broken().is_empty());
+}
+
+#[test]
+fn what_does_not_wait_for_a_sidecars_startup_probe_breaks_k8() {
+    let sidecar = |probe: Value| {
+        let sidecar = json!({"name": "side", "restartPolicy": "Always", "startupProbe": probe});
+        history(json!({"initContainers": [sidecar]}))
+    };
+    let probed = || {
+        let probed = sidecar(json!({"exec": {"command": ["true"]}}));
+        probed.at(1).see(&starts("s1", "s", "side", 1))
+    };
+    assert_eq!(probed().at(5).see(&starts("s1", "c1", "c", 5)).broken(), ["K8"]);
+    assert!(probed().at(7).see(&starts("s1", "c1", "c", 6)).broken().is_empty());
+    // It ended before it ever answered.
+    let ended = probed().at(3).see(&ends("s", 1)).at(10);
+    assert_eq!(ended.see(&starts("s1", "c1", "c", 10)).broken(), ["K8"]);
+    // It answered, and ended later.
+    let crashed = probed().at(8).see(&ends("s", 1)).at(10);
+    assert!(crashed.see(&starts("s1", "c1", "c", 10)).broken().is_empty());
+    let plain = sidecar(Value::Null).at(1).see(&starts("s1", "s", "side", 1));
+    assert!(plain.at(2).see(&starts("s1", "c1", "c", 1)).broken().is_empty());
+    assert_eq!(sidecar(Value::Null).see(&starts("s1", "c1", "c", 1)).broken(), ["K8"]);
+}
+
+/// A container that ended with a code, and is started again in a sandbox.
+fn again(policy: &str, code: i32, sandbox: &str) -> Vec<&'static str> {
+    history(json!({"restartPolicy": policy}))
+        .at(1)
+        .see(&starts("s1", "c1", "c", 1))
+        .at(2)
+        .see(&ends("c1", code))
+        .at(4)
+        .see(&starts(sandbox, "c2", "c", 3))
+        .broken()
+}
+
+#[test]
+fn a_restart_that_the_policy_does_not_want_breaks_k9() {
+    assert_eq!(again("Never", 1, "s1"), ["K9"]);
+    assert_eq!(again("Never", 255, "s2"), ["K9"]);
+    assert_eq!(again("OnFailure", 0, "s1"), ["K9"]);
+    assert!(again("OnFailure", 1, "s1").is_empty());
+    assert!(again("Always", 0, "s1").is_empty());
+}
+
+#[test]
+fn what_the_runtime_no_longer_has_may_be_started_again() {
+    let replaced = history(json!({"restartPolicy": "Never"}))
+        .at(1)
+        .see(&starts("s1", "c1", "c", 1))
+        .see(&ends("c1", 255))
+        .see(&Seen::ContainerRemoved { container: "c1" });
+    assert!(replaced.at(2).see(&starts("s2", "c2", "c", 2)).broken().is_empty());
+}
+
+#[test]
+fn an_init_container_that_succeeded_runs_again_only_in_another_sandbox() {
+    let init = |sandbox| {
+        let done = initialised()
+            .at(1)
+            .see(&starts("s1", "i1", "one", 1))
+            .see(&ends("i1", 0));
+        done.at(2).see(&starts(sandbox, "i2", "one", 2)).broken()
+    };
+    assert_eq!(init("s1"), ["K9"]);
+    assert!(init("s2").is_empty());
+}
+
+/// A container that crashed at 2 s and was started again at 3 s, which crashed at 4 s.
+fn crashing() -> History {
+    history(json!({}))
+        .at(1)
+        .see(&starts("s1", "c1", "c", 1))
+        .at(2)
+        .see(&ends("c1", 1))
+        .at(3)
+        .see(&starts("s1", "c2", "c", 3))
+        .at(4)
+        .see(&ends("c2", 1))
+}
+
+#[test]
+fn a_restart_before_its_back_off_breaks_k9() {
+    assert_eq!(crashing().at(13).see(&starts("s1", "c3", "c", 13)).broken(), ["K9"]);
+    // Asked for too soon, whenever it comes.
+    assert_eq!(crashing().at(60).see(&starts("s1", "c3", "c", 13)).broken(), ["K9"]);
+    let third = || {
+        crashing()
+            .at(14)
+            .see(&starts("s1", "c3", "c", 14))
+            .at(15)
+            .see(&ends("c3", 1))
+    };
+    assert!(third().broken().is_empty());
+    assert_eq!(third().at(34).see(&starts("s1", "c4", "c", 34)).broken(), ["K9"]);
+    assert!(third().at(35).see(&starts("s1", "c4", "c", 35)).broken().is_empty());
+}
+
+#[test]
+fn a_kubelet_that_starts_again_has_forgotten_back_offs() {
+    let reborn = || crashing().at(5).see(&Seen::Started { process: "kubelet/n" });
+    let once = || {
+        reborn()
+            .at(6)
+            .see(&starts("s1", "c3", "c", 6))
+            .at(7)
+            .see(&ends("c3", 1))
+    };
+    assert!(once().broken().is_empty());
+    assert_eq!(once().at(16).see(&starts("s1", "c4", "c", 16)).broken(), ["K9"]);
+    assert!(once().at(17).see(&starts("s1", "c4", "c", 17)).broken().is_empty());
+    // A start that its former life asked for is nothing that this one has counted.
+    let late = crashing().at(15).see(&Seen::Started { process: "kubelet/n" });
+    let late = late.at(20).see(&starts("s1", "c3", "c", 14)).at(21).see(&ends("c3", 1));
+    assert!(late.at(22).see(&starts("s1", "c4", "c", 22)).broken().is_empty());
+}
+
+#[test]
+fn eight_minutes_may_forgive() {
+    let long = crashing().at(500).see(&starts("s1", "c3", "c", 500));
+    let long = long.at(1000).see(&ends("c3", 1)).at(1001);
+    assert!(long.see(&starts("s1", "c4", "c", 1001)).broken().is_empty());
+}
+
+#[test]
+fn a_sidecar_that_is_started_long_after_its_pod_was_over_breaks_k9() {
+    let over = |after| {
+        let sidecar = json!({"name": "side", "restartPolicy": "Always"});
+        history(json!({"restartPolicy": "Never", "initContainers": [sidecar]}))
+            .at(1)
+            .see(&starts("s1", "s", "side", 1))
+            .at(2)
+            .see(&starts("s1", "c1", "c", 2))
+            .at(3)
+            .see(&ends("c1", 1))
+            .see(&ends("s", 0))
+            .at(after)
+            .see(&starts("s1", "s2", "side", after))
+            .broken()
+    };
+    assert_eq!(over(60), ["K9"]);
+    assert!(over(4).is_empty());
+}
+
+#[test]
+fn a_container_that_is_started_long_after_the_kubelet_was_told_that_its_pod_goes_breaks_k9() {
+    let selection = Selection {
+        resource: "pods".into(),
+        namespace: String::new(),
+        labels: None,
+        fields: None,
+    };
+    let opened = Seen::WatchOpened {
+        stream: 1,
+        client: "kubelet/n",
+        selection: &selection,
+        from: Some(2),
+        asked: Duration::ZERO,
+    };
+    let told = Seen::Watched {
+        stream: 1,
+        kind: WatchEventKind::Modified,
+        revision: 3,
+        namespace: "default",
+        name: "a",
+    };
+    let mut going = pod("a", "n", "Pending");
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let history = || {
+        history(json!({}))
+            .see(&opened)
+            .at(1)
+            .put("pods", going.clone())
+            .see(&told)
+    };
+    let delivered = || history().see(&Seen::Delivered { stream: 1, events: 1 });
+    assert_eq!(delivered().at(60).see(&starts("s1", "c1", "c", 60)).broken(), ["K9"]);
+    assert!(delivered().at(60).see(&starts("s1", "c1", "c", 2)).broken().is_empty());
+    // What was said and has not arrived is not known; nor is it to a new life.
+    assert!(history().at(60).see(&starts("s1", "c1", "c", 60)).broken().is_empty());
+    let reborn = delivered().at(50).see(&Seen::Started { process: "kubelet/n" });
+    assert!(reborn.at(60).see(&starts("s1", "c1", "c", 60)).broken().is_empty());
+}
+
+/// The pod with a status of its container.
+fn shown(phase: &str, status: Value) -> Value {
+    let mut pod = pod("a", "n", phase);
+    pod["status"]["containerStatuses"] = json!([status]);
+    pod
+}
+
+fn running(id: &str, restarts: i32) -> Value {
+    json!({"name": "c", "image": "", "imageID": "", "ready": true, "started": true, "restartCount": restarts,
+        "containerID": format!("simulated://{id}"), "state": {"running": {}}})
+}
+
+fn terminated(id: &str, code: i32) -> Value {
+    json!({"name": "c", "image": "", "imageID": "", "ready": false, "started": false, "restartCount": 0,
+        "containerID": format!("simulated://{id}"),
+        "state": {"terminated": {"exitCode": code, "containerID": format!("simulated://{id}")}}})
+}
+
+#[test]
+fn a_status_that_shows_a_container_run_that_does_not_breaks_k10() {
+    let claimed = |pod| history(json!({})).put("pods", pod).broken();
+    assert_eq!(claimed(shown("Running", running("c1", 0))), ["K10"]);
+    let started = || history(json!({})).at(1).see(&starts("s1", "c1", "c", 1));
+    let run = || shown("Running", running("c1", 0));
+    assert!(started().put("pods", run()).broken().is_empty());
+    let ended = || started().at(2).see(&ends("c1", 0));
+    assert_eq!(ended().at(60).put("pods", run()).broken(), ["K10"]);
+    // The kubelet has not heard of it yet; and what stood there before is no news.
+    assert!(ended().at(3).put("pods", run()).broken().is_empty());
+    let stood = ended().at(3).put("pods", run()).at(60).put("pods", run());
+    assert!(stood.broken().is_empty());
+    let mut waiting = running("c1", 0);
+    waiting["state"] = json!({"waiting": {}});
+    assert_eq!(started().put("pods", shown("Running", waiting)).broken(), ["K10"]);
+    // The machine was replaced meanwhile.
+    let removed = ended().see(&Seen::ContainerRemoved { container: "c1" });
+    assert!(removed.at(60).put("pods", run()).broken().is_empty());
+}
+
+#[test]
+fn a_status_that_shows_another_end_than_there_was_breaks_k10() {
+    let started = || history(json!({})).at(1).see(&starts("s1", "c1", "c", 1));
+    let end = |code| shown("Running", terminated("c1", code));
+    assert_eq!(started().put("pods", end(0)).broken(), ["K10"]);
+    assert_eq!(started().see(&ends("c1", 1)).put("pods", end(0)).broken(), ["K10"]);
+    assert!(started().see(&ends("c1", 1)).put("pods", end(1)).broken().is_empty());
+    let mut unknown = terminated("c1", 137);
+    unknown["state"]["terminated"]["reason"] = json!("ContainerStatusUnknown");
+    assert!(started().put("pods", shown("Running", unknown)).broken().is_empty());
+}
+
+#[test]
+fn a_pod_that_is_shown_to_have_succeeded_and_has_not_breaks_k10() {
+    let started = || history(json!({})).at(1).see(&starts("s1", "c1", "c", 1));
+    let over = || pod("a", "n", "Succeeded");
+    assert_eq!(started().put("pods", over()).broken(), ["K10"]);
+    assert_eq!(started().see(&ends("c1", 1)).put("pods", over()).broken(), ["K10"]);
+    assert!(started().see(&ends("c1", 0)).put("pods", over()).broken().is_empty());
+}
+
+#[test]
+fn a_count_of_restarts_that_falls_breaks_k10() {
+    let counted = || {
+        let started = history(json!({})).at(1).see(&starts("s1", "c1", "c", 1));
+        started.put("pods", shown("Running", running("c1", 2)))
+    };
+    assert_eq!(
+        counted().put("pods", shown("Running", running("c1", 1))).broken(),
+        ["K10"]
+    );
+    assert!(
+        counted()
+            .put("pods", shown("Running", running("c1", 3)))
+            .broken()
+            .is_empty()
+    );
+}

@@ -1,0 +1,212 @@
+//! K10: a pod's status shows of its containers what is.
+//!
+//! Judged when a status begins to claim something; what stood there before is not judged again.
+//!
+//! * *Running*, *ready* or *started*: the container of that id has been started, and did not end a while ago (as long as a
+//!   kubelet's picture may be old, and in troubled times for minutes more).
+//! * *Ended*: the container of that id has ended, with that code.
+//! * *Succeeded*: the newest container of each name, as far as the runtime still has it, has ended with 0.
+//! * *restartCount* does not fall in the life of a pod, as long as no fault has struck lately: a write that was under way
+//!   or is carried out twice may come after a newer one, and a start that failed counts until it is tried again.
+//!
+//! Not judged: containers that the runtime no longer has; those whose end nobody saw, and says so
+//! (`ContainerStatusUnknown`); what a status does not say.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ContainerStatus;
+
+use super::restarts::{containers, tolerance};
+use super::{Invariant, Report};
+use crate::model::{Cluster, Item, Seen};
+
+/// Why a status says that a container has ended whose end nobody saw.
+const UNKNOWN: &str = "ContainerStatusUnknown";
+
+/// So long after a fault an old write may still come, or a start that it made fail be taken back.
+const LATE_WRITES: Duration = Duration::from_secs(60);
+
+/// See the module.
+#[derive(Default)]
+pub struct Statuses {
+    /// Every container that the runtimes have, and when it ended and with which code, by id.
+    ends: BTreeMap<String, Option<(Duration, i32)>>,
+    /// The newest one of each name, by the pod's uid and its name.
+    newest: BTreeMap<(String, String), String>,
+    /// Those that the runtimes no longer have, by the pod's uid.
+    removed: BTreeMap<String, Vec<String>>,
+    /// The pods of containers, by id.
+    pods: BTreeMap<String, String>,
+}
+
+/// What a pod's status says of its containers.
+fn statuses(item: &Item) -> impl Iterator<Item = &ContainerStatus> {
+    let status = item.pod().and_then(|pod| pod.status.as_ref());
+    status.into_iter().flat_map(|status| {
+        let init = status.init_container_statuses.iter().flatten();
+        init.chain(status.container_statuses.iter().flatten())
+    })
+}
+
+fn id_of(uri: Option<&String>) -> Option<&str> {
+    Some(uri?.split_once("://")?.1)
+}
+
+/// The container that is said to run, and whether also to be started and ready.
+fn runs(status: &ContainerStatus) -> Option<(&str, bool, bool)> {
+    status.state.as_ref()?.running.as_ref()?;
+    let id = id_of(status.container_id.as_ref())?;
+    Some((id, status.started == Some(true), status.ready))
+}
+
+/// The container that is said to have ended, and its code.
+fn ended(status: &ContainerStatus) -> Option<(&str, i32)> {
+    let ended = status.state.as_ref()?.terminated.as_ref()?;
+    if ended.reason.as_deref() == Some(UNKNOWN) {
+        return None;
+    }
+    Some((id_of(ended.container_id.as_ref())?, ended.exit_code))
+}
+
+impl Statuses {
+    /// What is wrong with what `after` says of a container of the pod with `uid`, having said `before`.
+    fn wrong(
+        &self,
+        uid: &str,
+        before: Option<&ContainerStatus>,
+        after: &ContainerStatus,
+        cluster: &Cluster,
+    ) -> Option<String> {
+        let name = &after.name;
+        let is_removed = |id: &str| self.removed.get(uid).is_some_and(|ids| ids.iter().any(|own| own == id));
+        if let Some((id, started, ready)) = runs(after) {
+            let was = before.and_then(runs).filter(|(known, ..)| *known == id);
+            let news = was.is_none_or(|(_, was_started, was_ready)| (started && !was_started) || (ready && !was_ready));
+            let limit = tolerance(cluster);
+            match self.ends.get(id) {
+                _ if !news || is_removed(id) => {}
+                None => return Some(format!("shows {name} run as {id}, which was never started")),
+                Some(Some((at, _))) if *at + limit < cluster.now => {
+                    return Some(format!("shows {name} run as {id}, which ended at {at:?}"));
+                }
+                Some(_) => {}
+            }
+        } else if after.started == Some(true) {
+            return Some(format!("shows {name} started, and not running"));
+        }
+        if let Some((id, code)) = ended(after)
+            && before.and_then(ended) != Some((id, code))
+            && !is_removed(id)
+        {
+            match self.ends.get(id) {
+                None => return Some(format!("shows the end of {name} as {id}, which was never started")),
+                Some(None) => return Some(format!("shows the end of {name} as {id}, which runs")),
+                Some(Some((_, real))) if *real != code => {
+                    return Some(format!(
+                        "shows that {name} ended with {code} as {id}, which ended with {real}"
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        let count = before.map_or(0, |before| before.restart_count);
+        (after.restart_count < count && !cluster.is_disturbed(LATE_WRITES)).then(|| {
+            format!(
+                "shows that {name} was restarted {} times, and {count} before",
+                after.restart_count
+            )
+        })
+    }
+
+    /// The container because of which the pod has not succeeded, if there is one.
+    fn failed(&self, item: &Item) -> Option<String> {
+        let spec = item.pod()?.spec.as_ref()?;
+        spec.containers.iter().find_map(|own| {
+            let id = self.newest.get(&(item.uid().to_owned(), own.name.clone()))?;
+            match self.ends.get(id)? {
+                Some((_, 0)) => None,
+                Some((_, code)) => Some(format!("shows success, but {} ended with {code} as {id}", own.name)),
+                None => Some(format!("shows success, but {} runs as {id}", own.name)),
+            }
+        })
+    }
+
+    /// Forgets a pod that is gone.
+    fn forget(&mut self, pod: &Item) {
+        let uid = pod.uid();
+        self.removed.remove(uid);
+        let spec = pod.pod().and_then(|pod| pod.spec.as_ref());
+        for own in spec.into_iter().flat_map(containers) {
+            self.newest.remove(&(uid.to_owned(), own.name.clone()));
+        }
+    }
+}
+
+impl Invariant for Statuses {
+    fn id(&self) -> &'static str {
+        "K10"
+    }
+
+    fn statement(&self) -> &'static str {
+        "A pod's status shows its containers run, and end, as they do; restartCount does not fall."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        match seen {
+            Seen::ContainerStarted {
+                pod_uid,
+                container,
+                name,
+                ..
+            } => {
+                self.ends.insert((*container).to_owned(), None);
+                self.pods.insert((*container).to_owned(), (*pod_uid).to_owned());
+                if cluster.by_uid(pod_uid).is_some() {
+                    let key = ((*pod_uid).to_owned(), (*name).to_owned());
+                    self.newest.insert(key, (*container).to_owned());
+                }
+            }
+            Seen::ContainerEnded { container, code } => {
+                if let Some(end) = self.ends.get_mut(*container) {
+                    *end = Some((cluster.now, *code));
+                }
+            }
+            Seen::ContainerRemoved { container } => {
+                self.ends.remove(*container);
+                let Some(uid) = self.pods.remove(*container) else {
+                    return;
+                };
+                if cluster.by_uid(&uid).is_some() {
+                    self.removed.entry(uid).or_default().push((*container).to_owned());
+                }
+            }
+            Seen::Change(change) => {
+                let Some(after) = change.after.as_ref().filter(|after| after.pod().is_some()) else {
+                    if let Some(before) = &change.before {
+                        self.forget(before);
+                    }
+                    return;
+                };
+                let before = change.before.as_ref().filter(|before| before.uid() == after.uid());
+                let known = |name: &str| before.and_then(|before| statuses(before).find(|own| own.name == name));
+                let mut wrong = statuses(after)
+                    .filter(|own| known(&own.name) != Some(own))
+                    .find_map(|own| self.wrong(after.uid(), known(&own.name), own, cluster));
+                if after.phase() == "Succeeded" && before.is_none_or(|before| !before.is_finished()) {
+                    wrong = wrong.or_else(|| self.failed(after));
+                }
+                if let Some(wrong) = wrong {
+                    let message = format!(
+                        "{} (uid {}) {wrong}, at revision {}",
+                        change.id,
+                        after.uid(),
+                        change.revision
+                    );
+                    report.broken(self.id(), message, &[&format!("kubelet/{}", after.node_name())]);
+                }
+            }
+            _ => {}
+        }
+    }
+}
