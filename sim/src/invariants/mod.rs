@@ -7,6 +7,7 @@
 mod acknowledged;
 mod addresses;
 mod admitted;
+mod affinity;
 mod availability;
 mod binding;
 mod capacity;
@@ -15,6 +16,7 @@ mod containers;
 mod deletion;
 mod dependents;
 mod durability;
+mod endpoint_conditions;
 mod endpoints;
 mod evictions;
 mod flows;
@@ -23,11 +25,13 @@ mod identity;
 mod informers;
 mod leadership;
 mod linearizable;
+mod min_ready;
 mod ownership;
 mod phases;
 mod placement;
 mod pod_addresses;
 mod readiness;
+mod readiness_gates;
 mod replicas;
 mod revisions;
 mod rollouts;
@@ -41,6 +45,8 @@ mod watches;
 
 use std::sync::Arc;
 use std::time::Duration;
+
+pub(crate) use readiness_gates::hindrance;
 
 use crate::features::Features;
 use crate::model::{Cluster, ObjectId, Seen};
@@ -131,6 +137,10 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(slices::Slices),
         Box::new(readiness::Readiness::default()),
         Box::new(readiness::Grace),
+        Box::new(readiness_gates::ReadinessGates::default()),
+        Box::new(min_ready::MinReady::default()),
+        Box::new(endpoint_conditions::EndpointConditions::default()),
+        Box::new(affinity::Affinity::default()),
         Box::new(silence::Silence::default()),
         Box::new(evictions::Evictions::default()),
         Box::new(leadership::Leadership::default()),
@@ -213,5 +223,7 @@ const MEMORY: Duration = Duration::from_secs(300);
 mod actor_tests;
 #[cfg(test)]
 mod contract_tests;
+#[cfg(test)]
+mod service_tests;
 #[cfg(test)]
 pub(crate) mod tests;
