@@ -1,7 +1,9 @@
-//! Clients of services: from every node that is up, one that sends a UDP packet a second to each UDP service.
+//! Clients of services: from every node that is up, one that sends a UDP packet a second to each UDP service, and one
+//! that opens a connection a second to each service with session affinity.
 //!
-//! A client keeps its port, so that its packets are one flow for connection tracking, which remembers where the first
-//! one went. What it sees is told to the invariants (E5). Not simulated: TCP clients, and what is in the packets.
+//! The first keeps its port, so that its packets are one flow for connection tracking, which remembers where the first
+//! one went (E5). The second takes another port each time, so that only the service's rules decide where it gets to
+//! (E7). Not simulated: clients of other TCP services, what follows a connection's first packet, and what is in them.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
@@ -15,23 +17,34 @@ use crate::world::World;
 
 /// The first port that clients send from; which one is a function of the service.
 const FIRST_PORT: u16 = 40_000;
+/// The first port that connections come from, each from the next one, and of how many.
+const FIRST_CONNECTION: u16 = 10_000;
+const CONNECTIONS: u16 = 20_000;
 
 /// The clients: what they know of services. They go on when a service is deleted, as clients do.
 #[derive(Default)]
 pub struct Clients {
     known: BTreeMap<ObjectId, SocketAddrV4>,
+    /// How many connections each client has opened.
+    turn: u16,
 }
 
 impl Clients {
     /// Lets every client send a packet.
     pub fn send(&mut self, world: &World, random: &Random) {
-        world.witness.look(world, |cluster| {
+        let sticky: Vec<_> = world.witness.look(world, |cluster| {
             let addresses = cluster
                 .all("services")
                 .filter_map(|item| Some((item.id.clone(), address(item)?)));
             self.known.extend(addresses);
+            let sticky = cluster.all("services").filter_map(|item| sticky(item));
+            sticky.collect()
         });
         send(world, &self.known, random);
+        self.turn = (self.turn + 1) % CONNECTIONS;
+        for service in &sticky {
+            connect(world, service, FIRST_CONNECTION + self.turn, random);
+        }
     }
 }
 
@@ -46,6 +59,53 @@ fn address(service: &Item) -> Option<SocketAddrV4> {
         .filter(|port| port.protocol.as_deref() == Some("UDP"));
     let port = u16::try_from(udp.next()?.port).ok()?;
     Some(SocketAddrV4::new(ip, port))
+}
+
+/// A service with session affinity: its protocol and its address.
+struct Sticky {
+    id: ObjectId,
+    protocol: Protocol,
+    address: SocketAddrV4,
+}
+
+/// The service as its clients see it, if it has session affinity.
+fn sticky(service: &Item) -> Option<Sticky> {
+    let spec = service.service()?.spec.as_ref()?;
+    if spec.session_affinity.as_deref() != Some("ClientIP") || service.is_terminating() {
+        return None;
+    }
+    let ip: Ipv4Addr = spec.cluster_ip.as_deref()?.parse().ok()?;
+    let port = spec.ports.as_ref()?.first()?;
+    Some(Sticky {
+        id: service.id.clone(),
+        protocol: Protocol::of(port.protocol.as_deref())?,
+        address: SocketAddrV4::new(ip, u16::try_from(port.port).ok()?),
+    })
+}
+
+/// Opens a connection to a service from every node that is up.
+fn connect(world: &World, service: &Sticky, from: u16, random: &Random) {
+    for machine in world.workers().filter(|machine| machine.is_up()) {
+        let Some(worker) = &machine.worker else { continue };
+        let packet = Packet {
+            src: machine.address,
+            dst: *service.address.ip(),
+            protocol: service.protocol,
+            sport: from,
+            dport: service.address.port(),
+            from: Origin::Host,
+        };
+        let goes_to = match worker.filter.evaluate(&packet, random) {
+            Verdict::Delivered { ip, port, .. } => Some(SocketAddrV4::new(ip, port)),
+            Verdict::NoRule | Verdict::Rejected | Verdict::Dropped => None,
+        };
+        let seen = Seen::Connected {
+            machine: &machine.name,
+            service: &service.id,
+            goes_to,
+        };
+        world.witness.observe(world, &seen);
+    }
 }
 
 fn send(world: &World, services: &BTreeMap<ObjectId, SocketAddrV4>, random: &Random) {

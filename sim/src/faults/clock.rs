@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use super::swarm::Lot;
 use super::{machine, trace};
 use crate::clocks;
+use crate::model::Cluster;
 use crate::scenario::{Between, ClockSpec, FaultAction, NodeTarget, Offset, Rate};
 use crate::world::World;
 
@@ -37,9 +38,11 @@ pub async fn strike(world: &Arc<World>, spec: &ClockSpec, random: &Random, struc
         offset: offset.0,
         rate: drift.0,
     };
+    world.witness.change(world, Cluster::clock_errs);
     let number = world.clocks.begin(&name, fault);
     sleep(lasts).await;
     world.clocks.end(number);
+    world.witness.change(world, Cluster::clock_is_right);
     trace(world, format_args!("the clock of {name} is right again"));
 }
 

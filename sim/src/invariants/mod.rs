@@ -7,6 +7,7 @@
 mod acknowledged;
 mod addresses;
 mod admitted;
+mod affinity;
 mod availability;
 mod binding;
 mod capacity;
@@ -15,6 +16,7 @@ mod containers;
 mod deletion;
 mod dependents;
 mod durability;
+mod endpoint_conditions;
 mod endpoints;
 mod evictions;
 mod flows;
@@ -24,11 +26,13 @@ mod informers;
 mod init_order;
 mod leadership;
 mod linearizable;
+mod min_ready;
 mod ownership;
 mod phases;
 mod placement;
 mod pod_addresses;
 mod readiness;
+mod readiness_gates;
 mod replicas;
 mod restarts;
 mod revisions;
@@ -44,6 +48,8 @@ mod watches;
 
 use std::sync::Arc;
 use std::time::Duration;
+
+pub(crate) use readiness_gates::hindrance;
 
 use crate::features::Features;
 use crate::model::{Cluster, ObjectId, Seen};
@@ -137,6 +143,10 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(init_order::InitOrder::default()),
         Box::new(restarts::Restarts::default()),
         Box::new(statuses::Statuses::default()),
+        Box::new(readiness_gates::ReadinessGates::default()),
+        Box::new(min_ready::MinReady::default()),
+        Box::new(endpoint_conditions::EndpointConditions::default()),
+        Box::new(affinity::Affinity::default()),
         Box::new(silence::Silence::default()),
         Box::new(evictions::Evictions::default()),
         Box::new(leadership::Leadership::default()),
@@ -221,5 +231,7 @@ mod actor_tests;
 mod contract_tests;
 #[cfg(test)]
 mod kubelet_tests;
+#[cfg(test)]
+mod service_tests;
 #[cfg(test)]
 pub(crate) mod tests;

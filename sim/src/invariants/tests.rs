@@ -53,6 +53,12 @@ impl History {
         self
     }
 
+    /// Changes what is known beside the store.
+    pub(super) fn know(mut self, change: impl FnOnce(&mut crate::model::Cluster)) -> Self {
+        change(&mut self.monitor.cluster);
+        self
+    }
+
     /// Writes a key by which a service holds something.
     pub(super) fn claim(mut self, key: &str) -> Self {
         self.revision += 1;

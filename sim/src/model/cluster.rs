@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
@@ -201,6 +202,8 @@ impl fmt::Display for Made {
 pub struct Cluster {
     /// Simulated time.
     pub now: Duration,
+    /// What right clocks show at the beginning.
+    pub epoch: Timestamp,
     /// The last revision seen.
     pub revision: u64,
     objects: BTreeMap<Arc<str>, Objects>,
@@ -222,6 +225,9 @@ pub struct Cluster {
     /// How many faults are in force, and when the last one began or ended.
     in_force: u32,
     disturbed: Option<Duration>,
+    /// How many clocks are wrong, and when the last one became wrong or right.
+    wrong_clocks: u32,
+    clocks_erred: Option<Duration>,
     healed: bool,
 }
 
@@ -465,10 +471,36 @@ impl Cluster {
         self.in_force > 0 || self.disturbed.is_some_and(|at| at + memory > self.now)
     }
 
+    /// A machine's clock is put wrong.
+    pub fn clock_errs(&mut self) {
+        self.wrong_clocks += 1;
+        self.clocks_erred = Some(self.now);
+    }
+
+    /// A clock is right again.
+    pub fn clock_is_right(&mut self) {
+        self.wrong_clocks = self.wrong_clocks.saturating_sub(1);
+        self.clocks_erred = Some(self.now);
+    }
+
+    /// Whether a machine's clock is wrong, or was within `memory`: objects may bear stamps of no moment that was.
+    pub fn is_clock_wrong(&self, memory: Duration) -> bool {
+        self.wrong_clocks > 0 || self.clocks_erred.is_some_and(|at| at + memory > self.now)
+    }
+
+    /// The simulated time that a right clock's stamp means; zero if it is of before the beginning.
+    pub fn moment(&self, stamp: Timestamp) -> Duration {
+        Duration::try_from(stamp.duration_since(self.epoch)).unwrap_or(Duration::ZERO)
+    }
+
     /// The chaos is over.
     pub fn heal(&mut self) {
         self.healed = true;
         self.in_force = 0;
+        if self.wrong_clocks > 0 {
+            self.wrong_clocks = 0;
+            self.clocks_erred = Some(self.now);
+        }
         self.disturbed = Some(self.now);
     }
 

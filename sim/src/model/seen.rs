@@ -381,6 +381,15 @@ pub enum Seen<'a> {
         /// Where the packet went, if anywhere; the service's address when nobody translated it.
         goes_to: Option<SocketAddrV4>,
     },
+    /// A client of a service with session affinity has opened a connection.
+    Connected {
+        /// Where the client is.
+        machine: &'a str,
+        /// The service.
+        service: &'a ObjectId,
+        /// Where it goes, if anywhere.
+        goes_to: Option<SocketAddrV4>,
+    },
     /// A watch is over.
     WatchClosed {
         /// The watch.

@@ -1,8 +1,12 @@
 //! Convergence: after the heal the cluster reaches what was asked for, and then is quiet.
 //!
 //! Judged over the store, the containers that really run and the rules that really stand. Machines that stay broken are
-//! left out: their pods may linger as terminating, their containers may run on unheard. Not judged: informers' caches
-//! (no component shows them), and events.
+//! left out: their pods may linger as terminating, their containers may run on unheard. What statuses say must then be
+//! what is ([`statuses`]), and what a service's endpoints say, too ([`backends`]). Not judged: informers' caches (no
+//! component shows them), and events.
+
+mod backends;
+mod statuses;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
@@ -32,6 +36,8 @@ fn at_rest(world: &World, left: &[String]) -> Vec<String> {
         workloads(cluster, &mut missing);
         pods(world, cluster, left, &mut missing);
         endpoints(cluster, &mut missing);
+        statuses::missing(cluster, left, &mut missing);
+        backends::missing(cluster, &mut missing);
         containers(world, cluster, left, &mut missing);
         rules(world, cluster, left, &mut missing);
         expected(world, cluster, &mut missing);
@@ -313,3 +319,6 @@ fn expected(world: &World, cluster: &Cluster, missing: &mut Vec<String>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

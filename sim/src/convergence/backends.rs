@@ -1,0 +1,158 @@
+//! A service's slices and its `Endpoints` object at rest: they say of each pod what it is, and the same.
+//!
+//! Of each pod that a service selects, that has an address and has not finished, there is one endpoint in the slices:
+//! `serving` if it is ready, `terminating` if it is being deleted, `ready` if it serves and is not terminating, or if the
+//! service publishes all. The `Endpoints` object has the same pods but for terminating ones (unless all are published),
+//! those that are ready as addresses, the others as not ready. Not judged: services without a selector, slices and
+//! objects that others keep, pods in their host's network, ports, services whose ports go by name (a pod may lack them), and lists that were cut off.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::{Endpoints, ServiceSpec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::{address, slices};
+use crate::model::{Cluster, Item};
+
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+const MANAGER: &str = "endpointslice-controller.k8s.io";
+/// The annotation that tells of addresses cut off.
+const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
+
+/// What an endpoint says of its pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Said {
+    ready: bool,
+    serving: bool,
+    terminating: bool,
+}
+
+/// What is not as the pods are.
+pub(super) fn missing(cluster: &Cluster, missing: &mut Vec<String>) {
+    for service in cluster.all("services").filter(|service| !service.is_terminating()) {
+        let Some(spec) = service.service().and_then(|service| service.spec.as_ref()) else {
+            continue;
+        };
+        let selects = spec.selector.as_ref().is_some_and(|selector| !selector.is_empty());
+        if !selects || spec.type_.as_deref() == Some("ExternalName") {
+            continue;
+        }
+        let Some(wanted) = wanted(cluster, service, spec) else {
+            continue;
+        };
+        in_slices(cluster, service, &wanted, missing);
+        let by_name = |target: &Option<IntOrString>| matches!(target, Some(IntOrString::String(_)));
+        if !spec.ports.iter().flatten().any(|port| by_name(&port.target_port)) {
+            in_object(cluster, service, spec, &wanted, missing);
+        }
+    }
+}
+
+/// By address: what the endpoints of a service should say; none if pods share addresses with their nodes.
+fn wanted(cluster: &Cluster, service: &Item, spec: &ServiceSpec) -> Option<BTreeMap<String, Said>> {
+    let publishes = spec.publish_not_ready_addresses.unwrap_or(false);
+    let selected = cluster.all("pods").filter(|pod| {
+        let label = |name: &String| pod.meta.labels.as_ref().and_then(|labels| labels.get(name));
+        let mut selector = spec.selector.iter().flatten();
+        pod.id.namespace == service.id.namespace && selector.all(|(name, value)| label(name) == Some(value))
+    });
+    let mut wanted = BTreeMap::new();
+    for pod in selected.filter(|pod| !pod.is_finished()) {
+        if pod.pod().and_then(|pod| pod.spec.as_ref()?.host_network) == Some(true) {
+            return None;
+        }
+        let Some(ip) = address(pod) else { continue };
+        let (serving, terminating) = (pod.condition("Ready"), pod.is_terminating());
+        let said = Said {
+            ready: publishes || (serving && !terminating),
+            serving,
+            terminating,
+        };
+        // An address that a lost machine's pod still shows may be another's by now: the living one is meant.
+        let known = wanted.entry(ip.to_owned()).or_insert(said);
+        if known.terminating {
+            *known = said;
+        }
+    }
+    Some(wanted)
+}
+
+fn in_slices(cluster: &Cluster, service: &Item, wanted: &BTreeMap<String, Said>, missing: &mut Vec<String>) {
+    let is_ours = |slice: &Item| {
+        let labels = slice.meta.labels.as_ref();
+        labels.and_then(|labels| labels.get(MANAGED_BY)).map(String::as_str) == Some(MANAGER)
+    };
+    let mut there: BTreeMap<&str, Vec<Said>> = BTreeMap::new();
+    for slice in slices(cluster, service).filter(|slice| is_ours(slice)) {
+        for endpoint in slice.slice().into_iter().flat_map(|slice| &slice.endpoints) {
+            let conditions = endpoint.conditions.clone().unwrap_or_default();
+            let ready = conditions.ready.unwrap_or(true);
+            let said = Said {
+                ready,
+                serving: conditions.serving.unwrap_or(ready),
+                terminating: conditions.terminating.unwrap_or(false),
+            };
+            for ip in &endpoint.addresses {
+                there.entry(ip).or_default().push(said);
+            }
+        }
+    }
+    for (ip, said) in wanted {
+        match there.remove(ip.as_str()) {
+            None => missing.push(format!("{ip} is in no slice of {}", service.id)),
+            // Two pods may show one address, if one of them is on a machine that stays broken.
+            Some(own) if own.contains(said) => {}
+            Some(own) => missing.push(format!("{ip} is {own:?} in the slices of {}, not {said:?}", service.id)),
+        }
+    }
+    for ip in there.keys() {
+        missing.push(format!("{ip} is in a slice of {}, and no pod's", service.id));
+    }
+}
+
+fn in_object(
+    cluster: &Cluster,
+    service: &Item,
+    spec: &ServiceSpec,
+    wanted: &BTreeMap<String, Said>,
+    missing: &mut Vec<String>,
+) {
+    let publishes = spec.publish_not_ready_addresses.unwrap_or(false);
+    let found = cluster.find("endpoints", &service.id.namespace, &service.id.name);
+    let Some(endpoints) = found.and_then(|item| item.read::<Endpoints>()) else {
+        missing.push(format!("{} has no Endpoints object", service.id));
+        return;
+    };
+    let annotations = endpoints.metadata.annotations.as_ref();
+    if annotations.is_some_and(|annotations| annotations.contains_key(OVER_CAPACITY)) {
+        return;
+    }
+    let (mut ready, mut unready) = (BTreeSet::new(), BTreeSet::new());
+    for subset in endpoints.subsets.iter().flatten() {
+        ready.extend(subset.addresses.iter().flatten().map(|address| address.ip.as_str()));
+        unready.extend(
+            subset
+                .not_ready_addresses
+                .iter()
+                .flatten()
+                .map(|address| address.ip.as_str()),
+        );
+    }
+    let should = |is_ready: bool| -> BTreeSet<&str> {
+        let said = wanted.iter().filter(|(_, said)| publishes || !said.terminating);
+        said.filter(|(_, said)| said.ready == is_ready)
+            .map(|(ip, _)| ip.as_str())
+            .collect()
+    };
+    for (name, is, should) in [
+        ("addresses", ready, should(true)),
+        ("notReadyAddresses", unready, should(false)),
+    ] {
+        if is != should {
+            missing.push(format!(
+                "the Endpoints of {} have as {name} {is:?}, not {should:?}",
+                service.id
+            ));
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! E6: what a slice says of a pod is so, and a pod that is not ready stays in it.
+//!
+//! Judged at every write of a slice that the controller keeps. Of each pod in it: `serving` is whether it is ready,
+//! `terminating` whether it is being deleted, and `ready` is both `serving` and not `terminating`, unless the service
+//! publishes pods that are not ready. And no pod is written out of a service's only slice while it has its address and
+//! is selected: one that is not ready, or ends, is shown as such.
+//!
+//! What changed within the controller's lag is held against nobody: the pod's readiness, its deletion, labels and
+//! address, the service, and how many slices it has. A fault that held the controller manager up lengthens the lag. Not
+//! judged: slices that others keep, what moves between several slices, slices that are deleted, and pods that never were
+//! in one (E3, at convergence).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ServiceSpec;
+use k8s_openapi::api::discovery::v1::Endpoint;
+
+use super::{Invariant, Report};
+use crate::model::{Change, Cluster, Item, ObjectId, Seen};
+use crate::scenario::Role;
+
+const SERVICE: &str = "kubernetes.io/service-name";
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+const MANAGER: &str = "endpointslice-controller.k8s.io";
+
+/// See the module.
+#[derive(Default)]
+pub struct EndpointConditions {
+    /// By uid of a pod that is: what slices tell of it.
+    pods: BTreeMap<String, Known>,
+    /// When what endpoints follow from last changed in a service.
+    services: BTreeMap<ObjectId, Duration>,
+    /// By uid of a service: when a slice of it last came or went.
+    slices: BTreeMap<String, Duration>,
+}
+
+/// When each of these last changed; a pod was made with what it has.
+#[derive(Default)]
+struct Known {
+    ready: Duration,
+    terminating: Duration,
+    /// Its labels, its address, and whether it has finished.
+    place: Duration,
+}
+
+impl Invariant for EndpointConditions {
+    fn id(&self) -> &'static str {
+        "E6"
+    }
+
+    fn statement(&self) -> &'static str {
+        "What a slice says of a pod is so, and a pod that is not ready stays in it."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        let Seen::Change(change) = seen else { return };
+        match &*change.id.resource {
+            "pods" => self.remember_pod(change, cluster.now),
+            "services" => self.remember_service(change, cluster.now),
+            "endpointslices.discovery.k8s.io" => {
+                if let (Some(before), Some(after)) = (&change.before, &change.after)
+                    && before.uid() == after.uid()
+                {
+                    self.judge(change, Some(before), after, cluster, report);
+                    return;
+                }
+                if let Some(after) = &change.after {
+                    self.judge(change, None, after, cluster, report);
+                }
+                let slices = [&change.before, &change.after].into_iter().flatten();
+                for service in slices.filter_map(|slice| slice.controller_uid()) {
+                    self.slices.insert(service.to_owned(), cluster.now);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn address(pod: &Item) -> Option<&str> {
+    let ip = pod.pod()?.status.as_ref()?.pod_ip.as_deref();
+    ip.filter(|ip| !ip.is_empty())
+}
+
+fn spec(service: &Item) -> Option<&ServiceSpec> {
+    service.service()?.spec.as_ref()
+}
+
+fn label<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+    item.meta.labels.as_ref()?.get(name).map(String::as_str)
+}
+
+fn selects(service: &Item, pod: &Item) -> bool {
+    let selector = spec(service).and_then(|spec| spec.selector.as_ref());
+    selector.is_some_and(|selector| {
+        !selector.is_empty() && selector.iter().all(|(name, value)| label(pod, name) == Some(value))
+    })
+}
+
+fn uid(endpoint: &Endpoint) -> Option<&str> {
+    let target = endpoint.target_ref.as_ref()?;
+    target.uid.as_deref().filter(|_| target.kind.as_deref() == Some("Pod"))
+}
+
+fn endpoints(slice: &Item) -> impl Iterator<Item = &Endpoint> {
+    slice.slice().into_iter().flat_map(|slice| &slice.endpoints)
+}
+
+impl EndpointConditions {
+    fn remember_pod(&mut self, change: &Change, now: Duration) {
+        let Some(after) = &change.after else {
+            if let Some(before) = &change.before {
+                self.pods.remove(before.uid());
+            }
+            return;
+        };
+        let known = self.pods.entry(after.uid().to_owned()).or_default();
+        let before = change.before.as_ref().filter(|before| before.uid() == after.uid());
+        if before.is_none_or(|before| before.condition("Ready") != after.condition("Ready")) {
+            known.ready = now;
+        }
+        if before.is_none_or(|before| before.is_terminating() != after.is_terminating()) {
+            known.terminating = now;
+        }
+        let place = |pod: &Item| {
+            (
+                pod.meta.labels.clone(),
+                address(pod).map(str::to_owned),
+                pod.is_finished(),
+            )
+        };
+        if before.is_none_or(|before| place(before) != place(after)) {
+            known.place = now;
+        }
+    }
+
+    fn remember_service(&mut self, change: &Change, now: Duration) {
+        match (&change.before, &change.after) {
+            (before, None) => {
+                self.services.remove(&change.id);
+                if let Some(before) = before {
+                    self.slices.remove(before.uid());
+                }
+            }
+            (Some(before), Some(after)) if before.uid() == after.uid() && spec(before) == spec(after) => {}
+            _ => {
+                self.services.insert(change.id.clone(), now);
+            }
+        }
+    }
+
+    fn judge(&self, change: &Change, before: Option<&Item>, slice: &Item, cluster: &Cluster, report: &mut Report) {
+        if label(slice, MANAGED_BY) != Some(MANAGER) || slice.is_terminating() {
+            return;
+        }
+        let service = label(slice, SERVICE).and_then(|name| cluster.find("services", &slice.id.namespace, name));
+        // What belongs to an earlier service of that name goes in its own time.
+        let Some(service) = service.filter(|service| slice.controller_uid() == Some(service.uid())) else {
+            return;
+        };
+        let old = cluster.now.saturating_sub(cluster.lag(Role::ControllerManager));
+        let rests = |since: &Duration| *since < old;
+        if service.is_terminating() || !self.services.get(&service.id).is_some_and(rests) {
+            return;
+        }
+        let mut wrong: Vec<String> = endpoints(slice)
+            .filter_map(|endpoint| self.untrue(endpoint, service, cluster, &rests))
+            .collect();
+        let alone = self.slices.get(service.uid()).is_some_and(rests)
+            && !cluster
+                .owned(service.uid())
+                .any(|other| other.slice().is_some() && other.id != slice.id);
+        let left = before.into_iter().flat_map(endpoints).filter_map(uid);
+        for uid in left.filter(|_| alone) {
+            let stays = endpoints(slice).any(|own| self::uid(own) == Some(uid));
+            let Some(pod) = cluster.by_uid(uid).filter(|_| !stays) else {
+                continue;
+            };
+            let rested = self.pods.get(uid).is_some_and(|known| rests(&known.place));
+            if rested && !pod.is_finished() && address(pod).is_some() && selects(service, pod) {
+                wrong.push(format!(
+                    "leaves {} (uid {uid}) out, which {} selects",
+                    pod.id, service.id
+                ));
+            }
+        }
+        for wrong in wrong {
+            let message = format!("{} {wrong} at revision {}", slice.id, change.revision);
+            report.broken(self.id(), message, &["controller-manager", "apiserver"]);
+        }
+    }
+
+    /// What an endpoint says that is not so.
+    fn untrue(
+        &self,
+        endpoint: &Endpoint,
+        service: &Item,
+        cluster: &Cluster,
+        rests: &impl Fn(&Duration) -> bool,
+    ) -> Option<String> {
+        let uid = uid(endpoint)?;
+        // Of pods that are gone nothing is to be said here (E2).
+        let (pod, known) = (cluster.by_uid(uid)?, self.pods.get(uid)?);
+        let conditions = endpoint.conditions.clone().unwrap_or_default();
+        let ready = conditions.ready.unwrap_or(true);
+        let serving = conditions.serving.unwrap_or(ready);
+        let terminating = conditions.terminating.unwrap_or(false);
+        let publishes = spec(service)
+            .and_then(|spec| spec.publish_not_ready_addresses)
+            .unwrap_or(false);
+        if serving != pod.condition("Ready") && rests(&known.ready) {
+            return Some(format!(
+                "has {} (uid {uid}) as serving: {serving}, though it is not so since {:?}",
+                pod.id, known.ready
+            ));
+        }
+        if terminating != pod.is_terminating() && rests(&known.terminating) {
+            return Some(format!(
+                "has {} (uid {uid}) as terminating: {terminating}, though it is not so since {:?}",
+                pod.id, known.terminating
+            ));
+        }
+        (ready != (publishes || (serving && !terminating))).then(|| {
+            format!(
+                "has {} (uid {uid}) as ready: {ready}, though serving is {serving} and terminating {terminating}",
+                pod.id
+            )
+        })
+    }
+}

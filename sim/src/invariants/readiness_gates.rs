@@ -1,0 +1,96 @@
+//! K11: a pod is shown ready only while its containers are ready and its readiness gates are open.
+//!
+//! Judged over a pod's status alone, when a write makes it say `Ready` although it shows a container that is not ready,
+//! `ContainersReady` as false, or a gate whose condition is not true (the documentation of `readinessGates`). Gates are
+//! opened and closed by others than the kubelet, and its patches say only what changed for it. So it passes if in the
+//! history the pod was fit to be ready within the kubelet's lag. Not judged: containers that the status does not show, init
+//! containers, pods that have ended, and `Ready` that is not taken back in time (convergence does).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Invariant, Report};
+use crate::model::{Change, Cluster, Item, Seen};
+use crate::scenario::Role;
+
+/// See the module.
+#[derive(Default)]
+pub struct ReadinessGates {
+    /// Pods that were fit to be ready and are not, by uid: until when they were.
+    fit_until: BTreeMap<String, Duration>,
+}
+
+impl Invariant for ReadinessGates {
+    fn id(&self) -> &'static str {
+        "K11"
+    }
+
+    fn statement(&self) -> &'static str {
+        "A pod is shown ready only while its containers are ready and its readiness gates are open."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        let Seen::Change(change) = seen else { return };
+        if &*change.id.resource == "pods" {
+            self.judge(change, cluster, report);
+        }
+    }
+}
+
+/// Why a pod may not be ready, by its own status; none if it may.
+pub(crate) fn hindrance(item: &Item) -> Option<String> {
+    let pod = item.pod()?;
+    let status = pod.status.as_ref()?;
+    let conditions = || status.conditions.iter().flatten();
+    let containers = status.container_statuses.iter().flatten();
+    if let Some(container) = containers.into_iter().find(|container| !container.ready) {
+        return Some(format!("container {} is not", container.name));
+    }
+    if conditions().any(|own| own.type_ == "ContainersReady" && own.status == "False") {
+        return Some("its containers are not".to_owned());
+    }
+    let gates = pod.spec.iter().flat_map(|spec| spec.readiness_gates.iter().flatten());
+    let closed = gates.map(|gate| &gate.condition_type).find(|gate| {
+        let mut own = conditions().filter(|own| own.type_ == **gate);
+        !own.any(|own| own.status == "True")
+    });
+    closed.map(|gate| format!("its readiness gate {gate} is not open"))
+}
+
+impl ReadinessGates {
+    fn judge(&mut self, change: &Change, cluster: &Cluster, report: &mut Report) {
+        let Some(after) = &change.after else {
+            if let Some(before) = &change.before {
+                self.fit_until.remove(before.uid());
+            }
+            return;
+        };
+        let Some(why) = hindrance(after) else {
+            self.fit_until.remove(after.uid());
+            return;
+        };
+        let before = change.before.as_ref().filter(|before| before.uid() == after.uid());
+        if before.is_some_and(|before| hindrance(before).is_none()) {
+            self.fit_until.insert(after.uid().to_owned(), cluster.now);
+        }
+        let wrong = |item: &Item| item.condition("Ready") && !item.is_finished();
+        if !wrong(after) || before.is_some_and(|before| wrong(before)) {
+            return;
+        }
+        let lag = cluster.lag(Role::Kubelet);
+        if self
+            .fit_until
+            .get(after.uid())
+            .is_some_and(|until| *until + lag >= cluster.now)
+        {
+            return;
+        }
+        let message = format!(
+            "{} (uid {}) is shown ready at revision {}, but {why}",
+            change.id,
+            after.uid(),
+            change.revision
+        );
+        report.broken(self.id(), message, &[&format!("kubelet/{}", after.node_name())]);
+    }
+}

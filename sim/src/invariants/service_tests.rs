@@ -1,0 +1,277 @@
+//! The tests of the invariants about availability, readiness gates, the conditions of endpoints, and session affinity.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::tests::{History, owned, pod, set};
+use crate::model::{ObjectId, Seen};
+
+/// Judged by one invariant alone.
+fn history(id: &'static str) -> History {
+    History::of(move |own| own == id)
+}
+
+/// A pod of a set that became ready so many seconds after the beginning, or is not ready.
+fn ready(name: &str, since: Option<i64>) -> Value {
+    let mut pod = owned(pod(name, "n", "Running"), "ReplicaSet", "rs");
+    let since = since.map(|since| Timestamp::from_second(since).unwrap().to_string());
+    let status = if since.is_some() { "True" } else { "False" };
+    pod["status"]["conditions"] = json!([{"type": "Ready", "status": status, "lastTransitionTime": since}]);
+    pod
+}
+
+fn counting(min_ready: i32, available: i32) -> Value {
+    let mut set = owned(set("rs", 2), "Deployment", "d");
+    set["spec"]["minReadySeconds"] = json!(min_ready);
+    set["status"] = json!({"replicas": 2, "availableReplicas": available});
+    set
+}
+
+const SETS: &str = "replicasets.apps";
+const PODS: &str = "pods";
+const SLICES: &str = "endpointslices.discovery.k8s.io";
+
+fn min_ready() -> History {
+    history("P9")
+        .put(SETS, counting(30, 0))
+        .at(100)
+        .put(PODS, ready("a", None))
+        .at(101)
+        .put(PODS, ready("a", Some(101)))
+}
+
+#[test]
+fn a_pod_that_counts_as_available_too_early_breaks_p9() {
+    assert_eq!(min_ready().at(120).put(SETS, counting(30, 1)).broken(), ["P9"]);
+    assert!(min_ready().at(131).put(SETS, counting(30, 1)).broken().is_empty());
+    assert_eq!(min_ready().at(131).put(SETS, counting(30, 2)).broken(), ["P9"]);
+}
+
+#[test]
+fn a_status_that_was_written_late_and_a_pod_that_is_gone_unseen_do_not_break_p9() {
+    // The kubelet says since when; its write came late.
+    let late = min_ready().at(150).put(PODS, ready("b", Some(110)));
+    assert!(late.put(SETS, counting(30, 2)).broken().is_empty());
+    let gone = |seconds| {
+        let gone = min_ready().at(140).delete(PODS, &ready("a", Some(101)));
+        gone.at(seconds).put(SETS, counting(30, 1)).broken()
+    };
+    assert!(gone(145).is_empty(), "the controller cannot know yet");
+    assert_eq!(gone(160), ["P9"]);
+    // Ready again, but not for long.
+    let again = min_ready().at(140).put(PODS, ready("a", None));
+    let again = again.at(141).put(PODS, ready("a", Some(141)));
+    assert_eq!(again.at(160).put(SETS, counting(30, 1)).broken(), ["P9"]);
+    // A wish for less time counts at once, one for more from when it may be seen.
+    assert!(min_ready().at(112).put(SETS, counting(10, 1)).broken().is_empty());
+    let more = |seconds| {
+        let more = min_ready().at(110).put(SETS, counting(60, 0));
+        more.at(seconds).put(SETS, counting(60, 1)).broken()
+    };
+    assert_eq!(more(132), ["P9"]);
+    assert!(more(165).is_empty());
+}
+
+#[test]
+fn while_clocks_are_wrong_p9_is_not_judged() {
+    let wrong = min_ready().know(|cluster| cluster.clock_errs());
+    assert!(wrong.at(120).put(SETS, counting(30, 1)).broken().is_empty());
+}
+
+#[test]
+fn a_deployment_that_counts_more_than_its_sets_breaks_p9() {
+    let counts = |available: i32| {
+        json!({"metadata": {"name": "d", "namespace": "default", "uid": "uid-d"},
+            "spec": {"replicas": 2, "selector": {}, "template": {}},
+            "status": {"replicas": 2, "availableReplicas": available}})
+    };
+    let told = || min_ready().at(140).put(SETS, counting(30, 1));
+    assert!(told().put("deployments.apps", counts(1)).broken().is_empty());
+    assert_eq!(told().put("deployments.apps", counts(2)).broken(), ["P9"]);
+    let less = |seconds| {
+        let less = told().at(150).put(SETS, counting(30, 0)).at(seconds);
+        less.put("deployments.apps", counts(1)).broken()
+    };
+    assert!(less(155).is_empty(), "the controller cannot know yet");
+    assert_eq!(less(170), ["P9"]);
+}
+
+/// A pod with a gate and a container.
+fn gated(shown: &str, gate: &str, container: bool) -> Value {
+    let mut pod = pod("a", "n", "Running");
+    pod["spec"]["readinessGates"] = json!([{"conditionType": "g"}]);
+    pod["status"]["conditions"] = json!([{"type": "Ready", "status": shown}, {"type": "g", "status": gate}]);
+    pod["status"]["containerStatuses"] =
+        json!([{"name": "c", "ready": container, "image": "", "imageID": "", "restartCount": 0}]);
+    pod
+}
+
+#[test]
+fn a_pod_that_is_shown_ready_with_a_closed_gate_or_an_unready_container_breaks_k8() {
+    let shown = |pod: Value| {
+        history("K11")
+            .put(PODS, gated("False", "False", false))
+            .at(100)
+            .put(PODS, pod)
+    };
+    assert_eq!(shown(gated("True", "False", true)).broken(), ["K11"]);
+    assert_eq!(shown(gated("True", "True", false)).broken(), ["K11"]);
+    assert!(shown(gated("True", "True", true)).broken().is_empty());
+    let mut unset = gated("True", "False", true);
+    unset["status"]["conditions"].as_array_mut().unwrap().pop();
+    assert_eq!(shown(unset).broken(), ["K11"]);
+}
+
+#[test]
+fn a_gate_that_closes_behind_the_kubelets_back_does_not_break_k8() {
+    let open = || history("K11").at(100).put(PODS, gated("True", "True", true));
+    // It is ready until its kubelet hears of it.
+    assert!(
+        open()
+            .at(200)
+            .put(PODS, gated("True", "False", true))
+            .broken()
+            .is_empty()
+    );
+    let crossed = |seconds| {
+        let closed = open().at(100).put(PODS, gated("False", "True", true));
+        let closed = closed.at(200).put(PODS, gated("False", "False", true));
+        closed.at(seconds).put(PODS, gated("True", "False", true)).broken()
+    };
+    assert!(crossed(205).is_empty());
+    assert_eq!(crossed(220), ["K11"]);
+}
+
+fn service() -> Value {
+    json!({"metadata": {"name": "s", "namespace": "default", "uid": "uid-s"}, "spec": {"clusterIP": "10.96.0.9",
+        "selector": {"app": "x"}, "sessionAffinity": "ClientIP", "ports": [{"port": 80}]}})
+}
+
+fn backend(name: &str, ip: &str, is_ready: bool) -> Value {
+    let mut pod = ready(name, is_ready.then_some(1));
+    pod["metadata"]["labels"] = json!({"app": "x"});
+    pod["status"]["podIP"] = json!(ip);
+    pod
+}
+
+fn endpoint(name: &str, ip: &str, is_ready: bool, serving: bool, terminating: bool) -> Value {
+    json!({"addresses": [ip], "conditions": {"ready": is_ready, "serving": serving, "terminating": terminating},
+        "targetRef": {"kind": "Pod", "name": name, "uid": format!("uid-{name}")}})
+}
+
+fn slice(endpoints: &[Value]) -> Value {
+    let mut slice = json!({"metadata": {"name": "s-1", "namespace": "default", "uid": "uid-s-1", "labels": {
+            "kubernetes.io/service-name": "s",
+            "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"}},
+        "addressType": "IPv4", "endpoints": endpoints});
+    slice = owned(slice, "Service", "s");
+    slice
+}
+
+/// A service over two ready pods that has been so for long.
+fn settled(id: &'static str) -> History {
+    let both = [
+        endpoint("a", "10.0.0.1", true, true, false),
+        endpoint("b", "10.0.0.2", true, true, false),
+    ];
+    history(id)
+        .at(1)
+        .put("services", service())
+        .put(PODS, backend("a", "10.0.0.1", true))
+        .put(PODS, backend("b", "10.0.0.2", true))
+        .at(2)
+        .put(SLICES, slice(&both))
+        .at(100)
+        .put(PODS, backend("b", "10.0.0.2", false))
+}
+
+#[test]
+fn what_a_slice_says_of_a_pod_that_is_not_so_breaks_e6() {
+    let says = |seconds, is_ready, serving, terminating| {
+        let endpoints = [
+            endpoint("a", "10.0.0.1", true, true, false),
+            endpoint("b", "10.0.0.2", is_ready, serving, terminating),
+        ];
+        settled("E6").at(seconds).put(SLICES, slice(&endpoints)).broken()
+    };
+    assert!(says(101, false, false, false).is_empty());
+    assert!(
+        says(101, true, true, false).is_empty(),
+        "the controller cannot know yet"
+    );
+    assert_eq!(says(120, true, true, false), ["E6"]);
+    assert_eq!(says(120, false, false, true), ["E6"]);
+    assert_eq!(says(120, true, false, false), ["E6"]);
+    assert!(says(120, false, false, false).is_empty());
+}
+
+#[test]
+fn a_pod_that_is_left_out_because_it_is_not_ready_breaks_e6() {
+    let alone = [endpoint("a", "10.0.0.1", true, true, false)];
+    assert_eq!(settled("E6").at(101).put(SLICES, slice(&alone)).broken(), ["E6"]);
+    let gone = settled("E6").delete(PODS, &backend("b", "10.0.0.2", false));
+    assert!(gone.at(101).put(SLICES, slice(&alone)).broken().is_empty());
+    let mut unselected = backend("b", "10.0.0.2", false);
+    unselected["metadata"]["labels"] = json!({"app": "y"});
+    let unselected = settled("E6").put(PODS, unselected);
+    assert!(unselected.at(101).put(SLICES, slice(&alone)).broken().is_empty());
+    let mut other = service();
+    other["spec"]["selector"] = json!({"app": "x", "tier": "z"});
+    let other = settled("E6").put("services", other);
+    assert!(other.at(101).put(SLICES, slice(&alone)).broken().is_empty());
+}
+
+/// Two connections from one node, the second so many seconds after the first.
+fn connected(history: History, first: &str, then: u64, second: &str) -> Vec<&'static str> {
+    let id = ObjectId {
+        resource: "services".into(),
+        namespace: "default".to_owned(),
+        name: "s".to_owned(),
+    };
+    let to = |ip: &str| Seen::Connected {
+        machine: "n",
+        service: &id,
+        goes_to: Some(SocketAddrV4::new(ip.parse().unwrap(), 80)),
+    };
+    history.at(200).see(&to(first)).at(200 + then).see(&to(second)).broken()
+}
+
+#[test]
+fn a_client_that_is_sent_elsewhere_without_need_breaks_e7() {
+    assert_eq!(connected(settled("E7"), "10.0.0.1", 1, "10.0.0.2"), ["E7"]);
+    assert!(connected(settled("E7"), "10.0.0.1", 1, "10.0.0.1").is_empty());
+    assert!(connected(settled("E7"), "10.0.0.1", 10_801, "10.0.0.2").is_empty());
+}
+
+#[test]
+fn an_endpoint_that_was_gone_for_a_moment_a_changed_service_and_a_fault_do_not_break_e7() {
+    let only = |name, ip| slice(&[endpoint(name, ip, true, true, false)]);
+    let both = slice(&[
+        endpoint("a", "10.0.0.1", true, true, false),
+        endpoint("b", "10.0.0.2", true, true, false),
+    ]);
+    let gone = settled("E7").put(SLICES, only("b", "10.0.0.2"));
+    assert!(connected(gone, "10.0.0.1", 1, "10.0.0.2").is_empty());
+    let back = settled("E7")
+        .at(195)
+        .put(SLICES, only("b", "10.0.0.2"))
+        .put(SLICES, both);
+    assert!(connected(back, "10.0.0.1", 1, "10.0.0.2").is_empty());
+    let mut plain = service();
+    plain["spec"]["sessionAffinity"] = json!("None");
+    let changed = settled("E7").put("services", plain);
+    assert!(connected(changed, "10.0.0.1", 1, "10.0.0.2").is_empty());
+    let fault = settled("E7").know(|cluster| cluster.fault_begins());
+    assert!(connected(fault, "10.0.0.1", 1, "10.0.0.2").is_empty());
+    let over = settled("E7").know(|cluster| {
+        cluster.stall(
+            crate::scenario::Role::Proxy,
+            Duration::from_secs(150),
+            Duration::from_secs(400),
+        )
+    });
+    assert!(connected(over, "10.0.0.1", 1, "10.0.0.2").is_empty());
+}
