@@ -1,8 +1,8 @@
 //! Convergence: after the heal the cluster reaches what was asked for, and then is quiet.
 //!
 //! Judged over the store, the containers that really run and the rules that really stand. Machines that stay broken are
-//! left out: their pods may linger as terminating, their containers may run on unheard. Not judged: informers' caches
-//! (no component shows them), and events.
+//! left out: their pods may linger as terminating for as long as their nodes are there, their containers may run on unheard.
+//! Not judged: informers' caches (no component shows them), and events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
@@ -103,7 +103,7 @@ fn pods(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<Str
     for pod in cluster.all("pods").filter(|pod| !pod.is_finished()) {
         let node = pod.node_name();
         if pod.is_terminating() {
-            if !left.iter().any(|name| name == node) {
+            if !may_linger(cluster, node, left) {
                 missing.push(format!("{} is still being deleted", pod.id));
             }
         } else if node.is_empty() {
@@ -116,6 +116,12 @@ fn pods(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<Str
             missing.push(format!("{} on {node} shows no address", pod.id));
         }
     }
+}
+
+/// Whether pods on `node` may be on their way out for ever: nobody confirms their end, and nobody else may say that they
+/// have ended while the node is there.
+fn may_linger(cluster: &Cluster, node: &str, left: &[String]) -> bool {
+    left.iter().any(|name| name == node) && cluster.find("nodes", "", node).is_some()
 }
 
 /// The address that a pod's status shows.
@@ -309,5 +315,30 @@ fn expected(world: &World, cluster: &Cluster, missing: &mut Vec<String>) {
                 missing.push(format!("{path} of {object} is {is}, not {wanted}"));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariants::Monitor;
+    use crate::model::ObjectId;
+
+    #[test]
+    fn pods_of_a_broken_machine_linger_only_while_its_node_is_there() {
+        let mut monitor = Monitor::new(|_| false);
+        let id = ObjectId {
+            resource: "nodes".into(),
+            namespace: String::new(),
+            name: "node-1".to_owned(),
+        };
+        let node = serde_json::json!({"metadata": {"name": "node-1", "uid": "uid-node-1"}});
+        monitor.write(id.clone(), 2, Some(node.to_string().into_bytes().into()));
+        let left = ["node-1".to_owned()];
+        assert!(may_linger(&monitor.cluster, "node-1", &left));
+        assert!(!may_linger(&monitor.cluster, "node-2", &left));
+        assert!(!may_linger(&monitor.cluster, "node-1", &[]));
+        monitor.write(id, 3, None);
+        assert!(!may_linger(&monitor.cluster, "node-1", &left));
     }
 }

@@ -130,7 +130,7 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(dependents::Dependents::default()),
         Box::new(slices::Slices),
         Box::new(readiness::Readiness::default()),
-        Box::new(readiness::Grace),
+        Box::new(readiness::Grace::default()),
         Box::new(silence::Silence::default()),
         Box::new(evictions::Evictions::default()),
         Box::new(leadership::Leadership::default()),
