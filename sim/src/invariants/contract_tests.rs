@@ -165,6 +165,50 @@ fn an_orphan_that_is_adopted_by_a_set_that_does_not_select_it_breaks_p7() {
     assert!(history(json!({"app": "web"})).is_empty());
 }
 
+#[test]
+fn an_orphan_that_was_relabelled_just_now_may_still_be_adopted_but_not_long_after() {
+    let pod = |app: &str| with(pod("a", "", "Pending"), "/metadata/labels", json!({"app": app}));
+    let selector = json!({"matchLabels": {"app": "web"}});
+    let adopted = |seconds| {
+        History::new()
+            .put("namespaces", namespace())
+            .put(
+                "replicasets.apps",
+                with(set("web", 1), "/spec/selector", selector.clone()),
+            )
+            .put("pods", pod("web"))
+            .put("pods", pod("released"))
+            .at(seconds)
+            .put("pods", owned(pod("released"), "ReplicaSet", "web"))
+            .broken()
+    };
+    assert!(adopted(3).is_empty());
+    assert_eq!(adopted(30), ["P7"]);
+}
+
+#[test]
+fn a_pod_that_its_set_selects_no_more_is_no_replica_for_p2() {
+    let pod = |name: &str, app: &str| {
+        let pod = with(pod(name, "", "Pending"), "/metadata/labels", json!({"app": app}));
+        owned(pod, "ReplicaSet", "web")
+    };
+    let selector = json!({"matchLabels": {"app": "web"}});
+    let history = |app| {
+        History::new()
+            .put("namespaces", namespace())
+            .put(
+                "replicasets.apps",
+                with(set("web", 1), "/spec/selector", selector.clone()),
+            )
+            .put("pods", pod("a", "web"))
+            .put("pods", pod("a", app))
+            .put("pods", pod("b", "web"))
+            .broken()
+    };
+    assert!(history("released").is_empty());
+    assert_eq!(history("web"), ["P2"]);
+}
+
 fn lease(namespace: &str, name: &str, holder: &str) -> Value {
     json!({"metadata": {"name": name, "namespace": namespace, "uid": format!("uid-{name}")},
         "spec": {"holderIdentity": holder}})

@@ -126,7 +126,7 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(placement::Placement::default()),
         Box::new(availability::Availability::default()),
         Box::new(rollouts::Rollouts::default()),
-        Box::new(ownership::Ownership),
+        Box::new(ownership::Ownership::default()),
         Box::new(dependents::Dependents::default()),
         Box::new(slices::Slices),
         Box::new(readiness::Readiness::default()),
