@@ -41,6 +41,7 @@ impl Streams {
         }
         let mut machines = vec!["disk".to_owned(), "heal".to_owned()];
         machines.extend(workers().map(|node| format!("runtime/{node}")));
+        machines.extend(workers().map(|node| format!("packets/{node}")));
         let order = vec![TASKS.to_owned(), "priorities".to_owned()];
         let mut families = vec![whole, strikes, steps.collect(), processes, machines, order];
         families.retain(|family| !family.is_empty());

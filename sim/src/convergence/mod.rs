@@ -1,9 +1,9 @@
 //! Convergence: after the heal the cluster reaches what was asked for, and then is quiet.
 //!
 //! Judged over the store, the containers that really run and the rules that really stand. Machines that stay broken are
-//! left out: their pods may linger as terminating, their containers may run on unheard. What statuses say must then be
-//! what is ([`statuses`]), and what a service's endpoints say, too ([`backends`]). Not judged: informers' caches (no
-//! component shows them), and events.
+//! left out: their pods may linger as terminating for as long as their nodes are there, their containers may run on
+//! unheard. What statuses say must then be what is ([`statuses`]), and what a service's endpoints say, too
+//! ([`backends`]). Not judged: informers' caches (no component shows them), and events.
 
 mod backends;
 mod statuses;
@@ -109,7 +109,7 @@ fn pods(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<Str
     for pod in cluster.all("pods").filter(|pod| !pod.is_finished()) {
         let node = pod.node_name();
         if pod.is_terminating() {
-            if !left.iter().any(|name| name == node) {
+            if !may_linger(cluster, node, left) {
                 missing.push(format!("{} is still being deleted", pod.id));
             }
         } else if node.is_empty() {
@@ -122,6 +122,12 @@ fn pods(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<Str
             missing.push(format!("{} on {node} shows no address", pod.id));
         }
     }
+}
+
+/// Whether pods on `node` may be on their way out for ever: nobody confirms their end, and nobody else may say that they
+/// have ended while the node is there.
+fn may_linger(cluster: &Cluster, node: &str, left: &[String]) -> bool {
+    left.iter().any(|name| name == node) && cluster.find("nodes", "", node).is_some()
 }
 
 /// The address that a pod's status shows.

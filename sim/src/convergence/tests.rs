@@ -301,3 +301,21 @@ fn endpoints_that_say_otherwise_are_found() {
         2
     );
 }
+
+#[test]
+fn pods_of_a_broken_machine_linger_only_while_its_node_is_there() {
+    let mut cluster = Cluster::default();
+    let id = ObjectId {
+        resource: "nodes".into(),
+        namespace: String::new(),
+        name: "node-1".to_owned(),
+    };
+    let node = json!({"metadata": {"name": "node-1", "uid": "uid-node-1"}});
+    cluster.apply(id.clone(), 2, Some(node.to_string().into_bytes().into()));
+    let left = ["node-1".to_owned()];
+    assert!(super::may_linger(&cluster, "node-1", &left));
+    assert!(!super::may_linger(&cluster, "node-2", &left));
+    assert!(!super::may_linger(&cluster, "node-1", &[]));
+    cluster.apply(id, 3, None);
+    assert!(!super::may_linger(&cluster, "node-1", &left));
+}

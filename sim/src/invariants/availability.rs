@@ -110,6 +110,18 @@ fn least(deployment: &Deployment) -> Option<i32> {
 impl Availability {
     fn remember_pod(&mut self, change: &Change, now: Duration) {
         let Some(newest) = change.newest() else { return };
+        // A pod that left its set's selector is let go.
+        let left = change
+            .before
+            .as_ref()
+            .filter(|before| before.controller_uid() != newest.controller_uid());
+        let until = left.and_then(|before| {
+            let pods = self.ready.get_mut(before.controller_uid()?)?;
+            pods.until.get_mut(before.uid())
+        });
+        if let Some(until) = until {
+            until.get_or_insert(now);
+        }
         let Some(owner) = newest.controller_uid() else { return };
         let ready = change
             .after

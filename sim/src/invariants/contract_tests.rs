@@ -165,6 +165,50 @@ fn an_orphan_that_is_adopted_by_a_set_that_does_not_select_it_breaks_p7() {
     assert!(history(json!({"app": "web"})).is_empty());
 }
 
+#[test]
+fn an_orphan_that_was_relabelled_just_now_may_still_be_adopted_but_not_long_after() {
+    let pod = |app: &str| with(pod("a", "", "Pending"), "/metadata/labels", json!({"app": app}));
+    let selector = json!({"matchLabels": {"app": "web"}});
+    let adopted = |seconds| {
+        History::new()
+            .put("namespaces", namespace())
+            .put(
+                "replicasets.apps",
+                with(set("web", 1), "/spec/selector", selector.clone()),
+            )
+            .put("pods", pod("web"))
+            .put("pods", pod("released"))
+            .at(seconds)
+            .put("pods", owned(pod("released"), "ReplicaSet", "web"))
+            .broken()
+    };
+    assert!(adopted(3).is_empty());
+    assert_eq!(adopted(30), ["P7"]);
+}
+
+#[test]
+fn a_pod_that_its_set_selects_no_more_is_no_replica_for_p2() {
+    let pod = |name: &str, app: &str| {
+        let pod = with(pod(name, "", "Pending"), "/metadata/labels", json!({"app": app}));
+        owned(pod, "ReplicaSet", "web")
+    };
+    let selector = json!({"matchLabels": {"app": "web"}});
+    let history = |app| {
+        History::new()
+            .put("namespaces", namespace())
+            .put(
+                "replicasets.apps",
+                with(set("web", 1), "/spec/selector", selector.clone()),
+            )
+            .put("pods", pod("a", "web"))
+            .put("pods", pod("a", app))
+            .put("pods", pod("b", "web"))
+            .broken()
+    };
+    assert!(history("released").is_empty());
+    assert_eq!(history("web"), ["P2"]);
+}
+
 fn lease(namespace: &str, name: &str, holder: &str) -> Value {
     json!({"metadata": {"name": name, "namespace": namespace, "uid": format!("uid-{name}")},
         "spec": {"holderIdentity": holder}})
@@ -432,21 +476,79 @@ fn a_container_that_is_shown_ready_before_it_answers_breaks_k5() {
 }
 
 #[test]
-fn a_container_that_is_left_no_time_to_end_breaks_k7() {
-    let stopped = |grace| {
-        let stopping = Seen::ContainerStopping {
-            machine: "n",
-            pod_uid: "uid-a",
-            container: "c1",
-            grace: Duration::from_secs(grace),
-        };
-        let history = History::new()
-            .put("namespaces", namespace())
-            .put("pods", pod("a", "n", "Running"));
-        history.see(&stopping).broken()
+fn in_the_end_the_set_in_force_is_the_newest_and_the_deployment_says_so_or_p8_misses_it() {
+    let at = |object, revision: &str| {
+        let annotations = json!({"deployment.kubernetes.io/revision": revision});
+        with(object, "/metadata/annotations", annotations)
     };
-    assert_eq!(stopped(0), ["K7"]);
-    assert!(stopped(2).is_empty());
+    let missing = |deployment_at, first_at, second_at| {
+        let template = json!({"spec": {"containers": [{"name": "c", "image": "one"}]}});
+        let web = with(deployment("web", 1), "/spec/template", template);
+        let web = with(web, "/spec/template/metadata", json!({"labels": {}}));
+        let history = History::of(|id| id == "P8")
+            .put("namespaces", namespace())
+            .put("deployments.apps", at(web, deployment_at))
+            .put("replicasets.apps", at(set_of("first", 1, "one"), first_at))
+            .put("replicasets.apps", at(set_of("second", 0, "two"), second_at));
+        history.missing().join("; ")
+    };
+    assert_eq!(missing("3", "3", "2"), "");
+    let older = missing("2", "1", "2");
+    assert!(older.contains("first is at revision 1, though"), "{older}");
+    assert!(older.contains("second at 2"), "{older}");
+    let silent = missing("1", "3", "2");
+    assert!(silent.contains("web says that it is at revision 1"), "{silent}");
+    assert!(silent.contains("first is at 3"), "{silent}");
+}
+
+/// A kubelet leaves a container of pod `a` so many seconds to end.
+const fn stopping(grace: u64) -> Seen<'static> {
+    Seen::ContainerStopping {
+        machine: "n",
+        pod_uid: "uid-a",
+        container: "c1",
+        grace: Duration::from_secs(grace),
+    }
+}
+
+fn running(pod: Value) -> History {
+    History::new().put("namespaces", namespace()).put("pods", pod)
+}
+
+#[test]
+fn a_container_that_is_left_less_than_its_grace_period_breaks_k7() {
+    let stopped = |pod, grace| running(pod).see(&stopping(grace)).broken();
+    let own = || pod("a", "n", "Running");
+    assert_eq!(stopped(own(), 0), ["K7"]);
+    assert_eq!(stopped(own(), 29), ["K7"]);
+    assert!(stopped(own(), 30).is_empty());
+    let hasty = || with(own(), "/metadata/deletionGracePeriodSeconds", json!(5));
+    assert_eq!(stopped(hasty(), 4), ["K7"]);
+    assert!(stopped(hasty(), 5).is_empty());
+    assert!(stopped(with(own(), "/metadata/deletionGracePeriodSeconds", json!(0)), 0).is_empty());
+}
+
+#[test]
+fn a_second_try_a_hook_and_a_probe_may_leave_a_container_less() {
+    let again = |seconds: u64, grace: u64| {
+        let history = running(pod("a", "n", "Running")).at(10).see(&stopping(30));
+        history.at(10 + seconds).see(&stopping(grace)).broken()
+    };
+    assert_eq!(again(12, 2), ["K7"]);
+    assert!(again(12, 18).is_empty());
+    assert_eq!(again(40, 1), ["K7"]);
+    assert!(again(40, 2).is_empty());
+    let stopped = |key: &str, value: Value, grace| {
+        let mut pod = pod("a", "n", "Running");
+        pod["spec"]["containers"][0][key] = value;
+        running(pod).see(&stopping(grace)).broken()
+    };
+    let hook = json!({"preStop": {"exec": {"command": ["sleep", "20"]}}});
+    assert_eq!(stopped("lifecycle", hook.clone(), 1), ["K7"]);
+    assert!(stopped("lifecycle", hook, 2).is_empty());
+    let probe = json!({"terminationGracePeriodSeconds": 4});
+    assert_eq!(stopped("livenessProbe", probe.clone(), 3), ["K7"]);
+    assert!(stopped("livenessProbe", probe, 4).is_empty());
 }
 
 #[test]

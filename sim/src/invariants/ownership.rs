@@ -1,14 +1,24 @@
 //! P7: at most one controlling owner; an orphan is adopted only by a set that selects it.
 //!
-//! Judged when an object that was there gets another controller, and over every write for more than one.
+//! Judged when an object that was there gets another controller, and over every write for more than one. An orphan that was
+//! relabelled within the controller's lag may still be adopted by who selected it before; it is let go again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use orrery_api::labels::Selector;
 
 use super::{Invariant, Report};
-use crate::model::{Cluster, Item, Seen};
+use crate::model::{Change, Cluster, Item, Seen};
+use crate::scenario::Role;
 
 /// See the module.
-pub struct Ownership;
+#[derive(Default)]
+pub struct Ownership {
+    /// By uid: when an object was last relabelled, and how it stood before.
+    relabelled: BTreeMap<String, (Duration, Arc<Item>)>,
+}
 
 impl Invariant for Ownership {
     fn id(&self) -> &'static str {
@@ -21,6 +31,7 @@ impl Invariant for Ownership {
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         let Seen::Change(change) = seen else { return };
+        self.remember(change, cluster.now);
         let Some(after) = &change.after else { return };
         let owners = after.meta.owner_references.as_deref().unwrap_or_default();
         let controllers = owners.iter().filter(|owner| owner.controller == Some(true)).count();
@@ -32,7 +43,7 @@ impl Invariant for Ownership {
             Some("was taken from its controller".to_owned())
         } else if before.is_some() && old.is_none() {
             new.and_then(|uid| cluster.by_uid(uid))
-                .filter(|owner| !selects(owner, after))
+                .filter(|owner| !selects(owner, after) && !self.has_just_selected(owner, after, cluster))
                 .map(|owner| format!("was adopted by {}, which does not select it", owner.id))
         } else {
             None
@@ -49,7 +60,30 @@ impl Invariant for Ownership {
     }
 }
 
-fn selects(owner: &Item, item: &Item) -> bool {
+impl Ownership {
+    fn remember(&mut self, change: &Change, now: Duration) {
+        let Some(before) = &change.before else { return };
+        match &change.after {
+            Some(after) if after.meta.labels != before.meta.labels => {
+                self.relabelled.insert(before.uid().to_owned(), (now, before.clone()));
+            }
+            Some(_) => {}
+            None => {
+                self.relabelled.remove(before.uid());
+            }
+        }
+    }
+
+    /// Whether `owner` selected the object until within its controller's lag.
+    fn has_just_selected(&self, owner: &Item, item: &Item, cluster: &Cluster) -> bool {
+        let lag = cluster.lag(Role::ControllerManager);
+        let last = self.relabelled.get(item.uid());
+        last.is_some_and(|(at, old)| *at + lag > cluster.now && selects(owner, old))
+    }
+}
+
+/// Whether the labels of `item` are those that `owner` selects; of an owner without a selector they are.
+pub(super) fn selects(owner: &Item, item: &Item) -> bool {
     let set = owner
         .replica_set()
         .and_then(|set| set.spec.as_ref())

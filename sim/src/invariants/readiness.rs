@@ -1,11 +1,14 @@
 //! K5: a container is shown ready no sooner than it answers. K7: it is not killed before its grace period, unless forced.
 //!
 //! K5 is judged when a pod's status begins to show a container with a readiness probe as ready: it must have come so far
-//! that it answers. K7 is judged when a kubelet asks the runtime to stop a container: it must leave it the pod's grace
-//! period, or two seconds when a hook or an earlier try has used that up.
+//! that it answers. K7 is judged when a kubelet asks the runtime to stop a container: it must leave it what is left of the
+//! pod's grace period since it was first asked to end, and two seconds in any case. Where hooks run before that, which take
+//! of the grace period what they need, only the two seconds are judged; a probe's own grace period counts if it is shorter.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::{Invariant, Report};
 use crate::model::{Cluster, Item, Seen};
@@ -21,7 +24,34 @@ pub struct Readiness {
 }
 
 /// K7; see the module.
-pub struct Grace;
+#[derive(Default)]
+pub struct Grace {
+    /// When containers were first asked to end, by id.
+    asked: BTreeMap<String, Duration>,
+}
+
+/// How long a container of the pod has to end when it is asked to.
+fn grace_period(item: &Item, spec: &PodSpec) -> Duration {
+    let own = spec.termination_grace_period_seconds.unwrap_or(30);
+    let deletion = item.meta.deletion_grace_period_seconds;
+    let probes = containers(spec)
+        .flat_map(|container| [&container.liveness_probe, &container.startup_probe])
+        .filter_map(|probe| probe.as_ref()?.termination_grace_period_seconds);
+    let seconds = probes.chain(deletion).fold(own, i64::min);
+    Duration::from_secs(seconds.max(0) as u64)
+}
+
+/// Whether a container of the pod may have a hook that runs before it is stopped.
+fn has_hooks(spec: &PodSpec) -> bool {
+    containers(spec).any(|container| {
+        let lifecycle = container.lifecycle.as_ref();
+        lifecycle.is_some_and(|lifecycle| lifecycle.pre_stop.is_some())
+    })
+}
+
+fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
+    spec.containers.iter().chain(spec.init_containers.iter().flatten())
+}
 
 /// The ids of the containers that the status shows as ready, though they have to be probed.
 fn ready(item: &Item) -> impl Iterator<Item = &str> {
@@ -86,25 +116,31 @@ impl Invariant for Grace {
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
-        let Seen::ContainerStopping {
-            machine,
-            pod_uid,
-            container,
-            grace,
-        } = seen
-        else {
-            return;
+        let (machine, pod_uid, container, grace) = match seen {
+            Seen::ContainerStopping {
+                machine,
+                pod_uid,
+                container,
+                grace,
+            } => (machine, pod_uid, container, grace),
+            Seen::ContainerEnded { container } => {
+                self.asked.remove(*container);
+                return;
+            }
+            _ => return,
         };
+        let since = *self.asked.entry((*container).to_owned()).or_insert(cluster.now);
         let Some(item) = cluster.by_uid(pod_uid) else { return };
         let Some(spec) = item.pod().and_then(|pod| pod.spec.as_ref()) else {
             return;
         };
-        let own = spec.termination_grace_period_seconds.unwrap_or(30);
-        let seconds = item
-            .meta
-            .deletion_grace_period_seconds
-            .map_or(own, |seconds| seconds.min(own));
-        let least = Duration::from_secs(seconds.max(0) as u64).min(LEAST);
+        let whole = grace_period(item, spec);
+        let left = if has_hooks(spec) {
+            Duration::ZERO
+        } else {
+            whole.saturating_sub(cluster.now - since)
+        };
+        let least = left.max(whole.min(LEAST));
         if *grace < least {
             let message = format!(
                 "the kubelet leaves container {container} of {} (uid {pod_uid}) on {machine} {grace:?} to end, not {least:?}",

@@ -1,7 +1,8 @@
 //! P2: live pods of a ReplicaSet ≤ its replicas; replicas of a Deployment's sets ≤ replicas + surge.
 //!
 //! Judged when something is added, since what a scale-down leaves over is lawful until it is deleted. A pod that is
-//! created counts together with the live pods (not finished, not terminating) of its set; the bound is the largest
+//! created counts together with the live pods (not finished, not terminating) of its set that the set selects: what was
+//! relabelled is no replica any more, though it may not be let go yet. The bound is the largest
 //! number of replicas that the set was asked for within the controller's lag. A set whose replicas grow counts with
 //! the replicas its siblings are *asked* for (their pods follow later), against the deployment's replicas and surge
 //! within the same lag. A fault that held the controller manager up lengthens the lag.
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::ownership::selects;
 use super::{Invariant, MEMORY, Report};
 use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
@@ -87,8 +89,12 @@ impl Replicas {
         if set.replica_set().is_none() {
             return;
         }
-        let live = cluster.live_pods_of(set.uid());
         let limit = self.limit(set, cluster);
+        let mut live = cluster.live_pods_of(set.uid());
+        if live as i64 > i64::from(limit) {
+            let pods = cluster.owned(set.uid()).filter(|pod| pod.is_live_pod());
+            live = pods.filter(|pod| selects(set, pod)).count();
+        }
         if live as i64 > i64::from(limit) {
             report.broken(
                 "P2",

@@ -1,9 +1,12 @@
 //! P8: one ReplicaSet per template; a paused or recreating Deployment makes no set before its time; old sets are kept as
-//! long as the history asks for them.
+//! long as the history asks for them; the newest is the set that the Deployment asks for, and the Deployment says which.
 //!
 //! Judged when a set is made, when a pod is made by a set of a Deployment that recreates, and when the controller manager
 //! asks to delete a set. What changed within the controller's lag is not held against it: a pause that it may not have
 //! seen, a pod of another set that came late, sets that it may still count.
+//!
+//! Judged in the end: of a Deployment's sets the one of its template has the highest revision, and the Deployment bears the
+//! same. `kubectl rollout history` and `undo` go by these numbers. A Deployment without such a set is not judged here.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +18,8 @@ use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
 const HASH: &str = "pod-template-hash";
+/// The annotation with a set's place in the history, and with the Deployment's.
+const REVISION: &str = "deployment.kubernetes.io/revision";
 /// How many old sets are kept when the Deployment does not say.
 const HISTORY: i32 = 10;
 
@@ -37,7 +42,7 @@ impl Invariant for Rollouts {
     }
 
     fn statement(&self) -> &'static str {
-        "One ReplicaSet per template, none while the Deployment is paused; old ones stay as the history asks."
+        "One ReplicaSet per template, none while the Deployment is paused; old ones stay as the history asks, and the newest is the one in force."
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
@@ -63,15 +68,64 @@ impl Invariant for Rollouts {
             _ => {}
         }
     }
+
+    fn missing(&self, cluster: &Cluster, missing: &mut Vec<String>) {
+        for item in cluster.all("deployments.apps").filter(|item| !item.is_terminating()) {
+            missing.extend(out_of_order(item, cluster));
+        }
+    }
 }
 
 fn template(item: &Item) -> Option<PodTemplateSpec> {
-    let mut template = item.replica_set()?.spec.as_ref()?.template.clone()?;
+    bare(item.replica_set()?.spec.as_ref()?.template.clone()?)
+}
+
+/// A template without what a set adds to it.
+fn bare(mut template: PodTemplateSpec) -> Option<PodTemplateSpec> {
     let metadata = template.metadata.get_or_insert_default();
     if let Some(labels) = &mut metadata.labels {
         labels.remove(HASH);
     }
     Some(template)
+}
+
+/// A set's place in the history, or the Deployment's; 0 if it has none.
+fn revision(item: &Item) -> i64 {
+    let annotations = item.meta.annotations.as_ref();
+    let revision = annotations.and_then(|annotations| annotations.get(REVISION)?.parse().ok());
+    revision.unwrap_or(0)
+}
+
+/// What is wrong with the numbers of a Deployment's history, if the set that it asks for is there.
+fn out_of_order(item: &Item, cluster: &Cluster) -> Option<String> {
+    let wanted = bare(item.deployment()?.spec.as_ref()?.template.clone());
+    let sets = || {
+        let own = cluster.owned(item.uid());
+        own.filter(|set| set.replica_set().is_some() && !set.is_terminating())
+    };
+    // Of two of one template, which is judged above, either may be the newest.
+    let current = sets()
+        .filter(|set| template(set) == wanted)
+        .max_by_key(|set| revision(set))?;
+    let newest = sets().max_by_key(|set| revision(set))?;
+    let number = revision(current);
+    if revision(newest) > number {
+        return Some(format!(
+            "P8: {} is at revision {number}, though {} asks for it, and {} at {}",
+            current.id,
+            item.id,
+            newest.id,
+            revision(newest)
+        ));
+    }
+    (revision(item) != number).then(|| {
+        format!(
+            "P8: {} says that it is at revision {}, but {} is at {number}",
+            item.id,
+            revision(item),
+            current.id
+        )
+    })
 }
 
 /// The Deployment that controls a set, if it lives.

@@ -3,7 +3,7 @@
 //!
 //! Modelled: the hooks of tables nat and filter in the order that Linux asks them, chains and returns, marks, chance,
 //! lists of recent callers, connection tracking with its time-outs and the translation it remembers, and that a flow
-//! is tracked only once its packet has passed. Not modelled: rules of other programs, routing, fragments, ICMP, the
+//! is tracked only once its packet has passed. A change takes the time that `iptables-restore` takes. Not modelled: rules of other programs, routing, fragments, ICMP, the
 //! ports that masquerading picks.
 
 mod conntrack;
@@ -19,9 +19,16 @@ use orrery_api::random::Random;
 use orrery_proxy::{FilterError, PacketFilter, Ruleset, StaleFlows};
 use tokio::time::{Duration, Instant, sleep};
 
+use crate::scenario::Span;
+
 pub use conntrack::Flow;
 pub use packet::{Origin, Packet, Verdict};
 pub use walk::Netfilter;
+
+/// How long a change of the rules takes.
+const WRITE: (Duration, Duration) = (Duration::from_millis(3), Duration::from_millis(40));
+/// How long a request to forget flows takes.
+const FORGET: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
 
 /// Which table gets the new rules when a change is only half applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +45,7 @@ struct Faults {
     failing_applies: u32,
     half: Option<Half>,
     failing_flushes: u32,
-    slow: Duration,
+    slow: Option<Span>,
     /// How many faults have struck.
     struck: u64,
 }
@@ -46,15 +53,18 @@ struct Faults {
 /// The packet filter of one simulated node. Rules and tracked flows outlive the proxy, but not the node.
 pub struct SimPacketFilter {
     started: Instant,
+    random: Random,
     filter: Mutex<Netfilter>,
     faults: Mutex<Faults>,
 }
 
 impl SimPacketFilter {
-    /// The empty filter of a node with these addresses. Needs a clock: call it inside the world.
-    pub fn new(addresses: Vec<Ipv4Addr>) -> Arc<Self> {
+    /// The empty filter of a node with these addresses; `random` says how long changes take. Needs a clock: call it inside
+    /// the world.
+    pub fn new(addresses: Vec<Ipv4Addr>, random: Random) -> Arc<Self> {
         Arc::new(SimPacketFilter {
             started: Instant::now(),
+            random,
             filter: Mutex::new(Netfilter::new(addresses)),
             faults: Mutex::default(),
         })
@@ -116,9 +126,9 @@ impl SimPacketFilter {
         self.filter().linger(linger, now);
     }
 
-    /// How long each change takes; the tables change one by one meanwhile.
-    pub fn slow(&self, time: Duration) {
-        self.faults().slow = time;
+    /// How much longer each change takes, if at all.
+    pub fn slow(&self, by: Option<Span>) {
+        self.faults().slow = by;
     }
 
     /// Nothing goes wrong any more.
@@ -174,20 +184,19 @@ impl PacketFilter for SimPacketFilter {
             let faults = &mut *self.faults();
             let fails = Faults::strikes(&mut faults.failing_applies, &mut faults.struck);
             let half = if fails { None } else { faults.half.take() };
-            faults.struck += u64::from(half.is_some());
+            faults.struck += u64::from(half.is_some()) + u64::from(faults.slow.is_some());
             (fails, half, faults.slow)
         };
+        let takes = self.random.duration(WRITE.0, WRITE.1) + slow.map_or(Duration::ZERO, |by| by.draw(&self.random));
         if fails {
-            sleep(slow).await;
+            sleep(takes).await;
             return Err(failed("iptables-restore"));
         }
         if half != Some(Half::Nat) {
             self.filter().set_filter(rules.filter.clone());
         }
         // Each table changes in one step, but there are two of them: packets may pass in between.
-        if slow > Duration::ZERO {
-            sleep(slow).await;
-        }
+        sleep(takes).await;
         if half != Some(Half::Filter) {
             self.filter().set_nat(rules.nat.clone());
         }
@@ -203,6 +212,7 @@ impl PacketFilter for SimPacketFilter {
             let faults = &mut *self.faults();
             Faults::strikes(&mut faults.failing_flushes, &mut faults.struck)
         };
+        sleep(self.random.duration(FORGET.0, FORGET.1)).await;
         if fails {
             return Err(failed("conntrack"));
         }

@@ -10,6 +10,7 @@ use orrery_proxy::ruleset::Protocol;
 use orrery_proxy::{Frontends, Options};
 
 use super::*;
+use crate::in_simulation;
 
 const NOW: Duration = Duration::from_secs(1000);
 
@@ -294,4 +295,26 @@ fn an_established_connection_keeps_its_endpoint_when_others_come() {
     let rules = with("TCP", &["10.244.0.6"]);
     filter.set_nat(rules.nat);
     assert_eq!(filter.evaluate(&client, NOW, &mut chance()), first);
+}
+
+#[test]
+fn a_change_of_the_rules_takes_its_time_and_a_slow_one_more() {
+    let (plain, slow) = in_simulation(1, || async {
+        let filter = SimPacketFilter::new(vec![ip("192.168.0.1")], Random::from_number(1));
+        let rules = with("TCP", &["10.244.1.2"]);
+        let began = Instant::now();
+        filter.apply(&rules).await.unwrap();
+        let plain = began.elapsed();
+        assert_eq!(filter.endpoints().len(), 1);
+        filter.slow(Some(Span::seconds(2, 2)));
+        let began = Instant::now();
+        filter.apply(&with("TCP", &[])).await.unwrap();
+        assert!(filter.endpoints().is_empty());
+        (plain, began.elapsed())
+    });
+    assert!(
+        plain >= WRITE.0 && plain < WRITE.1 + Duration::from_millis(10),
+        "{plain:?}"
+    );
+    assert!(slow >= Duration::from_secs(2) + WRITE.0, "{slow:?}");
 }

@@ -37,8 +37,9 @@ pub use faults::{
     ApiErrorsSpec, ApiLagSpec, ClockSpec, CompactSpec, ContainerTrouble, ContainersSpec, CrashSpec, DelayCallSpec,
     Direction, DiskOperation, DiskSpec, DropWatchesSpec, DuplicateSpec, FaultAction, FaultKind, FaultPlan, FlowsSpec,
     HalfApplied, HandOverSpec, Heard, LagScope, LagSpec, LinksTarget, Loss, LossSpec, Lost, LostAnswersSpec, Moment,
-    NodeTrouble, NodesSpec, OldLeader, PacketsSpec, PartitionSpec, Parts, PauseSpec, ReconnectSpec, ResetSpec,
-    RestartSpec, RuntimeSpec, RuntimeTrouble, SlowLinkSpec, SlowReaderSpec, SwarmSpec, WhichAnswers, WhichRequests,
+    NodeTrouble, NodesSpec, OldLeader, PacketsSpec, PacketsTrouble, PartitionSpec, Parts, PauseSpec, ReconnectSpec,
+    ResetSpec, RestartSpec, RuntimeSpec, RuntimeTrouble, SlowLinkSpec, SlowReaderSpec, SwarmSpec, WhichAnswers,
+    WhichRequests,
 };
 pub use quantity::{Span, parse_duration, write_duration};
 pub use read::{read, read_file};
@@ -46,9 +47,9 @@ pub use target::{ClientTarget, ComponentTarget, NodeTarget, Role, Whom, whose};
 pub use topology::{NodeSpec, StoreSpec, TaintSpec, Topology, numbered};
 pub use trigger::{FieldChange, Trigger, TriggerKind, WriteTrigger};
 pub use workload::{
-    ChurnKind, ChurnSpec, CordonSpec, DeleteSpec, DeploymentChoice, DrainSpec, EditSpec, FinalizerSpec, Manifest,
-    NamespaceChoice, Ops, OwnSpec, PodChoice, Propagation, ScaleSpec, SetImageSpec, StepAction, StepPlan, TaintStep,
-    UndoSpec,
+    ChurnKind, ChurnSpec, CordonSpec, DeleteSpec, DeploymentChoice, DrainSpec, EditSpec, FinalizerSpec, LabelSpec,
+    Manifest, NamespaceChoice, Ops, OwnSpec, PodChoice, Propagation, ScaleSpec, SetImageSpec, StepAction, StepPlan,
+    TaintStep, UndoSpec,
 };
 
 /// What happens in a world, and what must hold.

@@ -137,6 +137,7 @@ fn ends_are_comparable(scenario: &Scenario) -> Result<(), (String, String)> {
         let draws = match &step.action {
             StepAction::Churn(_) => true,
             StepAction::DeletePod(pod) => pod.nth.is_none(),
+            StepAction::LabelPod(pod) => pod.nth.is_none(),
             action => action.whom().nodes.contains(&&NodeTarget::Any),
         };
         if draws || matches!(step.moment, Moment::Between(_)) {

@@ -112,7 +112,10 @@ pub fn build(scenario: &Scenario, random: &Random, handle: &Handle, world: &Weak
                 network,
                 random.stream(&format!("runtime/{}", spec.name)),
             ),
-            filter: SimPacketFilter::new(vec![address, Ipv4Addr::LOCALHOST]),
+            filter: SimPacketFilter::new(
+                vec![address, Ipv4Addr::LOCALHOST],
+                random.stream(&format!("packets/{}", spec.name)),
+            ),
         };
         machines.insert(spec.name.clone(), machine(&spec.name, number, None, Some(worker)));
     }

@@ -45,7 +45,7 @@ pub use leader::{HandOverSpec, OldLeader};
 pub use links::{LinksTarget, LossSpec, Lost, ResetSpec, SlowLinkSpec};
 pub use moment::Moment;
 pub use nodes::{NodeTrouble, NodesSpec};
-pub use packets::{HalfApplied, PacketsSpec};
+pub use packets::{HalfApplied, PacketsSpec, PacketsTrouble};
 pub use partition::{Direction, PartitionSpec, Parts};
 pub use process::{CrashSpec, PauseSpec, RestartSpec};
 pub use requests::{ApiErrorsSpec, DuplicateSpec, Heard};

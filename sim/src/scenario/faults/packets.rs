@@ -1,24 +1,41 @@
-//! Packet rules that cannot be changed: `packets`.
+//! Packet rules that cannot be changed, or only slowly: `packets`.
 
 use serde::Deserialize;
 
-use super::Words;
+use super::{Words, some_time, some_times};
+use crate::scenario::quantity::Span;
+use crate::scenario::simpler::shorter;
 use crate::scenario::target::{NodeTarget, Whom};
 use crate::scenario::write::Keys;
 use crate::scenario::yaml::Yaml;
 
-/// On which node changes of the packet rules fail, and how many.
+/// On which node it is hard to change the packet rules, and how.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "PacketsWire")]
 pub struct PacketsSpec {
     /// The node.
     pub node: NodeTarget,
-    /// How many of the next changes.
-    #[serde(default = "few")]
-    pub times: u32,
-    /// Whether the first of them is applied by half, and which half; drawn if none.
-    #[serde(default)]
-    pub half: Option<HalfApplied>,
+    /// What is wrong there.
+    pub trouble: PacketsTrouble,
+}
+
+/// What is wrong with changes of the packet rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PacketsTrouble {
+    /// The next of them fail.
+    Fails {
+        /// How many.
+        times: u32,
+        /// Whether the first of them is applied by half, and which half; drawn if none.
+        half: Option<HalfApplied>,
+    },
+    /// They take longer.
+    Slow {
+        /// By how much.
+        by: Span,
+        /// For how long.
+        lasts: Span,
+    },
 }
 
 /// Which half of a change of the packet rules is applied.
@@ -38,9 +55,55 @@ fn few() -> u32 {
     3
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PacketsWire {
+    node: NodeTarget,
+    times: Option<u32>,
+    half: Option<HalfApplied>,
+    slow: Option<Span>,
+    #[serde(rename = "for")]
+    lasts: Option<Span>,
+}
+
+impl TryFrom<PacketsWire> for PacketsSpec {
+    type Error = String;
+
+    fn try_from(wire: PacketsWire) -> Result<Self, String> {
+        let counted = wire.times.is_some() || wire.half.is_some();
+        let trouble = match wire.slow {
+            Some(_) if counted => return Err("rules are `slow` for a time, or fail so many `times`".to_owned()),
+            Some(by) => PacketsTrouble::Slow {
+                by,
+                lasts: wire.lasts.unwrap_or_else(some_time),
+            },
+            None if wire.lasts.is_some() => {
+                return Err("rules that fail are counted by `times` and have no `for`".to_owned());
+            }
+            None => PacketsTrouble::Fails {
+                times: wire.times.unwrap_or_else(few),
+                half: wire.half,
+            },
+        };
+        Ok(PacketsSpec {
+            node: wire.node,
+            trouble,
+        })
+    }
+}
+
+impl PacketsSpec {
+    fn with(&self, trouble: PacketsTrouble) -> Self {
+        PacketsSpec {
+            node: self.node.clone(),
+            trouble,
+        }
+    }
+}
+
 impl Words for PacketsSpec {
     fn write(&self) -> Yaml {
-        let PacketsSpec { node, times, half } = self;
+        let PacketsSpec { node, trouble } = self;
         let word = |half: &HalfApplied| {
             Yaml::plain(match half {
                 HalfApplied::None => "none",
@@ -48,15 +111,21 @@ impl Words for PacketsSpec {
                 HalfApplied::Filter => "filter",
             })
         };
-        Keys::default()
-            .with("node", Yaml::text_of(node))
-            .unless(*times == few(), "times", || Yaml::plain(times))
-            .some("half", half.as_ref(), word)
-            .map()
+        let keys = Keys::default().with("node", Yaml::text_of(node));
+        match trouble {
+            PacketsTrouble::Fails { times, half } => keys
+                .unless(*times == few(), "times", || Yaml::plain(times))
+                .some("half", half.as_ref(), word)
+                .map(),
+            PacketsTrouble::Slow { by, lasts } => some_times(keys.with("slow", Yaml::plain(by)), lasts).map(),
+        }
     }
 
     fn describe(&self) -> String {
-        format!("failing rules of {}", self.node)
+        match self.trouble {
+            PacketsTrouble::Fails { .. } => format!("failing rules of {}", self.node),
+            PacketsTrouble::Slow { .. } => format!("slow rules of {}", self.node),
+        }
     }
 
     fn whom(&self) -> Whom<'_> {
@@ -64,14 +133,53 @@ impl Words for PacketsSpec {
     }
 
     fn simpler(&self) -> Vec<Self> {
-        let once = (self.times > 1).then(|| PacketsSpec {
-            times: 1,
-            ..self.clone()
-        });
-        let whole = (self.half != Some(HalfApplied::None)).then(|| PacketsSpec {
-            half: Some(HalfApplied::None),
-            ..self.clone()
-        });
-        once.into_iter().chain(whole).collect()
+        let simpler: Vec<PacketsTrouble> = match self.trouble {
+            PacketsTrouble::Fails { times, half } => {
+                let once = (times > 1).then_some(PacketsTrouble::Fails { times: 1, half });
+                let whole = (half != Some(HalfApplied::None)).then_some(PacketsTrouble::Fails {
+                    times,
+                    half: Some(HalfApplied::None),
+                });
+                once.into_iter().chain(whole).collect()
+            }
+            PacketsTrouble::Slow { by, lasts } => {
+                let plain = (by.low != by.high).then(|| Span::from(by.high));
+                let quicker = plain.into_iter().map(|by| PacketsTrouble::Slow { by, lasts });
+                quicker
+                    .chain(shorter(&lasts).map(|lasts| PacketsTrouble::Slow { by, lasts }))
+                    .collect()
+            }
+        };
+        simpler.into_iter().map(|trouble| self.with(trouble)).collect()
+    }
+
+    fn lasts(&mut self) -> Option<&mut Span> {
+        match &mut self.trouble {
+            PacketsTrouble::Fails { .. } => None,
+            PacketsTrouble::Slow { lasts, .. } => Some(lasts),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_slow_for_a_time_or_fail_so_many_times() {
+        let read = |text: &str| serde_yaml::from_str::<PacketsSpec>(text).map_err(|error| error.to_string());
+        let fails = |times, half| PacketsTrouble::Fails { times, half };
+        assert_eq!(read("{ node: any }").unwrap().trouble, fails(few(), None));
+        let half = read("{ node: any, times: 1, half: nat }").unwrap();
+        assert_eq!(half.trouble, fails(1, Some(HalfApplied::Nat)));
+        let slow = read("{ node: any, slow: 100ms..2s, for: 20s }").unwrap();
+        let expected = PacketsTrouble::Slow {
+            by: Span::millis(100, 2000),
+            lasts: Span::seconds(20, 20),
+        };
+        assert_eq!(slow.trouble, expected);
+        for wrong in ["{ node: any, slow: 1s, times: 2 }", "{ node: any, times: 2, for: 1s }"] {
+            assert!(read(wrong).unwrap_err().contains("`times`"), "{wrong}");
+        }
     }
 }

@@ -173,8 +173,11 @@ pub(super) fn fault() -> impl Strategy<Value = FaultPlan> {
         })
     });
     let halves = prop::sample::select(vec![HalfApplied::None, HalfApplied::Nat, HalfApplied::Filter]);
-    let packets = (node(), 0u32..9, option::of(halves))
-        .prop_map(|(node, times, half)| FaultAction::Packets(PacketsSpec { node, times, half }));
+    let trouble = prop_oneof![
+        (0u32..9, option::of(halves)).prop_map(|(times, half)| PacketsTrouble::Fails { times, half }),
+        (span(), lasting()).prop_map(|(by, lasts)| PacketsTrouble::Slow { by, lasts }),
+    ];
+    let packets = (node(), trouble).prop_map(|(node, trouble)| FaultAction::Packets(PacketsSpec { node, trouble }));
     let operation = prop::sample::select(DiskOperation::ALL.to_vec());
     let room = (0u32..5000, 0u32..5000).prop_map(|(low, more)| Between { low, high: low + more });
     let disk = prop_oneof![

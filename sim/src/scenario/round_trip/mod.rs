@@ -243,6 +243,21 @@ fn step() -> impl Strategy<Value = StepPlan> {
                 nth,
             })
         });
+    let labels = btree_map(name(), option::of(name()), 1..3);
+    let label_pod = (
+        option::of(Just("app=web".to_owned())),
+        name(),
+        option::of(1u32..9),
+        labels,
+    )
+        .prop_map(|(labels, namespace, nth, set)| {
+            StepAction::LabelPod(LabelSpec {
+                labels,
+                namespace,
+                nth,
+                set,
+            })
+        });
     let action = prop_oneof![
         vec(manifest(), 0..3).prop_map(|objects| StepAction::Apply(Manifest::Inline(objects))),
         own,
@@ -250,6 +265,7 @@ fn step() -> impl Strategy<Value = StepPlan> {
         scale,
         set_image,
         delete_pod,
+        label_pod,
         choice().prop_map(StepAction::Restart),
         choice().prop_map(StepAction::CreateDeleteSameName),
         choice().prop_map(StepAction::DeleteForeground),

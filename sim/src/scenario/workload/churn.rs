@@ -75,6 +75,8 @@ kinds! {
     PauseRollout = "pause-rollout";
     /// Deletes a pod.
     DeletePod = "delete-pod";
+    /// Takes a pod out of its service by a label, to look into it, and deletes it a few turns later.
+    ReleasePod = "release-pod";
     /// Deletes a deployment and creates it again.
     CreateDeleteSameName = "create-delete-same-name";
     /// Deletes a deployment in the foreground, waits until it and all that it owned are gone, and creates it again.

@@ -21,7 +21,7 @@ pub use churn::{ChurnKind, ChurnSpec, Ops};
 pub use deployments::{DeploymentChoice, ScaleSpec, SetImageSpec, UndoSpec};
 pub use nodes::{CordonSpec, DrainSpec, TaintStep};
 pub use objects::{DeleteSpec, EditSpec, FinalizerSpec, Manifest, NamespaceChoice, OwnSpec, Propagation};
-pub use pods::PodChoice;
+pub use pods::{LabelSpec, PodChoice};
 
 pub(super) use objects::documents;
 
@@ -85,6 +85,8 @@ actions! {
     resume_rollout: ResumeRollout(DeploymentChoice) = "resume-rollout";
     /// Deletes pods.
     delete_pod: DeletePod(PodChoice) = "delete-pod";
+    /// Gives a pod other labels.
+    label_pod: LabelPod(LabelSpec) = "label-pod";
     /// Forbids new pods on a node.
     cordon: Cordon(CordonSpec) = "cordon";
     /// Allows new pods on a node again.

@@ -1,4 +1,6 @@
-//! Pods: `delete-pod`.
+//! Pods: `delete-pod`, `label-pod`.
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
@@ -53,6 +55,58 @@ impl Words for PodChoice {
         let oldest = PodChoice {
             nth: Some(1),
             count: 1,
+            ..self.clone()
+        };
+        (oldest != *self).then_some(oldest).into_iter().collect()
+    }
+}
+
+/// Which pod gets which labels.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabelSpec {
+    /// Only pods with these labels, such as `key=value`.
+    #[serde(default)]
+    pub labels: Option<String>,
+    /// The namespace.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    /// The how manieth of them by age, from 1, instead of a drawn one; the youngest if there are fewer.
+    #[serde(default)]
+    pub nth: Option<u32>,
+    /// The labels that it gets; null takes one away.
+    pub set: BTreeMap<String, Option<String>>,
+}
+
+impl Words for LabelSpec {
+    fn write(&self) -> Yaml {
+        let LabelSpec {
+            labels,
+            namespace,
+            nth,
+            set,
+        } = self;
+        let word = |value: &Option<String>| value.as_ref().map_or(Yaml::plain("null"), Yaml::text);
+        let set = set.iter().map(|(key, value)| (key.clone(), word(value)));
+        in_namespace(Keys::default().some("labels", labels.as_ref(), Yaml::text), namespace)
+            .some("nth", nth.as_ref(), Yaml::plain)
+            .with("set", Yaml::Map(set.collect()))
+            .map()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.nth == Some(0) {
+            return Err("`nth` is counted from 1".to_owned());
+        }
+        if self.set.is_empty() {
+            return Err("`set` is empty: name at least one label".to_owned());
+        }
+        Ok(())
+    }
+
+    fn simpler(&self) -> Vec<Self> {
+        let oldest = LabelSpec {
+            nth: Some(1),
             ..self.clone()
         };
         (oldest != *self).then_some(oldest).into_iter().collect()

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Gone, Later, Operation};
 use crate::scenario::{
-    ChurnKind, CordonSpec, DeleteSpec, DeploymentChoice, DrainSpec, EditSpec, FinalizerSpec, Manifest, NamespaceChoice,
-    NodeTarget, PodChoice, Propagation, ScaleSpec, SetImageSpec, StepAction, TaintStep, UndoSpec,
+    ChurnKind, CordonSpec, DeleteSpec, DeploymentChoice, DrainSpec, EditSpec, FinalizerSpec, LabelSpec, Manifest,
+    NamespaceChoice, NodeTarget, PodChoice, Propagation, ScaleSpec, SetImageSpec, StepAction, TaintStep, UndoSpec,
 };
 use crate::workload::requests::{CONFIG_MAPS, DEPLOYMENTS, NAMESPACES, OWN, Resource, SECRETS, SERVICES};
 use crate::workload::user::{asked_for, made_by_users};
@@ -18,6 +18,11 @@ use crate::world::World;
 const NAMESPACE: &str = "churn";
 /// The config map that is made when there is none.
 const SETTINGS: &str = "settings";
+
+/// The label's value of a pod that was taken out of its service.
+const RELEASED: &str = "released";
+/// More pods than are ever taken out at a time.
+const MANY: usize = 99;
 
 /// How things were at first, to be put back in the end.
 #[derive(Debug, Default)]
@@ -65,6 +70,7 @@ pub fn draw(world: &World, kind: ChurnKind, random: &Random, memory: &mut Memory
     match kind {
         ChurnKind::Cordon | ChurnKind::Drain | ChurnKind::Taint => node_operation(world, kind, random),
         ChurnKind::Service | ChurnKind::EditService => service_operation(world, kind, random),
+        ChurnKind::ReleasePod => release(world, random),
         ChurnKind::EditConfig => Some(config_operation(world, random)),
         ChurnKind::Namespace => namespace_operation(world, random),
         ChurnKind::Finalizer => {
@@ -315,6 +321,38 @@ fn held(world: &World, resource: &Resource, namespace: &str, name: &str, random:
     Some(operation.then_after(turns, gone, apply(object)))
 }
 
+/// A pod that is taken out of its service, to be looked into, and deleted when that is done. Its set makes another one if
+/// it selects by the same label.
+fn release(world: &World, random: &Random) -> Option<Operation> {
+    let services = made_by_users(world, &SERVICES);
+    let (namespace, name) = pick(&services, random, |(namespace, name)| format!("{namespace}/{name}"))?;
+    let (_, object) = asked_for(world, &SERVICES, namespace, name)?;
+    let (label, delete) = release_from(&object["spec"]["selector"], namespace, random)?;
+    Some(once(label).then(few_turns(random), delete))
+}
+
+/// What takes a pod out of a selector, and what deletes all that were taken out in this way.
+fn release_from(selector: &Value, namespace: &str, random: &Random) -> Option<(StepAction, StepAction)> {
+    let selector = selector.as_object()?;
+    let words = selector.iter().map(|(key, value)| Some((key, value.as_str()?)));
+    let words: Vec<(&String, &str)> = words.collect::<Option<_>>()?;
+    let (key, _) = random.choose(&words)?;
+    let selected: Vec<String> = words.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let label = LabelSpec {
+        labels: Some(selected.join(",")),
+        namespace: namespace.to_owned(),
+        nth: None,
+        set: BTreeMap::from([((*key).clone(), Some(RELEASED.to_owned()))]),
+    };
+    let delete = PodChoice {
+        labels: Some(format!("{key}={RELEASED}")),
+        namespace: namespace.to_owned(),
+        count: MANY,
+        nth: None,
+    };
+    Some((StepAction::LabelPod(label), StepAction::DeletePod(delete)))
+}
+
 fn service_operation(world: &World, kind: ChurnKind, random: &Random) -> Option<Operation> {
     let services = made_by_users(world, &SERVICES);
     let (namespace, name) = pick(&services, random, |(namespace, name)| format!("{namespace}/{name}"))?;
@@ -425,4 +463,24 @@ fn namespace_operation(world: &World, random: &Random) -> Option<Operation> {
         "spec": {"selector": labels, "ports": [{"name": "http", "port": 80, "targetPort": 80}]}
     }));
     Some(once(StepAction::Apply(Manifest::Inline(objects))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_leaves_its_service_by_one_of_its_labels_and_is_deleted_by_it() {
+        let selector = json!({"app": "web", "traffic": "live"});
+        let (label, delete) = release_from(&selector, "default", &Random::from_number(1)).unwrap();
+        let (StepAction::LabelPod(label), StepAction::DeletePod(delete)) = (label, delete) else {
+            panic!("a label and a delete");
+        };
+        assert_eq!(label.labels.as_deref(), Some("app=web,traffic=live"));
+        let (key, value) = label.set.first_key_value().unwrap();
+        assert!(selector.get(key).is_some_and(|own| own.as_str() != value.as_deref()));
+        assert_eq!(delete.labels, Some(format!("{key}=released")));
+        assert!(release_from(&Value::Null, "default", &Random::from_number(1)).is_none());
+        assert!(release_from(&json!({}), "default", &Random::from_number(1)).is_none());
+    }
 }

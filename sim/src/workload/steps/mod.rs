@@ -13,6 +13,7 @@ pub async fn perform(user: &User, moment: Moment, action: &StepAction) {
     // What draws something notes what it drew.
     match action {
         StepAction::DeletePod(choice) => return pods::delete(user, moment, choice).await,
+        StepAction::LabelPod(spec) => return pods::label(user, moment, spec).await,
         StepAction::Cordon(spec) => return nodes::cordon(user, moment, &spec.node, true).await,
         StepAction::Uncordon(spec) => return nodes::cordon(user, moment, &spec.node, false).await,
         StepAction::Drain(spec) => return nodes::drain(user, moment, spec).await,
@@ -38,6 +39,7 @@ pub async fn perform(user: &User, moment: Moment, action: &StepAction) {
         StepAction::DeleteForeground(choice) => deployments::delete_foreground_and_create(user, choice).await,
         // Done above, or not at once.
         StepAction::DeletePod(_)
+        | StepAction::LabelPod(_)
         | StepAction::Cordon(_)
         | StepAction::Uncordon(_)
         | StepAction::Drain(_)

@@ -1,8 +1,9 @@
 //! What users do to pods.
 
 use orrery_api::labels::Selector;
+use serde_json::json;
 
-use crate::scenario::{Moment, PodChoice, StepAction};
+use crate::scenario::{LabelSpec, Moment, PodChoice, StepAction};
 use crate::workload::user::User;
 
 /// The names of live pods, the oldest first.
@@ -50,4 +51,25 @@ pub async fn delete(user: &User, moment: Moment, choice: &PodChoice) {
         user.world.choices.step(moment, StepAction::DeletePod(pinned));
         user.delete("Pod", &choice.namespace, name).await;
     }
+}
+
+/// Gives a pod other labels: the one that is named by its age, or a drawn one.
+pub async fn label(user: &User, moment: Moment, spec: &LabelSpec) {
+    let selector = match spec.labels.as_deref().map(Selector::parse).transpose() {
+        Ok(selector) => selector,
+        Err(error) => return user.world.trouble(error.to_string()),
+    };
+    let there = live(user, &spec.namespace, selector.as_ref());
+    let drawn = || user.random.below(there.len() as u64) as usize;
+    let position = spec
+        .nth
+        .map_or_else(drawn, |nth| (nth as usize).min(there.len()).saturating_sub(1));
+    let Some(name) = there.get(position) else { return };
+    let pinned = LabelSpec {
+        nth: Some(spec.nth.unwrap_or(position as u32 + 1)),
+        ..spec.clone()
+    };
+    user.world.choices.step(moment, StepAction::LabelPod(pinned));
+    let patch = json!({"metadata": {"labels": spec.set}});
+    user.merge("Pod", &spec.namespace, name, patch).await;
 }
