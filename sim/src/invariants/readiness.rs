@@ -123,7 +123,7 @@ impl Invariant for Grace {
                 container,
                 grace,
             } => (machine, pod_uid, container, grace),
-            Seen::ContainerEnded { container } => {
+            Seen::ContainerEnded { container, .. } => {
                 self.asked.remove(*container);
                 return;
             }
