@@ -1,15 +1,17 @@
 //! E2: a ready endpoint is a pod with that uid and IP, ready, not terminating.
 //!
-//! Checked at every write of an endpoint slice: each ready endpoint's pod must have been so within the controller's
-//! lag. A service that publishes pods that are not ready is judged by uid and address alone (its slices say so by
+//! Checked at every write of an endpoint slice or `Endpoints` object: each ready endpoint's pod must have been so within
+//! the controller's lag. A service that publishes pods that are not ready is judged by uid and address alone (its slices say so by
 //! no mark, so an endpoint passes if its service asks for it). A fault that held the controller manager up lengthens
-//! the lag. Not judged: slices written by hand, endpoints without a pod. That every ready pod is in a slice (E3) is judged at convergence.
+//! the lag. Not judged: what is written by hand, endpoints without a pod. That every ready pod is in a slice (E3) is judged at convergence.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::ObjectReference;
+
 use super::{Invariant, MEMORY, Report};
-use crate::model::{Change, Cluster, Item, Seen};
+use crate::model::{Change, Cluster, Item, Seen, Typed};
 use crate::scenario::Role;
 
 /// See the module.
@@ -38,9 +40,9 @@ impl Invariant for Endpoints {
         let Seen::Change(change) = seen else { return };
         match &*change.id.resource {
             "pods" => self.remember(change, cluster.now),
-            "endpointslices.discovery.k8s.io" => {
-                if let Some(slice) = &change.after {
-                    self.judge(change, slice, cluster, report);
+            "endpointslices.discovery.k8s.io" | "endpoints" => {
+                if let Some(item) = &change.after {
+                    self.judge(change, item, cluster, report);
                 }
             }
             _ => {}
@@ -75,39 +77,24 @@ impl Endpoints {
         }
     }
 
-    fn judge(&self, change: &Change, slice: &Item, cluster: &Cluster, report: &mut Report) {
-        let Some(content) = slice.slice() else { return };
-        let owner = slice
-            .meta
-            .labels
-            .as_ref()
-            .and_then(|labels| labels.get("kubernetes.io/service-name"));
+    fn judge(&self, change: &Change, item: &Item, cluster: &Cluster, report: &mut Report) {
+        let labels = item.meta.labels.as_ref();
+        let owner = match &item.typed {
+            // An `Endpoints` object has its service's name.
+            Typed::Endpoints(_) => Some(&item.id.name),
+            _ => labels.and_then(|labels| labels.get("kubernetes.io/service-name")),
+        };
         let unready = owner
-            .and_then(|name| cluster.find("services", &slice.id.namespace, name))
+            .and_then(|name| cluster.find("services", &item.id.namespace, name))
             .and_then(|service| service.service()?.spec.as_ref()?.publish_not_ready_addresses)
             .unwrap_or(false);
-        for endpoint in &content.endpoints {
-            let ready = endpoint
-                .conditions
-                .as_ref()
-                .and_then(|conditions| conditions.ready)
-                .unwrap_or(true);
-            let Some(target) = endpoint
-                .target_ref
-                .as_ref()
-                .filter(|target| target.kind.as_deref() == Some("Pod"))
-            else {
-                continue;
-            };
-            if !ready {
-                continue;
-            }
+        for (target, addresses) in ready(item) {
             let uid = target.uid.as_deref().unwrap_or_default();
             let name = target.name.as_deref().unwrap_or_default();
             let wrong = match self.pods.get(uid) {
                 None => Some("no such pod ever was".to_owned()),
                 Some(known) => {
-                    let foreign = endpoint.addresses.iter().find(|address| !known.ips.contains(address));
+                    let foreign = addresses.iter().find(|address| !known.ips.contains(address));
                     let stale = known
                         .ready_until
                         .is_some_and(|until| until + cluster.lag(Role::ControllerManager) < cluster.now);
@@ -126,11 +113,31 @@ impl Endpoints {
                     self.id(),
                     format!(
                         "{} at revision {} has pod {name} (uid {uid}) as ready: {wrong}",
-                        slice.id, change.revision
+                        item.id, change.revision
                     ),
                     &["controller-manager", "apiserver"],
                 );
             }
         }
     }
+}
+
+/// The pods that a slice or an `Endpoints` object shows as ready, each with its addresses.
+fn ready(item: &Item) -> Vec<(&ObjectReference, &[String])> {
+    let in_slice = item.slice().into_iter().flat_map(|slice| &slice.endpoints);
+    let in_slice = in_slice.filter_map(|endpoint| {
+        let conditions = endpoint.conditions.as_ref();
+        let ready = conditions.and_then(|conditions| conditions.ready).unwrap_or(true);
+        Some((endpoint.target_ref.as_ref().filter(|_| ready)?, &endpoint.addresses[..]))
+    });
+    let subsets = item
+        .endpoints()
+        .into_iter()
+        .flat_map(|endpoints| endpoints.subsets.iter().flatten());
+    let in_object = subsets
+        .flat_map(|subset| subset.addresses.iter().flatten())
+        .filter_map(|address| Some((address.target_ref.as_ref()?, std::slice::from_ref(&address.ip))));
+    let pods = in_slice.chain(in_object);
+    pods.filter(|(target, _)| target.kind.as_deref() == Some("Pod"))
+        .collect()
 }

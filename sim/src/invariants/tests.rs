@@ -464,11 +464,11 @@ fn an_address_of_two_services_breaks_e1() {
 
 #[test]
 fn a_ready_endpoint_without_a_ready_pod_breaks_e2() {
+    let target = json!({"kind": "Pod", "name": "a", "namespace": "default", "uid": "uid-a"});
     let slice = json!({"metadata": {"name": "s", "namespace": "default", "uid": "uid-s"}, "addressType": "IPv4",
-        "endpoints": [{"addresses": ["10.244.1.2"], "conditions": {"ready": true},
-            "targetRef": {"kind": "Pod", "name": "a", "namespace": "default", "uid": "uid-a"}}]});
-    let resource = "endpointslices.discovery.k8s.io";
-    assert_eq!(History::new().put(resource, slice.clone()).broken(), ["E2"]);
+        "endpoints": [{"addresses": ["10.244.1.2"], "conditions": {"ready": true}, "targetRef": target}]});
+    let object = json!({"metadata": {"name": "s", "namespace": "default", "uid": "uid-o"},
+        "subsets": [{"addresses": [{"ip": "10.244.1.2", "targetRef": target}], "ports": [{"port": 80}]}]});
     let mut ready = pod("a", "n", "Running");
     ready["status"]["podIP"] = json!("10.244.1.2");
     ready["status"]["conditions"] = json!([{"type": "Ready", "status": "True"}]);
@@ -477,17 +477,16 @@ fn a_ready_endpoint_without_a_ready_pod_breaks_e2() {
             .see(&sandbox("s1", "uid-a", 2))
             .put("pods", ready.clone())
     };
-    assert!(history().put(resource, slice.clone()).broken().is_empty());
-    let gone = |seconds| {
-        history()
-            .at(10)
-            .delete("pods", &ready)
-            .at(seconds)
-            .put(resource, slice.clone())
-            .broken()
-    };
-    assert!(gone(12).is_empty(), "the controller cannot know yet");
-    assert_eq!(gone(100), ["E2"]);
+    for (resource, endpoints) in [("endpointslices.discovery.k8s.io", slice), ("endpoints", object)] {
+        assert_eq!(History::new().put(resource, endpoints.clone()).broken(), ["E2"]);
+        assert!(history().put(resource, endpoints.clone()).broken().is_empty());
+        let gone = |seconds| {
+            let history = history().at(10).delete("pods", &ready).at(seconds);
+            history.put(resource, endpoints.clone()).broken()
+        };
+        assert!(gone(12).is_empty(), "the controller cannot know yet");
+        assert_eq!(gone(100), ["E2"]);
+    }
 }
 
 #[test]

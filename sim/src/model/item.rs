@@ -149,6 +149,8 @@ pub enum Typed {
     Service(Arc<Service>),
     /// An endpoint slice.
     EndpointSlice(Arc<EndpointSlice>),
+    /// A service's endpoints in one object.
+    Endpoints(Arc<Endpoints>),
     /// A lease.
     Lease(Arc<Lease>),
     /// Any other kind.
@@ -176,7 +178,7 @@ impl Item {
             "services" => whole(&bytes, Typed::Service),
             "endpointslices.discovery.k8s.io" => whole(&bytes, Typed::EndpointSlice),
             "leases.coordination.k8s.io" => whole(&bytes, Typed::Lease),
-            "endpoints" => other::<Endpoints>(&bytes),
+            "endpoints" => whole(&bytes, Typed::Endpoints),
             "namespaces" => other::<Namespace>(&bytes),
             _ => {
                 let partial = serde_json::from_slice::<Partial>(&bytes).unwrap_or_default();
@@ -270,6 +272,15 @@ impl Item {
     /// The endpoint slice.
     pub fn slice(&self) -> Option<&EndpointSlice> {
         if let Typed::EndpointSlice(slice) = &self.typed {
+            Some(slice)
+        } else {
+            None
+        }
+    }
+
+    /// The content, if it is an `Endpoints` object.
+    pub fn endpoints(&self) -> Option<&Endpoints> {
+        if let Typed::Endpoints(slice) = &self.typed {
             Some(slice)
         } else {
             None
