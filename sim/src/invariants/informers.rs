@@ -14,6 +14,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
+
 use super::{Invariant, Report};
 use crate::model::{Cluster, Seen, Selection, WatchEventKind};
 use crate::scenario::Role;
@@ -22,22 +24,31 @@ use crate::scenario::Role;
 const UNDER_WAY: Duration = Duration::from_secs(5);
 
 /// Whose, and what it selects.
-type Informer = (String, String);
+type Name = (String, String);
+
+/// What is known of an informer, over all its watches.
+struct Informer {
+    name: Name,
+    /// The last revision that it has been shown.
+    heard: u64,
+    /// When its newest watch was asked for.
+    asked: Duration,
+}
 
 /// See the module.
 #[derive(Default)]
 pub struct Informers {
-    /// The last revision that each has been shown.
-    heard: BTreeMap<Informer, u64>,
-    /// When the newest watch of each was asked for.
-    asked: BTreeMap<Informer, Duration>,
+    informers: Vec<Informer>,
+    /// Where each stands among these.
+    places: FxHashMap<Name, usize>,
     streams: BTreeMap<u64, Stream>,
     /// The last changes, and when they were made; before them the newest that is no longer under way.
     made: VecDeque<(Duration, u64)>,
 }
 
 struct Stream {
-    informer: Informer,
+    /// Its place among the informers.
+    informer: usize,
     selection: Selection,
     /// Revisions that the server has shown and that are under way, in order.
     under_way: VecDeque<u64>,
@@ -45,6 +56,19 @@ struct Stream {
     delivered: u64,
     /// Everything up to here has been delivered; none before the state is known.
     upto: Option<u64>,
+}
+
+impl Informers {
+    fn place(&mut self, name: Name) -> usize {
+        *self.places.entry(name).or_insert_with_key(|name| {
+            self.informers.push(Informer {
+                name: name.clone(),
+                heard: 0,
+                asked: Duration::ZERO,
+            });
+            self.informers.len() - 1
+        })
+    }
 }
 
 impl Invariant for Informers {
@@ -64,7 +88,10 @@ impl Invariant for Informers {
                     self.made.pop_front();
                 }
             }
-            Seen::Started { process } => self.heard.retain(|(client, _), _| client != process),
+            Seen::Started { process } => {
+                let own = self.informers.iter_mut().filter(|informer| informer.name.0 == *process);
+                own.for_each(|informer| informer.heard = 0);
+            }
             Seen::WatchOpened {
                 stream,
                 client,
@@ -72,13 +99,13 @@ impl Invariant for Informers {
                 from,
                 asked,
             } => {
-                let informer = ((*client).to_owned(), describe(selection));
-                let newest = self.asked.entry(informer.clone()).or_default();
-                if *asked < *newest {
+                let place = self.place(((*client).to_owned(), describe(selection)));
+                let informer = &mut self.informers[place];
+                if *asked < informer.asked {
                     return;
                 }
-                *newest = *asked;
-                let heard = self.heard.get(&informer).copied().unwrap_or(0);
+                informer.asked = *asked;
+                let heard = informer.heard;
                 let stood_still = Role::of(client).is_some_and(|role| cluster.was_paused(role));
                 if let Some(from) = from.filter(|from| *from < heard && !stood_still) {
                     let message = format!(
@@ -88,7 +115,7 @@ impl Invariant for Informers {
                     report.broken(self.id(), message, &[client, "apiserver"]);
                 }
                 let stream_state = Stream {
-                    informer,
+                    informer: place,
                     selection: (*selection).clone(),
                     under_way: VecDeque::new(),
                     delivered: 0,
@@ -113,10 +140,8 @@ impl Invariant for Informers {
                 {
                     state.delivered += 1;
                     state.upto = state.upto.max(Some(revision));
-                    match self.heard.get_mut(&state.informer) {
-                        Some(heard) => *heard = (*heard).max(revision),
-                        None => drop(self.heard.insert(state.informer.clone(), revision)),
-                    }
+                    let heard = &mut self.informers[state.informer].heard;
+                    *heard = revision.max(*heard);
                 }
             }
             Seen::WatchClosed { stream } => {
@@ -130,8 +155,8 @@ impl Invariant for Informers {
         let old = self.made.iter().take_while(|(at, _)| *at + UNDER_WAY <= cluster.now);
         let Some((_, arrived)) = old.last() else { return };
         // The newest watch of each informer: an older one may be dead without its server knowing.
-        let newest: BTreeMap<&Informer, &Stream> =
-            self.streams.values().map(|state| (&state.informer, state)).collect();
+        let named = |state: &Stream| &self.informers[state.informer].name;
+        let newest: BTreeMap<&Name, &Stream> = self.streams.values().map(|state| (named(state), state)).collect();
         for ((client, _), state) in newest {
             let (Some(upto), Some(history)) = (state.upto, cluster.history(&state.selection.resource)) else {
                 continue;

@@ -180,7 +180,40 @@ fn leave(index: &mut FxHashMap<String, BTreeSet<ObjectId>>, value: &str, id: &Ob
 }
 
 /// The objects of one resource, by namespace and name.
-type Objects = BTreeMap<(String, String), Arc<Item>>;
+#[derive(Debug, Default)]
+struct Objects(BTreeMap<String, BTreeMap<String, Arc<Item>>>);
+
+impl Objects {
+    fn get(&self, namespace: &str, name: &str) -> Option<&Arc<Item>> {
+        self.0.get(namespace)?.get(name)
+    }
+
+    fn insert(&mut self, item: Arc<Item>) -> Option<Arc<Item>> {
+        let name = item.id.name.clone();
+        match self.0.get_mut(&item.id.namespace) {
+            Some(objects) => objects.insert(name, item),
+            None => {
+                let namespace = item.id.namespace.clone();
+                self.0.insert(namespace, BTreeMap::from([(name, item)]));
+                None
+            }
+        }
+    }
+
+    fn remove(&mut self, namespace: &str, name: &str) -> Option<Arc<Item>> {
+        let objects = self.0.get_mut(namespace)?;
+        let removed = objects.remove(name);
+        if objects.is_empty() {
+            self.0.remove(namespace);
+        }
+        removed
+    }
+
+    /// All of them, by namespace and name.
+    fn values(&self) -> impl Iterator<Item = &Arc<Item>> {
+        self.0.values().flat_map(BTreeMap::values)
+    }
+}
 
 /// How many objects of a resource were made and removed in a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -235,18 +268,18 @@ impl Cluster {
     /// Takes a write in. `bytes` are the object's, none for a delete.
     pub fn apply(&mut self, id: ObjectId, revision: u64, bytes: Option<bytes::Bytes>) -> Arc<Change> {
         self.revision = self.revision.max(revision);
-        let slot = (id.namespace.clone(), id.name.clone());
         let objects = self.objects.entry(id.resource.clone()).or_default();
         let after = bytes.map(|bytes| {
             let mut item = Item::decode(id.clone(), revision, bytes);
-            if let Some(before) = objects.get(&slot).filter(|before| before.uid() == item.uid()) {
+            let before = objects.get(&id.namespace, &id.name);
+            if let Some(before) = before.filter(|before| before.uid() == item.uid()) {
                 item.created = before.created;
             }
             Arc::new(item)
         });
         let before = match &after {
-            Some(item) => objects.insert(slot, item.clone()),
-            None => objects.remove(&slot),
+            Some(item) => objects.insert(item.clone()),
+            None => objects.remove(&id.namespace, &id.name),
         };
         let made = self.made.entry(id.resource.clone()).or_default();
         made.creates += u64::from(before.is_none() && after.is_some());
@@ -325,16 +358,12 @@ impl Cluster {
 
     /// The object `id`.
     pub fn get(&self, id: &ObjectId) -> Option<&Arc<Item>> {
-        self.objects
-            .get(&id.resource)?
-            .get(&(id.namespace.clone(), id.name.clone()))
+        self.objects.get(&id.resource)?.get(&id.namespace, &id.name)
     }
 
     /// The object of a resource by namespace and name.
     pub fn find(&self, resource: &str, namespace: &str, name: &str) -> Option<&Arc<Item>> {
-        self.objects
-            .get(resource)?
-            .get(&(namespace.to_owned(), name.to_owned()))
+        self.objects.get(resource)?.get(namespace, name)
     }
 
     /// All objects of a resource, in the order of their keys.
