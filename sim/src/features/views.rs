@@ -17,8 +17,11 @@ use crate::model::{Asked, Seen, WatchEventKind};
 /// What every client has seen of every resource.
 #[derive(Debug, Default)]
 pub struct Views {
-    views: BTreeMap<(String, Arc<str>), View>,
-    streams: BTreeMap<u64, (String, Arc<str>)>,
+    views: Vec<View>,
+    /// By client and resource: where its view stands among these.
+    places: BTreeMap<(String, Arc<str>), usize>,
+    /// Which view a watch feeds.
+    streams: BTreeMap<u64, usize>,
 }
 
 #[derive(Debug, Default)]
@@ -48,8 +51,12 @@ impl Views {
                     stream: *stream,
                     ..View::default()
                 };
-                self.views.insert(key.clone(), view);
-                self.streams.insert(*stream, key);
+                let place = *self.places.entry(key).or_insert(self.views.len());
+                match self.views.get_mut(place) {
+                    Some(old) => *old = view,
+                    None => self.views.push(view),
+                }
+                self.streams.insert(*stream, place);
             }
             Seen::Watched { stream, kind, .. } => {
                 if let Some(view) = self.view(*stream) {
@@ -78,7 +85,7 @@ impl Views {
 
     /// The view that a watch feeds, unless another one has taken its place.
     fn view(&mut self, stream: u64) -> Option<&mut View> {
-        let view = self.views.get_mut(self.streams.get(&stream)?)?;
+        let view = self.views.get_mut(*self.streams.get(&stream)?)?;
         (view.stream == stream).then_some(view)
     }
 
@@ -91,17 +98,18 @@ impl Views {
         if matches!(&**resource, "events" | "leases.coordination.k8s.io") {
             return;
         }
-        if let Some(view) = self.views.get(&(asked.client.clone(), resource.clone())) {
+        if let Some(place) = self.places.get(&(asked.client.clone(), resource.clone())) {
+            let view = &self.views[*place];
             let (lag, age) = view.lag(now);
             let last = view.last.map_or("no event", word);
             found.add(format_args!(
                 "view: {caller} {verb} {resource} after {last}, {lag} behind, {age}"
             ));
         }
-        let own = self.views.range((asked.client.clone(), Arc::from(""))..);
+        let own = self.places.range((asked.client.clone(), Arc::from(""))..);
         let own = own.take_while(|((client, _), _)| *client == asked.client);
         let oldest = own
-            .map(|((_, resource), view)| (view.oldest(now), resource))
+            .map(|((_, resource), place)| (self.views[*place].oldest(now), resource))
             .max_by_key(|(age, _)| *age);
         if let Some((age, of)) = oldest.filter(|(age, _)| *age >= OLD) {
             let age = word_of_age(age);

@@ -21,6 +21,9 @@ use crate::scenario::Role;
 /// So long after clocks are right again what was judged by them may still be written.
 const AFTERMATH: Duration = Duration::from_secs(90);
 
+/// So long a request waits for its answer.
+const UNANSWERED: Duration = Duration::from_secs(30);
+
 /// See the module.
 #[derive(Default)]
 pub struct MinReady {
@@ -74,6 +77,12 @@ impl Invariant for MinReady {
             _ => {}
         }
     }
+}
+
+/// How old the picture may be that a status rests on: what a controller does before it writes one may wait for an answer
+/// that never comes.
+fn lag(cluster: &Cluster) -> Duration {
+    (cluster.lag(Role::ControllerManager) + UNANSWERED).min(MEMORY)
 }
 
 /// For how many seconds a set wants its pods to be ready.
@@ -234,7 +243,7 @@ impl MinReady {
         if counted <= change.before.as_ref().map_or(0, |before| available(before)) {
             return;
         }
-        let lag = cluster.lag(Role::ControllerManager).min(MEMORY);
+        let lag = lag(cluster);
         let newest = min_ready(set);
         let unseen = self.asked.get(set.uid());
         let own = change
@@ -271,7 +280,7 @@ impl MinReady {
         if counted <= change.before.as_ref().map_or(0, |before| available(before)) {
             return;
         }
-        let lag = cluster.lag(Role::ControllerManager).min(MEMORY);
+        let lag = lag(cluster);
         let sets = self.said.get(deployment.uid()).into_iter().flat_map(BTreeMap::values);
         let possible: i32 = sets.map(|said| range(&said.before, said.now, lag, cluster.now).1).sum();
         if counted > possible {
