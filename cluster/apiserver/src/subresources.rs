@@ -127,7 +127,12 @@ impl ApiServer {
                 key: kv.key.clone(),
                 is: kv.mod_revision,
             };
-            let mut transaction = Transaction::new().when(unchanged(&current.kv));
+            let mut transaction = Transaction::new().when(match mutant::active("O32") {
+                true => Compare::Exists {
+                    key: current.kv.key.clone(),
+                },
+                false => unchanged(&current.kv),
+            });
             if let Some(kv) = &node_kv {
                 transaction = transaction.when(unchanged(kv));
             }

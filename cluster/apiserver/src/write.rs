@@ -7,6 +7,7 @@ use bytes::Bytes;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orrery_api::field;
+use orrery_api::mutant;
 use orrery_api::shared;
 use orrery_api::status::ApiError;
 use orrery_store::{Compare, KeyValue, Operation, Outcome, Transaction};
@@ -181,6 +182,9 @@ impl ApiServer {
             }]);
             return Err(error);
         }
+        if mutant::active("O31") {
+            return Ok(Compare::Exists { key: kv.key.clone() });
+        }
         Ok(Compare::ModRevision {
             key: kv.key.clone(),
             is: kv.mod_revision,
@@ -218,6 +222,7 @@ impl ApiServer {
             if let (Some(wanted), Some(uid)) = (new.meta().uid.as_deref(), old.meta().uid.as_deref())
                 && !wanted.is_empty()
                 && wanted != uid
+                && !mutant::active("O44")
             {
                 let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}");
                 return Err(ApiError::conflict(&info.qualified(), name, &why));

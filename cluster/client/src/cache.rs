@@ -170,6 +170,7 @@ impl<K: Resource> Cache<K> {
             let mut changes: Vec<Change<K>> = gone
                 .iter()
                 .filter_map(|key| state.remove(key))
+                .filter(|_| !mutant::active("O34"))
                 .map(Change::Deleted)
                 .collect();
             while let Some((key, object)) = fresh.pop_first() {

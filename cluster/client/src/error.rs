@@ -1,6 +1,7 @@
 //! Why a call failed, and what that says about its effect.
 
 use orrery_api::message::TransportError;
+use orrery_api::mutant;
 use orrery_api::status::ApiError;
 
 /// Why a call to the API failed.
@@ -58,6 +59,7 @@ impl Error {
     /// Whether a write may have happened although it was not acknowledged.
     pub fn outcome_unknown(&self) -> bool {
         match self {
+            Error::Timeout if mutant::active("O35") => false,
             Error::Timeout | Error::Decode(_) => true,
             Error::Transport(error) => error.sent,
             Error::Api(error) => matches!(error.code(), 500 | 504),

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerPort, ObjectReference, Pod, PodSpec, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use orrery_api::meta::{Object, ObjectKey};
+use orrery_api::mutant;
 use orrery_client::{Cache, Change, WorkQueue};
 
 use crate::pods::{is_finished, is_ready};
@@ -126,7 +127,7 @@ pub(crate) fn enqueue_services_of(queue: &WorkQueue<ObjectKey>, services: &Cache
     };
     let pod = change.object();
     for service in services.in_namespace(pod.namespace()) {
-        if selects(&service, pod) || old.is_some_and(|old| selects(&service, old)) {
+        if selects(&service, pod) || old.is_some_and(|old| selects(&service, old) && !mutant::active("O38")) {
             queue.add(service.key());
         }
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
+use orrery_api::mutant;
 use orrery_api::task::within;
 use orrery_client::EventKind;
 use tokio::time::Instant;
@@ -97,6 +98,11 @@ impl Pulls {
                 &format!("{message}: ErrImagePull: {why}"),
                 left,
             ));
+        }
+        if let Some((_, why)) = self.failures.get(image)
+            && mutant::active("O43")
+        {
+            return Err(trouble("ErrImagePull", why, crate::backoff::LONGEST));
         }
         tell(EventKind::Normal, "Pulling", &format!("Pulling image \"{image}\""));
         let began = Instant::now();

@@ -240,7 +240,9 @@ impl Step<'_> {
                     return false;
                 }
                 view.place == Place::Sidecar
-                    && (view.spec.startup_probe.is_none() || self.memory.started.contains(&container.id))
+                    && (view.spec.startup_probe.is_none()
+                        || self.memory.started.contains(&container.id)
+                        || mutant::active("O24"))
             }
             ContainerState::Exited(_) if mutant::active("O07") => false,
             ContainerState::Exited(exit) if view.restarts_after(exit.code, restart_policy(self.pod)) => {

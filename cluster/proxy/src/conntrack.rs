@@ -32,9 +32,11 @@ impl Frontends {
     /// What must be forgotten now that flows go by `self`, when they went by `before` until now.
     pub fn stale_since(&self, before: &Frontends) -> Vec<StaleFlows> {
         let frontends: BTreeSet<&Frontend> = before.0.keys().chain(self.0.keys()).collect();
+        let number = |all: &Frontends, frontend: &Frontend| all.0.get(frontend).map(BTreeSet::len);
         let changed = frontends
             .into_iter()
             .filter(|frontend| before.0.get(frontend) != self.0.get(frontend))
+            .filter(|frontend| number(before, frontend) != number(self, frontend) || !mutant::active("O41"))
             .filter(|frontend| has_endpoints(before, frontend) || !mutant::active("B113"))
             .filter(|frontend| has_endpoints(self, frontend) || !mutant::active("B116"));
         changed.map(|frontend| stale(frontend, self.0.get(frontend))).collect()

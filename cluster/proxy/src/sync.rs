@@ -139,6 +139,10 @@ impl Proxy {
             }
             let result = self.sync(all).await;
             all = false;
+            if mutant::is_on("O42") && !changes.take().is_empty() {
+                // As if the rules that were just written had them in.
+                mutant::active("O42");
+            }
 
             // A change is acted on at once, but not sooner than this after the last.
             let mut earliest = started + self.options.min_sync;

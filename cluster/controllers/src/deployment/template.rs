@@ -6,6 +6,7 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use orrery_api::meta::Object;
+use orrery_api::mutant;
 use orrery_api::random::fnv1a;
 
 use super::rollout::Bounds;
@@ -158,7 +159,7 @@ pub(super) fn describe(set: &mut ReplicaSet, deployment: &Deployment, revision: 
             .into_iter()
             .filter(|(name, _)| !NOT_COPIED.contains(&name.as_str())),
     );
-    if old_revision < revision {
+    if old_revision < revision && (old_revision == 0 || !mutant::active("O37")) {
         if old_revision > 0 {
             let history = annotations.entry(REVISION_HISTORY.to_owned()).or_default();
             if !history.is_empty() {

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use orrery_api::meta::{Object, is_controlled_by};
+use orrery_api::mutant;
 
 use crate::{backends, pods};
 
@@ -86,7 +87,7 @@ fn endpoint(service: &Service, pod: &Pod, address: &str, zone_of: impl Fn(&str) 
         addresses: vec![address.to_owned()],
         conditions: Some(EndpointConditions {
             ready: Some(backends::publishes_not_ready(service) || (serving && !terminating)),
-            serving: Some(serving),
+            serving: Some(serving && (!terminating || !mutant::active("O29"))),
             terminating: Some(terminating),
         }),
         hostname: backends::hostname(service, pod),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use orrery_api::mutant;
 
 use super::endpoints::Backends;
 use super::names;
@@ -256,7 +257,7 @@ impl ServiceRules {
             .comment(&port.label)
             .from(Cidr::host(*at.ip()));
         let mut lead = Rule::to(Target::Dnat(at)).comment(&port.label).of(port.protocol);
-        if port.affinity.is_some() {
+        if port.affinity.is_some() && !mutant::active("O30") {
             lead = lead.when(Match::Remember(name.clone()));
         }
         self.chains.insert(name, [hairpin, lead].into());
