@@ -164,7 +164,8 @@ impl Worker {
     pub(crate) async fn run(mut self) {
         loop {
             self.urgency.borrow_and_update();
-            let wait = match self.step().await {
+            // In memory of its own: a step is large, and most workers wait.
+            let wait = match Box::pin(self.step()).await {
                 Ok(Step::Again) => {
                     self.failures = 0;
                     self.dirty = true;
