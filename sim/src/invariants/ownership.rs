@@ -3,21 +3,21 @@
 //! Judged when an object that was there gets another controller, and over every write for more than one. An orphan that was
 //! relabelled within the controller's lag may still be adopted by who selected it before; it is let go again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use orrery_api::labels::Selector;
 
-use super::{Invariant, Report};
+use super::{Invariant, MEMORY, Report};
 use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
 /// See the module.
 #[derive(Default)]
 pub struct Ownership {
-    /// By uid: when an object was last relabelled, and how it stood before.
-    relabelled: BTreeMap<String, (Duration, Arc<Item>)>,
+    /// By uid: when an object was relabelled, and how it stood before; the last time at the end.
+    relabelled: BTreeMap<String, VecDeque<(Duration, Arc<Item>)>>,
 }
 
 impl Invariant for Ownership {
@@ -65,7 +65,11 @@ impl Ownership {
         let Some(before) = &change.before else { return };
         match &change.after {
             Some(after) if after.meta.labels != before.meta.labels => {
-                self.relabelled.insert(before.uid().to_owned(), (now, before.clone()));
+                let past = self.relabelled.entry(before.uid().to_owned()).or_default();
+                past.push_back((now, before.clone()));
+                while past.front().is_some_and(|(at, _)| *at + MEMORY < now) {
+                    past.pop_front();
+                }
             }
             Some(_) => {}
             None => {
@@ -77,8 +81,8 @@ impl Ownership {
     /// Whether `owner` selected the object until within its controller's lag.
     fn has_just_selected(&self, owner: &Item, item: &Item, cluster: &Cluster) -> bool {
         let lag = cluster.lag(Role::ControllerManager);
-        let last = self.relabelled.get(item.uid());
-        last.is_some_and(|(at, old)| *at + lag > cluster.now && selects(owner, old))
+        let mut past = self.relabelled.get(item.uid()).into_iter().flatten();
+        past.any(|(at, old)| *at + lag > cluster.now && selects(owner, old))
     }
 }
 
