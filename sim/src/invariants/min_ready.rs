@@ -14,15 +14,12 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
 
-use super::{Invariant, MEMORY, Report};
+use super::{Invariant, MEMORY, Report, UNANSWERED};
 use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
 /// So long after clocks are right again what was judged by them may still be written.
 const AFTERMATH: Duration = Duration::from_secs(90);
-
-/// So long a request waits for its answer.
-const UNANSWERED: Duration = Duration::from_secs(30);
 
 /// See the module.
 #[derive(Default)]
@@ -79,8 +76,7 @@ impl Invariant for MinReady {
     }
 }
 
-/// How old the picture may be that a status rests on: what a controller does before it writes one may wait for an answer
-/// that never comes.
+/// How old the picture may be that a status rests on: a controller may wait for an answer in vain before it writes one.
 fn lag(cluster: &Cluster) -> Duration {
     (cluster.lag(Role::ControllerManager) + UNANSWERED).min(MEMORY)
 }

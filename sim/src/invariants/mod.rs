@@ -224,6 +224,8 @@ impl Monitor {
 
 /// How long invariants remember what was, for controllers that act on an old picture.
 const MEMORY: Duration = Duration::from_secs(300);
+/// So long a request waits for its answer: what is written after one that was lost rests on what was seen before it.
+const UNANSWERED: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod actor_tests;

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Invariant, Report};
+use super::{Invariant, Report, UNANSWERED};
 use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
@@ -77,7 +77,8 @@ impl ReadinessGates {
         if !wrong(after) || before.is_some_and(|before| wrong(before)) {
             return;
         }
-        let lag = cluster.lag(Role::Kubelet);
+        // A status whose write was lost is written again, and its kubelet may be busy with the pod meanwhile.
+        let lag = cluster.lag(Role::Kubelet) + UNANSWERED;
         if self
             .fit_until
             .get(after.uid())

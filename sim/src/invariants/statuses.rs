@@ -2,8 +2,8 @@
 //!
 //! Judged when a status begins to claim something; what stood there before is not judged again.
 //!
-//! * *Running*, *ready* or *started*: the container of that id has been started, and did not end a while ago (as long as a
-//!   kubelet's picture may be old, and in troubled times for minutes more).
+//! * *Running*, *ready* or *started*: the container of that id has been started, and did not end a while ago
+//!   (as long as a kubelet's picture may be old, or a lost write takes, and in troubled times for minutes more).
 //! * *Ended*: the container of that id has ended, with that code.
 //! * *Succeeded*: the newest container of each name, as far as the runtime still has it, has ended with 0.
 //! * *restartCount* does not fall in the life of a pod, as long as no fault has struck lately: a write that was under way
@@ -18,7 +18,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ContainerStatus;
 
 use super::restarts::{containers, tolerance};
-use super::{Invariant, Report};
+use super::{Invariant, Report, UNANSWERED};
 use crate::model::{Cluster, Item, Seen};
 
 /// Why a status says that a container has ended whose end nobody saw.
@@ -83,7 +83,8 @@ impl Statuses {
         if let Some((id, started, ready)) = runs(after) {
             let was = before.and_then(runs).filter(|(known, ..)| *known == id);
             let news = was.is_none_or(|(_, was_started, was_ready)| (started && !was_started) || (ready && !was_ready));
-            let limit = tolerance(cluster);
+            // A status whose write was lost is written again, and its kubelet may be busy with the pod meanwhile.
+            let limit = tolerance(cluster) + UNANSWERED;
             match self.ends.get(id) {
                 _ if !news || is_removed(id) => {}
                 None => return Some(format!("shows {name} run as {id}, which was never started")),
