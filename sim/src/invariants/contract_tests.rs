@@ -1,14 +1,12 @@
 //! The tests of the invariants that look at placement, rollouts, leaders, nodes, deletion, and answers.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use super::tests::{History, POD, asked, node, owned, pod, set, started};
+use super::tests::{History, POD, asked, node, owned, pod, set};
 use crate::model::{Answered, Asked, Entry, Seen, Selection};
 
 /// Applies JSON merges to an object: `path` to value.
-fn with(mut object: Value, path: &str, value: Value) -> Value {
+pub(super) fn with(mut object: Value, path: &str, value: Value) -> Value {
     let (parent, key) = path.rsplit_once('/').unwrap();
     let parent = if parent.is_empty() {
         &mut object
@@ -178,8 +176,9 @@ fn an_orphan_that_was_relabelled_just_now_may_still_be_adopted_but_not_long_afte
             )
             .put("pods", pod("web"))
             .put("pods", pod("released"))
+            .put("pods", pod("looked-into"))
             .at(seconds)
-            .put("pods", owned(pod("released"), "ReplicaSet", "web"))
+            .put("pods", owned(pod("looked-into"), "ReplicaSet", "web"))
             .broken()
     };
     assert!(adopted(3).is_empty());
@@ -453,29 +452,6 @@ fn a_pod_in_two_slices_of_a_service_breaks_e3() {
 }
 
 #[test]
-fn a_container_that_is_shown_ready_before_it_answers_breaks_k5() {
-    let history = |at| {
-        let mut shown = with(
-            pod("a", "n", "Running"),
-            "/status/containerStatuses",
-            json!([
-                {"name": "c", "ready": true, "restartCount": 0, "image": "", "imageID": "", "containerID": "docker://c1"}
-            ]),
-        );
-        shown["spec"]["containers"][0]["readinessProbe"] = json!({"periodSeconds": 1});
-        History::new()
-            .put("namespaces", namespace())
-            .put("pods", pod("a", "n", "Running"))
-            .see(&started("n", "uid-a"))
-            .at(at)
-            .put("pods", shown)
-            .broken()
-    };
-    assert_eq!(history(4), ["K5"]);
-    assert!(history(5).is_empty());
-}
-
-#[test]
 fn in_the_end_the_set_in_force_is_the_newest_and_the_deployment_says_so_or_p8_misses_it() {
     let at = |object, revision: &str| {
         let annotations = json!({"deployment.kubernetes.io/revision": revision});
@@ -502,55 +478,6 @@ fn in_the_end_the_set_in_force_is_the_newest_and_the_deployment_says_so_or_p8_mi
 }
 
 /// A kubelet leaves a container of pod `a` so many seconds to end.
-const fn stopping(grace: u64) -> Seen<'static> {
-    Seen::ContainerStopping {
-        machine: "n",
-        pod_uid: "uid-a",
-        container: "c1",
-        grace: Duration::from_secs(grace),
-    }
-}
-
-fn running(pod: Value) -> History {
-    History::new().put("namespaces", namespace()).put("pods", pod)
-}
-
-#[test]
-fn a_container_that_is_left_less_than_its_grace_period_breaks_k7() {
-    let stopped = |pod, grace| running(pod).see(&stopping(grace)).broken();
-    let own = || pod("a", "n", "Running");
-    assert_eq!(stopped(own(), 0), ["K7"]);
-    assert_eq!(stopped(own(), 29), ["K7"]);
-    assert!(stopped(own(), 30).is_empty());
-    let hasty = || with(own(), "/metadata/deletionGracePeriodSeconds", json!(5));
-    assert_eq!(stopped(hasty(), 4), ["K7"]);
-    assert!(stopped(hasty(), 5).is_empty());
-    assert!(stopped(with(own(), "/metadata/deletionGracePeriodSeconds", json!(0)), 0).is_empty());
-}
-
-#[test]
-fn a_second_try_a_hook_and_a_probe_may_leave_a_container_less() {
-    let again = |seconds: u64, grace: u64| {
-        let history = running(pod("a", "n", "Running")).at(10).see(&stopping(30));
-        history.at(10 + seconds).see(&stopping(grace)).broken()
-    };
-    assert_eq!(again(12, 2), ["K7"]);
-    assert!(again(12, 18).is_empty());
-    assert_eq!(again(40, 1), ["K7"]);
-    assert!(again(40, 2).is_empty());
-    let stopped = |key: &str, value: Value, grace| {
-        let mut pod = pod("a", "n", "Running");
-        pod["spec"]["containers"][0][key] = value;
-        running(pod).see(&stopping(grace)).broken()
-    };
-    let hook = json!({"preStop": {"exec": {"command": ["sleep", "20"]}}});
-    assert_eq!(stopped("lifecycle", hook.clone(), 1), ["K7"]);
-    assert!(stopped("lifecycle", hook, 2).is_empty());
-    let probe = json!({"terminationGracePeriodSeconds": 4});
-    assert_eq!(stopped("livenessProbe", probe.clone(), 3), ["K7"]);
-    assert!(stopped("livenessProbe", probe, 4).is_empty());
-}
-
 #[test]
 fn an_answer_before_its_write_is_durable_breaks_s2_and_a_list_that_lacks_an_object_s8() {
     let answer = |revision, items: Option<&[(&str, u64)]>| {

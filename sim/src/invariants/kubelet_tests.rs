@@ -1,10 +1,11 @@
-//! The tests of the invariants about what a kubelet does with containers, and says of them: K8, K9, K10.
+//! The tests of the invariants about what a kubelet does with containers, and says of them: K5, K7 to K10.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::tests::{History, pod};
+use super::contract_tests::with;
+use super::tests::{History, pod, started};
 use crate::model::{Seen, Selection, WatchEventKind};
 
 const UID: &str = "uid-a";
@@ -335,4 +336,76 @@ fn a_count_of_restarts_that_falls_breaks_k10() {
             .broken()
             .is_empty()
     );
+}
+
+#[test]
+fn a_container_that_is_shown_ready_before_it_answers_breaks_k5() {
+    let history = |at| {
+        let mut shown = with(
+            pod("a", "n", "Running"),
+            "/status/containerStatuses",
+            json!([
+                {"name": "c", "ready": true, "restartCount": 0, "image": "", "imageID": "", "containerID": "docker://c1"}
+            ]),
+        );
+        shown["spec"]["containers"][0]["readinessProbe"] = json!({"periodSeconds": 1});
+        tended(pod("a", "n", "Running"))
+            .see(&started("n", "uid-a"))
+            .at(at)
+            .put("pods", shown)
+            .broken()
+    };
+    assert_eq!(history(4), ["K5"]);
+    assert!(history(5).is_empty());
+}
+
+const fn stopping(grace: u64) -> Seen<'static> {
+    Seen::ContainerStopping {
+        machine: "n",
+        pod_uid: UID,
+        container: "c1",
+        grace: seconds(grace),
+    }
+}
+
+/// A pod that is judged by all invariants.
+fn tended(pod: Value) -> History {
+    let namespace = json!({"metadata": {"name": "default", "uid": "uid-default"}});
+    History::new().put("namespaces", namespace).put("pods", pod)
+}
+
+#[test]
+fn a_container_that_is_left_less_than_its_grace_period_breaks_k7() {
+    let stopped = |pod, grace| tended(pod).see(&stopping(grace)).broken();
+    let own = || pod("a", "n", "Running");
+    assert_eq!(stopped(own(), 0), ["K7"]);
+    assert_eq!(stopped(own(), 29), ["K7"]);
+    assert!(stopped(own(), 30).is_empty());
+    let hasty = || with(own(), "/metadata/deletionGracePeriodSeconds", json!(5));
+    assert_eq!(stopped(hasty(), 4), ["K7"]);
+    assert!(stopped(hasty(), 5).is_empty());
+    assert!(stopped(with(own(), "/metadata/deletionGracePeriodSeconds", json!(0)), 0).is_empty());
+}
+
+#[test]
+fn a_second_try_a_hook_and_a_probe_may_leave_a_container_less() {
+    let again = |seconds: u64, grace: u64| {
+        let history = tended(pod("a", "n", "Running")).at(10).see(&stopping(30));
+        history.at(10 + seconds).see(&stopping(grace)).broken()
+    };
+    assert_eq!(again(12, 2), ["K7"]);
+    assert!(again(12, 18).is_empty());
+    assert_eq!(again(40, 1), ["K7"]);
+    assert!(again(40, 2).is_empty());
+    let stopped = |key: &str, value: Value, grace| {
+        let mut pod = pod("a", "n", "Running");
+        pod["spec"]["containers"][0][key] = value;
+        tended(pod).see(&stopping(grace)).broken()
+    };
+    let hook = json!({"preStop": {"exec": {"command": ["sleep", "20"]}}});
+    assert_eq!(stopped("lifecycle", hook.clone(), 1), ["K7"]);
+    assert!(stopped("lifecycle", hook, 2).is_empty());
+    let probe = json!({"terminationGracePeriodSeconds": 4});
+    assert_eq!(stopped("livenessProbe", probe.clone(), 3), ["K7"]);
+    assert!(stopped("livenessProbe", probe, 4).is_empty());
 }
