@@ -11,11 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::{Endpoints, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{address, slices};
+use super::slices;
 use crate::model::{Cluster, Item};
 
-const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
-const MANAGER: &str = "endpointslice-controller.k8s.io";
 /// The annotation that tells of addresses cut off.
 const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
 
@@ -51,17 +49,13 @@ pub(super) fn missing(cluster: &Cluster, missing: &mut Vec<String>) {
 /// By address: what the endpoints of a service should say; none if pods share addresses with their nodes.
 fn wanted(cluster: &Cluster, service: &Item, spec: &ServiceSpec) -> Option<BTreeMap<String, Said>> {
     let publishes = spec.publish_not_ready_addresses.unwrap_or(false);
-    let selected = cluster.all("pods").filter(|pod| {
-        let label = |name: &String| pod.meta.labels.as_ref().and_then(|labels| labels.get(name));
-        let mut selector = spec.selector.iter().flatten();
-        pod.id.namespace == service.id.namespace && selector.all(|(name, value)| label(name) == Some(value))
-    });
+    let selected = cluster.all("pods").filter(|pod| pod.is_selected_by(service));
     let mut wanted = BTreeMap::new();
     for pod in selected.filter(|pod| !pod.is_finished()) {
         if pod.pod().and_then(|pod| pod.spec.as_ref()?.host_network) == Some(true) {
             return None;
         }
-        let Some(ip) = address(pod) else { continue };
+        let Some(ip) = pod.address() else { continue };
         let (serving, terminating) = (pod.condition("Ready"), pod.is_terminating());
         let said = Said {
             ready: publishes || (serving && !terminating),
@@ -78,12 +72,8 @@ fn wanted(cluster: &Cluster, service: &Item, spec: &ServiceSpec) -> Option<BTree
 }
 
 fn in_slices(cluster: &Cluster, service: &Item, wanted: &BTreeMap<String, Said>, missing: &mut Vec<String>) {
-    let is_ours = |slice: &Item| {
-        let labels = slice.meta.labels.as_ref();
-        labels.and_then(|labels| labels.get(MANAGED_BY)).map(String::as_str) == Some(MANAGER)
-    };
     let mut there: BTreeMap<&str, Vec<Said>> = BTreeMap::new();
-    for slice in slices(cluster, service).filter(|slice| is_ours(slice)) {
+    for slice in slices(cluster, service).filter(|slice| slice.is_kept_slice()) {
         for endpoint in slice.slice().into_iter().flat_map(|slice| &slice.endpoints) {
             let conditions = endpoint.conditions.clone().unwrap_or_default();
             let ready = conditions.ready.unwrap_or(true);

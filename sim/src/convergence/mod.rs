@@ -118,7 +118,7 @@ fn pods(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<Str
             missing.push(format!("{} is bound to {node}, which is broken", pod.id));
         } else if pod.phase() != "Running" || !pod.condition("Ready") {
             missing.push(format!("{} on {node} is {} and not ready", pod.id, pod.phase()));
-        } else if address(pod).is_none() {
+        } else if pod.address().is_none() {
             missing.push(format!("{} on {node} shows no address", pod.id));
         }
     }
@@ -130,22 +130,11 @@ fn may_linger(cluster: &Cluster, node: &str, left: &[String]) -> bool {
     left.iter().any(|name| name == node) && cluster.find("nodes", "", node).is_some()
 }
 
-/// The address that a pod's status shows.
-fn address(pod: &Item) -> Option<&str> {
-    let status = pod.pod()?.status.as_ref()?;
-    status.pod_ip.as_deref().filter(|ip| !ip.is_empty())
-}
-
 /// The addresses of a service's ready pods, as its selector says.
 fn ready_pods(cluster: &Cluster, service: &Item) -> Option<BTreeSet<String>> {
     let spec = service.service()?.spec.as_ref()?;
-    let selector = spec.selector.as_ref().filter(|selector| !selector.is_empty())?;
-    let selected = cluster.all("pods").filter(|pod| {
-        pod.id.namespace == service.id.namespace
-            && selector
-                .iter()
-                .all(|(key, value)| pod.meta.labels.as_ref().and_then(|labels| labels.get(key)) == Some(value))
-    });
+    spec.selector.as_ref().filter(|selector| !selector.is_empty())?;
+    let selected = cluster.all("pods").filter(|pod| pod.is_selected_by(service));
     let ready = selected.filter(|pod| pod.is_live_pod() && pod.condition("Ready"));
     Some(
         ready
@@ -159,14 +148,7 @@ fn slices<'a>(cluster: &'a Cluster, service: &'a Item) -> impl Iterator<Item = &
     cluster
         .all("endpointslices.discovery.k8s.io")
         .map(|slice| &**slice)
-        .filter(|slice| {
-            let name = slice
-                .meta
-                .labels
-                .as_ref()
-                .and_then(|labels| labels.get("kubernetes.io/service-name"));
-            slice.id.namespace == service.id.namespace && name == Some(&service.id.name)
-        })
+        .filter(|slice| slice.id.namespace == service.id.namespace && slice.service_name() == Some(&service.id.name))
 }
 
 /// The addresses of a slice's ready endpoints.

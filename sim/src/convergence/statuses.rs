@@ -4,15 +4,10 @@
 //! concerns machines that stay broken.
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
-use k8s_openapi::api::core::v1::{Namespace, Node, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{Namespace, Node};
 
-use crate::invariants::hindrance;
+use crate::invariants::{HISTORY, bare, hindrance, template};
 use crate::model::{Cluster, Item};
-
-/// The label that tells the pods of one ReplicaSet from another's.
-const HASH: &str = "pod-template-hash";
-/// How many old sets are kept when the Deployment does not say.
-const HISTORY: i32 = 10;
 
 /// The taints that follow from a node's conditions, by the condition's status.
 const TAINTS: [(&str, &str, &str); 6] = [
@@ -81,33 +76,17 @@ fn replica_set(cluster: &Cluster, item: &Item, missing: &mut Vec<String>) {
     }
 }
 
-/// A template without what tells sets apart, so that a set's can be compared with its Deployment's.
-fn bare(template: Option<&PodTemplateSpec>) -> Option<PodTemplateSpec> {
-    let mut template = template?.clone();
-    let metadata = template.metadata.get_or_insert_default();
-    if let Some(labels) = &mut metadata.labels {
-        labels.remove(HASH);
-    }
-    metadata.labels = metadata.labels.take().filter(|labels| !labels.is_empty());
-    metadata.annotations = metadata
-        .annotations
-        .take()
-        .filter(|annotations| !annotations.is_empty());
-    metadata.creation_timestamp = None;
-    Some(template)
-}
-
 /// The sets of a Deployment, each with whether it is of the newest template.
 fn sets<'a>(
     cluster: &'a Cluster,
     item: &'a Item,
     deployment: &'a Deployment,
 ) -> impl Iterator<Item = (&'a Item, bool)> {
-    let newest = bare(deployment.spec.as_ref().map(|spec| &spec.template));
+    let newest = deployment.spec.as_ref().map(|spec| bare(spec.template.clone()));
     let sets = cluster.owned(item.uid()).filter(|own| !own.is_terminating());
     sets.filter_map(move |own| {
-        let template = own.replica_set()?.spec.as_ref().and_then(|spec| spec.template.as_ref());
-        Some((&**own, bare(template) == newest))
+        own.replica_set()?;
+        Some((&**own, template(own) == newest))
     })
 }
 

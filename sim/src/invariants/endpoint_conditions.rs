@@ -20,10 +20,6 @@ use super::{Invariant, Report};
 use crate::model::{Change, Cluster, Item, ObjectId, Seen};
 use crate::scenario::Role;
 
-const SERVICE: &str = "kubernetes.io/service-name";
-const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
-const MANAGER: &str = "endpointslice-controller.k8s.io";
-
 /// See the module.
 #[derive(Default)]
 pub struct EndpointConditions {
@@ -78,24 +74,8 @@ impl Invariant for EndpointConditions {
     }
 }
 
-fn address(pod: &Item) -> Option<&str> {
-    let ip = pod.pod()?.status.as_ref()?.pod_ip.as_deref();
-    ip.filter(|ip| !ip.is_empty())
-}
-
 fn spec(service: &Item) -> Option<&ServiceSpec> {
     service.service()?.spec.as_ref()
-}
-
-fn label<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
-    item.meta.labels.as_ref()?.get(name).map(String::as_str)
-}
-
-fn selects(service: &Item, pod: &Item) -> bool {
-    let selector = spec(service).and_then(|spec| spec.selector.as_ref());
-    selector.is_some_and(|selector| {
-        !selector.is_empty() && selector.iter().all(|(name, value)| label(pod, name) == Some(value))
-    })
 }
 
 fn uid(endpoint: &Endpoint) -> Option<&str> {
@@ -126,7 +106,7 @@ impl EndpointConditions {
         let place = |pod: &Item| {
             (
                 pod.meta.labels.clone(),
-                address(pod).map(str::to_owned),
+                pod.address().map(str::to_owned),
                 pod.is_finished(),
             )
         };
@@ -151,10 +131,12 @@ impl EndpointConditions {
     }
 
     fn judge(&self, change: &Change, before: Option<&Item>, slice: &Item, cluster: &Cluster, report: &mut Report) {
-        if label(slice, MANAGED_BY) != Some(MANAGER) || slice.is_terminating() {
+        if !slice.is_kept_slice() || slice.is_terminating() {
             return;
         }
-        let service = label(slice, SERVICE).and_then(|name| cluster.find("services", &slice.id.namespace, name));
+        let service = slice
+            .service_name()
+            .and_then(|name| cluster.find("services", &slice.id.namespace, name));
         // What belongs to an earlier service of that name goes in its own time.
         let Some(service) = service.filter(|service| slice.controller_uid() == Some(service.uid())) else {
             return;
@@ -178,7 +160,7 @@ impl EndpointConditions {
                 continue;
             };
             let rested = self.pods.get(uid).is_some_and(|known| rests(&known.place));
-            if rested && !pod.is_finished() && address(pod).is_some() && selects(service, pod) {
+            if rested && !pod.is_finished() && pod.address().is_some() && pod.is_selected_by(service) {
                 wrong.push(format!(
                     "leaves {} (uid {uid}) out, which {} selects",
                     pod.id, service.id

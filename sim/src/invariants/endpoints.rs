@@ -78,11 +78,10 @@ impl Endpoints {
     }
 
     fn judge(&self, change: &Change, item: &Item, cluster: &Cluster, report: &mut Report) {
-        let labels = item.meta.labels.as_ref();
         let owner = match &item.typed {
             // An `Endpoints` object has its service's name.
-            Typed::Endpoints(_) => Some(&item.id.name),
-            _ => labels.and_then(|labels| labels.get("kubernetes.io/service-name")),
+            Typed::Endpoints(_) => Some(item.id.name.as_str()),
+            _ => item.service_name(),
         };
         let unready = owner
             .and_then(|name| cluster.find("services", &item.id.namespace, name))

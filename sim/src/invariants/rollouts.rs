@@ -21,7 +21,7 @@ const HASH: &str = "pod-template-hash";
 /// The annotation with a set's place in the history, and with the Deployment's.
 const REVISION: &str = "deployment.kubernetes.io/revision";
 /// How many old sets are kept when the Deployment does not say.
-const HISTORY: i32 = 10;
+pub(crate) const HISTORY: i32 = 10;
 
 /// See the module.
 #[derive(Default)]
@@ -76,17 +76,22 @@ impl Invariant for Rollouts {
     }
 }
 
-fn template(item: &Item) -> Option<PodTemplateSpec> {
-    bare(item.replica_set()?.spec.as_ref()?.template.clone()?)
+/// A set's template, bare.
+pub(crate) fn template(item: &Item) -> Option<PodTemplateSpec> {
+    Some(bare(item.replica_set()?.spec.as_ref()?.template.clone()?))
 }
 
-/// A template without what a set adds to it.
-fn bare(mut template: PodTemplateSpec) -> Option<PodTemplateSpec> {
+/// A template without what a set adds to it, so that a set's can be compared with its Deployment's.
+pub(crate) fn bare(mut template: PodTemplateSpec) -> PodTemplateSpec {
     let metadata = template.metadata.get_or_insert_default();
     if let Some(labels) = &mut metadata.labels {
         labels.remove(HASH);
     }
-    Some(template)
+    metadata.labels = metadata.labels.take().filter(|labels| !labels.is_empty());
+    let annotations = metadata.annotations.take();
+    metadata.annotations = annotations.filter(|annotations| !annotations.is_empty());
+    metadata.creation_timestamp = None;
+    template
 }
 
 /// A set's place in the history, or the Deployment's; 0 if it has none.
@@ -98,7 +103,7 @@ fn revision(item: &Item) -> i64 {
 
 /// What is wrong with the numbers of a Deployment's history, if the set that it asks for is there.
 fn out_of_order(item: &Item, cluster: &Cluster) -> Option<String> {
-    let wanted = bare(item.deployment()?.spec.as_ref()?.template.clone());
+    let wanted = Some(bare(item.deployment()?.spec.as_ref()?.template.clone()));
     let sets = || {
         let own = cluster.owned(item.uid());
         own.filter(|set| set.replica_set().is_some() && !set.is_terminating())

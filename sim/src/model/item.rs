@@ -287,6 +287,36 @@ impl Item {
         }
     }
 
+    /// A label's value.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.meta.labels.as_ref()?.get(name).map(String::as_str)
+    }
+
+    /// Whether a service has a selector that selects this pod.
+    pub fn is_selected_by(&self, service: &Item) -> bool {
+        let spec = service.service().and_then(|service| service.spec.as_ref());
+        let selector = spec.and_then(|spec| spec.selector.as_ref());
+        let selector = selector.filter(|selector| !selector.is_empty());
+        self.id.namespace == service.id.namespace
+            && selector.is_some_and(|selector| selector.iter().all(|(name, value)| self.label(name) == Some(value)))
+    }
+
+    /// The name of an endpoint slice's service.
+    pub fn service_name(&self) -> Option<&str> {
+        self.label("kubernetes.io/service-name")
+    }
+
+    /// Whether it is an endpoint slice that Kubernetes' own controller keeps.
+    pub fn is_kept_slice(&self) -> bool {
+        self.label("endpointslice.kubernetes.io/managed-by") == Some("endpointslice-controller.k8s.io")
+    }
+
+    /// The address that a pod's status shows.
+    pub fn address(&self) -> Option<&str> {
+        let ip = self.pod()?.status.as_ref()?.pod_ip.as_deref();
+        ip.filter(|ip| !ip.is_empty())
+    }
+
     /// A pod's node; empty if it is not bound.
     pub fn node_name(&self) -> &str {
         self.pod()
