@@ -4,8 +4,8 @@
 //! informer of its kind, a proxy on each of a thousand nodes. Where they share a process they share the object too, and
 //! its memory. Decoding is a function of the bytes, so nobody can tell the difference, except by the time it takes.
 //!
-//! Objects are found by a hash and told apart by their bytes. What nobody else holds is forgotten once there is a quarter
-//! as much of it as of what is in use.
+//! Objects are found by a hash and told apart by their bytes. What nobody else holds is forgotten once there is a
+//! quarter as much of it as of what is in use.
 
 use std::any::{Any, TypeId};
 use std::hash::Hasher;

@@ -57,8 +57,8 @@ pub fn stamped(resource: &'static dyn AnyResource, object: Box<dyn AnyObject>, h
     written_as(resource, object, None, hints)
 }
 
-/// As [`stamped`], of an object whose encoding with the revision it is based on, `json`, is known already: then nothing but
-/// the revision is put into it.
+/// As [`stamped`], of an object whose encoding with the revision it is based on, `json`, is known already: then nothing
+/// but the revision is put into it.
 pub fn restamped(
     resource: &'static dyn AnyResource,
     object: Box<dyn AnyObject>,

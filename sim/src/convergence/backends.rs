@@ -1,10 +1,11 @@
 //! A service's slices and its `Endpoints` object at rest: they say of each pod what it is, and the same.
 //!
 //! Of each pod that a service selects, that has an address and has not finished, there is one endpoint in the slices:
-//! `serving` if it is ready, `terminating` if it is being deleted, `ready` if it serves and is not terminating, or if the
-//! service publishes all. The `Endpoints` object has the same pods but for terminating ones (unless all are published),
-//! those that are ready as addresses, the others as not ready. Not judged: services without a selector, slices and
-//! objects that others keep, pods in their host's network, ports, services whose ports go by name (a pod may lack them), and lists that were cut off.
+//! `serving` if it is ready, `terminating` if it is being deleted, `ready` if it serves and is not terminating, or if
+//! the service publishes all. The `Endpoints` object has the same pods but for terminating ones (unless all are
+//! published), those that are ready as addresses, the others as not ready. Not judged: services without a selector,
+//! slices and objects that others keep, pods in their host's network, ports, services whose ports go by name (a pod may
+//! lack them), and lists that were cut off.
 
 use std::collections::{BTreeMap, BTreeSet};
 

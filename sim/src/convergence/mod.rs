@@ -124,8 +124,8 @@ fn pods(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<Str
     }
 }
 
-/// Whether pods on `node` may be on their way out for ever: nobody confirms their end, and nobody else may say that they
-/// have ended while the node is there.
+/// Whether pods on `node` may be on their way out for ever: nobody confirms their end, and nobody else may say that
+/// they have ended while the node is there.
 fn may_linger(cluster: &Cluster, node: &str, left: &[String]) -> bool {
     left.iter().any(|name| name == node) && cluster.find("nodes", "", node).is_some()
 }

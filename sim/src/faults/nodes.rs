@@ -101,8 +101,8 @@ async fn press(world: &World, name: &str, trouble: Trouble, lasts: Duration) {
     runtime.troubles.end(trouble);
 }
 
-/// As `kubectl drain --ignore-daemonsets` and, in the end, `kubectl uncordon`. Unlike the step `drain`, the operator evicts
-/// whatever comes to the node until his time is up, and a refusal is no fault of the scenario's.
+/// As `kubectl drain --ignore-daemonsets` and, in the end, `kubectl uncordon`. Unlike the step `drain`, the operator
+/// evicts whatever comes to the node until his time is up, and a refusal is no fault of the scenario's.
 async fn drain(world: &World, operator: &User, name: &str, end: Instant) {
     trace(world, format_args!("an operator drains {name}"));
     world.coverage.saw("a node was drained");

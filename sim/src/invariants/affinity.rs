@@ -1,9 +1,9 @@
 //! E7: a client of a service with session affinity keeps its endpoint as long as that is there.
 //!
 //! Seen by clients that open a connection a second to every such service, from every node that is up
-//! ([`crate::traffic`]). A connection that goes elsewhere than the client's last one is wrong if the last one is younger
-//! than the service's `timeoutSeconds`, and the endpoint it went to has been ready, and the service as it is, for longer
-//! than a proxy may lag.
+//! ([`crate::traffic`]). A connection that goes elsewhere than the client's last one is wrong if the last one is
+//! younger than the service's `timeoutSeconds`, and the endpoint it went to has been ready, and the service as it is,
+//! for longer than a proxy may lag.
 //!
 //! That lets pass: endpoints that were gone for a moment (their rules may have been gone with them, and who called them
 //! is forgotten), services that change, connections that are refused, and whatever happens while a fault is in force

@@ -7,8 +7,8 @@
 //!
 //! What changed within the controller's lag is held against nobody: the pod's readiness, its deletion, labels and
 //! address, the service, and how many slices it has. A fault that held the controller manager up lengthens the lag. Not
-//! judged: slices that others keep, what moves between several slices, slices that are deleted, and pods that never were
-//! in one (E3, at convergence).
+//! judged: slices that others keep, what moves between several slices, slices that are deleted, and pods that never
+//! were in one (E3, at convergence).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,9 +1,10 @@
 //! E2: a ready endpoint is a pod with that uid and IP, ready, not terminating.
 //!
-//! Checked at every write of an endpoint slice or `Endpoints` object: each ready endpoint's pod must have been so within
-//! the controller's lag. A service that publishes pods that are not ready is judged by uid and address alone (its slices say so by
-//! no mark, so an endpoint passes if its service asks for it). A fault that held the controller manager up lengthens
-//! the lag. Not judged: what is written by hand, endpoints without a pod. That every ready pod is in a slice (E3) is judged at convergence.
+//! Checked at every write of an endpoint slice or `Endpoints` object: each ready endpoint's pod must have been so
+//! within the controller's lag. A service that publishes pods that are not ready is judged by uid and address alone
+//! (its slices say so by no mark, so an endpoint passes if its service asks for it). A fault that held the controller
+//! manager up lengthens the lag. Not judged: what is written by hand, endpoints without a pod. That every ready pod is
+//! in a slice (E3) is judged at convergence.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! K8: init containers run one after the other, each to success, before what comes after them starts in that sandbox.
 //!
-//! Judged when a container starts: by the time its kubelet asked for that, each init container before it in the pod (all
-//! of them, for one that is none) must have ended with 0 in the same sandbox; a sidecar (an init container that always
-//! restarts) must have been started there, and have answered if it has a startup probe. A new sandbox starts over.
-//! Source: Kubernetes' documentation "Init Containers" and "Sidecar Containers".
+//! Judged when a container starts: by the time its kubelet asked for that, each init container before it in the pod
+//! (all of them, for one that is none) must have ended with 0 in the same sandbox; a sidecar (an init container that
+//! always restarts) must have been started there, and have answered if it has a startup probe. A new sandbox starts
+//! over. Source: Kubernetes' documentation "Init Containers" and "Sidecar Containers".
 //!
 //! That lets pass: a sidecar that crashed after it had started, and later containers that start all the same; an init
 //! container that runs again; pods that the store no longer has. Not judged: startup probes that another container of

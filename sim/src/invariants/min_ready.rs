@@ -1,9 +1,10 @@
 //! P9: who counts as available has been ready for `minReadySeconds`.
 //!
-//! Judged when a status begins to count more available replicas. A ReplicaSet's may count no more than its pods that can
-//! have been ready for so long: since the write that showed them ready, or since the moment that their status names, if
-//! that is earlier (a kubelet's write may come late), and until now or within the controller's lag. The bound is the
-//! smallest `minReadySeconds` within that lag. A Deployment's may count no more than its sets have said within it.
+//! Judged when a status begins to count more available replicas. A ReplicaSet's may count no more than its pods that
+//! can have been ready for so long: since the write that showed them ready, or since the moment that their status
+//! names, if that is earlier (a kubelet's write may come late), and until now or within the controller's lag. The bound
+//! is the smallest `minReadySeconds` within that lag. A Deployment's may count no more than its sets have said within
+//! it.
 //!
 //! That lets pass: pods that ceased to be ready, left or were deleted unseen; wishes the controller has not been shown;
 //! stamps that are cut to whole seconds. Not judged: statuses that count too few (convergence does), and anything while

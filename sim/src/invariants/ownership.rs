@@ -1,7 +1,7 @@
 //! P7: at most one controlling owner; an orphan is adopted only by a set that selects it.
 //!
-//! Judged when an object that was there gets another controller, and over every write for more than one. An orphan that was
-//! relabelled within the controller's lag may still be adopted by who selected it before; it is let go again.
+//! Judged when an object that was there gets another controller, and over every write for more than one. An orphan that
+//! was relabelled within the controller's lag may still be adopted by who selected it before; it is let go again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -1,9 +1,10 @@
 //! K5: a container is shown ready no sooner than it answers. K7: it is not killed before its grace period, unless forced.
 //!
 //! K5 is judged when a pod's status begins to show a container with a readiness probe as ready: it must have come so far
-//! that it answers. K7 is judged when a kubelet asks the runtime to stop a container: it must leave it what is left of the
-//! pod's grace period since it was first asked to end, and two seconds in any case. Where hooks run before that, which take
-//! of the grace period what they need, only the two seconds are judged; a probe's own grace period counts if it is shorter.
+//! that it answers. K7 is judged when a kubelet asks the runtime to stop a container: it must leave it what is left of
+//! the pod's grace period since it was first asked to end, and two seconds in any case. Where hooks run before that,
+//! which take of the grace period what they need, only the two seconds are judged; a probe's own grace period counts if
+//! it is shorter.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -3,8 +3,9 @@
 //! Judged over a pod's status alone, when a write makes it say `Ready` although it shows a container that is not ready,
 //! `ContainersReady` as false, or a gate whose condition is not true (the documentation of `readinessGates`). Gates are
 //! opened and closed by others than the kubelet, and its patches say only what changed for it. So it passes if in the
-//! history the pod was fit to be ready within the kubelet's lag. Not judged: containers that the status does not show, init
-//! containers, pods that have ended, and `Ready` that is not taken back in time (convergence does).
+//! history the pod was fit to be ready within the kubelet's lag, and the time that a lost write takes. Not judged:
+//! containers that the status does not show, init containers, pods that have ended, and `Ready` that is not taken back
+//! in time (convergence does).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

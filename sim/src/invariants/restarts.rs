@@ -1,22 +1,22 @@
-//! K9: a container that ended is started again only if its restart policy says so, never once its pod is over or known to
-//! be going, and no sooner than its back-off.
+//! K9: a container that ended is started again only if its restart policy says so, never once its pod is over or known
+//! to be going, and no sooner than its back-off.
 //!
-//! Judged when a container starts, by the moment at which its kubelet asked for that: a runtime that hangs carries it out
-//! later.
+//! Judged when a container starts, by the moment at which its kubelet asked for that: a runtime that hangs carries it
+//! out later.
 //!
 //! * *Policy*: the last one of its name ended with a code after which it is started again. An init container that has
-//!   succeeded, or failed in a pod that never restarts, is judged within its sandbox only: a new one starts over. One whose
-//!   image has changed is started again whatever the policy says.
+//!   succeeded, or failed in a pod that never restarts, is judged within its sandbox only: a new one starts over. One
+//!   whose image has changed is started again whatever the policy says.
 //! * *Over*: some container of the pod itself may still be started again, or the last one ended a moment ago.
 //! * *Going*: this life of the kubelet was not told a while ago that the pod is being deleted.
-//! * *Back-off*: after the restarts that this life of the kubelet has made of it, at most eight minutes apart and of one
-//!   image in one sandbox, it waits 0 s, 10 s, 20 s … 300 s from its end. Source: Kubernetes' documentation of the pod
-//!   lifecycle, "Container restarts".
+//! * *Back-off*: after the restarts that this life of the kubelet has made of it, at most eight minutes apart and of
+//!   one image in one sandbox, it waits 0 s, 10 s, 20 s … 300 s from its end. Source: Kubernetes' documentation of the
+//!   pod lifecycle, "Container restarts".
 //!
-//! That lets pass: a kubelet that starts again and has forgotten how often something crashed; containers that the runtime
-//! no longer has (a machine that was replaced, a container made and removed unseen), after which everything begins anew;
-//! a start that was under way, in troubled times for minutes, when the kubelet was told. Not judged: two containers of
-//! one name at the same time, and restarts that are due and never come.
+//! That lets pass: a kubelet that starts again and has forgotten how often something crashed; containers that the
+//! runtime no longer has (a machine that was replaced, a container made and removed unseen), after which everything
+//! begins anew; a start that was under way, in troubled times for minutes, when the kubelet was told. Not judged: two
+//! containers of one name at the same time, and restarts that are due and never come.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -6,8 +6,8 @@
 //!   (as long as a kubelet's picture may be old, or a lost write takes, and in troubled times for minutes more).
 //! * *Ended*: the container of that id has ended, with that code.
 //! * *Succeeded*: the newest container of each name, as far as the runtime still has it, has ended with 0.
-//! * *restartCount* does not fall in the life of a pod, as long as no fault has struck lately: a write that was under way
-//!   or is carried out twice may come after a newer one, and a start that failed counts until it is tried again.
+//! * *restartCount* does not fall in the life of a pod, as long as no fault has struck lately: a write that was under
+//!   way or is carried out twice may come after a newer one, and a start that failed counts until it is tried again.
 //!
 //! Not judged: containers that the runtime no longer has; those whose end nobody saw, and says so
 //! (`ContainerStatusUnknown`); what a status does not say.

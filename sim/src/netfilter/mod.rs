@@ -3,8 +3,8 @@
 //!
 //! Modelled: the hooks of tables nat and filter in the order that Linux asks them, chains and returns, marks, chance,
 //! lists of recent callers, connection tracking with its time-outs and the translation it remembers, and that a flow
-//! is tracked only once its packet has passed. A change takes the time that `iptables-restore` takes. Not modelled: rules of other programs, routing, fragments, ICMP, the
-//! ports that masquerading picks.
+//! is tracked only once its packet has passed. A change takes the time that `iptables-restore` takes. Not modelled:
+//! rules of other programs, routing, fragments, ICMP, the ports that masquerading picks.
 
 mod conntrack;
 mod packet;
@@ -59,8 +59,8 @@ pub struct SimPacketFilter {
 }
 
 impl SimPacketFilter {
-    /// The empty filter of a node with these addresses; `random` says how long changes take. Needs a clock: call it inside
-    /// the world.
+    /// The empty filter of a node with these addresses; `random` says how long changes take. Needs a clock: call it
+    /// inside the world.
     pub fn new(addresses: Vec<Ipv4Addr>, random: Random) -> Arc<Self> {
         Arc::new(SimPacketFilter {
             started: Instant::now(),

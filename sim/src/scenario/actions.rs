@@ -1,8 +1,8 @@
 //! What happens in a scenario, faults and steps alike: an entry has a moment, and one of a list of kinds.
 
-/// Makes of such a list the type of all its kinds, the reader of an entry, and the keys. A line is one kind: the key as a
-/// field, the kind, what is read there, and the key as it is written. Each kind says its own `Words`, a trait of the module
-/// with the list.
+/// Makes of such a list the type of all its kinds, the reader of an entry, and the keys. A line is one kind: the key as
+/// a field, the kind, what is read there, and the key as it is written. Each kind says its own `Words`, a trait of the
+/// module with the list.
 macro_rules! actions {
     (
         $(#[$what:meta])*

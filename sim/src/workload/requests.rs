@@ -1,4 +1,5 @@
-//! What users ask for: the paths of objects of any kind, for users who only have a manifest, and what a drain consists of.
+//! What users ask for: the paths of objects of any kind, for users who only have a manifest, and what a drain consists
+//! of.
 
 use serde_json::{Value, json};
 

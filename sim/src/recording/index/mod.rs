@@ -1,5 +1,5 @@
-//! Questions to a recording. What was written is asked of [`writes`], who asked for it and what a client had been shown of an
-//! object of [`clients`], whom a fault hit of [`faults`].
+//! Questions to a recording. What was written is asked of [`writes`], who asked for it and what a client had been shown
+//! of an object of [`clients`], whom a fault hit of [`faults`].
 
 mod clients;
 mod faults;

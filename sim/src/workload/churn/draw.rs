@@ -321,8 +321,8 @@ fn held(world: &World, resource: &Resource, namespace: &str, name: &str, random:
     Some(operation.then_after(turns, gone, apply(object)))
 }
 
-/// A pod that is taken out of its service, to be looked into, and deleted when that is done. Its set makes another one if
-/// it selects by the same label.
+/// A pod that is taken out of its service, to be looked into, and deleted when that is done. Its set makes another one
+/// if it selects by the same label.
 fn release(world: &World, random: &Random) -> Option<Operation> {
     let services = made_by_users(world, &SERVICES);
     let (namespace, name) = pick(&services, random, |(namespace, name)| format!("{namespace}/{name}"))?;
