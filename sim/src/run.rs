@@ -288,7 +288,10 @@ async fn play(
     let start = Instant::now();
     world.choices.begin(start);
     let epoch = clock::now();
-    world.witness.change(&world, |cluster| cluster.epoch = epoch);
+    world.witness.change(&world, |cluster| {
+        cluster.epoch = epoch;
+        cluster.lateness = world.priorities.longest();
+    });
     if world.scenario.network.loss > 0.0 {
         // A link that loses messages is a fault until the heal.
         world.witness.change(&world, Cluster::fault_begins);

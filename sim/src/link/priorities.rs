@@ -56,6 +56,14 @@ impl Priorities {
         }
     }
 
+    /// How much later a message may arrive at most.
+    pub fn longest(&self) -> Duration {
+        let inner = self.inner.as_ref().map(|inner| inner.lock());
+        inner.map_or(Duration::ZERO, |inner| {
+            inner.unwrap_or_else(PoisonError::into_inner).longest
+        })
+    }
+
     /// How much later than its link would have it a message of `actor` arrives that is sent at `now`.
     pub fn delay(&self, actor: &str, now: Duration) -> Duration {
         let Some(inner) = &self.inner else {

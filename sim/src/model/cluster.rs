@@ -25,6 +25,8 @@ const CLAIMS: &str = "/ranges/";
 
 /// An informer's lag without faults, generously.
 const LAG: Duration = Duration::from_secs(10);
+/// So many messages lie between a change and the last of what is done about it.
+const MESSAGES: u32 = 6;
 /// How long after a fault an informer may still wait before it tries again.
 const BACKOFF: Duration = Duration::from_secs(20);
 /// So long after its end a fault may excuse an old picture.
@@ -237,6 +239,8 @@ pub struct Cluster {
     pub now: Duration,
     /// What right clocks show at the beginning.
     pub epoch: Timestamp,
+    /// How much later than its link would have it any message may arrive in this run.
+    pub lateness: Duration,
     /// The last revision seen.
     pub revision: u64,
     objects: BTreeMap<Arc<str>, Objects>,
@@ -464,7 +468,8 @@ impl Cluster {
             .map(|(from, until)| until.saturating_sub(*from))
             .sum();
         let backoff = if held.is_zero() { Duration::ZERO } else { BACKOFF };
-        LAG + held + backoff
+        // A watch tells, and a controller asks a few times before it has done all of one plan.
+        LAG + self.lateness * MESSAGES + held + backoff
     }
 
     fn recent_stalls(&self, role: Role) -> impl Iterator<Item = &(Duration, Duration)> {
