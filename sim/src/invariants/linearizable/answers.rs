@@ -282,9 +282,17 @@ impl<'a> Case<'a> {
                 None => self.due(window.was(goes), otherwise),
             };
         }
-        match going.find(|change| change.after.is_none()) {
-            Some(change) => Ok(Effect::Made(change.revision)),
-            None => Err(otherwise()),
+        let removals: Vec<_> = going.filter(|change| change.after.is_none()).collect();
+        match removals[..] {
+            [] => Err(otherwise()),
+            [only] => Ok(Effect::Made(only.revision)),
+            // It was held up for so long that the object went and came back meanwhile.
+            _ => {
+                let own = removals
+                    .iter()
+                    .find(|change| self.writes.is_only_of(self.answer.execution, change));
+                Ok(own.map_or(Effect::Unknown, |own| Effect::Made(own.revision)))
+            }
         }
     }
 }

@@ -243,3 +243,26 @@ fn a_request_that_is_carried_out_twice_is_judged_each_time() {
         .end(&create, answer(1, 409, None, &json!({"reason": "AlreadyExists"})));
     assert!(is_fine(history));
 }
+
+#[test]
+fn a_delete_that_was_held_up_removes_what_has_come_meanwhile() {
+    let (delete, patch, create) = (
+        ask(Method::DELETE, POD),
+        ask(Method::PATCH, POD),
+        ask(Method::POST, PODS),
+    );
+    let (first, mut second) = (pod("a", "", "Pending"), pod("a", "", "Pending"));
+    second["metadata"]["uid"] = json!("uid-second");
+    // A patch takes the last finalizer: its answer does not say that it was the patch which removed the pod.
+    let history = with_pod()
+        .begin(5, &delete)
+        .begin(6, &patch)
+        .delete("pods", &first)
+        .end(&patch, answer(6, 200, Some(4), &first))
+        .begin(7, &create)
+        .put("pods", second.clone())
+        .end(&create, answer(7, 201, Some(5), &second))
+        .delete("pods", &second)
+        .end(&delete, answer(5, 200, None, &json!({"kind": "Status"})));
+    assert!(is_fine(history));
+}

@@ -93,6 +93,12 @@ impl Writes {
             .is_none_or(|made| made.claimed.is_none() && made.by.contains(&execution))
     }
 
+    /// Whether nobody but `execution` can have made a change.
+    pub fn is_only_of(&self, execution: u64, change: &Change) -> bool {
+        let mut made = self.made.get(&change.revision).into_iter().flatten();
+        made.any(|made| made.change.id == change.id && made.by == [execution])
+    }
+
     /// A change is durable; what is wrong with it.
     pub fn changed(&mut self, change: &Arc<Change>, now: Duration) -> Option<String> {
         self.forget(now);
