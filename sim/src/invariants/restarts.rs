@@ -6,7 +6,7 @@
 //!
 //! * *Policy*: the last one of its name ended with a code after which it is started again. An init container that has
 //!   succeeded, or failed in a pod that never restarts, is judged within its sandbox only: a new one starts over. One
-//!   whose image has changed is started again whatever the policy says.
+//!   whose image has changed is not judged.
 //! * *Over*: some container of the pod itself may still be started again, or the last one ended a moment ago.
 //! * *Going*: this life of the kubelet was not told a while ago that the pod is being deleted.
 //! * *Back-off*: after the restarts that this life of the kubelet has made of it, at most eight minutes apart and of
