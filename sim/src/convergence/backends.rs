@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{Endpoints, ServiceSpec};
+use k8s_openapi::api::core::v1::ServiceSpec;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::slices;
@@ -110,7 +110,7 @@ fn in_object(
 ) {
     let publishes = spec.publish_not_ready_addresses.unwrap_or(false);
     let found = cluster.find("endpoints", &service.id.namespace, &service.id.name);
-    let Some(endpoints) = found.and_then(|item| item.read::<Endpoints>()) else {
+    let Some(endpoints) = found.and_then(|item| item.endpoints()) else {
         missing.push(format!("{} has no Endpoints object", service.id));
         return;
     };
