@@ -16,7 +16,7 @@ use crate::handler::Handler;
 use crate::plan::{Action, Stop, Trouble, Waiting};
 use crate::runtime::{PodSandbox, RuntimeError};
 use crate::sources::{Needs, TOKEN_REFRESH, read, services};
-use crate::view::{host_network, usable_sandbox, views};
+use crate::view::{host_network, spec_hash, usable_sandbox, views};
 use crate::volumes::volumes;
 use crate::worker::{Failed, Step, Worker};
 
@@ -150,7 +150,7 @@ impl Worker {
         )
         .map_err(|why| trouble("CreateContainerConfigError", why))?;
         if let Some(ended) = ended {
-            self.memory.crashes.raise(&spec.name, ended, context.elapsed());
+            self.memory.crashes.raise(&spec_hash(spec), ended, context.elapsed());
         }
         let id = limited(MAKE_LIMIT, context.runtime.create_container(&sandbox.id, &config))
             .await
@@ -199,6 +199,8 @@ impl Worker {
         stops: &[Stop],
     ) -> Result<Step, Failed> {
         let context = self.context.clone();
+        // Whatever comes of the stop: a container that ends without an answer is to be replaced as well.
+        self.memory.stops(stops);
         let ip = pod.and_then(|pod| self.around(pod, usable_sandbox(pod, sandboxes)).pod_ip);
         let mut works = Vec::new();
         for stop in stops {

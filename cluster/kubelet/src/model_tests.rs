@@ -79,6 +79,7 @@ impl World {
             waiting: &plan.waiting,
             ready: &up,
             started: &up,
+            replaced: &self.memory.replaced,
             host_ip: [192, 168, 0, 1].into(),
             last_ip: None,
             runtime: "docker",
@@ -145,6 +146,7 @@ impl World {
             }
             Action::StartContainer { name, attempt, sandbox } => self.start(name, *attempt, sandbox),
             Action::StopContainers(stops) => {
+                self.memory.stops(stops);
                 for stop in stops {
                     assert!(stop.grace >= Duration::from_secs(1));
                     self.exit(&stop.id, 143);
@@ -179,7 +181,7 @@ impl World {
             );
             assert!(own.attempt < attempt, "the restart count of {name} does not grow");
             if let Some(ended) = self.memory.ended.get(&own.id).copied() {
-                self.memory.crashes.raise(name, ended, self.now);
+                self.memory.crashes.raise(&hash, ended, self.now);
             }
         }
         self.made += 1;
@@ -234,6 +236,18 @@ impl World {
         let containers = self.sandboxes.iter().flat_map(|own| &own.containers);
         let up = containers.filter(|own| matches!(own.state, ContainerState::Running { .. }));
         up.map(|own| own.name.as_str()).collect()
+    }
+
+    /// A user gives the container `name` another image.
+    fn set_image(&mut self, name: &str, image: &str) {
+        let spec = self.pod.spec.as_mut().expect("a spec");
+        let all = spec
+            .containers
+            .iter_mut()
+            .chain(spec.init_containers.iter_mut().flatten());
+        for own in all.filter(|own| own.name == name) {
+            own.image = Some(image.to_owned());
+        }
     }
 
     /// The kubelet forgets everything but the runtime and the API.
@@ -334,6 +348,93 @@ fn a_crashing_container_waits_ever_longer() {
     world.now += Duration::from_secs(10);
     world.settle();
     assert_eq!(world.starts["web"], 3);
+}
+
+#[test]
+fn a_running_container_with_another_image_is_replaced_whatever_the_policy() {
+    for policy in ["Always", "OnFailure", "Never"] {
+        let mut world = World::new(one(policy));
+        world.settle();
+        world.set_image("web", "another");
+        let done = world.settle();
+        assert!(
+            matches!(
+                done.as_slice(),
+                [Action::StopContainers(_), Action::StartContainer { attempt: 1, .. }]
+            ),
+            "{policy}: {done:?}"
+        );
+        assert_eq!(world.status().phase.as_deref(), Some("Running"), "{policy}");
+        // The new one is as any other.
+        let id = world.running()[0].clone();
+        world.exit(&id, 1);
+        world.settle();
+        world.now += Duration::from_secs(10);
+        world.settle();
+        assert_eq!(world.running().is_empty(), policy == "Never", "{policy}");
+    }
+}
+
+#[test]
+fn a_container_that_is_being_replaced_when_its_sandbox_dies_comes_back() {
+    let mut world = World::new(one("Never"));
+    world.settle();
+    world.set_image("web", "another");
+    assert!(matches!(world.step(), Some(Action::StopContainers(_))));
+    world.kill_sandbox("s1");
+    world.settle();
+    assert_eq!(world.names_running(), ["web"]);
+}
+
+#[test]
+fn a_container_that_has_ended_is_left_to_its_policy_whatever_its_image() {
+    for (policy, code) in [("Never", 1), ("Never", 0), ("OnFailure", 0)] {
+        let containers = serde_json::json!([{"name": "web", "image": "image"}, {"name": "other"}]);
+        let mut world = World::new(serde_json::json!({"restartPolicy": policy, "containers": containers}));
+        world.settle();
+        let id = world.running()[0].clone();
+        world.exit(&id, code);
+        world.settle();
+        world.set_image("web", "another");
+        assert_eq!(world.settle(), [], "{policy}");
+        assert_eq!(world.names_running(), ["other"]);
+    }
+}
+
+#[test]
+fn another_image_does_not_wait_for_what_the_old_one_did() {
+    let mut world = World::new(one("Always"));
+    world.settle();
+    for _ in 0..2 {
+        let id = world.running()[0].clone();
+        world.exit(&id, 1);
+        world.settle();
+    }
+    assert!(world.running().is_empty(), "it waits");
+    world.set_image("web", "another");
+    world.settle();
+    assert_eq!(world.names_running(), ["web"]);
+    let id = world.running()[0].clone();
+    world.exit(&id, 1);
+    assert_eq!(
+        world.plan().wake,
+        Some(Duration::from_secs(10)),
+        "that was a restart, too"
+    );
+}
+
+#[test]
+fn an_init_container_ends_its_work_though_its_image_changes() {
+    let mut world = World::new(
+        serde_json::json!({"restartPolicy": "Never", "containers": [{"name": "web"}],
+        "initContainers": [{"name": "side", "restartPolicy": "Always"}, {"name": "a"}]}),
+    );
+    world.settle();
+    world.set_image("a", "another");
+    assert_eq!(world.settle(), []);
+    world.set_image("side", "another");
+    assert_eq!(world.settle().len(), 2, "a sidecar is replaced");
+    assert_eq!(world.names_running(), ["a", "side"]);
 }
 
 #[test]
@@ -485,6 +586,7 @@ enum Blow {
     RestartKubelet,
     Time(u64),
     Wiped,
+    Image { which: usize, image: u8 },
     Step,
 }
 
@@ -495,6 +597,7 @@ fn blows() -> impl Strategy<Value = Vec<Blow>> {
         1 => Just(Blow::RestartKubelet),
         2 => (1u64..400).prop_map(Blow::Time),
         1 => Just(Blow::Wiped),
+        1 => (0usize..2, 0u8..3).prop_map(|(which, image)| Blow::Image { which, image }),
         4 => Just(Blow::Step),
     ];
     proptest::collection::vec(blow, 0..40)
@@ -545,6 +648,7 @@ proptest! {
                 Blow::RestartKubelet => world.restart_kubelet(),
                 Blow::Time(seconds) => world.now += Duration::from_secs(seconds),
                 Blow::Wiped => world.sandboxes.clear(),
+                Blow::Image { which, image } => world.set_image(&format!("m{which}"), &format!("image:{image}")),
                 Blow::Step => {
                     world.step();
                 }

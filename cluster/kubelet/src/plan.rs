@@ -12,7 +12,9 @@ use orrery_api::mutant;
 
 use crate::backoff::{Backoffs, go_duration};
 use crate::runtime::{Container, ContainerState, PodSandbox, SandboxState};
-use crate::view::{Place, View, identity, is_finished, restart_policy, spec_hash, usable_sandbox, views};
+use crate::view::{
+    Place, View, identity, is_finished, restart_policy, spec_hash, usable_sandbox, views, views_replacing,
+};
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +63,8 @@ pub struct Stop {
     pub message: String,
     /// How long it may take.
     pub grace: Duration,
+    /// Whether another one shall take its place, whatever the restart policy says.
+    pub replace: bool,
 }
 
 /// Why a container that keeps crashing does not run.
@@ -87,7 +91,7 @@ pub struct Trouble {
 /// What the worker remembers of a pod beside what can be seen. It can all be lost.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
-    /// Crash delays by container name.
+    /// Crash delays by the hash of the container's spec: one that was changed starts without.
     pub crashes: Backoffs,
     /// When containers were first seen ended, by id.
     pub ended: BTreeMap<String, Duration>,
@@ -99,6 +103,8 @@ pub struct Memory {
     pub dead: BTreeMap<String, String>,
     /// Containers whose startup probe has succeeded, by id.
     pub started: BTreeSet<String>,
+    /// Containers that were told to end so that others take their places, by id.
+    pub replaced: BTreeSet<String>,
 }
 
 impl Memory {
@@ -108,11 +114,18 @@ impl Memory {
         let present: BTreeSet<&str> = containers().map(|container| container.id.as_str()).collect();
         self.ended.retain(|id, _| present.contains(id.as_str()));
         self.dead.retain(|id, _| present.contains(id.as_str()));
+        self.replaced.retain(|id| present.contains(id.as_str()));
         for container in containers() {
             if matches!(container.state, ContainerState::Exited(_)) {
                 self.ended.entry(container.id.clone()).or_insert(now);
             }
         }
+    }
+
+    /// Notes which containers are about to be told to end.
+    pub fn stops(&mut self, stops: &[Stop]) {
+        let replaced = stops.iter().filter(|stop| stop.replace);
+        self.replaced.extend(replaced.map(|stop| stop.id.clone()));
     }
 }
 
@@ -135,7 +148,7 @@ impl Plan {
 
 /// What to do for a pod that shall run, `now` after the kubelet's start.
 pub fn running(pod: &Pod, sandboxes: &[PodSandbox], memory: &Memory, now: Duration) -> Plan {
-    let views = views(pod, sandboxes);
+    let views = views_replacing(pod, sandboxes, &memory.replaced);
     if is_finished(pod, &views) {
         return finished(pod, sandboxes);
     }
@@ -219,14 +232,15 @@ impl Step<'_> {
                 false
             }
             ContainerState::Running { .. } => {
-                let changed = container.spec_hash != spec_hash(view.spec);
+                // An init container does its work as it began it. The others are replaced while they run; one that
+                // has ended is left to its restart policy.
+                let changed = view.place != Place::Init && container.spec_hash != spec_hash(view.spec);
                 let message = match self.memory.dead.get(&container.id) {
-                    Some(message) => Some(message.clone()),
-                    None if changed => Some(format!(
+                    _ if changed => Some(format!(
                         "Container {} definition changed, will be restarted",
                         container.name
                     )),
-                    None => None,
+                    message => message.cloned(),
                 };
                 if let Some(message) = message {
                     let grace = probe_grace(view).unwrap_or_else(|| grace(self.pod));
@@ -235,6 +249,7 @@ impl Step<'_> {
                         name: container.name.clone(),
                         message,
                         grace,
+                        replace: changed,
                     };
                     plan.actions.push(Action::StopContainers(vec![stop]));
                     return false;
@@ -275,7 +290,7 @@ impl Step<'_> {
         }
         if let Some((container, _)) = view.current
             && let Some(ended) = self.memory.ended.get(&container.id)
-            && let Some((left, delay)) = self.memory.crashes.remaining(name, *ended, self.now)
+            && let Some((left, delay)) = self.memory.crashes.remaining(&spec_hash(view.spec), *ended, self.now)
         {
             let delay = go_duration(delay);
             let pod = identity(self.pod);
@@ -365,6 +380,7 @@ fn stop_all(sandboxes: &[PodSandbox], grace: Duration, plan: &mut Plan) {
             name: container.name.clone(),
             message: format!("Stopping container {}", container.name),
             grace,
+            replace: false,
         })
         .collect();
     if !stops.is_empty() {
@@ -388,6 +404,7 @@ fn prune(views: &[View<'_>], sandboxes: &[PodSandbox], usable: Option<&PodSandbo
                 name: container.name.clone(),
                 message,
                 grace,
+                replace: false,
             }])
         } else {
             Action::RemoveContainer { id }

@@ -19,7 +19,8 @@ use crate::plan::Waiting;
 use crate::resources::qos_class;
 use crate::runtime::{Container, ContainerState, Exit, PodSandbox};
 use crate::view::{
-    Place, View, api_phase, api_status, host_network, is_finished, is_terminal, restart_policy, usable_sandbox, views,
+    Place, View, api_phase, api_status, host_network, is_finished, is_terminal, restart_policy, usable_sandbox,
+    views_replacing,
 };
 
 /// What a status is made of, beside the pod and its sandboxes.
@@ -31,6 +32,8 @@ pub struct Seen<'a> {
     pub ready: &'a BTreeSet<String>,
     /// Containers whose startup probe has succeeded or that have none, by id.
     pub started: &'a BTreeSet<String>,
+    /// Containers that were told to end so that others take their places, by id.
+    pub replaced: &'a BTreeSet<String>,
     /// The node's address.
     pub host_ip: IpAddr,
     /// The pod's address when it last had one.
@@ -48,7 +51,7 @@ pub struct Seen<'a> {
 /// The status of a pod.
 pub fn pod_status(pod: &Pod, sandboxes: &[PodSandbox], seen: &Seen<'_>) -> PodStatus {
     let old = pod.status.clone().unwrap_or_default();
-    let views = views(pod, sandboxes);
+    let views = views_replacing(pod, sandboxes, seen.replaced);
     let statuses: Vec<(Place, ContainerStatus)> = views
         .iter()
         .map(|view| (view.place, container_status(pod, &views, view, sandboxes, seen)))

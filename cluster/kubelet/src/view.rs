@@ -1,5 +1,7 @@
 //! A pod as its spec, the runtime and the API together show it: one [`View`] a container. Pure.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::{Container as Spec, ContainerStatus, Pod};
 use orrery_api::mutant;
 use orrery_api::random::fnv1a;
@@ -36,6 +38,8 @@ pub struct View<'a> {
     pub lost: Option<Lost>,
     /// Older containers than these two.
     pub surplus: Vec<&'a Container>,
+    /// The newest one was told to end so that another takes its place, whatever the restart policy says.
+    pub replaced: bool,
 }
 
 /// A container that has run, according to the API, and that the runtime does not have.
@@ -85,6 +89,7 @@ impl View<'_> {
     /// Whether a container that ended with `code` is started again.
     pub fn restarts_after(&self, code: i32, pod_policy: &str) -> bool {
         let policy = match self.place {
+            _ if self.replaced => return true,
             Place::Sidecar => return true,
             Place::Init if code == 0 => return false,
             // An init container that failed is tried again unless the pod never restarts.
@@ -133,7 +138,7 @@ pub fn identity(pod: &Pod) -> PodIdentity {
 }
 
 /// A hash of what a running container cannot follow when it changes in the spec: only the image may change, says the
-/// API's validation.
+/// API's validation. It tells the containers of one pod apart.
 pub fn spec_hash(spec: &Spec) -> String {
     let image = spec.image.as_deref().unwrap_or_default();
     format!("{:016x}", fnv1a(format!("{}\0{image}", spec.name).as_bytes()))
@@ -156,6 +161,17 @@ pub fn views<'a>(pod: &'a Pod, sandboxes: &'a [PodSandbox]) -> Vec<View<'a>> {
     init.chain(main)
         .map(|(spec, place)| view(pod, spec, place, sandboxes))
         .collect()
+}
+
+/// The same, where the containers with the ids `replaced` were told to end so that others take their places.
+pub fn views_replacing<'a>(pod: &'a Pod, sandboxes: &'a [PodSandbox], replaced: &BTreeSet<String>) -> Vec<View<'a>> {
+    let mut views = views(pod, sandboxes);
+    for view in &mut views {
+        view.replaced = view
+            .current
+            .is_some_and(|(container, _)| replaced.contains(&container.id));
+    }
+    views
 }
 
 fn view<'a>(pod: &'a Pod, spec: &'a Spec, place: Place, sandboxes: &'a [PodSandbox]) -> View<'a> {
@@ -186,6 +202,7 @@ fn view<'a>(pod: &'a Pod, spec: &'a Spec, place: Place, sandboxes: &'a [PodSandb
         previous,
         lost,
         surplus,
+        replaced: false,
     }
 }
 

@@ -443,6 +443,7 @@ impl Worker {
             waiting: &waiting,
             ready: &ready,
             started: &started,
+            replaced: &self.memory.replaced,
             host_ip: self.context.options.node_ip,
             last_ip: usable_sandbox(pod, sandboxes).and_then(|sandbox| sandbox.ip).or(old_ip),
             runtime: &self.context.scheme(),
