@@ -93,8 +93,7 @@ impl Invariant for InitOrder {
                 answers,
                 asked,
             } => {
-                let Some(pod) = cluster.by_uid(pod_uid) else { return };
-                let Some(spec) = pod.pod().and_then(|pod| pod.spec.as_ref()) else {
+                let Some((pod, spec)) = cluster.pod_by_uid(pod_uid) else {
                     return;
                 };
                 let init = spec.init_containers.as_deref().unwrap_or_default();

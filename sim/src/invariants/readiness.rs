@@ -9,8 +9,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::PodSpec;
 
+use super::restarts::containers;
 use super::{Invariant, Report};
 use crate::model::{Cluster, Item, Seen};
 
@@ -48,10 +49,6 @@ fn has_hooks(spec: &PodSpec) -> bool {
         let lifecycle = container.lifecycle.as_ref();
         lifecycle.is_some_and(|lifecycle| lifecycle.pre_stop.is_some())
     })
-}
-
-fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
-    spec.containers.iter().chain(spec.init_containers.iter().flatten())
 }
 
 /// The ids of the containers that the status shows as ready, though they have to be probed.
@@ -131,8 +128,7 @@ impl Invariant for Grace {
             _ => return,
         };
         let since = *self.asked.entry((*container).to_owned()).or_insert(cluster.now);
-        let Some(item) = cluster.by_uid(pod_uid) else { return };
-        let Some(spec) = item.pod().and_then(|pod| pod.spec.as_ref()) else {
+        let Some((item, spec)) = cluster.pod_by_uid(pod_uid) else {
             return;
         };
         let whole = grace_period(item, spec);

@@ -218,8 +218,7 @@ impl Invariant for Restarts {
                 asked,
                 ..
             } => {
-                let Some(pod) = cluster.by_uid(pod_uid) else { return };
-                let Some(spec) = pod.pod().and_then(|pod| pod.spec.as_ref()) else {
+                let Some((pod, spec)) = cluster.pod_by_uid(pod_uid) else {
                     return;
                 };
                 let Some(place) = Place::of(spec, name) else { return };

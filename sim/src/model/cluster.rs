@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::jiff::Timestamp;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -396,6 +397,12 @@ impl Cluster {
     /// The object with `uid`, if it still is.
     pub fn by_uid(&self, uid: &str) -> Option<&Arc<Item>> {
         self.get(self.live.get(uid)?)
+    }
+
+    /// The pod with `uid` and its spec, if it still is.
+    pub fn pod_by_uid(&self, uid: &str) -> Option<(&Arc<Item>, &PodSpec)> {
+        let item = self.by_uid(uid)?;
+        Some((item, item.pod()?.spec.as_ref()?))
     }
 
     /// What the owner with `uid` controls.
