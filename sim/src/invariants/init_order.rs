@@ -92,6 +92,7 @@ impl Invariant for InitOrder {
                 name,
                 answers,
                 asked,
+                ..
             } => {
                 let Some((pod, spec)) = cluster.pod_by_uid(pod_uid) else {
                     return;

@@ -27,12 +27,18 @@ fn history(spec: Value) -> History {
 
 /// The container `id` of `name` is asked for at `asked` and starts now in `sandbox`; it answers five seconds later.
 fn starts<'a>(sandbox: &'a str, id: &'a str, name: &'a str, asked: u64) -> Seen<'a> {
+    starts_of("", sandbox, id, name, asked)
+}
+
+/// The same, of an image.
+fn starts_of<'a>(image: &'a str, sandbox: &'a str, id: &'a str, name: &'a str, asked: u64) -> Seen<'a> {
     Seen::ContainerStarted {
         machine: "n",
         pod_uid: UID,
         sandbox,
         container: id,
         name,
+        image,
         answers: seconds(5),
         asked: seconds(asked),
     }
@@ -142,6 +148,54 @@ fn an_init_container_that_succeeded_runs_again_only_in_another_sandbox() {
     };
     assert_eq!(init("s1"), ["K9"]);
     assert!(init("s2").is_empty());
+}
+
+/// A pod that never restarts, and whose container has this image.
+fn of_image(image: &str) -> Value {
+    let mut pod = pod("a", "n", "Running");
+    pod["spec"]["restartPolicy"] = json!("Never");
+    pod["spec"]["containers"][0]["image"] = json!(image);
+    pod
+}
+
+#[test]
+fn a_container_is_replaced_only_if_its_image_was_changed_while_it_ran() {
+    let ran = || {
+        let start = starts_of("1", "s1", "c1", "c", 1);
+        history(json!({})).put("pods", of_image("1")).at(1).see(&start)
+    };
+    let again = |history: History, image| history.at(100).see(&starts_of(image, "s1", "c2", "c", 100)).broken();
+    let while_it_ran = || ran().put("pods", of_image("2")).at(50).see(&ends("c1", 143));
+    assert!(again(while_it_ran(), "2").is_empty(), "even if the pull takes its time");
+    // The pod went back to its first image meanwhile.
+    assert!(again(while_it_ran().at(80).put("pods", of_image("1")), "1").is_empty());
+    let afterwards = || ran().at(5).see(&ends("c1", 0)).at(50).put("pods", of_image("2"));
+    assert_eq!(again(afterwards(), "2"), ["K9"]);
+    // The kubelet has not heard of the end yet.
+    let just_then = || ran().at(50).see(&ends("c1", 0)).at(51).put("pods", of_image("2"));
+    assert!(again(just_then(), "2").is_empty());
+    // It was started with the pod's image of a while ago.
+    let old = history(json!({})).put("pods", of_image("2")).at(1);
+    let old = old
+        .see(&starts_of("1", "s1", "c1", "c", 1))
+        .at(50)
+        .see(&ends("c1", 143));
+    assert!(again(old, "2").is_empty());
+}
+
+#[test]
+fn no_change_of_its_image_gives_an_init_container_a_second_life() {
+    let image = |image: &str| {
+        let mut pod = pod("a", "n", "Pending");
+        pod["spec"]["initContainers"] = json!([{"name": "one", "image": image}]);
+        pod
+    };
+    let changed = history(json!({})).put("pods", image("1")).at(1);
+    let changed = changed
+        .see(&starts_of("1", "s1", "i1", "one", 1))
+        .put("pods", image("2"));
+    let done = changed.at(2).see(&ends("i1", 0)).at(3);
+    assert_eq!(done.see(&starts_of("2", "s1", "i2", "one", 3)).broken(), ["K9"]);
 }
 
 /// A container that crashed at 2 s and was started again at 3 s, which crashed at 4 s.

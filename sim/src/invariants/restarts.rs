@@ -4,9 +4,10 @@
 //! Judged when a container starts, by the moment at which its kubelet asked for that: a runtime that hangs carries it
 //! out later.
 //!
-//! * *Policy*: the last one of its name ended with a code after which it is started again. An init container that has
-//!   succeeded, or failed in a pod that never restarts, is judged within its sandbox only: a new one starts over. One
-//!   whose image has changed is not judged.
+//! * *Policy*: the last one of its name ended with a code after which it is started again, or its image was changed
+//!   while it ran: then it is replaced whatever the policy says. A change after its end gives it no second life. An init
+//!   container that has succeeded, or failed in a pod that never restarts, is judged within its sandbox only: a new one
+//!   starts over; and no change replaces it. Source: Kubernetes' kubelet, `computePodActions`.
 //! * *Over*: some container of the pod itself may still be started again, or the last one ended a moment ago.
 //! * *Going*: this life of the kubelet was not told a while ago that the pod is being deleted.
 //! * *Back-off*: after the restarts that this life of the kubelet has made of it, at most eight minutes apart and of
@@ -15,8 +16,9 @@
 //!
 //! That lets pass: a kubelet that starts again and has forgotten how often something crashed; containers that the
 //! runtime no longer has (a machine that was replaced, a container made and removed unseen), after which everything
-//! begins anew; a start that was under way, in troubled times for minutes, when the kubelet was told. Not judged: two
-//! containers of one name at the same time, and restarts that are due and never come.
+//! begins anew; a start that was under way, in troubled times for minutes, when the kubelet was told; a change of the
+//! image when the kubelet may not have heard yet that the container has ended. Not judged: two containers of one name at
+//! the same time, and restarts that are due and never come.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,7 +26,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::{Invariant, Report, UNANSWERED};
-use crate::model::{Cluster, Seen};
+use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
 /// The first back-off.
@@ -63,7 +65,9 @@ pub struct Restarts {
 struct Life {
     id: String,
     sandbox: String,
-    image: Option<String>,
+    image: String,
+    /// The pod has had another image for it while it ran.
+    changed: bool,
     asked: Duration,
     /// How many restarts the present life of the kubelet has counted when it had started this one.
     restarts: u32,
@@ -103,10 +107,11 @@ impl<'a> Place<'a> {
         self.init && self.spec.restart_policy.as_deref() == Some("Always")
     }
 
-    /// Whether it is started again after it ended with `code`.
-    fn restarts_after(&self, code: i32) -> bool {
+    /// Whether it is started again after `last` ended with `code`.
+    fn restarts_after(&self, last: &Life, code: i32) -> bool {
         match self.policy {
             _ if self.is_sidecar() => true,
+            _ if last.changed && !self.init => true,
             "Never" => false,
             policy => code != 0 || (policy == "Always" && !self.init),
         }
@@ -125,6 +130,7 @@ fn back_off(restarts: u32) -> Duration {
 struct Start<'a> {
     uid: &'a str,
     sandbox: &'a str,
+    image: &'a str,
     asked: Duration,
     kubelet: &'a str,
     place: Place<'a>,
@@ -134,7 +140,7 @@ impl Restarts {
     /// How many restarts the kubelet had counted when it decided on `start`, after `last`.
     fn counted(&self, start: &Start<'_>, last: &Life) -> u32 {
         let began = self.kubelets.get(start.kubelet).copied().unwrap_or_default();
-        let same = last.sandbox == start.sandbox && last.image == start.place.spec.image;
+        let same = last.sandbox == start.sandbox && last.image == start.image;
         let near = start.asked.saturating_sub(last.asked) <= COUNTED;
         if same && near && last.asked >= began && start.asked >= began {
             last.restarts
@@ -143,12 +149,33 @@ impl Restarts {
         }
     }
 
+    /// Notes which images of a pod a change has made others, while their containers ran as far as the kubelet knew.
+    fn images(&mut self, change: &Change, cluster: &Cluster) {
+        let (Some(before), Some(after)) = (&change.before, &change.after) else {
+            return;
+        };
+        let (Some(old), Some(new)) = (spec_of(before), spec_of(after)) else {
+            return;
+        };
+        for (own, _) in containers(new)
+            .zip(containers(old))
+            .filter(|(own, old)| own.image != old.image)
+        {
+            let life = self.newest.get_mut(&(after.uid().to_owned(), own.name.clone()));
+            let known = |life: &&mut Life| life.ended.is_none_or(|(at, _)| cluster.now <= at + tolerance(cluster));
+            if let Some(life) = life.filter(known) {
+                life.changed = true;
+            }
+        }
+    }
+
     /// When the last of the pod's containers ended for good, if none of them will be started again.
     fn over(&self, spec: &PodSpec, uid: &str) -> Option<Duration> {
         let mut over = Duration::ZERO;
         for own in &spec.containers {
-            let (at, code) = self.newest.get(&(uid.to_owned(), own.name.clone()))?.ended?;
-            if Place::of(spec, &own.name)?.restarts_after(code) {
+            let last = self.newest.get(&(uid.to_owned(), own.name.clone()))?;
+            let (at, code) = last.ended?;
+            if Place::of(spec, &own.name)?.restarts_after(last, code) {
                 return None;
             }
             over = over.max(at);
@@ -163,8 +190,7 @@ impl Restarts {
             && let Some((at, code)) = last.ended.filter(|(at, _)| at <= asked)
         {
             let prepares_anew = place.init && last.sandbox != start.sandbox;
-            let judged = !prepares_anew && last.image == place.spec.image;
-            if judged && !place.restarts_after(code) {
+            if !prepares_anew && !place.restarts_after(last, code) {
                 return Some(format!(
                     "though its restart policy is {} and it had ended with {code} at {at:?}",
                     place.policy
@@ -191,6 +217,15 @@ impl Restarts {
     }
 }
 
+fn spec_of(item: &Item) -> Option<&PodSpec> {
+    item.pod()?.spec.as_ref()
+}
+
+/// A container's image; empty if it has none.
+fn image_of(own: &Container) -> &str {
+    own.image.as_deref().unwrap_or_default()
+}
+
 /// The uid of the pod `name`, if it was being deleted at `revision`.
 fn going(cluster: &Cluster, revision: u64, namespace: &str, name: &str) -> Option<String> {
     let change = cluster.history("pods")?.at(revision, namespace, name)?;
@@ -215,6 +250,7 @@ impl Invariant for Restarts {
                 sandbox,
                 container,
                 name,
+                image,
                 asked,
                 ..
             } => {
@@ -226,6 +262,7 @@ impl Invariant for Restarts {
                 let start = Start {
                     uid: pod_uid,
                     sandbox,
+                    image,
                     asked: *asked,
                     kubelet: &kubelet,
                     place,
@@ -251,7 +288,8 @@ impl Invariant for Restarts {
                 let life = Life {
                     id: (*container).to_owned(),
                     sandbox: (*sandbox).to_owned(),
-                    image: place.spec.image.clone(),
+                    image: (*image).to_owned(),
+                    changed: image_of(place.spec) != *image,
                     asked: *asked,
                     restarts,
                     ended: None,
@@ -314,15 +352,15 @@ impl Invariant for Restarts {
             Seen::WatchClosed { stream } => {
                 self.watches.remove(stream);
             }
-            Seen::Change(change) if change.after.is_none() => {
+            Seen::Change(change) if change.after.is_some() => self.images(change, cluster),
+            Seen::Change(change) => {
                 let Some(before) = change.before.as_ref().filter(|before| before.pod().is_some()) else {
                     return;
                 };
                 let uid = before.uid();
                 self.told
                     .remove(&(format!("kubelet/{}", before.node_name()), uid.to_owned()));
-                let spec = before.pod().and_then(|pod| pod.spec.as_ref());
-                for own in spec.into_iter().flat_map(containers) {
+                for own in spec_of(before).into_iter().flat_map(containers) {
                     if let Some(life) = self.newest.remove(&(uid.to_owned(), own.name.clone())) {
                         self.names.remove(&life.id);
                     }

@@ -143,6 +143,7 @@ pub(super) fn started<'a>(machine: &'a str, pod_uid: &'a str) -> Seen<'a> {
         sandbox: "s1",
         container: "c1",
         name: "c",
+        image: "",
         answers: Duration::from_secs(5),
         asked: Duration::ZERO,
     }

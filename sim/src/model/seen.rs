@@ -423,6 +423,8 @@ pub enum Seen<'a> {
         container: &'a str,
         /// Its name in the pod.
         name: &'a str,
+        /// Its image, as the kubelet asked for it: the pod's may be another by now.
+        image: &'a str,
         /// After how long it answers.
         answers: Duration,
         /// When the kubelet asked for it: a runtime that hangs carries it out later.

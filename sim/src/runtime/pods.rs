@@ -177,6 +177,7 @@ pub(super) async fn start_container(runtime: &Arc<SimRuntime>, id: &str, asked: 
         sandbox: &sandbox,
         container: id,
         name: &name,
+        image: &image,
         answers: ready,
         asked,
     };
