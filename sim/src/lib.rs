@@ -73,7 +73,7 @@ pub mod variation;
 pub mod workload;
 pub mod world;
 
-pub use invariants::{Invariant, Report};
+pub use invariants::{Invariant, Missing, Report};
 pub use model::{Change, Cluster, Item, ObjectId, Seen};
 pub use scenario::Role;
 pub use simulator::{Component, Kind, Simulator};

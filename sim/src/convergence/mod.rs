@@ -20,12 +20,7 @@ use crate::world::World;
 /// What is still missing; nothing when the cluster has converged. `left` are the machines that stay broken.
 pub fn missing(world: &World, left: &[String]) -> Vec<String> {
     let mut missing = at_rest(world, left);
-    // What concerns machines that stay broken is not asked for.
-    let own = world.witness.missing();
-    missing.extend(
-        own.into_iter()
-            .filter(|what| !left.iter().any(|name| what.contains(name.as_str()))),
-    );
+    missing.extend(world.witness.missing().without(left));
     missing
 }
 

@@ -100,6 +100,30 @@ fn a_cache_is_behind_until_the_last_change_was_delivered() {
     assert_eq!(missing(told(&selection).see(&delivered(1, 1)).at(10)), 0);
 }
 
+#[test]
+fn what_a_machine_that_stays_broken_lacks_is_not_asked_for_but_its_namesakes_is() {
+    let selection = pods();
+    let lack = |client, about: &str, left: &str| {
+        let opened = Seen::WatchOpened {
+            stream: 1,
+            client,
+            selection: &selection,
+            from: Some(1),
+            asked: Duration::ZERO,
+        };
+        let history = History::of(|id| id == "C1").see(&opened);
+        let missing = history
+            .put("pods", pod(about, "n", "Pending"))
+            .at(10)
+            .missing_without(&[left]);
+        missing.len()
+    };
+    assert_eq!(lack("kubelet/node-1", "a", "node-1"), 0);
+    assert_eq!(lack("kubelet/node-10", "a", "node-1"), 1);
+    assert_eq!(lack("kubelet/node-1", "a", "node-10"), 1);
+    assert_eq!(lack("scheduler/1", "about-node-1", "node-1"), 1);
+}
+
 fn list(version: Option<&str>, revision: u64) -> (Asked, Answered) {
     let asked = Asked {
         version_asked: version.map(str::to_owned),
@@ -228,6 +252,7 @@ fn a_flow_that_stays_pinned_to_what_is_no_endpoint_breaks_e5() {
     assert_eq!(flow(dns("10.244.1.3"), 60).broken(), ["E5"]);
     let missing = flow(dns("10.244.1.3"), 12).missing();
     assert!(missing.iter().any(|what| what.starts_with("E5")), "{missing:?}");
+    assert_eq!(flow(dns("10.244.1.3"), 12).missing_without(&["n"]), [""; 0]);
 }
 
 #[test]

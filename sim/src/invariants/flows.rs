@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use super::{Invariant, Report};
+use super::{Invariant, Missing, Report};
 use crate::model::{Cluster, Item, ObjectId, Seen};
 use crate::scenario::Role;
 
@@ -72,11 +72,10 @@ impl Invariant for Flows {
         }
     }
 
-    fn missing(&self, _cluster: &Cluster, missing: &mut Vec<String>) {
+    fn missing(&self, _cluster: &Cluster, missing: &mut Missing) {
         for ((machine, service), (_, to)) in &self.pinned {
-            missing.push(format!(
-                "E5: the UDP flow from {machine} to {service} goes to {to}, which is no endpoint"
-            ));
+            let what = format!("E5: the UDP flow from {machine} to {service} goes to {to}, which is no endpoint");
+            missing.push_on(machine, what);
         }
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use super::{Invariant, Report};
+use super::{Invariant, Missing, Report};
 use crate::model::{Cluster, Seen, Selection, WatchEventKind};
 use crate::scenario::Role;
 
@@ -151,7 +151,7 @@ impl Invariant for Informers {
         }
     }
 
-    fn missing(&self, cluster: &Cluster, missing: &mut Vec<String>) {
+    fn missing(&self, cluster: &Cluster, missing: &mut Missing) {
         let old = self.made.iter().take_while(|(at, _)| *at + UNDER_WAY <= cluster.now);
         let Some((_, arrived)) = old.last() else { return };
         // The newest watch of each informer: an older one may be dead without its server knowing.
@@ -167,10 +167,13 @@ impl Invariant for Informers {
                 && change.revision <= *arrived
             {
                 if state.selection.shows(change).is_some() {
-                    missing.push(format!(
+                    // Who runs on a node is named by it.
+                    let machine = client.split_once('/').map_or("", |(_, machine)| machine);
+                    let what = format!(
                         "C3: {client} has not heard of {} at revision {}",
                         change.id, change.revision
-                    ));
+                    );
+                    missing.push_on(machine, what);
                     break;
                 }
                 number = next + 1;

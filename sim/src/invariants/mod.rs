@@ -78,7 +78,7 @@ pub trait Invariant: Send {
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report);
 
     /// What is still missing of it in the end, when the cluster has been healed; asked again until it is nothing.
-    fn missing(&self, _cluster: &Cluster, _missing: &mut Vec<String>) {}
+    fn missing(&self, _cluster: &Cluster, _missing: &mut Missing) {}
 }
 
 /// Where invariants write what is wrong.
@@ -97,6 +97,32 @@ impl Report {
             message,
             actors,
         });
+    }
+}
+
+/// Where invariants write what is still missing in the end.
+#[derive(Debug, Default)]
+pub struct Missing {
+    /// What is missing, and the machine that it is missing on.
+    all: Vec<(String, Option<String>)>,
+}
+
+impl Missing {
+    /// Something is missing.
+    pub fn push(&mut self, what: String) {
+        self.all.push((what, None));
+    }
+
+    /// Something is missing on a machine: nobody asks for it while that stays broken.
+    pub fn push_on(&mut self, machine: &str, what: String) {
+        self.all.push((what, Some(machine.to_owned())));
+    }
+
+    /// All that is missing but what is so on the machines `left`, which stay broken.
+    pub fn without(self, left: &[String]) -> Vec<String> {
+        let asked_for = |machine: &Option<String>| machine.as_ref().is_none_or(|machine| !left.contains(machine));
+        let all = self.all.into_iter().filter(|(_, machine)| asked_for(machine));
+        all.map(|(what, _)| what).collect()
     }
 }
 
@@ -209,8 +235,8 @@ impl Monitor {
     }
 
     /// What is still missing in the end.
-    pub fn missing(&self) -> Vec<String> {
-        let mut missing = Vec::new();
+    pub fn missing(&self) -> Missing {
+        let mut missing = Missing::default();
         for invariant in &self.invariants {
             invariant.missing(&self.cluster, &mut missing);
         }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 
-use super::{Invariant, MEMORY, Report};
+use super::{Invariant, MEMORY, Missing, Report};
 use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
@@ -71,9 +71,11 @@ impl Invariant for Rollouts {
         }
     }
 
-    fn missing(&self, cluster: &Cluster, missing: &mut Vec<String>) {
+    fn missing(&self, cluster: &Cluster, missing: &mut Missing) {
         for item in cluster.all("deployments.apps").filter(|item| !item.is_terminating()) {
-            missing.extend(out_of_order(item, cluster));
+            out_of_order(item, cluster)
+                .into_iter()
+                .for_each(|what| missing.push(what));
         }
     }
 }

@@ -68,7 +68,13 @@ impl History {
 
     /// What is missing in the end.
     pub(super) fn missing(self) -> Vec<String> {
-        self.monitor.missing()
+        self.missing_without(&[])
+    }
+
+    /// The same, if these machines stay broken.
+    pub(super) fn missing_without(self, left: &[&str]) -> Vec<String> {
+        let left: Vec<String> = left.iter().map(|name| (*name).to_owned()).collect();
+        self.monitor.missing().without(&left)
     }
 
     /// The ids of what is broken.

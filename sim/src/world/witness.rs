@@ -8,7 +8,7 @@ use std::time::Duration;
 use orrery_store::{EventKind, Range, Store, WatchError, Watcher};
 
 use super::{World, noise};
-use crate::invariants::Monitor;
+use crate::invariants::{Missing, Monitor};
 use crate::model::{Asked, Change, Cluster, Item, ObjectId, Seen};
 use crate::recording::{Verb, What, Written};
 use crate::scenario::Scenario;
@@ -107,7 +107,7 @@ impl Witness {
     }
 
     /// What the invariants still miss in the end.
-    pub fn missing(&self) -> Vec<String> {
+    pub fn missing(&self) -> Missing {
         self.lock().monitor.missing()
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use orrery_api::meta::Object;
-use orrery_sim::{Cluster, Invariant, Item, Report, Role, Seen};
+use orrery_sim::{Cluster, Invariant, Item, Missing, Report, Role, Seen};
 use website_controller::{DOMAINS, HOLDER, Website};
 
 /// Nobody takes a domain from a website that lives and wants it.
@@ -83,7 +83,7 @@ impl Invariant for WebsiteServed {
 
     fn observe(&mut self, _seen: &Seen<'_>, _cluster: &Cluster, _report: &mut Report) {}
 
-    fn missing(&self, cluster: &Cluster, missing: &mut Vec<String>) {
+    fn missing(&self, cluster: &Cluster, missing: &mut Missing) {
         for item in cluster.all_of::<Website>() {
             let Some(website) = item.read::<Website>() else {
                 continue;
