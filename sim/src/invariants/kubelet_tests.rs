@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::contract_tests::with;
-use super::tests::{History, pod, started};
-use crate::model::{Seen, Selection, WatchEventKind};
+use super::tests::{History, POD, asked, pod, started};
+use crate::model::{Answered, Asked, Seen, Selection, WatchEventKind};
 
 const UID: &str = "uid-a";
 
@@ -390,6 +390,46 @@ fn a_count_of_restarts_that_falls_breaks_k10() {
             .broken()
             .is_empty()
     );
+}
+
+#[test]
+fn a_status_that_comes_late_is_judged_by_when_it_was_sent() {
+    // It is sent at second 2, when the store is at revision 3, and carried out at second 300.
+    let sent = |floor| Asked {
+        at: seconds(2),
+        floor,
+        ..asked("kubelet/n", http::Method::PATCH, &format!("{POD}/status"))
+    };
+    let late = |history: History, floor, restarts| {
+        let asked = sent(floor);
+        let begun = Seen::Begun {
+            execution: 1,
+            asked: &asked,
+        };
+        history
+            .at(300)
+            .see(&begun)
+            .put("pods", shown("Running", running("c1", restarts)))
+    };
+    let started = || history(json!({})).at(1).see(&starts("s1", "c1", "c", 1));
+    let restarted = || started().put("pods", shown("Running", running("c1", 2)));
+    assert_eq!(
+        late(restarted(), 3, 1).broken(),
+        ["K10"],
+        "it knew better when it was sent"
+    );
+    assert!(late(restarted(), 2, 1).broken().is_empty());
+    // What it says was so when it was sent.
+    let ended = || started().at(3).see(&ends("c1", 1));
+    assert!(late(ended(), 2, 0).broken().is_empty());
+    // Whoever has been answered writes no more.
+    let answer = Answered {
+        execution: 1,
+        ..Answered::default()
+    };
+    let done = late(ended(), 2, 0).see(&Seen::Answered(&sent(2), &answer));
+    let gone = done.put("pods", pod("a", "n", "Running"));
+    assert_eq!(gone.put("pods", shown("Running", running("c1", 0))).broken(), ["K10"]);
 }
 
 #[test]

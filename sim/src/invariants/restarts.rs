@@ -38,7 +38,7 @@ const COUNTED: Duration = Duration::from_secs(480);
 /// Timers are rounded to milliseconds.
 const ROUNDING: Duration = Duration::from_millis(10);
 /// So long after a fault an act may still be under way that was decided on before.
-const UNDER_WAY: Duration = Duration::from_secs(180);
+pub(super) const UNDER_WAY: Duration = Duration::from_secs(180);
 
 /// How old the picture may be that a kubelet acts on, of what it was told and of what runs.
 pub(super) fn tolerance(cluster: &Cluster) -> Duration {

@@ -1,13 +1,15 @@
 //! K10: a pod's status shows of its containers what is.
 //!
-//! Judged when a status begins to claim something; what stood there before is not judged again.
+//! Judged when a status begins to claim something; what stood there before is not judged again. A status is as old as the
+//! oldest write of it that is being carried out then: one that was held up or is carried out twice may come long after
+//! newer ones.
 //!
 //! * *Running*, *ready* or *started*: the container of that id has been started, and did not end a while ago
 //!   (as long as a kubelet's picture may be old, or a lost write takes, and in troubled times for minutes more).
 //! * *Ended*: the container of that id has ended, with that code.
 //! * *Succeeded*: the newest container of each name, as far as the runtime still has it, has ended with 0.
-//! * *restartCount* does not fall in the life of a pod, as long as no fault has struck lately: a write that was under
-//!   way or is carried out twice may come after a newer one, and a start that failed counts until it is tried again.
+//! * *restartCount* does not fall in the life of a pod, unless by a write that left before the last one was done, and as
+//!   long as no fault has struck lately: a start that failed counts until it is tried again.
 //!
 //! Not judged: containers that the runtime no longer has; those whose end nobody saw, and says so
 //! (`ContainerStatusUnknown`); what a status does not say.
@@ -17,15 +19,15 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ContainerStatus;
 
-use super::restarts::{containers, tolerance};
+use super::restarts::{UNDER_WAY, containers, tolerance};
 use super::{Invariant, Report, UNANSWERED};
-use crate::model::{Cluster, Item, Seen};
+use crate::model::{Asked, Change, Cluster, Item, ObjectId, Seen};
 
 /// Why a status says that a container has ended whose end nobody saw.
 const UNKNOWN: &str = "ContainerStatusUnknown";
 
-/// So long after a fault an old write may still come, or a start that it made fail be taken back.
-const LATE_WRITES: Duration = Duration::from_secs(60);
+/// So long after its server died a write may still come to light: a store that stands still may have had it in hand.
+const AFTERLIFE: Duration = Duration::from_secs(300);
 
 /// See the module.
 #[derive(Default)]
@@ -38,6 +40,32 @@ pub struct Statuses {
     removed: BTreeMap<String, Vec<String>>,
     /// The pods of containers, by id.
     pods: BTreeMap<String, String>,
+    /// Writes of statuses that are being carried out, by number.
+    writes: BTreeMap<u64, Write>,
+}
+
+/// A write of a pod's status.
+struct Write {
+    pod: ObjectId,
+    /// When it left its client, and the store's revision then.
+    left: Duration,
+    floor: u64,
+    /// When its server died over it.
+    lost: Option<Duration>,
+}
+
+impl Write {
+    /// What `asked` writes, if it is a pod's status.
+    fn of(asked: &Asked) -> Option<Self> {
+        let path = asked.path.as_ref()?;
+        let is_status = &*path.resource == "pods" && path.subresource == "status";
+        is_status.then(|| Write {
+            pod: path.id(),
+            left: asked.at,
+            floor: asked.floor,
+            lost: None,
+        })
+    }
 }
 
 /// What a pod's status says of its containers.
@@ -70,25 +98,36 @@ fn ended(status: &ContainerStatus) -> Option<(&str, i32)> {
 }
 
 impl Statuses {
-    /// What is wrong with what `after` says of a container of the pod with `uid`, having said `before`.
+    /// The writes that may have made `change`.
+    fn writes_of<'a>(&'a self, change: &'a Change) -> impl Iterator<Item = &'a Write> {
+        self.writes.values().filter(|write| write.pod == change.id)
+    }
+
+    /// What is wrong with what `after`, a status that `change` wrote, says of a container, having said `before`.
     fn wrong(
         &self,
-        uid: &str,
+        change: &Change,
         before: Option<&ContainerStatus>,
         after: &ContainerStatus,
         cluster: &Cluster,
     ) -> Option<String> {
         let name = &after.name;
+        let uid = change.newest().map_or("", |pod| pod.uid());
         let is_removed = |id: &str| self.removed.get(uid).is_some_and(|ids| ids.iter().any(|own| own == id));
         if let Some((id, started, ready)) = runs(after) {
             let was = before.and_then(runs).filter(|(known, ..)| *known == id);
             let news = was.is_none_or(|(_, was_started, was_ready)| (started && !was_started) || (ready && !was_ready));
             // A status whose write was lost is written again, and its kubelet may be busy with the pod meanwhile.
             let limit = tolerance(cluster) + UNANSWERED;
+            let said = self
+                .writes_of(change)
+                .map(|write| write.left)
+                .min()
+                .unwrap_or(cluster.now);
             match self.ends.get(id) {
                 _ if !news || is_removed(id) => {}
                 None => return Some(format!("shows {name} run as {id}, which was never started")),
-                Some(Some((at, _))) if *at + limit < cluster.now => {
+                Some(Some((at, _))) if *at + limit < said => {
                     return Some(format!("shows {name} run as {id}, which ended at {at:?}"));
                 }
                 Some(_) => {}
@@ -112,7 +151,9 @@ impl Statuses {
             }
         }
         let count = before.map_or(0, |before| before.restart_count);
-        (after.restart_count < count && !cluster.is_disturbed(LATE_WRITES)).then(|| {
+        let based = change.before.as_ref().map_or(0, |before| before.revision);
+        let is_late = || self.writes_of(change).any(|write| write.floor < based);
+        (after.restart_count < count && !cluster.is_disturbed(UNDER_WAY) && !is_late()).then(|| {
             format!(
                 "shows that {name} was restarted {} times, and {count} before",
                 after.restart_count
@@ -182,6 +223,19 @@ impl Invariant for Statuses {
                     self.removed.entry(uid).or_default().push((*container).to_owned());
                 }
             }
+            Seen::Begun { execution, asked } => {
+                self.writes
+                    .retain(|_, write| write.lost.is_none_or(|at| cluster.now < at + AFTERLIFE));
+                self.writes.extend(Write::of(asked).map(|write| (*execution, write)));
+            }
+            Seen::Answered(_, answer) => {
+                self.writes.remove(&answer.execution);
+            }
+            Seen::Lost { execution } => {
+                if let Some(write) = self.writes.get_mut(execution) {
+                    write.lost = Some(cluster.now);
+                }
+            }
             Seen::Change(change) => {
                 let Some(after) = change.after.as_ref().filter(|after| after.pod().is_some()) else {
                     if let Some(before) = &change.before {
@@ -193,7 +247,7 @@ impl Invariant for Statuses {
                 let known = |name: &str| before.and_then(|before| statuses(before).find(|own| own.name == name));
                 let mut wrong = statuses(after)
                     .filter(|own| known(&own.name) != Some(own))
-                    .find_map(|own| self.wrong(after.uid(), known(&own.name), own, cluster));
+                    .find_map(|own| self.wrong(change, known(&own.name), own, cluster));
                 if after.phase() == "Succeeded" && before.is_none_or(|before| !before.is_finished()) {
                     wrong = wrong.or_else(|| self.failed(after));
                 }
