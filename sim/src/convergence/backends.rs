@@ -13,18 +13,10 @@ use k8s_openapi::api::core::v1::ServiceSpec;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::slices;
-use crate::model::{Cluster, Item};
+use crate::model::{Cluster, EndpointState, Item};
 
 /// The annotation that tells of addresses cut off.
 const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
-
-/// What an endpoint says of its pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Said {
-    ready: bool,
-    serving: bool,
-    terminating: bool,
-}
 
 /// What is not as the pods are.
 pub(super) fn missing(cluster: &Cluster, missing: &mut Vec<String>) {
@@ -48,7 +40,7 @@ pub(super) fn missing(cluster: &Cluster, missing: &mut Vec<String>) {
 }
 
 /// By address: what the endpoints of a service should say; none if pods share addresses with their nodes.
-fn wanted(cluster: &Cluster, service: &Item, spec: &ServiceSpec) -> Option<BTreeMap<String, Said>> {
+fn wanted(cluster: &Cluster, service: &Item, spec: &ServiceSpec) -> Option<BTreeMap<String, EndpointState>> {
     let publishes = spec.publish_not_ready_addresses.unwrap_or(false);
     let selected = cluster.all("pods").filter(|pod| pod.is_selected_by(service));
     let mut wanted = BTreeMap::new();
@@ -58,7 +50,7 @@ fn wanted(cluster: &Cluster, service: &Item, spec: &ServiceSpec) -> Option<BTree
         }
         let Some(ip) = pod.address() else { continue };
         let (serving, terminating) = (pod.condition("Ready"), pod.is_terminating());
-        let said = Said {
+        let said = EndpointState {
             ready: publishes || (serving && !terminating),
             serving,
             terminating,
@@ -72,17 +64,11 @@ fn wanted(cluster: &Cluster, service: &Item, spec: &ServiceSpec) -> Option<BTree
     Some(wanted)
 }
 
-fn in_slices(cluster: &Cluster, service: &Item, wanted: &BTreeMap<String, Said>, missing: &mut Vec<String>) {
-    let mut there: BTreeMap<&str, Vec<Said>> = BTreeMap::new();
+fn in_slices(cluster: &Cluster, service: &Item, wanted: &BTreeMap<String, EndpointState>, missing: &mut Vec<String>) {
+    let mut there: BTreeMap<&str, Vec<EndpointState>> = BTreeMap::new();
     for slice in slices(cluster, service).filter(|slice| slice.is_kept_slice()) {
-        for endpoint in slice.slice().into_iter().flat_map(|slice| &slice.endpoints) {
-            let conditions = endpoint.conditions.clone().unwrap_or_default();
-            let ready = conditions.ready.unwrap_or(true);
-            let said = Said {
-                ready,
-                serving: conditions.serving.unwrap_or(ready),
-                terminating: conditions.terminating.unwrap_or(false),
-            };
+        for endpoint in slice.slice_endpoints() {
+            let said = EndpointState::of(endpoint);
             for ip in &endpoint.addresses {
                 there.entry(ip).or_default().push(said);
             }
@@ -105,7 +91,7 @@ fn in_object(
     cluster: &Cluster,
     service: &Item,
     spec: &ServiceSpec,
-    wanted: &BTreeMap<String, Said>,
+    wanted: &BTreeMap<String, EndpointState>,
     missing: &mut Vec<String>,
 ) {
     let publishes = spec.publish_not_ready_addresses.unwrap_or(false);

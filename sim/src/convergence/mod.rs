@@ -148,14 +148,7 @@ fn slices<'a>(cluster: &'a Cluster, service: &'a Item) -> impl Iterator<Item = &
 
 /// The addresses of a slice's ready endpoints.
 fn ready_endpoints(slice: &Item) -> Vec<String> {
-    let endpoints = slice.slice().into_iter().flat_map(|slice| &slice.endpoints);
-    let ready = endpoints.filter(|endpoint| {
-        endpoint
-            .conditions
-            .as_ref()
-            .and_then(|conditions| conditions.ready)
-            .unwrap_or(true)
-    });
+    let ready = slice.ready_endpoints();
     ready.flat_map(|endpoint| endpoint.addresses.iter().cloned()).collect()
 }
 

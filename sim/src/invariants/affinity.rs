@@ -76,12 +76,7 @@ impl Invariant for Affinity {
 
 /// The addresses of a slice's ready endpoints.
 fn ready(slice: &Item) -> impl Iterator<Item = &String> {
-    let endpoints = slice.slice().into_iter().flat_map(|slice| &slice.endpoints);
-    let ready = endpoints.filter(|endpoint| {
-        let conditions = endpoint.conditions.as_ref();
-        conditions.and_then(|conditions| conditions.ready).unwrap_or(true)
-    });
-    ready.flat_map(|endpoint| &endpoint.addresses)
+    slice.ready_endpoints().flat_map(|endpoint| &endpoint.addresses)
 }
 
 impl Affinity {

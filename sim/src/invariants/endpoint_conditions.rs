@@ -17,7 +17,7 @@ use k8s_openapi::api::core::v1::ServiceSpec;
 use k8s_openapi::api::discovery::v1::Endpoint;
 
 use super::{Invariant, Report};
-use crate::model::{Change, Cluster, Item, ObjectId, Seen};
+use crate::model::{Change, Cluster, EndpointState, Item, ObjectId, Seen};
 use crate::scenario::Role;
 
 /// See the module.
@@ -83,10 +83,6 @@ fn uid(endpoint: &Endpoint) -> Option<&str> {
     target.uid.as_deref().filter(|_| target.kind.as_deref() == Some("Pod"))
 }
 
-fn endpoints(slice: &Item) -> impl Iterator<Item = &Endpoint> {
-    slice.slice().into_iter().flat_map(|slice| &slice.endpoints)
-}
-
 impl EndpointConditions {
     fn remember_pod(&mut self, change: &Change, now: Duration) {
         let Some(after) = &change.after else {
@@ -146,16 +142,20 @@ impl EndpointConditions {
         if service.is_terminating() || !self.services.get(&service.id).is_some_and(rests) {
             return;
         }
-        let mut wrong: Vec<String> = endpoints(slice)
+        let mut wrong: Vec<String> = slice
+            .slice_endpoints()
             .filter_map(|endpoint| self.untrue(endpoint, service, cluster, &rests))
             .collect();
         let alone = self.slices.get(service.uid()).is_some_and(rests)
             && !cluster
                 .owned(service.uid())
                 .any(|other| other.slice().is_some() && other.id != slice.id);
-        let left = before.into_iter().flat_map(endpoints).filter_map(uid);
+        let left = before
+            .into_iter()
+            .flat_map(|slice| slice.slice_endpoints())
+            .filter_map(uid);
         for uid in left.filter(|_| alone) {
-            let stays = endpoints(slice).any(|own| self::uid(own) == Some(uid));
+            let stays = slice.slice_endpoints().any(|own| self::uid(own) == Some(uid));
             let Some(pod) = cluster.by_uid(uid).filter(|_| !stays) else {
                 continue;
             };
@@ -184,10 +184,11 @@ impl EndpointConditions {
         let uid = uid(endpoint)?;
         // Of pods that are gone nothing is to be said here (E2).
         let (pod, known) = (cluster.by_uid(uid)?, self.pods.get(uid)?);
-        let conditions = endpoint.conditions.clone().unwrap_or_default();
-        let ready = conditions.ready.unwrap_or(true);
-        let serving = conditions.serving.unwrap_or(ready);
-        let terminating = conditions.terminating.unwrap_or(false);
+        let EndpointState {
+            ready,
+            serving,
+            terminating,
+        } = EndpointState::of(endpoint);
         let publishes = spec(service)
             .and_then(|spec| spec.publish_not_ready_addresses)
             .unwrap_or(false);

@@ -124,12 +124,9 @@ impl Endpoints {
 
 /// The pods that a slice or an `Endpoints` object shows as ready, each with its addresses.
 fn ready(item: &Item) -> Vec<(&ObjectReference, &[String])> {
-    let in_slice = item.slice().into_iter().flat_map(|slice| &slice.endpoints);
-    let in_slice = in_slice.filter_map(|endpoint| {
-        let conditions = endpoint.conditions.as_ref();
-        let ready = conditions.and_then(|conditions| conditions.ready).unwrap_or(true);
-        Some((endpoint.target_ref.as_ref().filter(|_| ready)?, &endpoint.addresses[..]))
-    });
+    let in_slice = item
+        .ready_endpoints()
+        .filter_map(|endpoint| Some((endpoint.target_ref.as_ref()?, &endpoint.addresses[..])));
     let subsets = item
         .endpoints()
         .into_iter()

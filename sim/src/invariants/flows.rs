@@ -82,8 +82,7 @@ impl Invariant for Flows {
 
 /// The addresses in the slices of a service.
 fn endpoints(service: &Item, cluster: &Cluster) -> Vec<String> {
-    let slices = cluster.owned(service.uid()).filter_map(|item| item.slice());
-    let endpoints = slices.flat_map(|slice| &slice.endpoints);
+    let endpoints = cluster.owned(service.uid()).flat_map(|slice| slice.slice_endpoints());
     endpoints
         .flat_map(|endpoint| endpoint.addresses.iter().cloned())
         .collect()

@@ -10,8 +10,9 @@ use crate::model::{Cluster, Item, Seen};
 pub struct Slices;
 
 fn pods(slice: &Item) -> impl Iterator<Item = &str> {
-    let endpoints = slice.slice().into_iter().flat_map(|slice| &slice.endpoints);
-    endpoints.filter_map(|endpoint| endpoint.target_ref.as_ref()?.uid.as_deref())
+    slice
+        .slice_endpoints()
+        .filter_map(|endpoint| endpoint.target_ref.as_ref()?.uid.as_deref())
 }
 
 impl Invariant for Slices {

@@ -42,7 +42,7 @@ fn names_any(machines: &[String], change: &Change, nodes: fn(&Item) -> Vec<Strin
 
 /// The nodes of the pods that a slice of endpoints names.
 fn slice_nodes(item: &Item) -> Vec<String> {
-    let endpoints = item.slice().into_iter().flat_map(|slice| &slice.endpoints);
+    let endpoints = item.slice_endpoints();
     endpoints.filter_map(|endpoint| endpoint.node_name.clone()).collect()
 }
 
