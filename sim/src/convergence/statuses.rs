@@ -4,7 +4,7 @@
 //! concerns machines that stay broken.
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
-use k8s_openapi::api::core::v1::{Namespace, Node};
+use k8s_openapi::api::core::v1::Node;
 
 use crate::invariants::{HISTORY, bare, hindrance, template};
 use crate::model::{Cluster, Item};
@@ -46,8 +46,8 @@ pub(super) fn missing(cluster: &Cluster, left: &[String], missing: &mut Vec<Stri
         }
     }
     for item in cluster.all("namespaces").filter(|item| !item.is_terminating()) {
-        let phase = item.read::<Namespace>().and_then(|namespace| namespace.status?.phase);
-        if phase.as_deref() == Some("Terminating") {
+        let status = item.as_namespace().and_then(|namespace| namespace.status.as_ref());
+        if status.and_then(|status| status.phase.as_deref()) == Some("Terminating") {
             missing.push(format!("{} is Terminating, though nobody deletes it", item.id));
         }
     }

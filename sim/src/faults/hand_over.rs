@@ -107,9 +107,7 @@ fn leader(world: &World, role: Role) -> Option<String> {
     let name = role.lease()?;
     world.witness.look(world, |cluster| {
         let lease = cluster.find("leases.coordination.k8s.io", "kube-system", name)?;
-        let lease: serde_json::Value = serde_json::from_slice(&lease.bytes).ok()?;
-        let identity = lease.pointer("/spec/holderIdentity")?.as_str()?;
         // An identity is the process' name and the number of its start.
-        Some(identity.rsplit_once('_')?.0.to_owned())
+        Some(lease.lease_holder()?.rsplit_once('_')?.0.to_owned())
     })
 }

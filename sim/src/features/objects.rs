@@ -212,8 +212,9 @@ impl Leases {
             "kube-node-lease" => "of a node",
             _ => change.id.name.as_str(),
         };
-        let (before, after) = (holder(change.before.as_deref()), holder(change.after.as_deref()));
-        let who = match (&before, &after) {
+        let before = change.before.as_ref().and_then(|lease| lease.lease_holder());
+        let after = change.after.as_ref().and_then(|lease| lease.lease_holder());
+        let who = match (before, after) {
             (_, None) => "given up",
             (None, _) => "taken",
             (Some(before), Some(after)) if before == after => "renewed",
@@ -222,11 +223,6 @@ impl Leases {
         };
         found.add(format_args!("lease {name}: {who}, {silence}"));
     }
-}
-
-fn holder(lease: Option<&Item>) -> Option<&str> {
-    let spec = lease?.lease()?.spec.as_ref()?;
-    spec.holder_identity.as_deref().filter(|holder| !holder.is_empty())
 }
 
 /// The process of a holder `scheduler/1_2`, whose second life it is.

@@ -25,12 +25,10 @@ pub struct Namespaces;
 
 /// The finalizers in the metadata; a namespace has its own in its spec.
 fn finalizers(item: &Item) -> Vec<String> {
-    let own = item.meta.finalizers.iter().flatten().cloned();
-    let namespace = (&*item.id.resource == "namespaces")
-        .then(|| serde_json::from_slice::<k8s_openapi::api::core::v1::Namespace>(&item.bytes).ok())
-        .flatten();
-    let inside = namespace.and_then(|namespace| namespace.spec?.finalizers);
-    own.chain(inside.into_iter().flatten()).collect()
+    let own = item.meta.finalizers.iter().flatten();
+    let inside = item.as_namespace().and_then(|namespace| namespace.spec.as_ref());
+    let inside = inside.into_iter().flat_map(|spec| spec.finalizers.iter().flatten());
+    own.chain(inside).cloned().collect()
 }
 
 impl Invariant for Deletion {

@@ -13,10 +13,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use super::{Invariant, Report};
-use crate::model::{Asked, Change, Cluster, Seen};
+use crate::model::{Asked, Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
 /// A write may be noticed so long after it was made.
@@ -48,35 +46,23 @@ impl Term {
     }
 }
 
-#[derive(Deserialize)]
-struct Lease {
-    spec: Spec,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
-struct Spec {
-    holder_identity: String,
-    lease_duration_seconds: u64,
+/// Who holds a lease, and how long others wait when nobody renews it; none if it was given back.
+fn held(lease: &Item) -> Option<(&str, Duration)> {
+    let seconds = lease.lease()?.spec.as_ref()?.lease_duration_seconds.unwrap_or(0);
+    let lasts = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    Some((lease.lease_holder()?, lasts))
 }
 
 impl Leadership {
     /// Takes in a write of a lease.
     fn changed(&mut self, change: &Change, now: Duration, report: &mut Report) {
-        let spec = change.after.as_ref().and_then(|lease| lease.read::<Lease>());
-        let Some(spec) = spec
-            .map(|lease| lease.spec)
-            .filter(|spec| !spec.holder_identity.is_empty())
-        else {
-            // It was given back.
+        let Some((holder, lasts)) = change.after.as_deref().and_then(held) else {
             self.terms.remove(&change.id.name);
             return;
         };
-        let lasts = Duration::from_secs(spec.lease_duration_seconds);
         let known = self.terms.get_mut(&change.id.name);
         if let Some(known) = known {
-            if known.identity == spec.holder_identity {
+            if known.identity == holder {
                 known.renewed = now;
                 known.lasts = lasts;
                 return;
@@ -84,7 +70,7 @@ impl Leadership {
             if now + NOTICED < known.renewed + known.lasts {
                 let message = format!(
                     "{} takes the lease {} at revision {} though {} has renewed it {:?} before, for {:?}",
-                    spec.holder_identity,
+                    holder,
                     change.id.name,
                     change.revision,
                     known.identity,
@@ -95,7 +81,7 @@ impl Leadership {
             }
         }
         let term = Term {
-            identity: spec.holder_identity,
+            identity: holder.to_owned(),
             since: now,
             renewed: now,
             lasts,

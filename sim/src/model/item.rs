@@ -153,6 +153,8 @@ pub enum Typed {
     Endpoints(Arc<Endpoints>),
     /// A lease.
     Lease(Arc<Lease>),
+    /// A namespace.
+    Namespace(Arc<Namespace>),
     /// Any other kind.
     Other,
 }
@@ -166,9 +168,6 @@ impl Item {
                 Err(_) => (Meta(Arc::new(Partial::default())), Typed::Other),
             }
         }
-        fn other<K: Decoded>(bytes: &Bytes) -> (Meta, Typed) {
-            whole::<K>(bytes, |_| Typed::Other)
-        }
         // What components decode as a whole is theirs, too.
         let (meta, typed) = match &*id.resource {
             "pods" => whole(&bytes, Typed::Pod),
@@ -179,7 +178,7 @@ impl Item {
             "endpointslices.discovery.k8s.io" => whole(&bytes, Typed::EndpointSlice),
             "leases.coordination.k8s.io" => whole(&bytes, Typed::Lease),
             "endpoints" => whole(&bytes, Typed::Endpoints),
-            "namespaces" => other::<Namespace>(&bytes),
+            "namespaces" => whole(&bytes, Typed::Namespace),
             _ => {
                 let partial = serde_json::from_slice::<Partial>(&bytes).unwrap_or_default();
                 (Meta(Arc::new(partial)), Typed::Other)
@@ -264,6 +263,21 @@ impl Item {
     pub fn lease(&self) -> Option<&Lease> {
         if let Typed::Lease(lease) = &self.typed {
             Some(lease)
+        } else {
+            None
+        }
+    }
+
+    /// Who holds the lease: `scheduler/1_2`; none if it was given back.
+    pub fn lease_holder(&self) -> Option<&str> {
+        let holder = self.lease()?.spec.as_ref()?.holder_identity.as_deref();
+        holder.filter(|holder| !holder.is_empty())
+    }
+
+    /// The content, if it is a namespace itself.
+    pub fn as_namespace(&self) -> Option<&Namespace> {
+        if let Typed::Namespace(namespace) = &self.typed {
+            Some(namespace)
         } else {
             None
         }

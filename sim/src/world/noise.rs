@@ -1,7 +1,6 @@
 //! What is no noise in a quiet cluster: heartbeats and events.
 
-use k8s_openapi::api::core::v1::{Endpoints, Node};
-use orrery_api::shared;
+use k8s_openapi::api::core::v1::Node;
 
 use crate::model::{Change, Item};
 
@@ -48,9 +47,9 @@ fn slice_nodes(item: &Item) -> Vec<String> {
 
 /// The nodes of the pods that endpoints name.
 fn endpoints_nodes(item: &Item) -> Vec<String> {
-    let endpoints = shared::decode::<Endpoints>(&item.bytes).ok();
-    let subsets = endpoints
-        .iter()
+    let subsets = item
+        .endpoints()
+        .into_iter()
         .flat_map(|endpoints| endpoints.subsets.iter().flatten());
     let addresses = subsets.flat_map(|subset| [&subset.addresses, &subset.not_ready_addresses]);
     let addresses = addresses.flat_map(|addresses| addresses.iter().flatten());

@@ -216,7 +216,7 @@ impl Inner {
         if let (Some(before), Some(after)) = (&change.before, &change.after)
             && &*change.id.resource == "leases.coordination.k8s.io"
             && change.id.namespace == "kube-system"
-            && holder(before) != holder(after)
+            && before.lease_holder() != after.lease_holder()
         {
             coverage.saw("a leader changed");
         }
@@ -283,11 +283,6 @@ impl Inner {
     fn gone_pods(&self, _owner: &str) -> bool {
         self.gone.iter().any(|id| &*id.resource == "pods")
     }
-}
-
-/// Who holds a lease.
-fn holder(lease: &Item) -> Option<&str> {
-    lease.lease()?.spec.as_ref()?.holder_identity.as_deref()
 }
 
 /// Whether a trigger's object, `Kind/namespace/name` or `Kind/name`, is the one written; `web-*` is any that begins so.
