@@ -1,5 +1,6 @@
 //! The way from a machine to its pods, for probes.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,28 +27,21 @@ impl SimRuntime {
             return Answer::Nobody;
         };
         let state = self.lock();
-        let mut sandboxes = state
+        let sandboxes: BTreeSet<&str> = state
             .sandboxes
             .iter()
             .filter(|(_, sandbox)| sandbox.ready)
             .filter(|(_, sandbox)| sandbox.ip == Some(ip) || (sandbox.config.host_network && ip == self.address))
             .map(|(id, _)| id.as_str())
-            .peekable();
-        if sandboxes.peek().is_none() {
-            return if ip == self.address {
-                Answer::Refused
-            } else {
-                Answer::Nobody
-            };
+            .collect();
+        if sandboxes.is_empty() && ip != self.address {
+            return Answer::Nobody;
         }
-        let answers = sandboxes.any(|sandbox| {
-            state.containers.values().any(|container| {
-                container.sandbox == sandbox
-                    && container.answers()
-                    && (container.listen.is_empty() || container.listen.contains(&port))
-            })
-        });
-        if answers { Answer::Yes } else { Answer::Refused }
+        if state.is_answered(&sandboxes, port) {
+            Answer::Yes
+        } else {
+            Answer::Refused
+        }
     }
 
     /// Whether a pod with that address answers on the port.

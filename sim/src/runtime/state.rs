@@ -45,7 +45,7 @@ pub struct SimContainer {
     /// From when on it answers.
     pub ready_at: Option<Instant>,
     pub exit: Option<Exit>,
-    /// The ports it answers on; all if empty.
+    /// The ports it answers on; if empty, all that none beside it names.
     pub listen: Vec<u16>,
     /// How long it takes to end when asked to.
     pub stop: Duration,
@@ -202,6 +202,22 @@ impl State {
         };
         self.containers.insert(id.to_owned(), container);
         Ok(())
+    }
+
+    /// Whether a connection to the port of an address that these sandboxes have is answered. The port is that of the
+    /// containers that name it. One that nobody names may be that of any whose image names none: then all of these must
+    /// have come so far, since none shall answer for its neighbour.
+    pub fn is_answered(&self, sandboxes: &BTreeSet<&str>, port: u16) -> bool {
+        let running = || {
+            let containers = self.containers.values();
+            containers.filter(|own| own.is_running() && sandboxes.contains(own.sandbox.as_str()))
+        };
+        let mut named = running().filter(|own| own.listen.contains(&port)).peekable();
+        if named.peek().is_some() {
+            return named.any(SimContainer::answers);
+        }
+        let mut open = running().filter(|own| own.listen.is_empty()).peekable();
+        open.peek().is_some() && open.all(SimContainer::answers)
     }
 
     /// Everything there is, as the kubelet sees it.

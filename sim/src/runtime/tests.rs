@@ -27,9 +27,15 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
-        let scenario = read("a.yaml", "name: a\nduration: 1m\ntopology: { nodes: 1 }\n", |_| {
-            Err(String::new())
-        });
+        let text = "name: a
+duration: 1m
+topology: { nodes: 1 }
+images:
+  slow:1: { ready: 30s, listen: [80] }
+  slow:2: { ready: 30s }
+  quick:1: { ready: 0s }
+";
+        let scenario = read("a.yaml", text, |_| Err(String::new()));
         let scenario = Arc::new(scenario.unwrap());
         let trace = Trace::new(None, false);
         let world = World::new(scenario, 1, &Variation::default(), trace, Arc::new(Choices::default()));
@@ -48,18 +54,24 @@ impl Machine {
 
     /// A running container of the pod `name`, and its sandbox.
     async fn run(&self, name: &str) -> (String, String) {
-        self.runtime.pull_image("web:1").await.unwrap();
         let sandbox = self.runtime.run_sandbox(&sandbox(name)).await.unwrap();
-        let config = ContainerConfig {
-            pod: pod(name),
-            name: "web".to_owned(),
-            image: "web:1".to_owned(),
-            ..ContainerConfig::default()
-        };
-        let container = self.runtime.create_container(&sandbox.id, &config).await.unwrap();
-        self.runtime.start_container(&container).await.unwrap();
+        let container = self.start(name, &sandbox.id, "web", "web:1").await;
         sleep(Duration::from_secs(10)).await;
         (sandbox.id, container)
+    }
+
+    /// A container of the pod `pod_name` that has just been started.
+    async fn start(&self, pod_name: &str, sandbox: &str, name: &str, image: &str) -> String {
+        self.runtime.pull_image(image).await.unwrap();
+        let config = ContainerConfig {
+            pod: pod(pod_name),
+            name: name.to_owned(),
+            image: image.to_owned(),
+            ..ContainerConfig::default()
+        };
+        let container = self.runtime.create_container(sandbox, &config).await.unwrap();
+        self.runtime.start_container(&container).await.unwrap();
+        container
     }
 }
 
@@ -273,6 +285,26 @@ fn a_container_is_killed_for_its_memory_and_another_stops_to_answer() {
         assert!(ask().await.is_err());
         machine.runtime.0.heal();
         assert!(ask().await.is_ok());
+    });
+}
+
+#[test]
+fn a_container_does_not_answer_for_its_neighbour() {
+    on_a_machine(|machine| async move {
+        for slow in ["slow:1", "slow:2"] {
+            let sandbox = machine.runtime.run_sandbox(&sandbox(slow)).await.unwrap();
+            machine.start(slow, &sandbox.id, "web", slow).await;
+            machine.start(slow, &sandbox.id, "helper", "quick:1").await;
+            sleep(Duration::from_secs(5)).await;
+            let ip = sandbox.ip.unwrap().to_string();
+            let ask = |port| machine.runtime.tcp_connect(&ip, port, Duration::from_secs(1));
+            assert!(ask(80).await.is_err(), "{slow} is not ready");
+            // Which port is whose is known only if it is named.
+            assert_eq!(ask(81).await.is_ok(), slow == "slow:1");
+            sleep(MINUTE).await;
+            assert!(ask(80).await.is_ok());
+            assert!(ask(81).await.is_ok());
+        }
     });
 }
 

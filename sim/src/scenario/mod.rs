@@ -143,7 +143,7 @@ pub struct ImageScript {
     pub crash: f64,
     /// How long a container lives before it crashes, if it does.
     pub lifetime: Span,
-    /// The ports that it answers on; all if none are named.
+    /// The ports that it answers on; if none are named, all that no other container of its pod names.
     pub listen: Vec<u16>,
     /// It ends at once with this code.
     pub exit: Option<i32>,
