@@ -195,7 +195,7 @@ impl DeploymentController {
             match self.set_api.patch(&set.key(), &Patch::Strategic(patch)).await {
                 Ok(adopted) if adopts => sets.push(self.written.note(adopted)),
                 Ok(released) => drop(self.written.note(released)),
-                Err(error) if error.is_not_found() || error.is_conflict() || error.is_invalid() => {}
+                Err(error) if ownership::is_void(&self.set_api, &*set, &error).await? => {}
                 Err(error) => return Err(error),
             }
         }

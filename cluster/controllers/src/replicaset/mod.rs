@@ -172,8 +172,7 @@ impl ReplicaSetController {
             match self.pod_api.patch(&pod.key(), &Patch::Strategic(patch)).await {
                 Ok(adopted) if adopts => pods.push(adopted),
                 Ok(_) => {}
-                // Gone, another of its name, or taken by somebody else: not ours to have.
-                Err(error) if error.is_not_found() || error.is_conflict() || error.is_invalid() => {}
+                Err(error) if ownership::is_void(&self.pod_api, &*pod, &error).await? => {}
                 Err(error) => return Err(error),
             }
         }

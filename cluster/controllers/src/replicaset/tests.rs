@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +10,7 @@ use http::Method;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use orrery_api::message::{Direct, Identity, Request, Response, Transport, TransportError};
-use orrery_api::meta::Object;
+use orrery_api::meta::{Object, controller_of};
 use orrery_api::random::Random;
 use orrery_api::status::ApiError;
 use orrery_api::task::TaskGroup;
@@ -286,6 +286,80 @@ async fn a_wish_that_changed_while_an_answer_was_waited_for_is_heeded() {
     let writes: Vec<_> = server.writes().into_iter().filter(creates).collect();
     assert_eq!(writes.len(), 1, "no pod was made for the old wish: {writes:?}");
     assert_eq!(pods(&server).len(), 1);
+}
+
+/// Refuses to let anybody adopt or release a pod, for as long as it is told to.
+struct Contended {
+    server: Direct,
+    refuses: AtomicBool,
+}
+
+#[async_trait]
+impl Transport for Contended {
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        if request.method() == Method::PATCH && self.refuses.load(Ordering::Relaxed) {
+            return Ok(ApiError::stale("pods", "web").into_response());
+        }
+        self.server.send(request).await
+    }
+}
+
+/// A server behind such a link, with the controllers at work.
+fn contended(server: &Server) -> (Arc<Contended>, TaskGroup) {
+    let link = Arc::new(Contended {
+        server: Direct::new(Arc::new(server.clone()), Identity::new("test", &["system:masters"])),
+        refuses: AtomicBool::new(true),
+    });
+    let tasks = TaskGroup::new();
+    let client = Client::new(link.clone(), "test");
+    tasks.spawn(crate::run(client, Options::default(), Random::from_number(1)));
+    (link, tasks)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_is_replaced_only_when_it_has_been_let_go() {
+    let server = Server::default();
+    server.put("replicasets", set(1));
+    let (link, _tasks) = contended(&server);
+    eventually("a pod", || pods(&server).len() == 1).await;
+    let name = pods(&server).pop_first().expect("a pod");
+    let mut relabelled = server.get("pods", "default", &name).expect("the pod");
+    relabelled["metadata"]["labels"] = json!({"app": "debugged"});
+    server.put("pods", relabelled);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(pods(&server).len(), 1);
+    link.refuses.store(false, Ordering::Relaxed);
+    let mut controlled = Vec::new();
+    eventually("a replacement", || {
+        controlled = server.list::<Pod>();
+        controlled.retain(|pod| controller_of(&pod.metadata).is_some());
+        pods(&server).len() == 2 && controlled.len() == 1
+    })
+    .await;
+    assert_ne!(controlled[0].name(), name);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_may_be_adopted_still_is_not_doubled() {
+    let server = Server::default();
+    let labels = json!({"app": "web"});
+    server.put(
+        "pods",
+        json!({"metadata": {"name": "orphan", "namespace": "default", "labels": labels}, "spec": {"containers": []}}),
+    );
+    server.put("replicasets", set(1));
+    let (link, _tasks) = contended(&server);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(pods(&server), BTreeSet::from(["orphan".to_owned()]));
+    link.refuses.store(false, Ordering::Relaxed);
+    eventually("an owner", || {
+        server
+            .list::<Pod>()
+            .iter()
+            .all(|pod| controller_of(&pod.metadata).is_some())
+    })
+    .await;
+    assert_eq!(pods(&server), BTreeSet::from(["orphan".to_owned()]));
 }
 
 /// Loses the answer to the first create of a pod, and refuses the second one.
