@@ -1,8 +1,8 @@
 //! K10: a pod's status shows of its containers what is.
 //!
-//! Judged when a status begins to claim something; what stood there before is not judged again. A status is as old as the
-//! oldest write of it that is being carried out then: one that was held up or is carried out twice may come long after
-//! newer ones.
+//! Judged when a status begins to claim something; what stood there before is not judged again. A status is as old as
+//! the oldest write of it that is being carried out then: one that was held up or is carried out twice may come long
+//! after newer ones.
 //!
 //! * *Running*, *ready* or *started*: the container of that id has been started, and did not end a while ago
 //!   (as long as a kubelet's picture may be old, or a lost write takes, and in troubled times for minutes more).
