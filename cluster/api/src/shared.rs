@@ -56,6 +56,12 @@ pub fn decode_part<K: DeserializeOwned + Send + Sync + 'static>(bytes: &[u8]) ->
     find_or_read(bytes, || Bytes::copy_from_slice(bytes))
 }
 
+/// Makes known that `bytes` are the encoding of `object`: who reads them need not decode what was just encoded.
+pub fn know<K: Send + Sync + 'static>(bytes: &Bytes, object: Arc<K>) {
+    let place = (TypeId::of::<K>(), hash(bytes));
+    lock().get_or_insert_default().add(place, bytes.clone(), object);
+}
+
 fn find_or_read<K: DeserializeOwned + Send + Sync + 'static>(
     bytes: &[u8],
     keep: impl FnOnce() -> Bytes,
@@ -127,6 +133,15 @@ mod tests {
         assert_eq!(secret.metadata.name, one.metadata.name);
         let third = decode::<ConfigMap>(&bytes(r#"{"metadata":{"name":"other-bytes"}}"#)).expect("it is one");
         assert_eq!(third.metadata.name.as_deref(), Some("other-bytes"));
+    }
+
+    #[test]
+    fn what_was_just_encoded_is_not_decoded() {
+        let object = Arc::new(ConfigMap::default());
+        let text = bytes(r#"{"metadata":{"name":"just-encoded"}}"#);
+        know(&text, object.clone());
+        let found = decode::<ConfigMap>(&bytes(r#"{"metadata":{"name":"just-encoded"}}"#)).expect("it is one");
+        assert!(Arc::ptr_eq(&object, &found));
     }
 
     #[test]

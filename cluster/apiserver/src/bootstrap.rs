@@ -9,9 +9,9 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort as SlicePort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use orrery_api::log;
 use orrery_api::status::ApiError;
-use serde_json::Value;
+use orrery_api::{log, shared};
+use serde::de::DeserializeOwned;
 use tokio::time::sleep;
 
 use crate::kinds::Kinds;
@@ -42,48 +42,49 @@ async fn keep_once(server: &ApiServer) -> Result<(), ApiError> {
             metadata: meta("", name),
             ..Namespace::default()
         };
-        ensure(server, "", "v1", "namespaces", Box::new(object), &|_| true).await?;
+        ensure(server, "", "namespaces", object, |_, _| true).await?;
     }
-    ensure(server, "", "v1", "services", Box::new(service(server)), &|_| true).await?;
+    ensure(server, "", "services", service(server), |_, _| true).await?;
     if let Some((address, port)) = &server.options.advertise {
-        let endpoints = Box::new(endpoints(address, *port));
-        let own = endpoints.to_value();
-        ensure(server, "", "v1", "endpoints", endpoints, &|value| {
-            value["subsets"] == own["subsets"]
-        })
+        let same = |own: &Endpoints, found: &Endpoints| own.subsets == found.subsets;
+        ensure(server, "", "endpoints", endpoints(address, *port), same).await?;
+        let same =
+            |own: &EndpointSlice, found: &EndpointSlice| own.endpoints == found.endpoints && own.ports == found.ports;
+        ensure(
+            server,
+            "discovery.k8s.io",
+            "endpointslices",
+            slice(address, *port),
+            same,
+        )
         .await?;
-        let slice = Box::new(slice(address, *port));
-        let own = slice.to_value();
-        let same = |value: &Value| value["endpoints"] == own["endpoints"] && value["ports"] == own["ports"];
-        ensure(server, "discovery.k8s.io", "v1", "endpointslices", slice, &same).await?;
     }
     Ok(())
 }
 
-/// Makes `object` if it is not there, and makes it so again if it is no longer `right`.
-async fn ensure(
+/// Makes `object` if it is not there, and makes it so again if what is found is not the same.
+async fn ensure<K: AnyObject + DeserializeOwned + Clone>(
     server: &ApiServer,
     group: &str,
-    version: &str,
     plural: &str,
-    mut object: Box<dyn AnyObject>,
-    right: &(dyn Fn(&Value) -> bool + Sync),
+    mut object: K,
+    same: impl Fn(&K, &K) -> bool,
 ) -> Result<(), ApiError> {
     let resource = Kinds::default()
-        .find(group, version, plural)
+        .find(group, "v1", plural)
         .ok_or_else(ApiError::no_such_path)?;
     let namespace = object.meta().namespace.clone().unwrap_or_default();
     let name = object.meta().name.clone().unwrap_or_default();
     // What defaults add is part of what is right.
-    resource.set_defaults(object.as_mut());
+    resource.set_defaults(&mut object);
     let Some(kv) = server.store.get(&storage::key(resource, &namespace, &name)) else {
-        return match server.create(resource, &namespace, object, false).await {
+        return match server.create(resource, &namespace, Box::new(object), false).await {
             Err(error) if error.reason() == "AlreadyExists" => Ok(()),
             outcome => outcome.map(drop),
         };
     };
-    let current: Value = serde_json::from_slice(&kv.value).map_err(ApiError::internal)?;
-    if !right(&current) {
+    let found = shared::decode::<K>(&kv.value).map_err(ApiError::internal)?;
+    if !same(&object, &found) {
         let change = |_: &crate::write::Current| Ok(object.boxed_clone());
         server
             .update(resource, &namespace, &name, Part::Main, false, false, change)

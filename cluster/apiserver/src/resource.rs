@@ -300,6 +300,8 @@ pub trait AnyResource: Send + Sync {
     fn info(&self) -> &'static ResourceInfo;
     /// Reads an object of the store, which is decoded once for all who read it; the error says what does not fit.
     fn read(&self, json: &Bytes) -> Result<Arc<dyn AnyObject>, String>;
+    /// Makes known what an object was just encoded as: nobody need decode it.
+    fn know(&self, object: Box<dyn AnyObject>, json: &Bytes);
     /// Reads an object to be changed; the error says what does not fit.
     fn decode(&self, json: &[u8]) -> Result<Box<dyn AnyObject>, String>;
     /// Reads an object from a value.
@@ -350,6 +352,18 @@ impl<S: Strategy> AnyResource for S {
         shared::decode::<S::Object>(json)
             .map(|object| object as _)
             .map_err(|error| error.to_string())
+    }
+
+    fn know(&self, object: Box<dyn AnyObject>, json: &Bytes) {
+        let object: Box<dyn Any> = object;
+        if let Ok(object) = object.downcast::<S::Object>() {
+            let decoded = || serde_json::from_slice::<S::Object>(json).ok();
+            debug_assert!(
+                decoded().as_ref() == Some(&*object),
+                "an object is what it is encoded as"
+            );
+            shared::know::<S::Object>(json, Arc::from(object));
+        }
     }
 
     fn decode(&self, json: &[u8]) -> Result<Box<dyn AnyObject>, String> {

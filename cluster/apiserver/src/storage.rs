@@ -79,14 +79,10 @@ fn written_as(
     let slot = written.clone();
     let hints = hints.clone();
     let value = Value::at_revision(move |revision: Revision| {
-        let bytes = match &known {
-            Some(known) => known.at(revision),
-            None => {
-                object.meta_mut().resource_version = Some(revision.to_string());
-                Bytes::from(object.to_json())
-            }
-        };
+        object.meta_mut().resource_version = Some(revision.to_string());
+        let bytes = known.map_or_else(|| Bytes::from(object.to_json()), |known| known.at(revision));
         hints.put(Cached::new(resource, object.as_ref(), bytes.clone(), revision));
+        resource.know(object, &bytes);
         let _ = slot.0.set(bytes.clone());
         bytes
     });

@@ -58,38 +58,39 @@ impl Client {
     }
 
     /// Sends `request` and returns the answer as it begins; an error status is an [`Error::Api`].
-    pub async fn open(&self, mut request: Request) -> Result<Response, Error> {
-        request
-            .headers_mut()
-            .entry(header::USER_AGENT)
-            .or_insert_with(|| self.user_agent.clone());
-        request
-            .headers_mut()
-            .entry(header::ACCEPT)
-            .or_insert(HeaderValue::from_static("application/json"));
-        let opened = within(self.limit, async {
-            let response = self.transport.send(request).await?;
-            if response.status().is_success() {
-                return Ok(response);
-            }
-            let code = response.status().as_u16();
-            let body = response.into_body().collect().await.unwrap_or_default();
-            Err(Error::Api(status_of(code, &body)))
-        });
-        opened.await.map_err(|_| Error::Timeout)?
+    pub async fn open(&self, request: Request) -> Result<Response, Error> {
+        self.limited(self.answer(request)).await
     }
 
     /// Sends `request` and returns the whole answer's body.
     pub async fn fetch(&self, request: Request) -> Result<Bytes, Error> {
-        let whole = within(self.limit, async {
-            let response = self.open(request).await?;
-            response
-                .into_body()
-                .collect()
-                .await
-                .map_err(|error| Error::Decode(error.to_string()))
-        });
-        whole.await.map_err(|_| Error::Timeout)?
+        let whole = async {
+            let body = self.answer(request).await?.into_body();
+            body.collect().await.map_err(|error| Error::Decode(error.to_string()))
+        };
+        self.limited(whole).await
+    }
+
+    async fn answer(&self, mut request: Request) -> Result<Response, Error> {
+        let headers = request.headers_mut();
+        headers
+            .entry(header::USER_AGENT)
+            .or_insert_with(|| self.user_agent.clone());
+        headers
+            .entry(header::ACCEPT)
+            .or_insert(HeaderValue::from_static("application/json"));
+        let response = self.transport.send(request).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let code = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap_or_default();
+        Err(Error::Api(status_of(code, &body)))
+    }
+
+    /// The outcome of `work`, unless it takes too long.
+    async fn limited<T>(&self, work: impl Future<Output = Result<T, Error>> + Send) -> Result<T, Error> {
+        within(self.limit, work).await.map_err(|_| Error::Timeout)?
     }
 }
 

@@ -3,12 +3,10 @@
 //! Kinds are encoded with their metadata before everything that is long, so that reading can stop there. Of a list
 //! everything is read, since its items come last.
 
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use memchr::memchr2;
 
 /// What is read of an object's metadata.
-#[derive(Deserialize, Debug, Default)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Meta {
     /// The name.
     pub name: String,
@@ -21,84 +19,182 @@ pub struct Meta {
 }
 
 /// What is read of an object or list.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// Its metadata.
     pub metadata: Meta,
     /// The metadata of its items, if it is a list.
     pub items: Option<Vec<Meta>>,
-    /// Nothing more was to be read.
-    enough: bool,
 }
 
 /// Reads the head of what `bytes` begin with; `None` if that is no object.
 pub fn read(bytes: &[u8]) -> Option<Head> {
+    let mut text = Text { bytes, at: 0 };
     let mut head = Head::default();
-    let read = Reader(&mut head).deserialize(&mut serde_json::Deserializer::from_slice(bytes));
-    (read.is_ok() || head.enough).then_some(head)
-}
-
-struct Reader<'a>(&'a mut Head);
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum Field {
-    Kind,
-    Metadata,
-    Items,
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Item {
-    metadata: Meta,
-}
-
-impl<'de> DeserializeSeed<'de> for Reader<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Reader<'_> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut is_one = false;
-        while let Some(field) = map.next_key()? {
-            match field {
-                Field::Kind => is_one = !map.next_value::<String>()?.ends_with("List"),
-                Field::Metadata => {
-                    self.0.metadata = map.next_value()?;
-                    if is_one {
-                        self.0.enough = true;
-                        // The only way to leave the rest unread.
-                        return Err(A::Error::custom("enough"));
-                    }
-                }
-                Field::Items => {
-                    let items: Option<Vec<Item>> = map.next_value()?;
-                    self.0.items = items.map(|items| items.into_iter().map(|item| item.metadata).collect());
-                }
-                Field::Other => {
-                    map.next_value::<IgnoredAny>()?;
+    let mut is_one = false;
+    let mut members = text.open(b'{')?;
+    while members {
+        match text.key()? {
+            b"kind" => is_one = !text.string()?.ends_with("List"),
+            b"metadata" => {
+                head.metadata = text.meta()?;
+                if is_one {
+                    return Some(head);
                 }
             }
+            b"items" => head.items = text.items()?,
+            _ => text.skip()?,
         }
-        Ok(())
+        members = text.goes_on(b'}')?;
+    }
+    Some(head)
+}
+
+/// JSON that is walked through once. What is passed over is only looked at as far as finding its end needs.
+struct Text<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Text<'a> {
+    /// The next byte that is no space, which is not taken.
+    fn peek(&mut self) -> Option<u8> {
+        while let b' ' | b'\n' | b'\r' | b'\t' = self.bytes.get(self.at)? {
+            self.at += 1;
+        }
+        Some(self.bytes[self.at])
+    }
+
+    fn take(&mut self, wanted: u8) -> Option<()> {
+        (self.peek()? == wanted).then(|| self.at += 1)
+    }
+
+    /// Goes into an object or a list; whether there is anything in it.
+    fn open(&mut self, bracket: u8) -> Option<bool> {
+        self.take(bracket)?;
+        let empty = matches!(self.peek()?, b'}' | b']');
+        self.at += usize::from(empty);
+        Some(!empty)
+    }
+
+    /// Goes on behind a member of what `bracket` ends; whether there is another.
+    fn goes_on(&mut self, bracket: u8) -> Option<bool> {
+        let next = self.peek()?;
+        self.at += 1;
+        match next {
+            b',' => Some(true),
+            next if next == bracket => Some(false),
+            _ => None,
+        }
+    }
+
+    /// The name of a member, as it is written.
+    fn key(&mut self) -> Option<&'a [u8]> {
+        let (key, _) = self.quoted()?;
+        self.take(b':')?;
+        Some(key)
+    }
+
+    /// What stands between quotes, and whether something in it is escaped.
+    fn quoted(&mut self) -> Option<(&'a [u8], bool)> {
+        self.take(b'"')?;
+        let (start, mut escaped) = (self.at, false);
+        loop {
+            self.at += memchr2(b'"', b'\\', &self.bytes[self.at..])?;
+            if self.bytes[self.at] == b'"' {
+                self.at += 1;
+                return Some((&self.bytes[start..self.at - 1], escaped));
+            }
+            escaped = true;
+            self.at += 2;
+            if self.at > self.bytes.len() {
+                return None;
+            }
+        }
+    }
+
+    fn string(&mut self) -> Option<String> {
+        self.peek()?;
+        let start = self.at;
+        let (text, escaped) = self.quoted()?;
+        if escaped {
+            return serde_json::from_slice(&self.bytes[start..self.at]).ok();
+        }
+        std::str::from_utf8(text).ok().map(str::to_owned)
+    }
+
+    fn meta(&mut self) -> Option<Meta> {
+        let mut meta = Meta::default();
+        let mut members = self.open(b'{')?;
+        while members {
+            match self.key()? {
+                b"name" => meta.name = self.string()?,
+                b"namespace" => meta.namespace = self.string()?,
+                b"resourceVersion" => meta.resource_version = self.string()?,
+                b"uid" if self.peek()? == b'"' => meta.uid = Some(self.string()?),
+                _ => self.skip()?,
+            }
+            members = self.goes_on(b'}')?;
+        }
+        Some(meta)
+    }
+
+    /// The metadata of a list's items; none if it is `null`.
+    fn items(&mut self) -> Option<Option<Vec<Meta>>> {
+        if self.peek()? == b'n' {
+            return self.skip().map(|()| None);
+        }
+        let mut items = Vec::new();
+        let mut more = self.open(b'[')?;
+        while more {
+            let mut meta = Meta::default();
+            let mut members = self.open(b'{')?;
+            while members {
+                match self.key()? {
+                    b"metadata" => meta = self.meta()?,
+                    _ => self.skip()?,
+                }
+                members = self.goes_on(b'}')?;
+            }
+            items.push(meta);
+            more = self.goes_on(b']')?;
+        }
+        Some(Some(items))
+    }
+
+    /// Passes over a value.
+    fn skip(&mut self) -> Option<()> {
+        let mut depth = 0_usize;
+        loop {
+            match self.peek()? {
+                b'"' => drop(self.quoted()?),
+                b'{' | b'[' => {
+                    depth += 1;
+                    self.at += 1;
+                }
+                b'}' | b']' => {
+                    depth = depth.checked_sub(1)?;
+                    self.at += 1;
+                }
+                b',' | b':' => self.at += 1,
+                _ => {
+                    let rest = &self.bytes[self.at..];
+                    let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t');
+                    self.at += rest.iter().position(ends).unwrap_or(rest.len());
+                }
+            }
+            if depth == 0 {
+                return Some(());
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
@@ -118,6 +214,60 @@ mod tests {
         let other = read(br#"{"metadata":{"name":"a"},"items":[{}],"kind":"XList"}"#).expect("it is a list");
         assert_eq!(other.items.map(|items| items.len()), Some(1));
         assert!(read(br#"{"kind":"PodList","metadata":{},"items":[{"#).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn it_reads_what_a_parser_reads(text in json(), cut in any::<prop::sample::Index>()) {
+            let value: Value = serde_json::from_str(&text).expect("it is JSON");
+            let meta = |value: &Value| {
+                let of = |name: &str| value["metadata"][name].as_str().unwrap_or_default().to_owned();
+                Meta {
+                    name: of("name"),
+                    namespace: of("namespace"),
+                    resource_version: of("resourceVersion"),
+                    uid: value["metadata"]["uid"].as_str().map(str::to_owned),
+                }
+            };
+            let items = value["items"].as_array().map(|items| items.iter().map(meta).collect());
+            prop_assert_eq!(read(text.as_bytes()), Some(Head { metadata: meta(&value), items }));
+            // Whatever is cut off, nothing panics.
+            let _ = read(&text.as_bytes()[..cut.index(text.len())]);
+        }
+    }
+
+    /// Lists and objects, with spaces and without, whose strings hold what JSON escapes or does not.
+    fn json() -> impl Strategy<Value = String> {
+        let text = || prop_oneof!["[a-z]{0,4}", Just("\"\\{[".to_owned()), ".{0,6}"];
+        let other = || {
+            prop_oneof![
+                Just(json!(null)),
+                Just(json!(-1.5)),
+                text().prop_map(Value::from),
+                (text(), text()).prop_map(|(key, value)| json!({ key: [value, {}, []] })),
+            ]
+        };
+        let meta = move || {
+            (text(), text(), proptest::option::of(text()), other()).prop_map(|(name, version, uid, other)| {
+                json!({
+                    "labels": other, "name": name, "resourceVersion": version, "uid": uid, "x": []
+                })
+            })
+        };
+        let item = move || (other(), meta()).prop_map(|(other, meta)| json!({ "spec": other, "metadata": meta }));
+        let items = proptest::option::of(proptest::collection::vec(item(), 0..4));
+        (meta(), items, other(), any::<bool>()).prop_map(|(meta, items, other, pretty)| {
+            let mut value = json!({ "kind": "XList", "apiVersion": other, "metadata": meta });
+            if let Some(items) = items {
+                value["items"] = items.into();
+            }
+            if pretty {
+                serde_json::to_string_pretty(&value)
+            } else {
+                serde_json::to_string(&value)
+            }
+            .expect("it is JSON")
+        })
     }
 
     #[test]

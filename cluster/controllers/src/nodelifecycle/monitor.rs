@@ -1,7 +1,7 @@
 //! Judges which nodes are silent, and which are given up.
 //!
-//! Every five seconds: *observe* leases and nodes — from the caches while they move, from the server when they stand
-//! still or when something is about to be decided; *plan* with [`health`](super::health) and [`zones`](super::zones);
+//! Every five seconds: *observe* leases and nodes — from the caches while they move, from the server when they have
+//! stood still for longer than a renewal is due, or when something is about to be decided; *plan* with [`health`](super::health) and [`zones`](super::zones);
 //! *act* on conditions, taints and the readiness of pods, each write on the base of the revision that was judged.
 //! A look that fails is no look: silence does not grow while this process may be the one that is cut off.
 
@@ -32,6 +32,8 @@ const GAP: Duration = Duration::from_secs(12);
 const RECENT: Duration = Duration::from_secs(25);
 /// A healthy node is heard at least this often: a renewal and a look.
 const SHORTEST: Duration = Duration::from_secs(15);
+/// Leases that have not moved for so long should have: the nodes renew theirs every 10 s, all at once if they began so.
+const STILL: Duration = SHORTEST;
 /// The namespace of the nodes' leases.
 const LEASES: &str = "kube-node-lease";
 
@@ -47,7 +49,10 @@ pub(super) struct Monitor {
     grace: Duration,
     rate: f64,
     began: Instant,
+    /// The newest revision of the leases that was seen in the cache.
     seen: u64,
+    /// When it was seen first.
+    moved: Duration,
     health: Health,
     zones: Zones,
 }
@@ -72,6 +77,7 @@ impl Monitor {
             rate: context.options.node_eviction_rate,
             began: Instant::now(),
             seen: 0,
+            moved: Duration::ZERO,
             health: Health::default(),
             zones: Zones::default(),
         }
@@ -91,9 +97,12 @@ impl Monitor {
     /// Takes in what there is to hear.
     async fn look(&mut self) -> Result<(), Error> {
         let revision = self.leases.revision();
-        let moved = revision > self.seen;
-        self.seen = revision;
-        if moved {
+        let now = self.began.elapsed();
+        if revision > self.seen {
+            self.seen = revision;
+            self.moved = now;
+        }
+        if now.saturating_sub(self.moved) < STILL {
             let renewed = self.leases.list().iter().map(|lease| renewal(lease)).collect();
             self.hear(renewed);
             let silent = |node: &Node| self.health.silence(node.name(), self.began.elapsed()) > self.grace;
