@@ -21,11 +21,11 @@ pub fn prefix(resource: &dyn AnyResource) -> String {
 
 /// The key of an object.
 pub fn key(resource: &dyn AnyResource, namespace: &str, name: &str) -> String {
-    if namespace.is_empty() {
-        format!("{}{name}", prefix(resource))
-    } else {
-        format!("{}{namespace}/{name}", prefix(resource))
-    }
+    // Every request names a key: its parts are put together without the machinery of formatting.
+    let info = resource.info();
+    let place = if namespace.is_empty() { "" } else { "/" };
+    let dot = if info.group.is_empty() { "" } else { "." };
+    [ROOT, info.plural, dot, info.group, "/", namespace, place, name].concat()
 }
 
 /// The prefix of a kind's objects in `namespace`; of all of them when it is empty.

@@ -17,7 +17,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::watch::WatchEvent;
 
-/// A watch without an event or bookmark for so long is dead; the server sends bookmarks every 30 s.
+/// A watch without an event or bookmark for so long is dead; the server sends bookmarks every 50 s.
 const SILENCE_LIMIT: Duration = Duration::from_secs(75);
 /// The first pause after a failure; doubled up to [`PAUSE_LIMIT`].
 const PAUSE: Duration = Duration::from_millis(200);

@@ -76,6 +76,9 @@ pub async fn keep_node(context: &Context, node: &Cache<Node>, changed: &Notify) 
     let mut answered: Option<Instant> = None;
     let mut written: Option<Instant> = None;
     let mut failures = 0;
+    // What there was nothing to write about: as long as it stays so, there is nothing to think about either.
+    let mut settled: Option<(Arc<Node>, RuntimeHealth)> = None;
+    let key = ObjectKey::new("", &context.options.node_name);
     loop {
         let answer = within(VERSION_LIMIT, context.runtime.version()).await;
         let trouble = match answer {
@@ -96,12 +99,22 @@ pub async fn keep_node(context: &Context, node: &Cache<Node>, changed: &Notify) 
             runtime.pressure = shortage.notice(pressure, context.elapsed());
         }
         let due = written.is_none_or(|at| at.elapsed() >= HEARTBEAT);
-        match write(context, &api, node, &runtime, due, failures > 0).await {
+        let seen = node.get(&key);
+        let is_settled = !due
+            && failures == 0
+            && matches!((&settled, &seen), (Some((node, health)), Some(seen)) if Arc::ptr_eq(node, seen) && *health == runtime);
+        let outcome = if is_settled {
+            Ok(false)
+        } else {
+            write(context, &api, node, &runtime, due, failures > 0).await
+        };
+        match outcome {
             Ok(wrote) => {
                 failures = 0;
                 if wrote {
                     written = Some(Instant::now());
                 }
+                settled = seen.filter(|_| !wrote).map(|seen| (seen, runtime.clone()));
                 tokio::select! {
                     biased;
                     // Deleted or changed by others.

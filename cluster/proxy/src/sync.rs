@@ -19,7 +19,7 @@ use tokio::time::{Duration, Instant, sleep_until, timeout};
 use crate::conntrack::Frontends;
 use crate::filter::{FilterError, PacketFilter};
 use crate::options::Options;
-use crate::plan::{ServiceRules, assemble, service_of};
+use crate::plan::{ServiceRules, assemble, frame, service_of};
 use crate::ruleset::Ruleset;
 
 /// The name that the proxy logs under and that its requests bear.
@@ -95,6 +95,8 @@ struct Proxy {
     filter: Arc<dyn PacketFilter>,
     services: Cache<Service>,
     slices: Cache<EndpointSlice>,
+    /// The rules that depend on no service.
+    frame: Ruleset,
     /// Each service's rules, as last planned.
     planned: BTreeMap<ObjectKey, ServiceRules>,
     /// The rules that stand; nothing when that is unknown.
@@ -111,6 +113,7 @@ impl Proxy {
         slices: Cache<EndpointSlice>,
     ) -> Self {
         Proxy {
+            frame: frame(&options),
             options,
             filter,
             services,
@@ -195,7 +198,7 @@ impl Proxy {
 
     /// Makes the filter match what is planned; `repair`s it also when it should match already.
     async fn sync(&mut self, repair: bool) -> Result<(), FilterError> {
-        let rules = assemble(self.planned.values(), &self.options);
+        let rules = assemble(self.planned.values(), &self.frame, &self.options);
         if repair || self.standing.as_ref() != Some(&rules) {
             // Until it is known to have worked, nothing is known of what stands.
             self.standing = None;

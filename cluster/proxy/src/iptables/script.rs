@@ -151,10 +151,12 @@ fn write_hooks(script: &mut String, standing: &SavedTable, table: &Table) {
 mod tests {
     use super::*;
     use crate::Options;
-    use crate::plan::assemble;
+    use crate::plan::plan;
+    use k8s_openapi::api::core::v1::Service;
+    use k8s_openapi::api::discovery::v1::EndpointSlice;
 
     fn empty() -> Ruleset {
-        assemble([].iter(), &Options::default())
+        plan::<Service, EndpointSlice>(&[], &[], &Options::default())
     }
 
     #[test]

@@ -53,11 +53,34 @@ where
             (key, rules)
         })
         .collect();
-    assemble(planned.values(), options)
+    assemble(planned.values(), &frame(options), options)
 }
 
-/// The rules of a node from those of its services, given in the order of their keys.
-pub fn assemble<'a>(services: impl Iterator<Item = &'a ServiceRules> + Clone, options: &Options) -> Ruleset {
+/// The rules of a node that depend on no service.
+pub fn frame(options: &Options) -> Ruleset {
+    let mut nat = Table {
+        hooks: nat_hooks().into(),
+        chains: BTreeMap::new(),
+    };
+    nat.add(names::MARKER, Vec::new());
+    nat.add(names::MARK_MASQUERADE, vec![Rule::to(Target::MarkOr(MASQUERADE_MARK))]);
+    nat.add(names::POSTROUTING, postrouting());
+    let mut filter = Table {
+        hooks: filter_hooks().into(),
+        chains: BTreeMap::new(),
+    };
+    filter.add(names::MARKER, Vec::new());
+    filter.add(names::FORWARD, forward(options));
+    filter.add(names::FIREWALL, firewall());
+    Ruleset { nat, filter }
+}
+
+/// The rules of a node: those of the [`frame`] and those of its services, given in the order of their keys.
+pub fn assemble<'a>(
+    services: impl Iterator<Item = &'a ServiceRules> + Clone,
+    frame: &Ruleset,
+    options: &Options,
+) -> Ruleset {
     let collect = |which: fn(&ServiceRules) -> &[Rule]| services.clone().flat_map(which).cloned().collect::<Vec<_>>();
     let mut portals = Vec::new();
     if !options.admit_outside {
@@ -76,30 +99,16 @@ pub fn assemble<'a>(services: impl Iterator<Item = &'a ServiceRules> + Clone, op
         portals.push(rule.when(Match::DestinationIsLocal));
     }
 
-    let mut nat = Table {
-        hooks: nat_hooks(),
-        chains: BTreeMap::new(),
-    };
+    let Ruleset { mut nat, mut filter } = frame.clone();
     for service in services.clone() {
         nat.chains
             .extend(service.chains.iter().map(|(name, rules)| (name.clone(), rules.clone())));
     }
-    nat.add(names::MARKER, Vec::new());
     nat.add(names::SERVICES, portals);
     nat.add(names::NODE_PORTS, collect(|rules| &rules.node_ports));
-    nat.add(names::MARK_MASQUERADE, vec![Rule::to(Target::MarkOr(MASQUERADE_MARK))]);
-    nat.add(names::POSTROUTING, postrouting());
-
-    let mut filter = Table {
-        hooks: filter_hooks(),
-        chains: BTreeMap::new(),
-    };
-    filter.add(names::MARKER, Vec::new());
     filter.add(names::SERVICES, collect(|rules| &rules.unanswered));
     filter.add(names::EXTERNAL_SERVICES, collect(|rules| &rules.unanswered_outside));
     filter.add(names::PROXY_FIREWALL, collect(|rules| &rules.forbidden));
-    filter.add(names::FORWARD, forward(options));
-    filter.add(names::FIREWALL, firewall());
     Ruleset { nat, filter }
 }
 

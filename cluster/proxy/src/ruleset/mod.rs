@@ -26,7 +26,7 @@ pub struct Ruleset {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Table {
     /// The jumps from chains that are not ours into ours, in the order they are asked.
-    pub hooks: Vec<Hook>,
+    pub hooks: Arc<[Hook]>,
     /// Our chains by name.
     pub chains: BTreeMap<String, Arc<[Rule]>>,
 }
@@ -94,7 +94,7 @@ impl fmt::Display for Table {
         for chain in self.chains.keys() {
             writeln!(f, ":{chain} - [0:0]")?;
         }
-        for hook in &self.hooks {
+        for hook in self.hooks.iter() {
             writeln!(f, "-A {} {}", hook.chain, hook.rule)?;
         }
         for (chain, rules) in &self.chains {
