@@ -387,6 +387,27 @@ fn an_object_that_vanishes_with_finalizers_or_is_taken_back_breaks_s6() {
 }
 
 #[test]
+fn a_deletion_that_is_put_off_breaks_s6_and_one_that_comes_sooner_does_not() {
+    let until = |moment: &str| with(pod("a", "", "Pending"), "/metadata/deletionTimestamp", json!(moment));
+    let [sooner, later] = ["2026-01-01T00:00:10Z", "2026-01-01T00:00:30Z"].map(until);
+    let history = || History::new().put("namespaces", namespace());
+    let shortened = history().put("pods", later.clone()).put("pods", sooner.clone());
+    assert!(shortened.broken().is_empty());
+    assert_eq!(history().put("pods", sooner).put("pods", later).broken(), ["S6"]);
+}
+
+#[test]
+fn a_finalizer_that_goes_unasked_breaks_s6_but_for_those_of_the_deletion() {
+    let held = |by: &[&str]| with(pod("a", "", "Pending"), "/metadata/finalizers", json!(by));
+    let history = || History::new().put("namespaces", namespace());
+    let both = || history().put("pods", held(&["example.com/hold", "orphan"]));
+    assert_eq!(both().put("pods", held(&["orphan"])).broken(), ["S6"]);
+    assert!(both().put("pods", held(&["example.com/hold"])).broken().is_empty());
+    let asked = both().see(&Seen::Asked(&asked("user", http::Method::PATCH, POD)));
+    assert!(asked.put("pods", held(&["orphan"])).broken().is_empty());
+}
+
+#[test]
 fn a_namespace_that_goes_before_what_is_in_it_breaks_g4() {
     let full = History::new()
         .put("namespaces", namespace())

@@ -1,8 +1,10 @@
-//! S6: deletionTimestamp is never taken back; an object with finalizers does not vanish. G4: nothing lives in a namespace
-//! that is gone, and nothing is made in one that is going.
+//! S6: deletionTimestamp is never taken back or put off; an object with finalizers does not vanish, and loses none of them
+//! by itself. G4: nothing lives in a namespace that is gone, and nothing is made in one that is going.
 //!
 //! Judged at every write. An object may vanish by the very write that takes its last finalizers away, so that what had
-//! some just before may only go if somebody asked to change it since a minute. Events are not judged by G4.
+//! some just before may only go if somebody asked to change it since a minute; the same holds for what loses some. A
+//! later deletion may name a shorter grace, which brings the moment forward, and another propagation, which takes the
+//! finalizers of the first one's away. Events are not judged by G4.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,6 +14,9 @@ use crate::model::{Change, Cluster, Item, ObjectId, Seen};
 
 /// So old may the request be that took the finalizers away.
 const ASKED: Duration = Duration::from_secs(60);
+
+/// The finalizers by which a deletion says what becomes of dependents: the next deletion may change its mind.
+const PROPAGATION: [&str; 2] = ["foregroundDeletion", "orphan"];
 
 /// S6; see the module.
 #[derive(Default)]
@@ -31,13 +36,46 @@ fn finalizers(item: &Item) -> Vec<String> {
     own.chain(inside).cloned().collect()
 }
 
+/// The finalizers that an object had and has no more, but for those of a deletion.
+fn lost(before: &Item, after: &Item) -> Vec<String> {
+    let left = finalizers(after);
+    finalizers(before)
+        .into_iter()
+        .filter(|one| !left.contains(one) && !PROPAGATION.contains(&one.as_str()))
+        .collect()
+}
+
+impl Deletion {
+    /// What is wrong with a write of an object that was there before.
+    fn wrong(&self, change: &Change, before: &Item, now: Duration) -> Option<String> {
+        let was_asked = self.asked.get(&change.id).is_some_and(|at| *at + ASKED >= now);
+        let Some(after) = &change.after else {
+            let held = finalizers(before);
+            return (!was_asked && !held.is_empty()).then(|| format!("is gone though {} held it", held.join(", ")));
+        };
+        if after.uid() != before.uid() {
+            return None;
+        }
+        let (was, is) = (&before.meta.deletion_timestamp, &after.meta.deletion_timestamp);
+        match (was, is) {
+            (Some(_), None) => return Some("is not being deleted any more".to_owned()),
+            (Some(was), Some(is)) if is.0 > was.0 => {
+                return Some(format!("is to end at {}, and no longer at {}", is.0, was.0));
+            }
+            _ => {}
+        }
+        let lost = lost(before, after);
+        (!was_asked && !lost.is_empty()).then(|| format!("lost {}, which nobody took away", lost.join(", ")))
+    }
+}
+
 impl Invariant for Deletion {
     fn id(&self) -> &'static str {
         "S6"
     }
 
     fn statement(&self) -> &'static str {
-        "deletionTimestamp is never taken back; an object with finalizers does not vanish."
+        "deletionTimestamp is never taken back or put off; an object does not vanish or lose its finalizers by itself."
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
@@ -56,16 +94,8 @@ impl Invariant for Deletion {
             }
             Seen::Change(change) => {
                 let Some(before) = &change.before else { return };
-                let taken_back = change.after.as_ref().is_some_and(|after| {
-                    after.uid() == before.uid() && before.is_terminating() && !after.is_terminating()
-                });
-                let vanished = change.after.is_none()
-                    && self.asked.get(&change.id).is_none_or(|at| *at + ASKED < cluster.now)
-                    && !finalizers(before).is_empty();
-                let what = match (taken_back, vanished) {
-                    (true, _) => "is not being deleted any more".to_owned(),
-                    (_, true) => format!("is gone though {} held it", finalizers(before).join(", ")),
-                    _ => return,
+                let Some(what) = self.wrong(change, before, cluster.now) else {
+                    return;
                 };
                 let message = format!(
                     "{} (uid {}) {what} at revision {}",
