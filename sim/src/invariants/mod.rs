@@ -12,6 +12,7 @@ mod availability;
 mod binding;
 mod capacity;
 mod collector;
+mod company;
 mod containers;
 mod deletion;
 mod dependents;
@@ -160,6 +161,7 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(deletion::Namespaces),
         Box::new(generations::Generations),
         Box::new(placement::Placement::default()),
+        Box::new(company::Company::default()),
         Box::new(availability::Availability::default()),
         Box::new(rollouts::Rollouts::default()),
         Box::new(ownership::Ownership::default()),

@@ -1,0 +1,344 @@
+//! Q5: a pod is bound beside no other that it, or the other, keeps away from, and no more unevenly than it asks for.
+//!
+//! Checked at the write that binds a pod that asks for it: required anti-affinity, its own and that of who is there, and
+//! topology spread constraints that forbid (`DoNotSchedule`), over the pods that are bound and have not finished; whoever
+//! is being deleted counts for the first, and not for the second. Bindings overtake each other, so that what looks uneven
+//! is held against the scheduler only when no others came within its lag to make it even; and pods that went within that
+//! time may still have counted where there were few. Not judged: anti-affinity shortly after a fault held the scheduler up,
+//! and evenness near any fault; what is bound shortly after nodes came, went or got other labels, or pods got other labels
+//! or were made on a node; evenness while pods go that have no node yet; constraints and terms that choose among nodes,
+//! namespaces or labels by more than a selector.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, TopologySpreadConstraint};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use orrery_api::labels::Selector;
+
+use super::{Invariant, MEMORY, Report};
+use crate::model::{Change, Cluster, Item, ObjectId, Seen};
+use crate::scenario::Role;
+
+/// See the module.
+#[derive(Default)]
+pub struct Company {
+    /// When nodes, or whom a selector means, last changed.
+    moved: Option<Duration>,
+    /// Pods that ceased to count for constraints, as they were, and when.
+    left: Vec<(Duration, Arc<Item>)>,
+    /// What looks uneven, in the order of time.
+    suspicions: VecDeque<Suspicion>,
+}
+
+/// A binding that would be wrong if none of those that are on their way makes it right.
+struct Suspicion {
+    /// Who is on the way arrives until then.
+    until: Duration,
+    namespace: String,
+    constraint: TopologySpreadConstraint,
+    /// How many there are in the pod's domain.
+    here: i64,
+    /// By domain: how many there may have been when it was decided.
+    most: BTreeMap<String, i64>,
+    message: String,
+}
+
+impl Suspicion {
+    fn is_uneven(&self) -> bool {
+        let least = self.most.values().min().copied().unwrap_or(self.here);
+        self.here - least > i64::from(self.constraint.max_skew)
+    }
+
+    fn means(&self, other: &Item) -> bool {
+        means(self.constraint.label_selector.as_ref(), &self.namespace, other)
+    }
+}
+
+/// Whether a bound pod counts for topology spread constraints.
+fn counts(pod: &Item) -> bool {
+    !pod.node_name().is_empty() && !pod.is_finished() && !pod.is_terminating()
+}
+
+/// Whether a selector of a pod in `namespace` means `other`. None means nothing.
+fn means(selector: Option<&LabelSelector>, namespace: &str, other: &Item) -> bool {
+    let selector = selector.and_then(|selector| Selector::from_label_selector(selector).ok());
+    other.id.namespace == namespace && selector.is_some_and(|selector| selector.matches_by(|key| other.label(key)))
+}
+
+/// The terms of a pod's required anti-affinity.
+fn anti_affinity(pod: &Pod) -> impl Iterator<Item = &PodAffinityTerm> {
+    let affinity = pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref());
+    let anti = affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref());
+    let terms = anti.and_then(|anti| anti.required_during_scheduling_ignored_during_execution.as_ref());
+    terms.into_iter().flatten().filter(|term| {
+        let plain = term.namespaces.as_ref().is_none_or(Vec::is_empty) && term.match_label_keys.is_none();
+        plain && term.namespace_selector.is_none() && term.mismatch_label_keys.is_none()
+    })
+}
+
+/// The constraints that forbid, of a pod that may go to every node.
+fn constraints(pod: &Pod) -> impl Iterator<Item = &TopologySpreadConstraint> {
+    let spec = pod.spec.iter().filter(|spec| {
+        let affinity = spec.affinity.as_ref();
+        spec.node_selector.is_none() && affinity.is_none_or(|affinity| affinity.node_affinity.is_none())
+    });
+    let all = spec.flat_map(|spec| spec.topology_spread_constraints.iter().flatten());
+    all.filter(|one| {
+        let plain = one.match_label_keys.is_none() && one.min_domains.is_none();
+        plain && one.node_taints_policy.is_none() && one.when_unsatisfiable == "DoNotSchedule"
+    })
+}
+
+/// The value that a node, unless it goes, has of a label.
+fn domain<'a>(cluster: &'a Cluster, node: &str, key: &str) -> Option<&'a str> {
+    let node = cluster.find("nodes", "", node)?;
+    node.label(key).filter(|_| !node.is_terminating())
+}
+
+impl Company {
+    /// Takes in what may be news to the scheduler.
+    fn note(&mut self, change: &Change, now: Duration) {
+        let (before, after) = (change.before.as_ref(), change.after.as_ref());
+        let relabelled = || before.map(|item| &item.meta.labels) != after.map(|item| &item.meta.labels);
+        let goes =
+            || before.is_some_and(|item| item.is_terminating()) != after.is_some_and(|item| item.is_terminating());
+        match &*change.id.resource {
+            "nodes" if relabelled() || goes() => self.moved = Some(now),
+            "pods" => {
+                let is_placed = before.is_none() && after.is_some_and(|after| !after.node_name().is_empty());
+                if is_placed || (before.is_some() && after.is_some() && relabelled()) {
+                    self.moved = Some(now);
+                }
+                let counted = before.filter(|before| counts(before));
+                if let Some(before) = counted.filter(|_| !after.is_some_and(|after| counts(after))) {
+                    self.left.retain(|(at, _)| *at + MEMORY > now);
+                    self.left.push((now, before.clone()));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What is suspicious of a constraint of `pod`, which has just been bound.
+    fn suspicion(
+        &self,
+        constraint: &TopologySpreadConstraint,
+        pod: &Item,
+        cluster: &Cluster,
+        lag: Duration,
+    ) -> Option<Suspicion> {
+        let key = &constraint.topology_key;
+        let mut there: BTreeMap<String, i64> = BTreeMap::new();
+        let nodes = cluster.all("nodes").filter(|node| !node.is_terminating());
+        for domain in nodes.filter_map(|node| node.label(key)) {
+            there.entry(domain.to_owned()).or_default();
+        }
+        let meant = |other: &&Arc<Item>| means(constraint.label_selector.as_ref(), &pod.id.namespace, other);
+        let place = |count: &mut BTreeMap<String, i64>, item: &Item| {
+            if let Some(number) = domain(cluster, item.node_name(), key).and_then(|domain| count.get_mut(domain)) {
+                *number += 1;
+            }
+        };
+        for item in cluster.all("pods").filter(|item| counts(item)).filter(meant) {
+            place(&mut there, item);
+        }
+        let own = domain(cluster, pod.node_name(), key)?;
+        // It counts itself where it is.
+        let here = *there.get(own)?;
+        let message = format!("where {here} of its kind now are in {own}, of {there:?}");
+        let lately = self.left.iter().filter(|(at, _)| *at + lag > cluster.now);
+        for item in lately.map(|(_, item)| item).filter(meant) {
+            place(&mut there, item);
+        }
+        let suspicion = Suspicion {
+            until: cluster.now + lag,
+            namespace: pod.id.namespace.clone(),
+            constraint: constraint.clone(),
+            here,
+            most: there,
+            message,
+        };
+        suspicion.is_uneven().then_some(suspicion)
+    }
+
+    /// Drops the suspicions that a write clears up; the first one that nothing did.
+    fn settle(&mut self, change: &Change, cluster: &Cluster, lag: Duration) -> Option<Suspicion> {
+        if self.suspicions.is_empty() {
+            return None;
+        }
+        if cluster.is_disturbed(lag) {
+            self.suspicions.clear();
+        }
+        if self.suspicions.front().is_some_and(|first| first.until < cluster.now) {
+            return self.suspicions.pop_front();
+        }
+        if self.moved == Some(cluster.now) {
+            self.suspicions.clear();
+        }
+        let before = change
+            .before
+            .as_ref()
+            .filter(|item| item.pod().is_some() && item.node_name().is_empty())?;
+        let after = change.after.as_ref().filter(|after| !after.is_terminating());
+        for suspicion in self.suspicions.iter_mut().filter(|suspicion| suspicion.means(before)) {
+            let key = &suspicion.constraint.topology_key;
+            let on = after.map_or("", |after| after.node_name());
+            match domain(cluster, on, key).and_then(|domain| suspicion.most.get_mut(domain)) {
+                Some(number) => *number += 1,
+                // It may have been on its way to anywhere.
+                None if after.is_none() => suspicion.most.clear(),
+                None => {}
+            }
+        }
+        self.suspicions.retain(Suspicion::is_uneven);
+        None
+    }
+}
+
+/// Whom `pod`, which has just been bound, may not be beside.
+fn unwelcome<'a>(pod: &Item, cluster: &'a Cluster) -> Option<&'a ObjectId> {
+    let beside = |key: &str, other: &Item| {
+        let own = domain(cluster, pod.node_name(), key);
+        own.is_some() && own == domain(cluster, other.node_name(), key)
+    };
+    let keeps_away = |one: &Item, from: &Item, other: &Item| {
+        one.pod().into_iter().flat_map(anti_affinity).any(|term| {
+            beside(&term.topology_key, other) && means(term.label_selector.as_ref(), &one.id.namespace, from)
+        })
+    };
+    let mut others = cluster
+        .all("pods")
+        .filter(|other| other.id != pod.id && !other.node_name().is_empty() && !other.is_finished());
+    let bad = others.find(|other| keeps_away(pod, other, other) || keeps_away(other, pod, other))?;
+    Some(&bad.id)
+}
+
+impl Invariant for Company {
+    fn id(&self) -> &'static str {
+        "Q5"
+    }
+
+    fn statement(&self) -> &'static str {
+        "A pod is bound beside no other that is to be kept away from it, and no more unevenly than it asks for."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        let Seen::Change(change) = seen else { return };
+        self.note(change, cluster.now);
+        let lag = cluster.lag(Role::Scheduler);
+        if let Some(wrong) = self.settle(change, cluster, lag) {
+            report.broken(self.id(), wrong.message, &["scheduler"]);
+        }
+        let (Some(before), Some(after)) = (&change.before, &change.after) else {
+            return;
+        };
+        let Some(pod) = after.pod().filter(|_| before.node_name().is_empty()) else {
+            return;
+        };
+        let is_new = self.moved.is_some_and(|at| at + lag > cluster.now);
+        if after.node_name().is_empty() || is_new || cluster.was_stalled(Role::Scheduler) {
+            return;
+        }
+        let bound = || {
+            format!(
+                "{} (uid {}) was bound at revision {} to {}",
+                change.id,
+                after.uid(),
+                change.revision,
+                after.node_name()
+            )
+        };
+        // Many pods ask for nothing; only who asks costs a look at the others.
+        let asks = anti_affinity(pod).next().is_some();
+        if let Some(other) = asks.then(|| unwelcome(after, cluster)).flatten() {
+            let message = format!("{}, from which {other} is to be kept away", bound());
+            report.broken(self.id(), message, &["scheduler"]);
+        }
+        if cluster.is_disturbed(lag) {
+            return;
+        }
+        for constraint in constraints(pod) {
+            if let Some(mut suspicion) = self.suspicion(constraint, after, cluster, lag) {
+                suspicion.message = format!("{}, {}", bound(), suspicion.message);
+                self.suspicions.push_back(suspicion);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::contract_tests::with;
+    use super::super::tests::{History, node, pod};
+
+    const ZONE: &str = "topology.kubernetes.io/zone";
+
+    /// Three nodes in zones of their own.
+    fn zones() -> History {
+        ["a", "b", "c"]
+            .into_iter()
+            .fold(History::of(|id| id == "Q5"), |history, name| {
+                history.put("nodes", with(node(name), "/metadata/labels", json!({ZONE: name})))
+            })
+    }
+
+    fn bind(history: History, name: &str, on: &str, ask: &Value) -> History {
+        let asking = |on| {
+            let mut pod = with(pod(name, on, "Pending"), "/metadata/labels", json!({"app": "web"}));
+            for (key, value) in ask.as_object().into_iter().flatten() {
+                pod = with(pod, &format!("/spec/{key}"), value.clone());
+            }
+            pod
+        };
+        history.put("pods", asking("")).put("pods", asking(on))
+    }
+
+    fn even() -> Value {
+        json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": ZONE, "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"app": "web"}}}]})
+    }
+
+    fn later(history: History) -> History {
+        history
+            .at(200)
+            .put("nodes", with(node("d"), "/metadata/labels", json!({})))
+    }
+
+    #[test]
+    fn pods_that_keep_away_from_each_other_on_one_node_break_q5() {
+        let apart = json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+            {"topologyKey": ZONE, "labelSelector": {"matchLabels": {"app": "web"}}}]}}});
+        let first = || bind(zones().at(100), "x", "a", &apart);
+        assert_eq!(bind(first(), "y", "a", &apart).broken(), ["Q5"]);
+        assert!(bind(first(), "y", "b", &apart).broken().is_empty());
+    }
+
+    #[test]
+    fn pods_that_heap_up_break_q5_unless_others_are_on_their_way() {
+        let ask = even();
+        let two = || bind(bind(zones().at(100), "x", "a", &ask), "y", "a", &ask);
+        assert_eq!(later(two()).broken(), ["Q5"]);
+        let evened = bind(bind(two().at(101), "z", "b", &ask), "v", "c", &ask);
+        assert!(later(evened).broken().is_empty());
+    }
+
+    #[test]
+    fn a_pod_that_has_just_gone_may_still_have_counted() {
+        let ask = even();
+        let gone = |at| {
+            let three = bind(
+                bind(bind(zones().at(100), "x", "a", &ask), "y", "b", &ask),
+                "z",
+                "c",
+                &ask,
+            );
+            bind(three.delete("pods", &pod("z", "c", "Pending")).at(at), "v", "a", &ask)
+        };
+        assert!(later(gone(101)).broken().is_empty());
+        assert_eq!(later(gone(150)).broken(), ["Q5"]);
+    }
+}
