@@ -174,15 +174,16 @@ impl World {
             .iter()
             .flat_map(|own| &own.containers)
             .filter(|own| own.name == name);
-        for own in same {
+        for own in same.clone() {
             assert!(
                 !matches!(own.state, ContainerState::Running { .. }),
                 "{name} runs twice"
             );
             assert!(own.attempt < attempt, "the restart count of {name} does not grow");
-            if let Some(ended) = self.memory.ended.get(&own.id).copied() {
-                self.memory.crashes.raise(&hash, ended, self.now);
-            }
+        }
+        let last = same.max_by_key(|own| own.attempt);
+        if let Some(ended) = last.and_then(|own| self.memory.ended.get(&own.id)).copied() {
+            self.memory.crashes.raise(&hash, ended, self.now);
         }
         self.made += 1;
         *self.starts.entry(name.to_owned()).or_default() += 1;
