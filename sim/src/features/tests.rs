@@ -43,6 +43,7 @@ impl Play {
             base: None,
             uid: None,
             grace: None,
+            patch: None,
             floor: 0,
             at: self.cluster.now,
         };

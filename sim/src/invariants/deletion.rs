@@ -1,5 +1,5 @@
-//! S6: deletionTimestamp is never taken back or put off; an object with finalizers does not vanish, and loses none of them
-//! by itself. G4: nothing lives in a namespace that is gone, and nothing is made in one that is going.
+//! S6: deletionTimestamp is never taken back or put off; an object with finalizers does not vanish, and loses none of
+//! them by itself. G4: nothing lives in a namespace that is gone, and nothing is made in one that is going.
 //!
 //! Judged at every write. An object may vanish by the very write that takes its last finalizers away, so that what had
 //! some just before may only go if somebody asked to change it since a minute; the same holds for what loses some. A

@@ -137,6 +137,7 @@ pub(crate) fn asked(client: &str, method: http::Method, path: &str) -> Asked {
         base: None,
         uid: None,
         grace: None,
+        patch: None,
         floor: 0,
         at: Duration::ZERO,
     }

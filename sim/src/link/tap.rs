@@ -91,6 +91,7 @@ pub fn describe(client: &str, request: &Request, at: Duration) -> Asked {
         base: None,
         uid: None,
         grace: parameter("gracePeriodSeconds").and_then(|grace| grace.parse().ok()),
+        patch: merges(request).then(|| request.body().clone()),
         floor: 0,
         at,
     };
@@ -117,6 +118,14 @@ pub fn describe(client: &str, request: &Request, at: Duration) -> Asked {
             .and_then(|version| version.parse().ok());
     }
     asked
+}
+
+/// Whether a request is a patch that names the fields it changes.
+fn merges(request: &Request) -> bool {
+    let kind = request.headers().get(http::header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    request.method() == http::Method::PATCH
+        && ["application/merge-patch+json", "application/strategic-merge-patch+json"].contains(&kind)
 }
 
 fn selection(path: &Path, labels: Option<&str>, fields: Option<&str>) -> Option<Selection> {

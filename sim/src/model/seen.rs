@@ -174,6 +174,8 @@ pub struct Asked {
     pub uid: Option<String>,
     /// The grace period of a delete, in seconds.
     pub grace: Option<i64>,
+    /// What a merge patch, strategic or not, sends.
+    pub patch: Option<Bytes>,
     /// The store's revision when it left.
     pub floor: u64,
     /// When it left.

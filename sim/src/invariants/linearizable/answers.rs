@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use http::Method;
 
+use super::patches;
 use super::window::Window;
 use super::writes::Writes;
-use crate::model::{Answered, Asked, Cluster, Item, ObjectId, Path};
+use crate::model::{Answered, Asked, Change, Cluster, Item, ObjectId, Path};
 
 /// What a request did, as its answer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -224,11 +225,14 @@ impl<'a> Case<'a> {
             if self.asked.method == Method::PUT && !is_base {
                 return self.made(&id, shown, change.after.as_ref());
             }
-            let wrong = change.after.as_ref().is_some_and(|item| !self.shows(item));
-            return if wrong {
-                Err(format!("it is not what was written at revision {shown}"))
-            } else {
-                Ok(Effect::Perhaps(shown))
+            if change.after.as_ref().is_some_and(|item| !self.shows(item)) {
+                return Err(format!("it is not what was written at revision {shown}"));
+            }
+            return match self.stray(change) {
+                Some(field) => Err(format!(
+                    "at revision {shown} it changed {field}, which it does not name"
+                )),
+                None => Ok(Effect::Perhaps(shown)),
             };
         }
         // It found nothing to change.
@@ -241,6 +245,18 @@ impl<'a> Case<'a> {
                 self.since
             )),
         }
+    }
+
+    /// What a patch changed without naming it, if the change can be nobody else's.
+    fn stray(&self, change: &Change) -> Option<String> {
+        let is_scale = self.path.subresource == "scale";
+        let (patch, before, after) = (
+            self.asked.patch.as_ref()?,
+            change.before.as_ref()?,
+            change.after.as_ref()?,
+        );
+        let is_own = !is_scale && self.writes.is_only_of(self.answer.execution, change);
+        is_own.then(|| patches::stray(&self.path.resource, patch, &before.bytes, &after.bytes))?
     }
 
     fn bound(&self) -> Judgement {

@@ -266,3 +266,25 @@ fn a_delete_that_was_held_up_removes_what_has_come_meanwhile() {
         .end(&delete, answer(5, 200, None, &json!({"kind": "Status"})));
     assert!(is_fine(history));
 }
+
+#[test]
+fn a_patch_that_takes_back_what_another_wrote_breaks_s1() {
+    let patch = Asked {
+        patch: Some(Bytes::from_static(br#"{"metadata": {"labels": {"a": "b"}}}"#)),
+        ..ask(Method::PATCH, POD)
+    };
+    let labelled = |phase: &str| {
+        let mut pod = pod("a", "", phase);
+        pod["metadata"]["labels"] = json!({"a": "b"});
+        pod
+    };
+    let patched = |phase: &str| {
+        let pod = labelled(phase);
+        with_running_pod()
+            .begin(3, &patch)
+            .put("pods", pod.clone())
+            .end(&patch, answer(3, 200, Some(5), &pod))
+    };
+    assert!(is_fine(patched("Running")));
+    assert_eq!(patched("Pending").broken(), ["S1"]);
+}
