@@ -1,9 +1,10 @@
 //! Clients of services: from every node that is up, one that sends a UDP packet a second to each UDP service, and one
-//! that opens a connection a second to each service with session affinity.
+//! that opens a connection a second to each service with session affinity; and from one node after the other, one that
+//! opens a connection to each TCP service.
 //!
 //! The first keeps its port, so that its packets are one flow for connection tracking, which remembers where the first
-//! one went (E5). The second takes another port each time, so that only the service's rules decide where it gets to
-//! (E7). Not simulated: clients of other TCP services, what follows a connection's first packet, and what is in them.
+//! one went (E5). The others take another port each time, so that only the service's rules decide where they get to
+//! (E7, E8). Not simulated: what follows a connection's first packet, and what is in them.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
@@ -32,18 +33,18 @@ pub struct Clients {
 impl Clients {
     /// Lets every client send a packet.
     pub fn send(&mut self, world: &World, random: &Random) {
-        let sticky: Vec<_> = world.witness.look(world, |cluster| {
+        let targets: Vec<_> = world.witness.look(world, |cluster| {
             let addresses = cluster
                 .all("services")
                 .filter_map(|item| Some((item.id.clone(), address(item)?)));
             self.known.extend(addresses);
-            let sticky = cluster.all("services").filter_map(|item| sticky(item));
-            sticky.collect()
+            let targets = cluster.all("services").filter_map(|item| target(item));
+            targets.collect()
         });
         send(world, &self.known, random);
         self.turn = (self.turn + 1) % CONNECTIONS;
-        for service in &sticky {
-            connect(world, service, FIRST_CONNECTION + self.turn, random);
+        for service in &targets {
+            connect(world, service, self.turn, random);
         }
     }
 }
@@ -61,37 +62,52 @@ fn address(service: &Item) -> Option<SocketAddrV4> {
     Some(SocketAddrV4::new(ip, port))
 }
 
-/// A service with session affinity: its protocol and its address.
-struct Sticky {
+/// A service as its clients see it: its protocol and its address.
+struct Target {
     id: ObjectId,
     protocol: Protocol,
     address: SocketAddrV4,
+    /// Whether it has session affinity: then clients on every node connect at once.
+    is_sticky: bool,
 }
 
-/// The service as its clients see it, if it has session affinity.
-fn sticky(service: &Item) -> Option<Sticky> {
+/// The service as those see it who connect to it: one of TCP, or one with session affinity.
+fn target(service: &Item) -> Option<Target> {
     let spec = service.service()?.spec.as_ref()?;
-    if spec.session_affinity.as_deref() != Some("ClientIP") || service.is_terminating() {
+    let is_sticky = spec.session_affinity.as_deref() == Some("ClientIP");
+    let port = spec.ports.as_ref()?.first()?;
+    let protocol = Protocol::of(port.protocol.as_deref())?;
+    // Who sends to the endpoints of the own node only may have none.
+    let is_everywhere = spec.internal_traffic_policy.as_deref() != Some("Local");
+    if service.is_terminating() || !(is_sticky || (protocol == Protocol::Tcp && is_everywhere)) {
         return None;
     }
     let ip: Ipv4Addr = spec.cluster_ip.as_deref()?.parse().ok()?;
-    let port = spec.ports.as_ref()?.first()?;
-    Some(Sticky {
+    Some(Target {
         id: service.id.clone(),
-        protocol: Protocol::of(port.protocol.as_deref())?,
+        protocol,
         address: SocketAddrV4::new(ip, u16::try_from(port.port).ok()?),
+        is_sticky,
     })
 }
 
-/// Opens a connection to a service from every node that is up.
-fn connect(world: &World, service: &Sticky, from: u16, random: &Random) {
-    for machine in world.workers().filter(|machine| machine.is_up()) {
-        let Some(worker) = &machine.worker else { continue };
+/// Opens a connection to a service: from every node that is up, or from the one whose turn it is.
+fn connect(world: &World, service: &Target, turn: u16, random: &Random) {
+    let count = world.workers().count().max(1);
+    let chosen = world.workers().nth(usize::from(turn) % count);
+    let is_chosen = |name: &str| service.is_sticky || chosen.is_some_and(|chosen| chosen.name == name);
+    for machine in world
+        .workers()
+        .filter(|machine| machine.is_up() && is_chosen(&machine.name))
+    {
+        let Some(worker) = machine.worker.as_ref().filter(|worker| worker.filter.is_whole()) else {
+            continue;
+        };
         let packet = Packet {
             src: machine.address,
             dst: *service.address.ip(),
             protocol: service.protocol,
-            sport: from,
+            sport: FIRST_CONNECTION + turn,
             dport: service.address.port(),
             from: Origin::Host,
         };

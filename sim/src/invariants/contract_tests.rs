@@ -241,6 +241,39 @@ fn a_node_that_is_given_up_without_silence_or_witness_breaks_n1() {
 }
 
 #[test]
+fn a_node_that_is_marked_as_unknown_though_it_was_heard_breaks_n1() {
+    let marked = |heard: u64| {
+        let begin = History::of(|id| id == "N1").put("nodes", node("n")).at(heard);
+        let renewed = begin.put("leases.coordination.k8s.io", lease("kube-node-lease", "n", "n"));
+        let unknown = json!([{"type": "Ready", "status": "Unknown"}]);
+        let unknown = with(node("n"), "/status/conditions", unknown);
+        renewed.at(200).put("nodes", unknown).broken()
+    };
+    assert_eq!(marked(195), ["N1"]);
+    assert!(
+        marked(150).is_empty(),
+        "nobody else was heard, but nobody is evicted for that"
+    );
+}
+
+#[test]
+fn a_pod_that_stays_longer_than_it_tolerates_is_missed_by_n2() {
+    let stays = |seconds: Option<i64>, at| {
+        let tolerations = json!([{"operator": "Exists", "tolerationSeconds": seconds}]);
+        let pod = with(pod("a", "n", "Running"), "/spec/tolerations", tolerations);
+        let history = History::of(|id| id == "N2").put("nodes", unreachable("n"));
+        history.put("pods", pod).at(at)
+    };
+    assert_eq!(stays(Some(20), 30).missing().len(), 1);
+    assert!(stays(Some(20), 10).missing().is_empty());
+    assert!(stays(None, 30).missing().is_empty(), "it tolerates the taint for ever");
+    assert!(stays(Some(300), 400).missing().is_empty(), "that is not waited for");
+    assert!(stays(Some(20), 30).missing_without(&["n"]).is_empty());
+    let untainted = stays(Some(20), 30).put("nodes", node("n"));
+    assert!(untainted.missing().is_empty());
+}
+
+#[test]
 fn an_eviction_before_its_time_breaks_n2() {
     let delete = Asked {
         base: Some(3),

@@ -4,6 +4,9 @@
 //! saw: some taint of the pod's node that evicts must have stood for as long as the pod tolerates it, and stand now or
 //! until within the controller's lag. Not judged: deletes in whatever state (a replica set that shrinks), and pods whose
 //! owner is gone or going (the garbage collector).
+//!
+//! In the end no pod may be left on a node with a taint that it has borne for longer than it tolerates, if that is a
+//! minute or less: of more patient ones the run's end is not waited for.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,12 +14,15 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Pod, Taint};
 
 use super::placement::tolerates;
-use super::{Invariant, MEMORY, Report};
+use super::{Invariant, MEMORY, Missing, Report};
 use crate::model::{Cluster, Seen};
 use crate::scenario::Role;
 
 /// Times in objects are whole seconds.
 const ROUNDING: Duration = Duration::from_secs(1);
+
+/// For longer than this the end of a run does not wait for a pod to go.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Stood {
     taint: Taint,
@@ -28,6 +34,8 @@ struct Stood {
 #[derive(Default)]
 pub struct Evictions {
     taints: BTreeMap<String, Vec<Stood>>,
+    /// When pods were bound, by uid.
+    bound: BTreeMap<String, Duration>,
 }
 
 /// How long the pod tolerates the taint; none if for ever.
@@ -82,6 +90,15 @@ impl Invariant for Evictions {
                     }
                 }
             }
+            Seen::Change(change) if &*change.id.resource == "pods" => match (&change.before, &change.after) {
+                (_, Some(pod)) if !pod.node_name().is_empty() => {
+                    self.bound.entry(pod.uid().to_owned()).or_insert(now);
+                }
+                (Some(pod), None) => {
+                    self.bound.remove(pod.uid());
+                }
+                _ => {}
+            },
             Seen::Asked(asked) => {
                 let Some(path) = &asked.path else { return };
                 let delete = asked.method == http::Method::DELETE && &*path.resource == "pods" && asked.base.is_some();
@@ -119,6 +136,29 @@ impl Invariant for Evictions {
                 }
             }
             _ => {}
+        }
+    }
+
+    fn missing(&self, cluster: &Cluster, missing: &mut Missing) {
+        for (node, taints) in &self.taints {
+            for item in cluster.pods_on(node).filter(|item| item.is_live_pod()) {
+                let Some(pod) = item.pod() else { continue };
+                let came = self.bound.get(item.uid()).copied().unwrap_or(cluster.now);
+                let mut standing = taints.iter().filter(|own| own.until.is_none());
+                let over = standing.find(|own| {
+                    let borne = cluster.now.saturating_sub(own.since.max(came));
+                    let tolerated = tolerance(pod, &own.taint).filter(|tolerated| *tolerated <= PATIENCE);
+                    tolerated.is_some_and(|tolerated| tolerated < borne)
+                });
+                if let Some(own) = over {
+                    let key = &own.taint.key;
+                    let what = format!(
+                        "N2: {} is still on {node}, whose taint {key} it tolerates no longer",
+                        item.id
+                    );
+                    missing.push_on(node, what);
+                }
+            }
         }
     }
 }

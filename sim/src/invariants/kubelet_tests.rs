@@ -503,3 +503,60 @@ fn a_second_try_a_hook_and_a_probe_may_leave_a_container_less() {
     assert_eq!(stopped("livenessProbe", probe.clone(), 3), ["K7"]);
     assert!(stopped("livenessProbe", probe, 4).is_empty());
 }
+
+#[test]
+fn a_count_that_all_have_known_for_long_does_not_fall_because_of_a_fault() {
+    let fallen = |seconds: u64| {
+        let started = history(json!({})).at(1).see(&starts("s1", "c1", "c", 1));
+        let counted = started.put("pods", shown("Running", running("c1", 2)));
+        let struck = counted.at(seconds).know(|cluster| cluster.fault_begins());
+        struck.put("pods", shown("Running", running("c1", 0))).broken()
+    };
+    assert!(fallen(20).is_empty(), "its kubelet may not have heard of it");
+    assert_eq!(fallen(100), ["K10"]);
+}
+
+/// A pod whose only container is asked every two seconds whether it is ready, and given up after three failures.
+fn probed(ready: bool) -> Value {
+    let mut status = running("c1", 0);
+    status["ready"] = json!(ready);
+    let mut pod = shown("Running", status);
+    pod["spec"]["containers"][0]["readinessProbe"] = json!({"periodSeconds": 2, "httpGet": {"port": 80}});
+    pod
+}
+
+#[test]
+fn a_container_that_answers_and_is_shown_unready_breaks_k10() {
+    let ready = || {
+        let started = history(json!({})).at(1).see(&starts("s1", "c1", "c", 1));
+        started.at(10).put("pods", probed(true))
+    };
+    let silent = |silent| Seen::ContainerSilent {
+        container: "c1",
+        silent,
+    };
+    let silenced = |from, until| ready().at(from).see(&silent(true)).at(until).see(&silent(false));
+    assert_eq!(ready().at(100).put("pods", probed(false)).broken(), ["K10"]);
+    // Twice for a moment is not once for long.
+    let twice = silenced(60, 62).at(70).see(&silent(true)).at(72).see(&silent(false));
+    assert_eq!(twice.put("pods", probed(false)).broken(), ["K10"]);
+    assert!(silenced(60, 65).at(100).put("pods", probed(false)).broken().is_empty());
+    let still = ready().at(60).see(&silent(true)).at(64).put("pods", probed(false));
+    assert!(still.broken().is_empty());
+}
+
+#[test]
+fn a_pod_that_goes_and_a_kubelet_that_may_not_know_do_not_break_k10() {
+    let ready = || {
+        let started = history(json!({})).at(1).see(&starts("s1", "c1", "c", 1));
+        started.at(10).put("pods", probed(true))
+    };
+    assert!(ready().at(30).put("pods", probed(false)).broken().is_empty());
+    let paused = ready()
+        .at(100)
+        .know(|cluster| cluster.pause(crate::scenario::Role::Kubelet, seconds(95)));
+    assert!(paused.put("pods", probed(false)).broken().is_empty());
+    let mut going = probed(false);
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    assert!(ready().at(100).put("pods", going).broken().is_empty());
+}

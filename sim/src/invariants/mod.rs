@@ -13,6 +13,7 @@ mod binding;
 mod capacity;
 mod collector;
 mod company;
+mod connections;
 mod containers;
 mod deletion;
 mod dependents;
@@ -39,6 +40,7 @@ mod restarts;
 mod revisions;
 mod rollouts;
 mod sandboxes;
+mod shrinking;
 mod silence;
 mod slices;
 mod stale_acts;
@@ -183,6 +185,8 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(stale_acts::StaleActs::default()),
         Box::new(admitted::Admitted::default()),
         Box::new(flows::Flows::default()),
+        Box::new(connections::Connections::default()),
+        Box::new(shrinking::Shrinking::default()),
     ]
 }
 

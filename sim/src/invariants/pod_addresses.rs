@@ -1,14 +1,14 @@
 //! K4: pod IPs are unique, and the address that a pod's status shows is one that a sandbox of it really had.
 //!
-//! Checked over the sandboxes that really are, when one becomes ready, and over every write of a pod's address. Not
-//! judged: a status that still shows the address of a sandbox that has died (the kubelet learns of it later), and pods
-//! in the host's network.
+//! Checked over the sandboxes that really are, when one becomes ready, and over every write of a pod's address; in the
+//! end a pod that runs must show the address of the sandbox that it has. Not judged: a status that meanwhile still shows
+//! the address of a sandbox that has died (the kubelet learns of it later), and pods in the host's network.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{Invariant, Report};
-use crate::model::{Cluster, Seen};
+use super::{Invariant, Missing, Report};
+use crate::model::{Cluster, Item, Seen};
 
 /// See the module.
 #[derive(Default)]
@@ -19,6 +19,17 @@ pub struct PodAddresses {
     given: BTreeMap<String, IpAddr>,
     /// The addresses that the sandboxes of a pod ever had.
     ever: BTreeMap<String, Vec<IpAddr>>,
+}
+
+/// The address that a pod's status shows.
+fn address(item: &Item) -> Option<String> {
+    let ip = item.pod()?.status.as_ref()?.pod_ip.clone();
+    ip.filter(|ip| !ip.is_empty())
+}
+
+fn is_in_the_hosts_network(item: &Item) -> bool {
+    let spec = item.pod().and_then(|pod| pod.spec.as_ref());
+    spec.and_then(|spec| spec.host_network).unwrap_or(false)
 }
 
 impl Invariant for PodAddresses {
@@ -62,17 +73,9 @@ impl Invariant for PodAddresses {
                     }
                     return;
                 };
-                let address = |item: &crate::model::Item| {
-                    item.pod()
-                        .and_then(|pod| pod.status.as_ref()?.pod_ip.clone())
-                        .filter(|ip| !ip.is_empty())
-                };
                 let Some(shown) = address(after) else { return };
-                let host = after
-                    .pod()
-                    .and_then(|pod| pod.spec.as_ref()?.host_network)
-                    .unwrap_or(false);
-                if host || change.before.as_ref().and_then(|item| address(item)).as_ref() == Some(&shown) {
+                let known = change.before.as_ref().and_then(|item| address(item));
+                if is_in_the_hosts_network(after) || known.as_ref() == Some(&shown) {
                     return;
                 }
                 let own = shown
@@ -89,6 +92,20 @@ impl Invariant for PodAddresses {
                 }
             }
             _ => {}
+        }
+    }
+
+    fn missing(&self, cluster: &Cluster, missing: &mut Missing) {
+        let pods = cluster
+            .all("pods")
+            .filter(|pod| pod.is_live_pod() && pod.phase() == "Running");
+        for pod in pods.filter(|pod| !is_in_the_hosts_network(pod)) {
+            let Some(shown) = address(pod) else { continue };
+            let holder = shown.parse().ok().and_then(|ip: IpAddr| self.holders.get(&ip));
+            if holder.is_none_or(|(_, uid)| uid != pod.uid()) {
+                let what = format!("K4: {} shows {shown}, which no sandbox of it has now", pod.id);
+                missing.push_on(pod.node_name(), what);
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The tests of the invariants about availability, readiness gates, the conditions of endpoints, and session affinity.
+//! The tests of the invariants about availability, readiness gates, the conditions of endpoints, session affinity,
+//! connections, and whom a set gives up.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -6,8 +7,8 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::tests::{History, owned, pod, set};
-use crate::model::{ObjectId, Seen};
+use super::tests::{History, POD, asked, owned, pod, set};
+use crate::model::{Asked, ObjectId, Seen};
 
 /// Judged by one invariant alone.
 fn history(id: &'static str) -> History {
@@ -283,4 +284,96 @@ fn an_endpoint_that_was_gone_for_a_moment_a_changed_service_and_a_fault_do_not_b
         )
     });
     assert!(connected(over, "10.0.0.1", 1, "10.0.0.2").is_empty());
+}
+
+/// A connection from a node, so many seconds after the beginning.
+fn connects(history: History, second: u64, to: Option<&str>) -> History {
+    let id = ObjectId {
+        resource: "services".into(),
+        namespace: "default".to_owned(),
+        name: "s".to_owned(),
+    };
+    history.at(second).see(&Seen::Connected {
+        machine: "n",
+        service: &id,
+        goes_to: to.map(|ip| SocketAddrV4::new(ip.parse().unwrap(), 80)),
+    })
+}
+
+/// The slice with its port, and these endpoints.
+fn listening(endpoints: &[Value]) -> Value {
+    let mut slice = slice(endpoints);
+    slice["ports"] = json!([{"port": 80}]);
+    slice
+}
+
+/// A service with one endpoint since second 2, to which a connection has been made.
+fn reached() -> History {
+    let history = history("E8").at(1).put("services", service()).at(2);
+    let one = history.put(SLICES, listening(&[endpoint("a", "10.0.0.1", true, true, false)]));
+    connects(one, 100, Some("10.0.0.1"))
+}
+
+#[test]
+fn a_connection_that_goes_nowhere_breaks_e8_even_while_a_fault_is_in_force() {
+    let struck = || reached().know(|cluster| cluster.fault_begins());
+    assert_eq!(connects(struck(), 101, None).broken(), ["E8"]);
+    // The endpoint goes and still serves: there is no other.
+    let going = reached().put(SLICES, listening(&[endpoint("a", "10.0.0.1", false, true, true)]));
+    assert_eq!(connects(going, 101, None).broken(), ["E8"]);
+    let gone = reached().put(SLICES, listening(&[endpoint("a", "10.0.0.1", false, false, true)]));
+    assert!(connects(gone, 101, None).broken().is_empty());
+    let restarted = reached().see(&Seen::Started { process: "kubelet/n" });
+    assert!(connects(restarted, 101, None).broken().is_empty());
+    let changed = reached().put("services", {
+        let mut service = service();
+        service["spec"]["ports"] = json!([{"port": 81}]);
+        service
+    });
+    assert!(connects(changed, 101, None).broken().is_empty());
+}
+
+#[test]
+fn a_connection_to_what_is_no_endpoint_for_long_breaks_e8() {
+    let both = |is_ready: bool| {
+        listening(&[
+            endpoint("a", "10.0.0.1", is_ready, true, !is_ready),
+            endpoint("b", "10.0.0.2", true, true, false),
+        ])
+    };
+    let leaving = || reached().put(SLICES, both(true)).at(110).put(SLICES, both(false));
+    assert!(connects(leaving(), 115, Some("10.0.0.1")).broken().is_empty());
+    assert_eq!(connects(leaving(), 150, Some("10.0.0.1")).broken(), ["E8"]);
+    assert!(connects(leaving(), 150, Some("10.0.0.2")).broken().is_empty());
+    let struck = leaving().know(|cluster| cluster.fault_begins());
+    assert!(connects(struck, 150, Some("10.0.0.1")).broken().is_empty());
+}
+
+/// The controller manager asks to delete the pod `a`, which is ready, of a set that has another, which is not.
+fn gives_up(other: Option<i64>, delete: impl Fn(&mut Asked), replicas: i32) -> Vec<&'static str> {
+    let namespace = json!({"metadata": {"name": "default", "uid": "uid-default"}});
+    let mut asked = asked("controller-manager/1", http::Method::DELETE, POD);
+    asked.uid = Some("uid-a".to_owned());
+    delete(&mut asked);
+    history("P10")
+        .put("namespaces", namespace)
+        .put(SETS, set("rs", replicas))
+        .at(1)
+        .put(PODS, ready("a", Some(1)))
+        .put(PODS, ready("b", other))
+        .at(60)
+        .see(&Seen::Asked(&asked))
+        .broken()
+}
+
+#[test]
+fn a_ready_pod_that_is_given_up_before_one_that_is_not_breaks_p10() {
+    assert_eq!(gives_up(None, |_| {}, 1), ["P10"]);
+    assert!(gives_up(Some(1), |_| {}, 1).is_empty());
+    assert!(gives_up(None, |_| {}, 0).is_empty(), "all go");
+    assert!(
+        gives_up(None, |asked| asked.base = Some(3), 1).is_empty(),
+        "it is evicted"
+    );
+    assert!(gives_up(None, |asked| asked.client = "user".to_owned(), 1).is_empty());
 }

@@ -1,8 +1,9 @@
 //! N1: a node is given up only if it was silent for its grace, and not when it is the control plane that is cut off.
 //!
-//! Judged when a node gets the taint `unreachable` that evicts: there must have been a pause of 30 s in its renewals that
-//! ended within the controller's lag or lasts, and within that lag and 25 s more some node must have been heard. Not
-//! judged: nodes that say themselves that they are not ready, and the rate of evictions.
+//! Judged when a node is marked as one of which nothing is known, and when it gets the taint `unreachable` that evicts:
+//! there must have been a pause of 30 s in its renewals that ended within the controller's lag or lasts; and for the
+//! taint some node must have been heard within that lag and 25 s more. Not judged: nodes that say themselves that they
+//! are not ready, and the rate of evictions.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,6 +36,15 @@ fn is_given_up(node: &Item) -> bool {
         .any(|taint| taint.key == UNREACHABLE && taint.effect == "NoExecute")
 }
 
+/// Whether the node is shown as one of which nothing is known: its pods are taken out of service then.
+fn is_unknown(node: &Item) -> bool {
+    let status = node.node().and_then(|node| node.status.as_ref());
+    let conditions = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions
+        .filter(|condition| condition.type_ == "Ready")
+        .any(|condition| condition.status == "Unknown")
+}
+
 impl Invariant for Silence {
     fn id(&self) -> &'static str {
         "N1"
@@ -58,7 +68,9 @@ impl Invariant for Silence {
         let (Some(before), Some(after)) = (&change.before, &change.after) else {
             return;
         };
-        if after.node().is_none() || !is_given_up(after) || is_given_up(before) {
+        let given_up = is_given_up(after) && !is_given_up(before);
+        let marked = is_unknown(after) && !is_unknown(before);
+        if after.node().is_none() || !(given_up || marked) {
             return;
         }
         let lag = cluster.lag(Role::ControllerManager);
@@ -69,10 +81,11 @@ impl Invariant for Silence {
         let witness = self.heard.values().any(|(last, _)| *last + WITNESS + lag > now);
         let wrong = match (silent, witness) {
             (false, _) => format!("though it was heard at {last:?}"),
-            (true, false) => "though no node at all was heard lately".to_owned(),
-            (true, true) => return,
+            (true, false) if given_up => "though no node at all was heard lately".to_owned(),
+            (true, _) => return,
         };
-        let message = format!("{} was given up at revision {} {wrong}", change.id, change.revision);
+        let what = if given_up { "given up" } else { "marked as unknown" };
+        let message = format!("{} was {what} at revision {} {wrong}", change.id, change.revision);
         report.broken(self.id(), message, &["controller-manager", "fault"]);
     }
 }

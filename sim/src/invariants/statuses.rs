@@ -9,7 +9,11 @@
 //! * *Ended*: the container of that id has ended, with that code.
 //! * *Succeeded*: the newest container of each name, as far as the runtime still has it, has ended with 0.
 //! * *restartCount* does not fall in the life of a pod, unless by a write that left before the last one was done, and as
-//!   long as no fault has struck lately: a start that failed counts until it is tried again.
+//!   long as no fault has struck lately: a start that failed counts until it is tried again. What has been shown for
+//!   longer than a kubelet's picture may be old does not fall at all.
+//! * *Not ready* any more, with a readiness probe over the network: since it was shown ready the container has been
+//!   silent for as long as the probe's failures take. That lets pass a kubelet that has not heard yet that it was shown
+//!   ready, one that stood still, and pods on their way out.
 //!
 //! Not judged: containers that the runtime no longer has; those whose end nobody saw, and says so
 //! (`ContainerStatusUnknown`); what a status does not say.
@@ -17,14 +21,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::ContainerStatus;
+use k8s_openapi::api::core::v1::{ContainerStatus, Probe};
 
 use super::restarts::{UNDER_WAY, containers, tolerance};
 use super::{Invariant, Report, UNANSWERED};
 use crate::model::{Asked, Change, Cluster, Item, ObjectId, Seen};
+use crate::scenario::Role;
 
 /// Why a status says that a container has ended whose end nobody saw.
 const UNKNOWN: &str = "ContainerStatusUnknown";
+
+/// The probes of a container do not come quite in time.
+const ROUNDING: Duration = Duration::from_millis(500);
 
 /// So long after its server died a write may still come to light: a store that stands still may have had it in hand.
 const AFTERLIFE: Duration = Duration::from_secs(300);
@@ -42,6 +50,19 @@ pub struct Statuses {
     pods: BTreeMap<String, String>,
     /// Writes of statuses that are being carried out, by number.
     writes: BTreeMap<u64, Write>,
+    /// Since when a container's count of restarts is shown, by the pod's uid and its name.
+    counted: BTreeMap<(String, String), Duration>,
+    /// The containers that are shown ready, by id.
+    ready: BTreeMap<String, Answering>,
+    /// Since when containers answer nobody, by id.
+    silent: BTreeMap<String, Duration>,
+}
+
+/// A container that is shown ready.
+struct Answering {
+    since: Duration,
+    /// The longest time since then for which it answered nobody.
+    silence: Duration,
 }
 
 /// A write of a pod's status.
@@ -86,6 +107,22 @@ fn runs(status: &ContainerStatus) -> Option<(&str, bool, bool)> {
     status.state.as_ref()?.running.as_ref()?;
     let id = id_of(status.container_id.as_ref())?;
     Some((id, status.started == Some(true), status.ready))
+}
+
+/// How long a container must answer nobody before its readiness probe may say so; none if it is not asked over the
+/// network, or something else decides as well.
+fn patience(pod: &Item, name: &str) -> Option<Duration> {
+    let spec = pod.pod()?.spec.as_ref()?;
+    let container = spec.containers.iter().find(|own| own.name == name)?;
+    let asks = |probe: &&Probe| probe.http_get.is_some() || probe.tcp_socket.is_some();
+    let probe = container.readiness_probe.as_ref().filter(asks)?;
+    let positive = |value: Option<i32>, default: u32| {
+        let value = value.and_then(|value| u32::try_from(value).ok());
+        value.filter(|value| *value > 0).unwrap_or(default)
+    };
+    let between = positive(probe.failure_threshold, 3) - 1;
+    let period = Duration::from_secs(positive(probe.period_seconds, 10).into());
+    container.startup_probe.is_none().then_some(period * between)
 }
 
 /// The container that is said to have ended, and its code.
@@ -153,12 +190,65 @@ impl Statuses {
         let count = before.map_or(0, |before| before.restart_count);
         let based = change.before.as_ref().map_or(0, |before| before.revision);
         let is_late = || self.writes_of(change).any(|write| write.floor < based);
-        (after.restart_count < count && !cluster.is_disturbed(UNDER_WAY) && !is_late()).then(|| {
+        let is_old = |since: Duration| since + cluster.lag(Role::Kubelet) + UNANSWERED < cluster.now;
+        let silenced = before.and_then(|before| self.silenced(change, before, after, cluster));
+        if let Some(wrong) = silenced.filter(|_| !is_late()) {
+            return Some(wrong);
+        }
+        let counted = self.counted.get(&(uid.to_owned(), name.clone()));
+        let is_known = || counted.is_some_and(|since| is_old(*since));
+        (after.restart_count < count && !is_late() && (is_known() || !cluster.is_disturbed(UNDER_WAY))).then(|| {
             format!(
                 "shows that {name} was restarted {} times, and {count} before",
                 after.restart_count
             )
         })
+    }
+
+    /// What is wrong with a status that shows a container not ready any more that runs on.
+    fn silenced(
+        &self,
+        change: &Change,
+        before: &ContainerStatus,
+        after: &ContainerStatus,
+        cluster: &Cluster,
+    ) -> Option<String> {
+        let pod = change.after.as_ref().filter(|pod| pod.is_live_pod())?;
+        let (id, _, _) = runs(before).filter(|(_, _, ready)| *ready)?;
+        let (same, _, ready) = runs(after)?;
+        let known = self.ready.get(id).filter(|_| same == id && !ready)?;
+        let least = patience(pod, &after.name)?;
+        let lasts = self.silent.get(id).map(|since| cluster.now.saturating_sub(*since));
+        let silence = known.silence.max(lasts.unwrap_or_default());
+        let is_excused =
+            known.since + cluster.lag(Role::Kubelet) + UNANSWERED >= cluster.now || cluster.was_paused(Role::Kubelet);
+        let was_silent = !silence.is_zero() && silence + ROUNDING >= least;
+        (!is_excused && !was_silent).then(|| {
+            format!(
+                "shows {} not ready any more, which answered nobody for {silence:?} as {id}, and may for {least:?}",
+                after.name
+            )
+        })
+    }
+
+    /// Remembers what a status shows, and since when.
+    fn remember(&mut self, uid: &str, before: Option<&ContainerStatus>, after: &ContainerStatus, now: Duration) {
+        if before.is_none_or(|before| before.restart_count != after.restart_count) {
+            self.counted.insert((uid.to_owned(), after.name.clone()), now);
+        }
+        match runs(after) {
+            Some((id, _, true)) if !self.ready.contains_key(id) => {
+                let answering = Answering {
+                    since: now,
+                    silence: Duration::ZERO,
+                };
+                self.ready.insert(id.to_owned(), answering);
+            }
+            Some((id, _, false)) => {
+                self.ready.remove(id);
+            }
+            _ => {}
+        }
     }
 
     /// The container because of which the pod has not succeeded, if there is one.
@@ -180,7 +270,9 @@ impl Statuses {
         self.removed.remove(uid);
         let spec = pod.pod().and_then(|pod| pod.spec.as_ref());
         for own in spec.into_iter().flat_map(containers) {
-            self.newest.remove(&(uid.to_owned(), own.name.clone()));
+            let key = (uid.to_owned(), own.name.clone());
+            self.newest.remove(&key);
+            self.counted.remove(&key);
         }
     }
 }
@@ -191,7 +283,7 @@ impl Invariant for Statuses {
     }
 
     fn statement(&self) -> &'static str {
-        "A pod's status shows its containers run, and end, as they do; restartCount does not fall."
+        "A pod's status shows its containers run, answer and end as they do; restartCount does not fall."
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
@@ -209,7 +301,24 @@ impl Invariant for Statuses {
                     self.newest.insert(key, (*container).to_owned());
                 }
             }
+            Seen::ContainerSilent {
+                container,
+                silent: true,
+            } => {
+                self.silent.entry((*container).to_owned()).or_insert(cluster.now);
+            }
+            Seen::ContainerSilent {
+                container,
+                silent: false,
+            } => {
+                let since = self.silent.remove(*container);
+                if let Some((since, known)) = since.zip(self.ready.get_mut(*container)) {
+                    known.silence = known.silence.max(cluster.now.saturating_sub(since));
+                }
+            }
             Seen::ContainerEnded { container, code } => {
+                self.ready.remove(*container);
+                self.silent.remove(*container);
                 if let Some(end) = self.ends.get_mut(*container) {
                     *end = Some((cluster.now, *code));
                 }
@@ -250,6 +359,9 @@ impl Invariant for Statuses {
                     .find_map(|own| self.wrong(change, known(&own.name), own, cluster));
                 if after.phase() == "Succeeded" && before.is_none_or(|before| !before.is_finished()) {
                     wrong = wrong.or_else(|| self.failed(after));
+                }
+                for own in statuses(after) {
+                    self.remember(after.uid(), known(&own.name), own, cluster.now);
                 }
                 if let Some(wrong) = wrong {
                     let message = format!(

@@ -448,6 +448,22 @@ fn an_address_of_two_pods_or_of_none_breaks_k4() {
 }
 
 #[test]
+fn an_address_of_a_sandbox_that_is_gone_is_missed_by_k4_in_the_end() {
+    let shown = || {
+        let mut shown = pod("a", "n", "Running");
+        shown["status"]["podIP"] = json!("10.244.1.2");
+        let history = History::of(|id| id == "K4").see(&sandbox("s1", "uid-a", 2));
+        history.put("pods", shown)
+    };
+    assert!(shown().missing().is_empty());
+    let gone = || shown().see(&Seen::SandboxGone { sandbox: "s1" });
+    assert_eq!(gone().missing().len(), 1);
+    assert!(gone().missing_without(&["n"]).is_empty());
+    let others = gone().see(&sandbox("s2", "uid-b", 2));
+    assert_eq!(others.missing().len(), 1);
+}
+
+#[test]
 fn an_address_of_two_services_breaks_e1() {
     let service = |name: &str, ip: &str, port: i32| {
         json!({"metadata": {"name": name, "namespace": "default", "uid": name},

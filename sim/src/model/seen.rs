@@ -383,7 +383,7 @@ pub enum Seen<'a> {
         /// Where the packet went, if anywhere; the service's address when nobody translated it.
         goes_to: Option<SocketAddrV4>,
     },
-    /// A client of a service with session affinity has opened a connection.
+    /// A client of a service has opened a connection.
     Connected {
         /// Where the client is.
         machine: &'a str,
@@ -442,6 +442,13 @@ pub enum Seen<'a> {
         container: &'a str,
         /// How long it is left to end by itself.
         grace: Duration,
+    },
+    /// A container that runs answers nobody from now on, or answers again.
+    ContainerSilent {
+        /// Its id.
+        container: &'a str,
+        /// Whether it is silent.
+        silent: bool,
     },
     /// A container has ended.
     ContainerEnded {

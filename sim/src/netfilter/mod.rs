@@ -46,6 +46,8 @@ struct Faults {
     half: Option<Half>,
     failing_flushes: u32,
     slow: Option<Span>,
+    /// Whether the last change that was written reached one table only.
+    torn: bool,
     /// How many faults have struck.
     struck: u64,
 }
@@ -91,6 +93,11 @@ impl SimPacketFilter {
     /// Every address that some rule sends connections to.
     pub fn endpoints(&self) -> BTreeSet<SocketAddrV4> {
         self.filter().rules().endpoints().collect()
+    }
+
+    /// Whether both tables have the rules of one time: no fault has left a change half written.
+    pub fn is_whole(&self) -> bool {
+        !self.faults().torn
     }
 
     /// The flows that are tracked.
@@ -200,6 +207,7 @@ impl PacketFilter for SimPacketFilter {
         if half != Some(Half::Filter) {
             self.filter().set_nat(rules.nat.clone());
         }
+        self.faults().torn = half.is_some();
         if half.is_some() {
             Err(failed("iptables-restore"))
         } else {

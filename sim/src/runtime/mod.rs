@@ -216,6 +216,8 @@ impl SimRuntime {
         if let Some(container) = self.lock().containers.get_mut(&container.id) {
             container.silent = silent;
         }
+        let container = &container.id;
+        self.observe(&Seen::ContainerSilent { container, silent });
     }
 
     /// A sandbox appears of a pod that nobody has ever heard of.

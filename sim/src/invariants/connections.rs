@@ -1,0 +1,180 @@
+//! E8: a service that has endpoints takes connections, and sends them to its endpoints only.
+//!
+//! Seen by clients that open connections from the nodes in turn ([`crate::traffic`]). An endpoint of a service is an
+//! address that one of its slices shows as ready; while none is, one that is on its way out and still serves. What is
+//! wrong:
+//!
+//! * A connection goes nowhere, though connections from that node did get somewhere since it started, and some endpoint
+//!   has been one, and the service as it is, for longer than what a proxy watches may lag and a sync takes. However old
+//!   a proxy's picture is, that endpoint is in it: this holds in the midst of faults, too.
+//! * A connection goes to what has been no endpoint for as long, and no fault was in force in the last minute of it.
+//!
+//! That lets pass: nodes that restarted and have no rules yet; rules that a fault has left half written (no client
+//! tries those); services without a selector, whose endpoints are other people's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use super::{Invariant, MEMORY, Report};
+use crate::model::{Change, Cluster, EndpointState, Item, ObjectId, Seen};
+use crate::scenario::Role;
+
+/// How long after a fault a proxy may still be without news: what it watches is resumed and read again.
+const CALM: Duration = Duration::from_secs(60);
+/// A sync that follows another, and one that follows a failure.
+const SYNC: Duration = Duration::from_secs(5);
+
+/// When an address was last an endpoint.
+struct Span {
+    since: Duration,
+    until: Option<Duration>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Connections {
+    /// By service: when its addresses were endpoints.
+    endpoints: BTreeMap<ObjectId, BTreeMap<String, Span>>,
+    /// By uid of a service: when its specification last changed.
+    services: BTreeMap<String, Duration>,
+    /// The services, by machine, to which connections have got somewhere since it started.
+    reached: BTreeMap<String, BTreeSet<ObjectId>>,
+}
+
+/// Whether the slice tells a number of the port that clients connect to: that of pods without a port of its name has none.
+fn has_first_port(service: &Item, slice: &Item) -> bool {
+    let spec = service.service().and_then(|service| service.spec.as_ref());
+    let first = spec.and_then(|spec| spec.ports.as_ref()?.first());
+    let name = first.and_then(|port| port.name.as_deref()).unwrap_or_default();
+    let ports = slice.slice().and_then(|slice| slice.ports.as_ref());
+    let mut ports = ports.into_iter().flatten();
+    ports.any(|port| port.port.is_some() && port.name.as_deref().unwrap_or_default() == name)
+}
+
+/// The addresses that the slices of a service have connections sent to.
+fn endpoints(service: &Item, cluster: &Cluster) -> BTreeSet<String> {
+    let slices = || cluster.owned(service.uid()).filter(|own| has_first_port(service, own));
+    let pick = |wanted: fn(EndpointState) -> bool| -> BTreeSet<String> {
+        let endpoints = slices().flat_map(|slice| slice.slice_endpoints());
+        let wanted = endpoints.filter(|endpoint| wanted(EndpointState::of(endpoint)));
+        wanted.flat_map(|endpoint| endpoint.addresses.iter().cloned()).collect()
+    };
+    let ready = pick(|state| state.ready);
+    if ready.is_empty() {
+        pick(|state| state.serving && state.terminating)
+    } else {
+        ready
+    }
+}
+
+impl Invariant for Connections {
+    fn id(&self) -> &'static str {
+        "E8"
+    }
+
+    fn statement(&self) -> &'static str {
+        "A service that has endpoints takes connections, and sends them to its endpoints only."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        match seen {
+            Seen::Change(change) => match &*change.id.resource {
+                "services" => self.remember_service(change, cluster.now),
+                "endpointslices.discovery.k8s.io" => self.remember_slice(change, cluster),
+                _ => {}
+            },
+            // A machine starts with its kubelet, and has no rules then.
+            Seen::Started { process } => {
+                if let Some(machine) = process.strip_prefix("kubelet/") {
+                    self.reached.remove(machine);
+                }
+            }
+            Seen::Connected {
+                machine,
+                service,
+                goes_to,
+            } => {
+                if let Some(wrong) = self.wrong(machine, service, *goes_to, cluster) {
+                    let message = format!("a connection from {machine} to {service} {wrong}");
+                    report.broken(self.id(), message, &[&format!("proxy/{machine}")]);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Connections {
+    fn remember_service(&mut self, change: &Change, now: Duration) {
+        let spec = |item: &Item| item.service().and_then(|service| service.spec.clone());
+        match (&change.before, &change.after) {
+            (Some(before), Some(after)) if before.uid() == after.uid() && spec(before) == spec(after) => {}
+            (_, Some(after)) => {
+                self.services.insert(after.uid().to_owned(), now);
+            }
+            (Some(before), None) => {
+                self.services.remove(before.uid());
+                self.endpoints.remove(&change.id);
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn remember_slice(&mut self, change: &Change, cluster: &Cluster) {
+        let owners = [&change.before, &change.after].map(|slice| slice.as_ref()?.controller_uid());
+        for uid in owners.into_iter().flatten() {
+            let Some(service) = cluster.by_uid(uid) else { continue };
+            let now = endpoints(service, cluster);
+            let known = self.endpoints.entry(service.id.clone()).or_default();
+            known.retain(|_, span| span.until.is_none_or(|until| until + MEMORY > cluster.now));
+            for (_, span) in known.iter_mut().filter(|(ip, _)| !now.contains(*ip)) {
+                span.until.get_or_insert(cluster.now);
+            }
+            for ip in now {
+                let is_new = known.get(&ip).is_none_or(|span| span.until.is_some());
+                if is_new {
+                    let since = cluster.now;
+                    known.insert(ip, Span { since, until: None });
+                }
+            }
+        }
+    }
+
+    fn wrong(
+        &mut self,
+        machine: &str,
+        service: &ObjectId,
+        goes_to: Option<SocketAddrV4>,
+        cluster: &Cluster,
+    ) -> Option<String> {
+        let reached = self.reached.entry(machine.to_owned()).or_default();
+        let has_reached = reached.contains(service);
+        if goes_to.is_some() {
+            reached.insert(service.clone());
+        }
+        let item = cluster.get(service)?;
+        let selector = item.service()?.spec.as_ref()?.selector.as_ref();
+        selector.filter(|selector| !selector.is_empty())?;
+        let patience = cluster.lag(Role::Proxy) + SYNC;
+        let is_old = |at: Duration| at + patience < cluster.now;
+        if !self.services.get(item.uid()).is_some_and(|at| is_old(*at)) {
+            return None;
+        }
+        let known = self.endpoints.get(service);
+        let Some(to) = goes_to else {
+            let mut lasting = known
+                .into_iter()
+                .flatten()
+                .filter(|(_, span)| span.until.is_none() && is_old(span.since));
+            let (ip, span) = lasting.next().filter(|_| has_reached)?;
+            return Some(format!(
+                "goes nowhere, though {ip} has been an endpoint since {:?}",
+                span.since
+            ));
+        };
+        let span = known.and_then(|known| known.get(&to.ip().to_string()));
+        let is_over = span.is_none_or(|span| span.until.is_some_and(is_old));
+        (is_over && !cluster.is_disturbed(CALM)).then(|| format!("goes to {to}, which has been no endpoint for long"))
+    }
+}
