@@ -5,8 +5,9 @@
 //! wrong:
 //!
 //! * A connection goes nowhere, though connections from that node did get somewhere since it started, and some endpoint
-//!   has been one, and the service as it is, for longer than what a proxy watches may lag and a sync takes. However old
-//!   a proxy's picture is, that endpoint is in it: this holds in the midst of faults, too.
+//!   has been one, and the service as it is, for longer than what a proxy watches may lag and a sync takes. In the midst
+//!   of faults that must be an endpoint that a connection from that node has got to since it is one: however old the
+//!   proxy's picture is, it is in it.
 //! * A connection goes to what has been no endpoint for as long, and no fault was in force in the last minute of it.
 //!
 //! That lets pass: nodes that restarted and have no rules yet; rules that a fault has left half written (no client
@@ -38,8 +39,8 @@ pub struct Connections {
     endpoints: BTreeMap<ObjectId, BTreeMap<String, Span>>,
     /// By uid of a service: when its specification last changed.
     services: BTreeMap<String, Duration>,
-    /// The services, by machine, to which connections have got somewhere since it started.
-    reached: BTreeMap<String, BTreeSet<ObjectId>>,
+    /// By machine: the addresses of services to which connections have got since it started, and when last.
+    reached: BTreeMap<String, BTreeMap<(ObjectId, String), Duration>>,
 }
 
 /// Whether the slice tells a number of the port that clients connect to: that of pods without a port of its name has none.
@@ -149,9 +150,8 @@ impl Connections {
         cluster: &Cluster,
     ) -> Option<String> {
         let reached = self.reached.entry(machine.to_owned()).or_default();
-        let has_reached = reached.contains(service);
-        if goes_to.is_some() {
-            reached.insert(service.clone());
+        if let Some(to) = goes_to {
+            reached.insert((service.clone(), to.ip().to_string()), cluster.now);
         }
         let item = cluster.get(service)?;
         let selector = item.service()?.spec.as_ref()?.selector.as_ref();
@@ -163,11 +163,15 @@ impl Connections {
         }
         let known = self.endpoints.get(service);
         let Some(to) = goes_to else {
-            let mut lasting = known
-                .into_iter()
-                .flatten()
-                .filter(|(_, span)| span.until.is_none() && is_old(span.since));
-            let (ip, span) = lasting.next().filter(|_| has_reached)?;
+            let hears = !cluster.is_disturbed(CALM) && reached.keys().any(|(of, _)| of == service);
+            let is_known = |ip: &String, span: &Span| {
+                let last = reached.get(&(service.clone(), ip.clone()));
+                last.is_some_and(|last| *last >= span.since)
+            };
+            let lasting = |(ip, span): &(&String, &Span)| {
+                span.until.is_none() && is_old(span.since) && (hears || is_known(ip, span))
+            };
+            let (ip, span) = known.into_iter().flatten().find(lasting)?;
             return Some(format!(
                 "goes nowhere, though {ip} has been an endpoint since {:?}",
                 span.since
