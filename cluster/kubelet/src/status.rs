@@ -225,7 +225,9 @@ fn container_status(
         }
         ContainerState::Exited(exit) => {
             let ended = terminated(container, exit, seen.runtime);
-            if seen.waiting.contains_key(name) && !view.is_finished(restart_policy(pod)) && !seen.gone {
+            // One that is replaced is never told as ended: under a policy that forbids restarts the API takes no way back.
+            let waits = seen.waiting.contains_key(name) || view.replaced;
+            if waits && !view.is_finished(restart_policy(pod)) && !seen.gone {
                 status.state = Some(waiting());
                 status.last_state = Some(ended);
             } else {
