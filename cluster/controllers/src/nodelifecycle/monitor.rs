@@ -1,8 +1,9 @@
 //! Judges which nodes are silent, and which are given up.
 //!
 //! Every five seconds: *observe* leases and nodes — from the caches while they move, from the server when they have
-//! stood still for longer than a renewal is due, or when something is about to be decided; *plan* with [`health`](super::health) and [`zones`](super::zones);
-//! *act* on conditions, taints and the readiness of pods, each write on the base of the revision that was judged.
+//! stood still for longer than a renewal is due, or when something is about to be decided; *plan* with
+//! [`health`](super::health) and [`zones`](super::zones); *act* on conditions, taints and the readiness of pods, each
+//! write on the base of the revision that was judged.
 //! A look that fails is no look: silence does not grow while this process may be the one that is cut off.
 
 use std::collections::BTreeMap;
