@@ -53,6 +53,7 @@ mod feed;
 pub mod fingerprint;
 mod history;
 pub mod invariants;
+pub mod json;
 pub mod link;
 pub mod model;
 pub mod mutants;

@@ -75,8 +75,12 @@ fn find_or_read<K: DeserializeOwned + Send + Sync + 'static>(
     Ok(object)
 }
 
-/// Reads `bytes` as JSON. Whether they are UTF-8 is looked at once, not for each string.
-fn read<K: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<K> {
+/// Reads `bytes` as JSON that is the caller's alone. Whether they are UTF-8 is looked at once, not for each string.
+///
+/// # Errors
+///
+/// As those of `serde_json::from_slice`.
+pub fn read<K: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<K> {
     match std::str::from_utf8(bytes) {
         Ok(text) => serde_json::from_str(text),
         Err(_) => serde_json::from_slice(bytes),

@@ -23,16 +23,16 @@ pub fn check_media_type(request: &Request) -> Result<(), ApiError> {
 }
 
 /// Applies the patch in `request` to `original`, an object of `kind`.
-pub fn apply(request: &Request, original: &Value, api_version: &str, kind: &str) -> Result<Value, ApiError> {
+pub fn apply(request: &Request, original: Value, api_version: &str, kind: &str) -> Result<Value, ApiError> {
     if request.body().len() > BODY_LIMIT {
         return Err(ApiError::too_large(BODY_LIMIT));
     }
     let read = || strict::parse_json(request.body()).map_err(|error| ApiError::bad_request(error.to_string()));
     match content_type(request) {
         "application/json-patch+json" => patch::json::apply(original, &read()?.value).map_err(|error| refused(&error)),
-        "application/merge-patch+json" => Ok(patch::merge::apply(original, &object(read()?.value)?)),
+        "application/merge-patch+json" => Ok(patch::merge::apply(original, object(read()?.value)?)),
         "application/strategic-merge-patch+json" => {
-            patch::strategic::apply(original, &object(read()?.value)?, api_version, kind)
+            patch::strategic::apply(original, object(read()?.value)?, api_version, kind)
                 .map_err(|error| refused(&error))
         }
         _ => Err(ApiError::unsupported_media_type(MEDIA_TYPES)),

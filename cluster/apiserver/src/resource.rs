@@ -367,7 +367,7 @@ impl<S: Strategy> AnyResource for S {
     }
 
     fn decode(&self, json: &[u8]) -> Result<Box<dyn AnyObject>, String> {
-        serde_json::from_slice::<S::Object>(json)
+        shared::read::<S::Object>(json)
             .map(|object| Box::new(object) as _)
             .map_err(|error| error.to_string())
     }

@@ -58,7 +58,7 @@ impl ApiServer {
                         Some(scale) => scale.clone(),
                         None => {
                             let value = serde_json::to_value(&before).map_err(ApiError::internal)?;
-                            let patched = patching::apply(request, &value, "autoscaling/v1", "Scale")?;
+                            let patched = patching::apply(request, value, "autoscaling/v1", "Scale")?;
                             serde_json::from_value(patched).map_err(|error| ApiError::bad_request(error.to_string()))?
                         }
                     };

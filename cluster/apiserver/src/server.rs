@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use orrery_api::message::{Body, Identity, Request, Response, Service, Transport};
 use orrery_api::random::Random;
+use orrery_api::shared;
 use orrery_api::status::ApiError;
 use orrery_api::task::TaskGroup;
 use orrery_store::{LeaseId, Revision, Store};
@@ -306,9 +307,8 @@ impl ApiServer {
                     let new = match &put {
                         Some(object) => object.boxed_clone(),
                         None => {
-                            let original: Value =
-                                serde_json::from_slice(&current.kv.value).map_err(ApiError::internal)?;
-                            let patched = patching::apply(request, &original, &info.api_version(), info.kind)?;
+                            let original: Value = shared::read(&current.kv.value).map_err(ApiError::internal)?;
+                            let patched = patching::apply(request, original, &info.api_version(), info.kind)?;
                             warnings.clear();
                             body::read_checked(resource, patched, validation, &mut warnings)?
                         }

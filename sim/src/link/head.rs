@@ -3,7 +3,7 @@
 //! Kinds are encoded with their metadata before everything that is long, so that reading can stop there. Of a list
 //! everything is read, since its items come last.
 
-use memchr::memchr2;
+use crate::json::Text;
 
 /// What is read of an object's metadata.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Head {
 
 /// Reads the head of what `bytes` begin with; `None` if that is no object.
 pub fn read(bytes: &[u8]) -> Option<Head> {
-    let mut text = Text { bytes, at: 0 };
+    let mut text = Text::new(bytes);
     let mut head = Head::default();
     let mut is_one = false;
     let mut members = text.open(b'{')?;
@@ -37,12 +37,12 @@ pub fn read(bytes: &[u8]) -> Option<Head> {
         match text.key()? {
             b"kind" => is_one = !text.string()?.ends_with("List"),
             b"metadata" => {
-                head.metadata = text.meta()?;
+                head.metadata = meta(&mut text)?;
                 if is_one {
                     return Some(head);
                 }
             }
-            b"items" => head.items = text.items()?,
+            b"items" => head.items = items(&mut text)?,
             _ => text.skip()?,
         }
         members = text.goes_on(b'}')?;
@@ -50,144 +50,43 @@ pub fn read(bytes: &[u8]) -> Option<Head> {
     Some(head)
 }
 
-/// JSON that is walked through once. What is passed over is only looked at as far as finding its end needs.
-struct Text<'a> {
-    bytes: &'a [u8],
-    at: usize,
+fn meta(text: &mut Text) -> Option<Meta> {
+    let mut meta = Meta::default();
+    let mut members = text.open(b'{')?;
+    while members {
+        match text.key()? {
+            b"name" => meta.name = text.string()?.into_owned(),
+            b"namespace" => meta.namespace = text.string()?.into_owned(),
+            b"resourceVersion" => meta.resource_version = text.string()?.into_owned(),
+            b"uid" if text.peek()? == b'"' => meta.uid = Some(text.string()?.into_owned()),
+            _ => text.skip()?,
+        }
+        members = text.goes_on(b'}')?;
+    }
+    Some(meta)
 }
 
-impl<'a> Text<'a> {
-    /// The next byte that is no space, which is not taken.
-    fn peek(&mut self) -> Option<u8> {
-        while let b' ' | b'\n' | b'\r' | b'\t' = self.bytes.get(self.at)? {
-            self.at += 1;
-        }
-        Some(self.bytes[self.at])
+/// The metadata of a list's items; none if it is `null`.
+fn items(text: &mut Text) -> Option<Option<Vec<Meta>>> {
+    if text.peek()? == b'n' {
+        return text.skip().map(|()| None);
     }
-
-    fn take(&mut self, wanted: u8) -> Option<()> {
-        (self.peek()? == wanted).then(|| self.at += 1)
-    }
-
-    /// Goes into an object or a list; whether there is anything in it.
-    fn open(&mut self, bracket: u8) -> Option<bool> {
-        self.take(bracket)?;
-        let empty = matches!(self.peek()?, b'}' | b']');
-        self.at += usize::from(empty);
-        Some(!empty)
-    }
-
-    /// Goes on behind a member of what `bracket` ends; whether there is another.
-    fn goes_on(&mut self, bracket: u8) -> Option<bool> {
-        let next = self.peek()?;
-        self.at += 1;
-        match next {
-            b',' => Some(true),
-            next if next == bracket => Some(false),
-            _ => None,
-        }
-    }
-
-    /// The name of a member, as it is written.
-    fn key(&mut self) -> Option<&'a [u8]> {
-        let (key, _) = self.quoted()?;
-        self.take(b':')?;
-        Some(key)
-    }
-
-    /// What stands between quotes, and whether something in it is escaped.
-    fn quoted(&mut self) -> Option<(&'a [u8], bool)> {
-        self.take(b'"')?;
-        let (start, mut escaped) = (self.at, false);
-        loop {
-            self.at += memchr2(b'"', b'\\', &self.bytes[self.at..])?;
-            if self.bytes[self.at] == b'"' {
-                self.at += 1;
-                return Some((&self.bytes[start..self.at - 1], escaped));
-            }
-            escaped = true;
-            self.at += 2;
-            if self.at > self.bytes.len() {
-                return None;
-            }
-        }
-    }
-
-    fn string(&mut self) -> Option<String> {
-        self.peek()?;
-        let start = self.at;
-        let (text, escaped) = self.quoted()?;
-        if escaped {
-            return serde_json::from_slice(&self.bytes[start..self.at]).ok();
-        }
-        std::str::from_utf8(text).ok().map(str::to_owned)
-    }
-
-    fn meta(&mut self) -> Option<Meta> {
+    let mut items = Vec::new();
+    let mut more = text.open(b'[')?;
+    while more {
         let mut meta = Meta::default();
-        let mut members = self.open(b'{')?;
+        let mut members = text.open(b'{')?;
         while members {
-            match self.key()? {
-                b"name" => meta.name = self.string()?,
-                b"namespace" => meta.namespace = self.string()?,
-                b"resourceVersion" => meta.resource_version = self.string()?,
-                b"uid" if self.peek()? == b'"' => meta.uid = Some(self.string()?),
-                _ => self.skip()?,
+            match text.key()? {
+                b"metadata" => meta = self::meta(text)?,
+                _ => text.skip()?,
             }
-            members = self.goes_on(b'}')?;
+            members = text.goes_on(b'}')?;
         }
-        Some(meta)
+        items.push(meta);
+        more = text.goes_on(b']')?;
     }
-
-    /// The metadata of a list's items; none if it is `null`.
-    fn items(&mut self) -> Option<Option<Vec<Meta>>> {
-        if self.peek()? == b'n' {
-            return self.skip().map(|()| None);
-        }
-        let mut items = Vec::new();
-        let mut more = self.open(b'[')?;
-        while more {
-            let mut meta = Meta::default();
-            let mut members = self.open(b'{')?;
-            while members {
-                match self.key()? {
-                    b"metadata" => meta = self.meta()?,
-                    _ => self.skip()?,
-                }
-                members = self.goes_on(b'}')?;
-            }
-            items.push(meta);
-            more = self.goes_on(b']')?;
-        }
-        Some(Some(items))
-    }
-
-    /// Passes over a value.
-    fn skip(&mut self) -> Option<()> {
-        let mut depth = 0_usize;
-        loop {
-            match self.peek()? {
-                b'"' => drop(self.quoted()?),
-                b'{' | b'[' => {
-                    depth += 1;
-                    self.at += 1;
-                }
-                b'}' | b']' => {
-                    depth = depth.checked_sub(1)?;
-                    self.at += 1;
-                }
-                b',' | b':' => self.at += 1,
-                _ => {
-                    let rest = &self.bytes[self.at..];
-                    let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t');
-                    self.at += rest.iter().position(ends).unwrap_or(rest.len());
-                }
-            }
-            if depth == 0 {
-                return Some(());
-            }
-        }
-    }
+    Some(Some(items))
 }
 
 #[cfg(test)]

@@ -180,7 +180,7 @@ impl Item {
             "endpoints" => whole(&bytes, Typed::Endpoints),
             "namespaces" => whole(&bytes, Typed::Namespace),
             _ => {
-                let partial = serde_json::from_slice::<Partial>(&bytes).unwrap_or_default();
+                let partial = shared::read::<Partial>(&bytes).unwrap_or_default();
                 (Meta(Arc::new(partial)), Typed::Other)
             }
         };
@@ -196,7 +196,7 @@ impl Item {
 
     /// The object as a `K`; none if it cannot be read as one. For kinds that have no method of their own here.
     pub fn read<K: serde::de::DeserializeOwned>(&self) -> Option<K> {
-        serde_json::from_slice(&self.bytes).ok()
+        shared::read(&self.bytes).ok()
     }
 
     /// The uid; empty if there is none.

@@ -16,7 +16,7 @@ pub const MAX_OPERATIONS: usize = 10_000;
 const MAX_COPIED: usize = 3 * 1024 * 1024;
 
 /// The document after all operations of the patch.
-pub fn apply(original: &Value, operations: &Value) -> Result<Value, PatchError> {
+pub fn apply(mut document: Value, operations: &Value) -> Result<Value, PatchError> {
     let Value::Array(operations) = operations else {
         return Err(PatchError::Malformed(
             "error decoding patch: a JSON patch is a list of operations".into(),
@@ -29,7 +29,6 @@ pub fn apply(original: &Value, operations: &Value) -> Result<Value, PatchError> 
         )));
     }
     let operations = operations.iter().map(Operation::read).collect::<Result<Vec<_>, _>>()?;
-    let mut document = original.clone();
     let mut copied = 0;
     for operation in &operations {
         operation

@@ -26,7 +26,7 @@ use directives::{DELETE_FROM, PATCH, RETAIN_KEYS, SET_ORDER, clean};
 type Object = Map<String, Value>;
 
 /// The document, which is of a kind, with the patch merged into it.
-pub fn apply(original: &Value, patch: &Value, api_version: &str, kind: &str) -> Result<Value, PatchError> {
+pub fn apply(original: Value, patch: Value, api_version: &str, kind: &str) -> Result<Value, PatchError> {
     let Some(message) = Schema::get().message_for(api_version, kind) else {
         return Err(PatchError::Unsupported(
             "strategic merge patch format is not supported".into(),
@@ -35,7 +35,7 @@ pub fn apply(original: &Value, patch: &Value, api_version: &str, kind: &str) -> 
     let (Value::Object(original), Value::Object(patch)) = (original, patch) else {
         return Err(PatchError::Malformed("invalid JSON document".into()));
     };
-    merge_objects(original.clone(), patch.clone(), Context::Message(message)).map(Value::Object)
+    merge_objects(original, patch, Context::Message(message)).map(Value::Object)
 }
 
 /// What is known of an object's fields.

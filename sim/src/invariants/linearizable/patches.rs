@@ -5,63 +5,88 @@
 //! a part that the patch replaces or whose keys it names (`$patch`, `$retainKeys`); a service's spec, in which one field has
 //! consequences for others.
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use crate::json;
 
 /// The first field that a patch of a kind changed without naming it, if there is one.
 pub fn stray(resource: &str, patch: &[u8], before: &[u8], after: &[u8]) -> Option<String> {
-    let [patch, before, after] = [patch, before, after].map(|bytes| serde_json::from_slice::<Value>(bytes).ok());
+    let [patch, before, after] = [patch, before, after].map(|bytes| Fields::of(Some(bytes)));
     let (patch, before, after) = (patch?, before?, after?);
-    let (patch, before, after) = (patch.as_object()?, before.as_object()?, after.as_object()?);
-    let metadata = ["labels", "annotations"].into_iter().find_map(|part| {
-        let [patch, before, after] =
-            [patch, before, after].map(|all| &all.get("metadata").unwrap_or(&Value::Null)[part]);
-        differing(part, patch, before, after)
-    });
-    let owned = ["finalizers", "ownerReferences"].into_iter().find(|part| {
-        let [patch, before, after] =
-            [patch, before, after].map(|all| all.get("metadata").and_then(|meta| meta.get(part)));
-        patch.is_none() && before != after
-    });
-    metadata.or(owned.map(str::to_owned)).or_else(|| {
-        names(before, after).find_map(|part| {
-            let own = ["metadata", "apiVersion", "kind"].contains(&part.as_str());
+    metadata(&patch, &before, &after).or_else(|| {
+        names(&before, &after).find_map(|part| {
+            let own = ["metadata", "apiVersion", "kind"].contains(&part);
             let has_consequences =
-                part == "spec" && resource == "services" || part == "data" && patch.contains_key("stringData");
+                part == "spec" && resource == "services" || part == "data" && patch.names("stringData");
             if own || has_consequences {
                 return None;
             }
-            let [patch, before, after] = [patch, before, after].map(|all| all.get(part).unwrap_or(&Value::Null));
-            differing(part, patch, before, after)
+            differing(part, patch.get(part), before.get(part), after.get(part))
         })
     })
 }
 
+/// The first label, annotation, finalizer or owner that differs without being named.
+fn metadata(patch: &Fields, before: &Fields, after: &Fields) -> Option<String> {
+    let [patch, before, after] = [patch, before, after].map(|all| Fields::of(all.get("metadata")));
+    let (patch, before, after) = (patch?, before?, after?);
+    let entry = ["labels", "annotations"]
+        .into_iter()
+        .find_map(|part| differing(part, patch.get(part), before.get(part), after.get(part)));
+    let owned = || {
+        let mut parts = ["finalizers", "ownerReferences"].into_iter();
+        parts.find(|part| !patch.names(part) && !same(before.get(part), after.get(part)))
+    };
+    entry.or_else(|| owned().map(str::to_owned))
+}
+
+/// The members of an object, as they are written. What is missing has none.
+struct Fields<'a>(Vec<(Cow<'a, str>, &'a [u8])>);
+
+impl<'a> Fields<'a> {
+    /// `None` if that is no object.
+    fn of(value: Option<&'a [u8]>) -> Option<Self> {
+        value.map_or(Some(Vec::new()), json::members).map(Fields)
+    }
+
+    fn names(&self, name: &str) -> bool {
+        self.0.iter().any(|(own, _)| own == name)
+    }
+
+    /// A member's value, unless it is `null`.
+    fn get(&self, name: &str) -> Option<&'a [u8]> {
+        let (_, value) = self.0.iter().find(|(own, _)| own == name)?;
+        (*value != b"null").then_some(*value)
+    }
+}
+
 /// The names of what either has.
-fn names<'a>(one: &'a Map<String, Value>, other: &'a Map<String, Value>) -> impl Iterator<Item = &'a String> {
-    one.keys().chain(other.keys().filter(|key| !one.contains_key(*key)))
+fn names<'a>(one: &'a Fields, other: &'a Fields) -> impl Iterator<Item = &'a str> {
+    let only_other = other.0.iter().filter(|(name, _)| !one.names(name));
+    one.0.iter().chain(only_other).map(|(name, _)| &**name)
+}
+
+/// Whether two values are the same, however they are written.
+fn same(one: Option<&[u8]>, other: Option<&[u8]>) -> bool {
+    let read = |value: Option<&[u8]>| value.and_then(|value| serde_json::from_slice::<Value>(value).ok());
+    one == other || read(one) == read(other)
 }
 
 /// The first field of a part that differs without being named; the part itself, if it has no fields.
-fn differing(part: &str, patch: &Value, before: &Value, after: &Value) -> Option<String> {
-    let none = Map::new();
-    let fields = |value: &'_ Value| {
-        value
-            .as_object()
-            .cloned()
-            .or_else(|| value.is_null().then(|| none.clone()))
-    };
-    let (Some(before), Some(after)) = (fields(before), fields(after)) else {
-        return (patch.is_null() && before != after).then(|| part.to_owned());
-    };
-    let named = match patch {
-        Value::Object(named) => named,
-        Value::Null => &none,
-        _ => return None,
-    };
-    if named.keys().any(|key| key == "$patch" || key == "$retainKeys") {
+fn differing(part: &str, patch: Option<&[u8]>, before: Option<&[u8]>, after: Option<&[u8]>) -> Option<String> {
+    if before == after {
         return None;
     }
-    let field = names(&before, &after).find(|key| !named.contains_key(*key) && before.get(*key) != after.get(*key))?;
+    let (Some(old), Some(new)) = (Fields::of(before), Fields::of(after)) else {
+        return (patch.is_none() && !same(before, after)).then(|| part.to_owned());
+    };
+    let named = Fields::of(patch)?;
+    if named.names("$patch") || named.names("$retainKeys") {
+        return None;
+    }
+    let field = names(&old, &new).find(|name| !named.names(name) && !same(old.get(name), new.get(name)))?;
     Some(format!("{part}.{field}"))
 }
 

@@ -4,6 +4,10 @@ use serde_json::json;
 use super::*;
 use crate::patch::strategies::any_json;
 
+fn apply(original: &Value, operations: &Value) -> Result<Value, PatchError> {
+    super::apply(original.clone(), operations)
+}
+
 fn error(original: &Value, operations: Value) -> String {
     apply(original, &operations).expect_err("refused").to_string()
 }
