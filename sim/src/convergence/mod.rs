@@ -20,7 +20,9 @@ use crate::world::World;
 /// What is still missing; nothing when the cluster has converged. `left` are the machines that stay broken.
 pub fn missing(world: &World, left: &[String]) -> Vec<String> {
     let mut missing = at_rest(world, left);
-    missing.extend(world.witness.missing().without(left));
+    let mut places = left.to_vec();
+    places.extend(world.process_names(|process| left.contains(&process.machine)));
+    missing.extend(world.witness.missing().without(&places));
     missing
 }
 

@@ -1,7 +1,8 @@
 //! The end of the chaos: what is healed, and what stays broken for ever.
 //!
-//! The control plane is always healed. Of the broken workers a part stays as it is, never so many that fewer than two thirds
-//! of all are well: the healed core must have room for the pods.
+//! The control plane is healed, unless the scenario says that a machine of a further API server stays as it is. Of the
+//! broken workers a part stays as it is, never so many that fewer than two thirds of all are well: the healed core must
+//! have room for the pods.
 
 use super::trace;
 use crate::scenario::Heal;
@@ -20,11 +21,10 @@ pub fn heal(world: &World) -> Vec<String> {
     }
     world.holds.end_all();
     let total = world.workers().count();
-    let mut broken: Vec<String> = world
-        .workers()
-        .map(|machine| machine.name.clone())
-        .filter(|name| !world.is_well(name))
-        .collect();
+    let mut machines = world.scenario.topology.control_planes();
+    machines.extend(world.workers().map(|machine| machine.name.clone()));
+    let broken = machines.iter().filter(|name| !world.is_well(name));
+    let mut broken: Vec<String> = broken.cloned().collect();
     // Each machine draws its own lot: one more broken one changes nothing for the others.
     broken.sort_by_key(|name| random.stream(name).bits());
     let mut left = Vec::new();
@@ -35,6 +35,7 @@ pub fn heal(world: &World) -> Vec<String> {
         let stays = match &world.scenario.heal {
             Heal::All => false,
             Heal::AllBut(machines) => machines.contains(&name),
+            Heal::Core if world.is_control_plane(&name) => false,
             Heal::Core => room && lost && !needed && random.stream(&name).stream("stays").chance(0.5),
         };
         if stays {
@@ -44,9 +45,6 @@ pub fn heal(world: &World) -> Vec<String> {
     left.sort();
     world.choices.left(&left);
     let processes = world.process_names(|process| !left.contains(&process.machine));
-    let mut machines = world.scenario.topology.control_planes();
-    machines.iter().for_each(|name| world.network.mend_all(name));
-    machines.extend(world.workers().map(|machine| machine.name.clone()));
     for name in machines.iter().filter(|name| !left.contains(name)) {
         world.network.mend_all(name);
         if let Some(worker) = world.machine(name).and_then(|machine| machine.worker.as_ref()) {
@@ -59,7 +57,8 @@ pub fn heal(world: &World) -> Vec<String> {
         world.resume_fully(process);
         world.start(process);
     }
-    world.witness.change(world, crate::model::Cluster::heal);
+    let disturbs = left.iter().any(|name| world.is_control_plane(name));
+    world.witness.change(world, |cluster| cluster.heal(disturbs));
     let rest = if left.is_empty() {
         "everything".to_owned()
     } else {

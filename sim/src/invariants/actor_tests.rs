@@ -101,7 +101,7 @@ fn a_cache_is_behind_until_the_last_change_was_delivered() {
 }
 
 #[test]
-fn what_a_machine_that_stays_broken_lacks_is_not_asked_for_but_its_namesakes_is() {
+fn what_a_process_that_stays_broken_lacks_is_not_asked_for_but_its_namesakes_is() {
     let selection = pods();
     let lack = |client, about: &str, left: &str| {
         let opened = Seen::WatchOpened {
@@ -118,10 +118,11 @@ fn what_a_machine_that_stays_broken_lacks_is_not_asked_for_but_its_namesakes_is(
             .missing_without(&[left]);
         missing.len()
     };
-    assert_eq!(lack("kubelet/node-1", "a", "node-1"), 0);
-    assert_eq!(lack("kubelet/node-10", "a", "node-1"), 1);
-    assert_eq!(lack("kubelet/node-1", "a", "node-10"), 1);
-    assert_eq!(lack("scheduler/1", "about-node-1", "node-1"), 1);
+    assert_eq!(lack("kubelet/node-1", "a", "kubelet/node-1"), 0);
+    assert_eq!(lack("kubelet/node-10", "a", "kubelet/node-1"), 1);
+    assert_eq!(lack("kubelet/node-1", "a", "kubelet/node-10"), 1);
+    assert_eq!(lack("scheduler/2", "a", "scheduler/2"), 0);
+    assert_eq!(lack("scheduler/1", "about-node-1", "kubelet/node-1"), 1);
 }
 
 fn list(version: Option<&str>, revision: u64) -> (Asked, Answered) {

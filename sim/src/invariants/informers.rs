@@ -167,13 +167,11 @@ impl Invariant for Informers {
                 && change.revision <= *arrived
             {
                 if state.selection.shows(change).is_some() {
-                    // Who runs on a node is named by it.
-                    let machine = client.split_once('/').map_or("", |(_, machine)| machine);
                     let what = format!(
                         "C3: {client} has not heard of {} at revision {}",
                         change.id, change.revision
                     );
-                    missing.push_on(machine, what);
+                    missing.push_on(client, what);
                     break;
                 }
                 number = next + 1;

@@ -106,7 +106,7 @@ impl Report {
 /// Where invariants write what is still missing in the end.
 #[derive(Debug, Default)]
 pub struct Missing {
-    /// What is missing, and the machine that it is missing on.
+    /// What is missing, and the machine or process that it is missing on.
     all: Vec<(String, Option<String>)>,
 }
 
@@ -116,14 +116,14 @@ impl Missing {
         self.all.push((what, None));
     }
 
-    /// Something is missing on a machine: nobody asks for it while that stays broken.
-    pub fn push_on(&mut self, machine: &str, what: String) {
-        self.all.push((what, Some(machine.to_owned())));
+    /// Something is missing on a machine, or in a process: nobody asks for it while that stays broken.
+    pub fn push_on(&mut self, place: &str, what: String) {
+        self.all.push((what, Some(place.to_owned())));
     }
 
-    /// All that is missing but what is so on the machines `left`, which stay broken.
+    /// All that is missing but what is so on the machines and in the processes `left`, which stay broken.
     pub fn without(self, left: &[String]) -> Vec<String> {
-        let asked_for = |machine: &Option<String>| machine.as_ref().is_none_or(|machine| !left.contains(machine));
+        let asked_for = |place: &Option<String>| place.as_ref().is_none_or(|place| !left.contains(place));
         let all = self.all.into_iter().filter(|(_, machine)| asked_for(machine));
         all.map(|(what, _)| what).collect()
     }

@@ -71,7 +71,7 @@ impl History {
         self.missing_without(&[])
     }
 
-    /// The same, if these machines stay broken.
+    /// The same, if these machines and processes stay broken.
     pub(super) fn missing_without(self, left: &[&str]) -> Vec<String> {
         let left: Vec<String> = left.iter().map(|name| (*name).to_owned()).collect();
         self.monitor.missing().without(&left)

@@ -263,6 +263,8 @@ pub struct Cluster {
     /// How many faults are in force, and when the last one began or ended.
     in_force: u32,
     disturbed: Option<Duration>,
+    /// Whether a part of the control plane stays broken for ever: who comes upon it is held up.
+    disturbed_for_ever: bool,
     /// How many clocks are wrong, and when the last one became wrong or right.
     wrong_clocks: u32,
     clocks_erred: Option<Duration>,
@@ -509,7 +511,8 @@ impl Cluster {
 
     /// Whether a fault is in force, or was within `memory`.
     pub fn is_disturbed(&self, memory: Duration) -> bool {
-        self.in_force > 0 || self.disturbed.is_some_and(|at| at + memory > self.now)
+        let lately = self.disturbed.is_some_and(|at| at + memory > self.now);
+        self.in_force > 0 || self.disturbed_for_ever || lately
     }
 
     /// A machine's clock is put wrong.
@@ -534,10 +537,11 @@ impl Cluster {
         Duration::try_from(stamp.duration_since(self.epoch)).unwrap_or(Duration::ZERO)
     }
 
-    /// The chaos is over.
-    pub fn heal(&mut self) {
+    /// The chaos is over; `disturbs` says whether a part of the control plane stays broken.
+    pub fn heal(&mut self, disturbs: bool) {
         self.healed = true;
         self.in_force = 0;
+        self.disturbed_for_ever = disturbs;
         if self.wrong_clocks > 0 {
             self.wrong_clocks = 0;
             self.clocks_erred = Some(self.now);

@@ -174,7 +174,7 @@ pub enum Heal {
     Core,
     /// Everything.
     All,
-    /// Everything but these machines, which stay as they are.
+    /// Everything but these machines, which stay as they are: nodes, and machines of further API servers.
     AllBut(Vec<String>),
 }
 

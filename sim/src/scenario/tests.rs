@@ -1,6 +1,6 @@
 //! A scenario that is wrong is refused with the place and, where one is near, the word that was meant.
 
-use super::{FaultAction, FaultKind, InvariantChoice, Moment, Span, StepAction, read};
+use super::{FaultAction, FaultKind, Heal, InvariantChoice, Moment, Span, StepAction, read};
 
 fn wrong(source: &str) -> String {
     read("a.yaml", source, |_| Err("no such file".to_owned()))
@@ -73,6 +73,30 @@ fn a_value_that_cannot_be_read_is_refused_with_its_place() {
     insta::assert_snapshot!(wrong("name: a\nduration: 5x\n"), @r#"a.yaml:2:11: duration: "5x" is not a duration: write it like 250ms, 10s, 1m30s or 2h"#);
     insta::assert_snapshot!(wrong("name: a\nduration: 1s\nnetwork:\n  latency: 9ms..1ms\n"), @r#"a.yaml:4:12: network.latency: the range "9ms..1ms" ends before it begins"#);
     insta::assert_snapshot!(wrong("name: a\nduration: 1s\nexpect:\n  invariants: [S3, P3]\n"), @r#"a.yaml:4:20: expect: no invariant "P3" is built; did you mean "S3"? (known: S1, S2, S3, S4, W, Q1, Q2, Q3, P2, K1, K2, K3, K4, E1, E2, G1, S8, S5, S6, G4, S7, Q4, Q5, P8, P7, G3, E3, K5, K7, K8, K9, K10, K11, P9, E6, E7, N1, N2, L1, C1, C2, K6, E5, E8, P10)"#);
+}
+
+#[test]
+fn all_but_the_machine_of_the_store_may_stay_broken() {
+    let text = |servers: u32, machine: &str| {
+        format!(
+            "name: a\nduration: 1s\ntopology: {{ apiservers: {servers} }}\nheal: {{ all-but: [node-1, {machine}] }}\n"
+        )
+    };
+    let right = read("a.yaml", &text(2, "control-plane-2"), |_| Err(String::new())).unwrap();
+    let left = ["node-1", "control-plane-2"].map(str::to_owned);
+    assert_eq!(right.heal, Heal::AllBut(left.to_vec()));
+    assert_eq!(read("a.yaml", &right.to_yaml(), |_| Err(String::new())).unwrap(), right);
+    for (servers, machine, why) in [
+        (2, "control-plane", "control-plane has the store: it is always healed"),
+        (1, "control-plane-2", "no machine \"control-plane-2\""),
+        (2, "control-plan-2", "did you mean \"control-plane-2\"?"),
+    ] {
+        let error = wrong(&text(servers, machine));
+        assert!(
+            error.starts_with("a.yaml:4:") && error.contains(why),
+            "{machine}: {error}"
+        );
+    }
 }
 
 #[test]
