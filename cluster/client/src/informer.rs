@@ -152,10 +152,14 @@ impl<K: Resource> Informer<K> {
                 next = stream.next() => next,
                 () = alarm.passed() => {
                     let silent_at = heard.map_or(alarm.moment(), |heard| heard + SILENCE_LIMIT);
-                    if Instant::now() >= silent_at {
+                    let now = Instant::now();
+                    if now < silent_at {
+                        alarm.reset(silent_at);
+                    } else if mutant::active("O46") {
+                        alarm.reset(now + SILENCE_LIMIT);
+                    } else {
                         return Ended::Resume;
                     }
-                    alarm.reset(silent_at);
                     continue;
                 }
             };
