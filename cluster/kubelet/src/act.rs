@@ -43,16 +43,13 @@ impl Worker {
                     .current
                     .and_then(|(container, _)| self.memory.ended.get(&container.id))
                     .copied();
-                match self.start_container(pod, sandbox, view.spec, *attempt, ended).await {
-                    Ok(()) => {
-                        self.memory.troubles.remove(name);
-                    }
-                    Err(Some(trouble)) => {
-                        self.memory.troubles.insert(name.clone(), trouble);
-                    }
+                let trouble = match self.start_container(pod, sandbox, view.spec, *attempt, ended).await {
+                    Ok(()) => None,
+                    Err(Some(trouble)) => Some(trouble),
                     // Something more urgent came between.
-                    Err(None) => {}
-                }
+                    Err(None) => return Ok(Step::Again),
+                };
+                self.memory.tried(view.spec, trouble, all.iter().map(|view| view.spec));
                 Ok(Step::Again)
             }
             Action::StopContainers(stops) => self.stop_containers(Some(pod), sandboxes, stops).await,

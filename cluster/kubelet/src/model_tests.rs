@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use proptest::prelude::*;
 
-use crate::plan::{Action, Memory, Plan, cleanup, finished, running, terminating};
+use crate::plan::{Action, Memory, Plan, Trouble, Waiting, cleanup, finished, running, terminating};
 use crate::runtime::{Container, ContainerState, Exit, PodSandbox, SandboxState};
 use crate::status::{Seen, pod_status};
 use crate::view::{api_phase, identity, is_terminal, spec_hash};
@@ -251,6 +251,18 @@ impl World {
         }
     }
 
+    /// There is a sandbox, and no container yet.
+    fn settle_sandbox(&mut self) {
+        assert_eq!(self.step(), Some(Action::CreateSandbox { attempt: 0 }));
+    }
+
+    /// A try to start the container `name` came to this.
+    fn tries(&mut self, name: &str, trouble: Option<Trouble>) {
+        let specs = &self.pod.spec.as_ref().expect("a spec").containers;
+        let spec = specs.iter().find(|own| own.name == name).expect("a container");
+        self.memory.tried(spec, trouble, specs.iter());
+    }
+
     /// The kubelet forgets everything but the runtime and the API.
     fn restart_kubelet(&mut self) {
         self.memory = Memory::default();
@@ -422,6 +434,30 @@ fn another_image_does_not_wait_for_what_the_old_one_did() {
         Some(Duration::from_secs(10)),
         "that was a restart, too"
     );
+}
+
+#[test]
+fn another_image_does_not_wait_until_the_old_one_is_pulled_again() {
+    let mut world = World::new(one("Always"));
+    world.settle_sandbox();
+    let trouble = Trouble {
+        waiting: Waiting {
+            reason: "ImagePullBackOff".to_owned(),
+            message: String::new(),
+        },
+        retry_at: world.now + Duration::from_secs(300),
+    };
+    world.tries("web", Some(trouble));
+    assert_eq!(world.settle(), [], "it waits");
+    world.set_image("web", "another");
+    world.settle();
+    assert_eq!(world.names_running(), ["web"]);
+    assert_eq!(world.plan().waiting, BTreeMap::new());
+    // What hindered a spec that the pod no longer has is forgotten with the next try.
+    world.tries("web", None);
+    world.set_image("web", "image");
+    world.settle();
+    assert_eq!(world.names_running(), ["web"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container as Spec, Pod};
 use orrery_api::mutant;
 
 use crate::backoff::{Backoffs, go_duration};
@@ -95,8 +95,9 @@ pub struct Memory {
     pub crashes: Backoffs,
     /// When containers were first seen ended, by id.
     pub ended: BTreeMap<String, Duration>,
-    /// What hinders containers from starting, by name.
-    pub troubles: BTreeMap<String, Trouble>,
+    /// What hinders containers from starting, by the hash of the spec that was tried: one that was changed is tried at
+    /// once.
+    troubles: BTreeMap<String, Trouble>,
     /// What hinders the sandbox.
     pub sandbox_trouble: Option<Trouble>,
     /// Containers to be restarted since a probe found them dead, by id: the message for the event.
@@ -120,6 +121,21 @@ impl Memory {
                 self.ended.entry(container.id.clone()).or_insert(now);
             }
         }
+    }
+
+    /// What keeps the container of this spec from starting, if a try has failed.
+    pub fn trouble(&self, spec: &Spec) -> Option<&Trouble> {
+        self.troubles.get(&spec_hash(spec))
+    }
+
+    /// Notes what a try to start the container of this spec came to. `specs` are those that its pod has now.
+    pub fn tried<'a>(&mut self, spec: &Spec, trouble: Option<Trouble>, specs: impl Iterator<Item = &'a Spec>) {
+        let now: BTreeSet<String> = specs.map(spec_hash).collect();
+        self.troubles.retain(|hash, _| now.contains(hash));
+        match trouble {
+            Some(trouble) => self.troubles.insert(spec_hash(spec), trouble),
+            None => self.troubles.remove(&spec_hash(spec)),
+        };
     }
 
     /// Notes which containers are about to be told to end.
@@ -270,7 +286,7 @@ impl Step<'_> {
 
     /// Whether a failed try to start keeps the container waiting.
     fn hindered(&self, view: &View<'_>, plan: &mut Plan) -> bool {
-        let Some(trouble) = self.memory.troubles.get(&view.spec.name) else {
+        let Some(trouble) = self.memory.trouble(view.spec) else {
             return false;
         };
         plan.waiting.insert(view.spec.name.clone(), trouble.waiting.clone());

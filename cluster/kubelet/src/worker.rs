@@ -22,7 +22,7 @@ use crate::plan::{Action, CRASH_LOOP, Memory, Plan, anything_runs, cleanup, fini
 use crate::probe::Prober;
 use crate::runtime::{PodIdentity, PodSandbox};
 use crate::status::{Seen, pod_status, rejected_status};
-use crate::view::{api_phase, identity, is_terminal, usable_sandbox};
+use crate::view::{api_phase, identity, is_terminal, usable_sandbox, views};
 
 /// The first pause after an action failed; doubled up to [`PAUSE_LIMIT`].
 const PAUSE: Duration = Duration::from_millis(500);
@@ -436,8 +436,11 @@ impl Worker {
             .and_then(|status| status.pod_ip.as_deref())
             .and_then(|ip| ip.parse().ok());
         let mut waiting = plan.waiting.clone();
-        for (name, trouble) in &self.memory.troubles {
-            waiting.entry(name.clone()).or_insert_with(|| trouble.waiting.clone());
+        for view in views(pod, sandboxes) {
+            if let Some(trouble) = self.memory.trouble(view.spec) {
+                let name = view.spec.name.clone();
+                waiting.entry(name).or_insert_with(|| trouble.waiting.clone());
+            }
         }
         let seen = Seen {
             waiting: &waiting,
