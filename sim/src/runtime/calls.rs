@@ -69,8 +69,10 @@ impl ContainerRuntime for SharedRuntime {
 
     async fn list_pods(&self) -> Result<Vec<PodSandbox>, RuntimeError> {
         self.call(|runtime| async move {
+            // It may show any moment of the call: what happens until the answer comes may not be in it.
+            let pods = runtime.lock().list();
             runtime.call().await;
-            Ok(runtime.lock().list())
+            Ok(pods)
         })
         .await
     }

@@ -115,6 +115,27 @@ fn a_call_to_a_runtime_that_hangs_returns_when_it_goes_on() {
 }
 
 #[test]
+fn a_list_does_not_show_what_happened_while_it_was_on_its_way() {
+    on_a_machine(|machine| async move {
+        let (sandbox, container) = machine.run("a").await;
+        let removal = async {
+            sleep(Duration::from_micros(100)).await;
+            machine.runtime.0.crash();
+        };
+        let (listed, ()) = tokio::join!(machine.runtime.list_pods(), removal);
+        let listed = listed.unwrap();
+        assert_eq!(
+            (listed[0].id.as_str(), listed[0].state),
+            (sandbox.as_str(), SandboxState::Ready)
+        );
+        let own = &listed[0].containers[0];
+        assert!(own.id == container && matches!(own.state, ContainerState::Running { .. }));
+        let listed = machine.runtime.list_pods().await.unwrap();
+        assert!(!matches!(listed[0].containers[0].state, ContainerState::Running { .. }));
+    });
+}
+
+#[test]
 fn what_a_hanging_runtime_was_asked_for_happens_though_nobody_waits_any_more() {
     on_a_machine(|machine| async move {
         machine.begin(Trouble::Hang);
