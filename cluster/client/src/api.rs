@@ -242,6 +242,23 @@ impl<K: Resource> Api<K> {
         self.send_patch(object_path::<K>(key, Some("status")), patch).await
     }
 
+    /// Whether a write to `object` that was answered with `refusal` can never succeed, because the object is gone or
+    /// another has its name. A conflict may have other causes, so the server is asked.
+    ///
+    /// # Errors
+    ///
+    /// Why the server did not say so. Whose the name is must be known before anything is done about it.
+    pub async fn is_gone(&self, object: &K, refusal: &Error) -> Result<bool, Error> {
+        if !refusal.is_conflict() {
+            return Ok(refusal.is_not_found());
+        }
+        match self.get(&object.key()).await {
+            Ok(live) => Ok(live.uid() != object.uid()),
+            Err(error) if error.is_not_found() => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Deletes an object, or begins to.
     pub async fn delete(&self, key: &ObjectKey, params: &DeleteParams) -> Result<(), Error> {
         let body = (Bytes::from(params.to_body().to_string()), "application/json");
@@ -374,9 +391,13 @@ fn percent_encode(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use async_trait::async_trait;
     use k8s_openapi::api::apps::v1::Deployment;
     use k8s_openapi::api::core::v1::{Node, Pod};
+    use orrery_api::message::{Body, Response, Transport, TransportError};
+    use orrery_api::status::ApiError;
+
+    use super::*;
 
     #[test]
     fn paths_are_those_of_kubernetes() {
@@ -401,5 +422,50 @@ mod tests {
         let mut path = String::from("/x");
         push_query(&mut path, &params, &[("watch", "true")]);
         assert_eq!(path, "/x?labelSelector=a%20in%20%28b%2Cc%29&limit=2&watch=true");
+    }
+
+    /// A server that has one answer.
+    struct Answer(u16, Value);
+
+    #[async_trait]
+    impl Transport for Answer {
+        async fn send(&self, _: Request) -> Result<Response, TransportError> {
+            let body = Body::Full(Bytes::from(self.1.to_string()));
+            Ok(http::Response::builder().status(self.0).body(body).expect("a response"))
+        }
+    }
+
+    /// Whether the pod `a` with the uid 1 is gone, where a write to it is refused so and a look at it answered so.
+    async fn is_gone(refusal: ApiError, code: u16, body: Value) -> Result<bool, Error> {
+        let client = Client::new(Arc::new(Answer(code, body)), "test");
+        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "a", "uid": "1"}})).expect("a pod");
+        Api::new(&client).is_gone(&pod, &Error::Api(refusal)).await
+    }
+
+    #[tokio::test]
+    async fn a_conflict_tells_of_an_object_that_is_gone_only_if_the_server_says_so() {
+        let conflict = || ApiError::stale("pods", "a");
+        let pod = |uid: &str| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "uid": uid}});
+        assert!(!is_gone(conflict(), 200, pod("1")).await.expect("an answer"));
+        assert!(is_gone(conflict(), 200, pod("2")).await.expect("an answer"));
+        let status = |code: u16, reason: &str| json!({"kind": "Status", "code": code, "reason": reason});
+        assert!(
+            is_gone(conflict(), 404, status(404, "NotFound"))
+                .await
+                .expect("an answer")
+        );
+        let unknown = is_gone(conflict(), 503, status(503, "ServiceUnavailable")).await;
+        assert!(unknown.is_err(), "nobody knows");
+        // Nobody is asked.
+        assert!(
+            is_gone(ApiError::not_found("pods", "a"), 200, pod("1"))
+                .await
+                .expect("no question")
+        );
+        assert!(
+            !is_gone(ApiError::timeout("later"), 404, status(404, "NotFound"))
+                .await
+                .expect("no question")
+        );
     }
 }

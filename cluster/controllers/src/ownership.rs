@@ -1,14 +1,13 @@
 //! Claiming dependents: adopting matching orphans, releasing what no longer matches.
 //!
-//! Deciding is pure. The writes carry the dependent's uid, so that a namesake is never taken, and the server keeps an
-//! object from getting a second controller. A write that is refused for neither of these has decided nothing: whose the
-//! dependent is must be known before it is replaced.
+//! Pure. The writes carry the dependent's uid, so that a namesake is never taken, and the server keeps an object from
+//! getting a second controller, which it says is invalid. A write that is refused for neither of these has decided
+//! nothing: whose the dependent is must be known before it is replaced.
 
 use std::collections::BTreeMap;
 
 use orrery_api::labels::Selector;
 use orrery_api::meta::{Object, controller_of};
-use orrery_client::{Api, Error, Resource};
 use serde_json::{Value, json};
 
 /// What an owner with a selector does about one possible dependent.
@@ -45,19 +44,6 @@ pub(crate) fn adoption<O: Object, K: Object>(owner: &O, dependent: &K) -> Value 
 /// The strategic merge patch that takes the owner with `owner_uid` off `dependent`.
 pub(crate) fn release<K: Object>(owner_uid: &str, dependent: &K) -> Value {
     json!({"metadata": {"uid": dependent.uid(), "ownerReferences": [{"$patch": "delete", "uid": owner_uid}]}})
-}
-
-/// Whether a claim that was answered with `refusal` is void: the dependent is gone, another has its name, or somebody
-/// else controls it. A conflict may have other causes, so the server is asked.
-pub(crate) async fn is_void<K: Resource>(api: &Api<K>, dependent: &K, refusal: &Error) -> Result<bool, Error> {
-    if !refusal.is_conflict() {
-        return Ok(refusal.is_not_found() || refusal.is_invalid());
-    }
-    match api.get(&dependent.key()).await {
-        Ok(live) => Ok(live.uid() != dependent.uid()),
-        Err(error) if error.is_not_found() => Ok(true),
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]

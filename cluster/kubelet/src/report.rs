@@ -116,31 +116,18 @@ impl Reporter {
                 Ok(answer) => {
                     self.lock().written.insert(uid.to_owned(), answer);
                 }
-                Err(error) if self.is_over(&pod, &error).await? => return Ok(Next::Done),
+                Err(error) if self.api.is_gone(&pod, &error).await? => return Ok(Next::Done),
                 Err(error) => return Err(error),
             }
         }
         if finished && pod.is_terminating() {
             match self.api.delete(&pod.key(), &DeleteParams::of(&*pod).grace(0)).await {
                 Ok(()) => {}
-                Err(error) if self.is_over(&pod, &error).await? => {}
+                Err(error) if self.api.is_gone(&pod, &error).await? => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(Next::Done)
-    }
-
-    /// Whether `error` means that the pod is gone, or that another has its name. Conflicts have other causes too, so
-    /// the server is asked.
-    async fn is_over(&self, pod: &Pod, error: &Error) -> Result<bool, Error> {
-        if !error.is_conflict() {
-            return Ok(error.is_not_found());
-        }
-        match self.api.get(&pod.key()).await {
-            Ok(other) => Ok(other.uid() != pod.uid()),
-            Err(error) if error.is_not_found() => Ok(true),
-            Err(error) => Err(error),
-        }
     }
 }
 

@@ -195,7 +195,8 @@ impl DeploymentController {
             match self.set_api.patch(&set.key(), &Patch::Strategic(patch)).await {
                 Ok(adopted) if adopts => sets.push(self.written.note(adopted)),
                 Ok(released) => drop(self.written.note(released)),
-                Err(error) if ownership::is_void(&self.set_api, &*set, &error).await? => {}
+                // It has another controller, or is gone.
+                Err(error) if error.is_invalid() || self.set_api.is_gone(&set, &error).await? => {}
                 Err(error) => return Err(error),
             }
         }

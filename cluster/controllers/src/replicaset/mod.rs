@@ -172,7 +172,8 @@ impl ReplicaSetController {
             match self.pod_api.patch(&pod.key(), &Patch::Strategic(patch)).await {
                 Ok(adopted) if adopts => pods.push(adopted),
                 Ok(_) => {}
-                Err(error) if ownership::is_void(&self.pod_api, &*pod, &error).await? => {}
+                // It has another controller, or is gone.
+                Err(error) if error.is_invalid() || self.pod_api.is_gone(&pod, &error).await? => {}
                 Err(error) => return Err(error),
             }
         }
