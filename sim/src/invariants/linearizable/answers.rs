@@ -274,6 +274,12 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// Whether it is the deletion of a pod that nobody waits for.
+    fn is_forced(&self) -> bool {
+        let pods = &*self.path.resource == "pods" && self.path.subresource.is_empty();
+        pods && self.asked.method == Method::DELETE && self.asked.grace == Some(0)
+    }
+
     /// A deletion, or an eviction, that was accepted.
     fn deleted(&self) -> Judgement {
         let id = self.path.id();
@@ -282,7 +288,11 @@ impl<'a> Case<'a> {
         };
         if let Some(shown) = self.answer.revision {
             // It is marked, or gone with its last state shown.
-            return match (window.change(shown), window.state(shown)) {
+            let state = window.state(shown);
+            if self.is_forced() && state.is_some_and(|item| item.meta.finalizers.iter().flatten().next().is_none()) {
+                return Err(format!("it was deleted by force, and there at revision {shown}"));
+            }
+            return match (window.change(shown), state) {
                 (Some(change), _) if goes(change.after.as_ref()) => Ok(Effect::Perhaps(shown)),
                 (None, Some(item)) if item.is_terminating() => Ok(Effect::Nothing),
                 _ => Err(format!("it was not being deleted at revision {shown}")),

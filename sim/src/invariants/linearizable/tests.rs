@@ -183,6 +183,30 @@ fn an_acknowledged_write_took_effect_and_that_once() {
 }
 
 #[test]
+fn a_pod_that_was_deleted_by_force_is_gone_unless_a_finalizer_holds_it() {
+    let (delete, force) = (
+        ask(Method::DELETE, POD),
+        Asked {
+            grace: Some(0),
+            ..ask(Method::DELETE, POD)
+        },
+    );
+    let mut going = pod("a", "", "Pending");
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let mut held = going.clone();
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    let marked = |asked: &Asked, state: &Value| {
+        let begun = with_pod().begin(8, asked).put("pods", state.clone());
+        begun.end(asked, answer(8, 200, Some(4), state))
+    };
+    assert!(is_fine(marked(&delete, &going)));
+    assert_eq!(marked(&force, &going).broken(), ["S1"]);
+    assert!(is_fine(marked(&force, &held)));
+    let removed = with_pod().begin(8, &force).delete("pods", &going);
+    assert!(is_fine(removed.end(&force, answer(8, 200, Some(4), &going))));
+}
+
+#[test]
 fn a_refused_write_did_not_take_effect_and_one_whose_server_died_may_have() {
     let put = Asked {
         base: Some(3),
