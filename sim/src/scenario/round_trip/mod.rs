@@ -234,13 +234,15 @@ fn step() -> impl Strategy<Value = StepPlan> {
         name(),
         1usize..4,
         option::of(1u32..9),
+        option::of(0u32..60),
     )
-        .prop_map(|(labels, namespace, count, nth)| {
+        .prop_map(|(labels, namespace, count, nth, grace)| {
             StepAction::DeletePod(PodChoice {
                 labels,
                 namespace,
                 count: if nth.is_some() { 1 } else { count },
                 nth,
+                grace,
             })
         });
     let labels = btree_map(name(), option::of(name()), 1..3);

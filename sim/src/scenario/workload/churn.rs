@@ -75,6 +75,8 @@ kinds! {
     PauseRollout = "pause-rollout";
     /// Deletes a pod.
     DeletePod = "delete-pod";
+    /// Deletes a pod by force: nobody waits until its containers have ended.
+    ForceDeletePod = "force-delete-pod";
     /// Takes a pod out of its service by a label, to look into it, and deletes it a few turns later.
     ReleasePod = "release-pod";
     /// Deletes a deployment and creates it again.

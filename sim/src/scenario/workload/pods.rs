@@ -24,6 +24,9 @@ pub struct PodChoice {
     /// The how manieth of them by age, from 1, instead of drawn ones; the youngest if there are fewer.
     #[serde(default)]
     pub nth: Option<u32>,
+    /// How long it may take to end, in seconds; the pod's own time if none, and 0 forces it.
+    #[serde(default)]
+    pub grace: Option<u32>,
 }
 
 fn one() -> usize {
@@ -37,10 +40,12 @@ impl Words for PodChoice {
             namespace,
             count,
             nth,
+            grace,
         } = self;
         in_namespace(Keys::default().some("labels", labels.as_ref(), Yaml::text), namespace)
             .unless(*count == 1, "count", || Yaml::plain(count))
             .some("nth", nth.as_ref(), Yaml::plain)
+            .some("grace", grace.as_ref(), Yaml::plain)
             .map()
     }
 
@@ -57,7 +62,12 @@ impl Words for PodChoice {
             count: 1,
             ..self.clone()
         };
-        (oldest != *self).then_some(oldest).into_iter().collect()
+        let patient = PodChoice {
+            grace: None,
+            ..self.clone()
+        };
+        let variants = [oldest, patient].into_iter();
+        variants.filter(|variant| variant != self).collect()
     }
 }
 

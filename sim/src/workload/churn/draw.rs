@@ -92,6 +92,7 @@ pub fn draw(world: &World, kind: ChurnKind, random: &Random, memory: &mut Memory
         | ChurnKind::Restart
         | ChurnKind::PauseRollout
         | ChurnKind::DeletePod
+        | ChurnKind::ForceDeletePod
         | ChurnKind::CreateDeleteSameName
         | ChurnKind::DeleteForeground
         | ChurnKind::DeleteOrphan => {
@@ -222,11 +223,12 @@ fn deployment_operation(
                 replicas: random.between(0, 2 * base.max(1) as u64) as i32,
             }))
         }
-        ChurnKind::DeletePod => once(StepAction::DeletePod(PodChoice {
+        ChurnKind::DeletePod | ChurnKind::ForceDeletePod => once(StepAction::DeletePod(PodChoice {
             labels: None,
             namespace,
             count: 1,
             nth: None,
+            grace: (kind == ChurnKind::ForceDeletePod).then_some(0),
         })),
         ChurnKind::Restart => once(StepAction::Restart(choice)),
         ChurnKind::CreateDeleteSameName => once(StepAction::CreateDeleteSameName(choice)),
@@ -349,6 +351,7 @@ fn release_from(selector: &Value, namespace: &str, random: &Random) -> Option<(S
         namespace: namespace.to_owned(),
         count: MANY,
         nth: None,
+        grace: None,
     };
     Some((StepAction::LabelPod(label), StepAction::DeletePod(delete)))
 }

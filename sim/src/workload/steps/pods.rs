@@ -49,7 +49,8 @@ pub async fn delete(user: &User, moment: Moment, choice: &PodChoice) {
             ..choice.clone()
         };
         user.world.choices.step(moment, StepAction::DeletePod(pinned));
-        user.delete("Pod", &choice.namespace, name).await;
+        user.delete_with("Pod", &choice.namespace, name, None, choice.grace)
+            .await;
     }
 }
 
