@@ -322,7 +322,8 @@ mod tests {
                     }
                 }
                 for (prefix, after) in &watchers {
-                    prop_assert_eq!(log.shown(prefix, *after), log.happened(prefix, *after), "{} after {}", prefix, after);
+                    let (shown, happened) = (log.shown(prefix, *after), log.happened(prefix, *after));
+                    prop_assert_eq!(shown, happened, "{} after {}", prefix, after);
                 }
             }
             while let Some((prefix, _)) = watchers.pop() {
