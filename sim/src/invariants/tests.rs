@@ -361,6 +361,39 @@ fn one_pod_too_many_breaks_p2() {
 }
 
 #[test]
+fn pods_that_still_live_count_for_their_deployment_though_their_set_was_told_to_shrink() {
+    let deployment = json!({"metadata": {"name": "d", "namespace": "default", "uid": "uid-d"},
+        "spec": {"replicas": 2, "strategy": {"rollingUpdate": {"maxSurge": 1}}, "selector": {}, "template": {}}});
+    let sized = |name, size| owned(set(name, size), "Deployment", "d");
+    let pod_of = |name, set| owned(pod(name, "", "Pending"), "ReplicaSet", set);
+    // Of three that may live, two are old and one is new.
+    let surged = || {
+        let history = History::of(|id| id == "P2").put("deployments.apps", deployment.clone());
+        let history = history.put("replicasets.apps", sized("old", 2));
+        let history = history.put("pods", pod_of("a", "old")).put("pods", pod_of("b", "old"));
+        let history = history.put("replicasets.apps", sized("new", 1));
+        let history = history.put("pods", pod_of("c", "new"));
+        let history = history.put("replicasets.apps", sized("old", 1));
+        history.put("replicasets.apps", sized("new", 2)).at(20)
+    };
+    let fourth = |history: History| history.put("pods", pod_of("d", "new")).broken();
+    assert_eq!(fourth(surged()), ["P2"]);
+    assert!(fourth(surged().delete("pods", &pod_of("b", "old"))).is_empty());
+    let finished = owned(pod("b", "", "Failed"), "ReplicaSet", "old");
+    assert!(fourth(surged().put("pods", finished)).is_empty());
+    // What was lawful until lately, and what nobody created.
+    let mut larger = deployment.clone();
+    larger["spec"]["replicas"] = json!(3);
+    let shrunk = surged()
+        .put("deployments.apps", larger)
+        .put("deployments.apps", deployment.clone());
+    assert!(fourth(shrunk).is_empty());
+    let orphan = surged().put("pods", pod("b", "", "Pending"));
+    assert!(fourth(orphan.put("pods", pod_of("b", "old"))).is_empty());
+    assert!(fourth(surged().know(crate::model::Cluster::fault_begins)).is_empty());
+}
+
+#[test]
 fn more_replicas_than_the_surge_allows_break_p2() {
     let deployment = json!({"metadata": {"name": "d", "namespace": "default", "uid": "uid-d"},
         "spec": {"replicas": 2, "strategy": {"rollingUpdate": {"maxSurge": 1}}, "selector": {}, "template": {}}});
