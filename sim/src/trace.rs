@@ -3,11 +3,13 @@
 //! An event is (simulated time, actor, what). Everything that enters must be a function of (build, scenario, seed): no
 //! addresses, no task ids, no real time. Traces are compared between processes, see `command::verify`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use rustc_hash::FxHashMap;
 
 use crate::fingerprint::Fingerprint;
 use crate::history::History;
@@ -30,7 +32,7 @@ struct Inner {
     hash: Fingerprint,
     events: u64,
     line: String,
-    recent: BTreeMap<String, VecDeque<(Duration, String)>>,
+    recent: FxHashMap<String, VecDeque<(Duration, String)>>,
     output: Option<Box<dyn Write + Send>>,
     failure: Option<String>,
     history: Option<History>,
@@ -45,7 +47,7 @@ impl Trace {
                 hash: Fingerprint::default(),
                 events: 0,
                 line: String::new(),
-                recent: BTreeMap::new(),
+                recent: FxHashMap::default(),
                 output,
                 failure: None,
                 history: None,
@@ -115,18 +117,14 @@ impl Trace {
     /// The last events of the actors whose name `wanted` accepts, in the order of their time.
     pub fn recent(&self, wanted: impl Fn(&str) -> bool) -> Vec<String> {
         let inner = self.lock();
-        let mut found: Vec<(Duration, String)> = inner
-            .recent
-            .iter()
-            .filter(|(actor, _)| wanted(actor))
-            .flat_map(|(actor, events)| {
-                events
-                    .iter()
-                    .map(move |(at, what)| (*at, format!("{:>12.6} {actor}: {what}", at.as_secs_f64())))
-            })
+        let actors = inner.recent.iter().filter(|(actor, _)| wanted(actor));
+        let mut found: Vec<(Duration, &str, &str)> = actors
+            .flat_map(|(actor, events)| events.iter().map(move |(at, what)| (*at, &**actor, &**what)))
             .collect();
-        found.sort_by_key(|(at, _)| *at);
-        found.into_iter().map(|(_, line)| line).collect()
+        // Of one moment in the order of the actors; those of one actor are in order.
+        found.sort_by_key(|(at, actor, _)| (*at, *actor));
+        let line = |(at, actor, what): (Duration, &str, &str)| format!("{:>12.6} {actor}: {what}", at.as_secs_f64());
+        found.into_iter().map(line).collect()
     }
 
     /// Finishes the output; why it could not be written, if so.

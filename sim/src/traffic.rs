@@ -14,7 +14,7 @@ use orrery_proxy::ruleset::Protocol;
 
 use crate::model::{Item, ObjectId, Seen};
 use crate::netfilter::{Origin, Packet, Verdict};
-use crate::world::World;
+use crate::world::{Machine, World};
 
 /// The first port that clients send from; which one is a function of the service.
 const FIRST_PORT: u16 = 40_000;
@@ -93,13 +93,14 @@ fn target(service: &Item) -> Option<Target> {
 
 /// Opens a connection to a service: from every node that is up, or from the one whose turn it is.
 fn connect(world: &World, service: &Target, turn: u16, random: &Random) {
-    let count = world.workers().count().max(1);
-    let chosen = world.workers().nth(usize::from(turn) % count);
-    let is_chosen = |name: &str| service.is_sticky || chosen.is_some_and(|chosen| chosen.name == name);
-    for machine in world
-        .workers()
-        .filter(|machine| machine.is_up() && is_chosen(&machine.name))
-    {
+    let senders: Vec<&Machine> = if service.is_sticky {
+        world.workers().collect()
+    } else {
+        let nodes = &world.scenario.topology.nodes;
+        let chosen = nodes.get(usize::from(turn) % nodes.len().max(1));
+        chosen.and_then(|node| world.machine(&node.name)).into_iter().collect()
+    };
+    for machine in senders.into_iter().filter(|machine| machine.is_up()) {
         let Some(worker) = machine.worker.as_ref().filter(|worker| worker.filter.is_whole()) else {
             continue;
         };

@@ -23,8 +23,7 @@ pub fn heal(world: &World) -> Vec<String> {
     let total = world.workers().count();
     let mut machines = world.scenario.topology.control_planes();
     machines.extend(world.workers().map(|machine| machine.name.clone()));
-    let broken = machines.iter().filter(|name| !world.is_well(name));
-    let mut broken: Vec<String> = broken.cloned().collect();
+    let mut broken: Vec<String> = world.broken_machines().into_iter().collect();
     // Each machine draws its own lot: one more broken one changes nothing for the others.
     broken.sort_by_key(|name| random.stream(name).bits());
     let mut left = Vec::new();

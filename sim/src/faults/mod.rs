@@ -227,8 +227,9 @@ fn machine(world: &World, target: &NodeTarget, random: &Random) -> Option<String
     match target {
         NodeTarget::Named(name) => Some(name.clone()),
         NodeTarget::Any => {
+            let broken = world.broken_machines();
             let workers = world.workers().map(|machine| machine.name.clone());
-            let well: Vec<String> = workers.filter(|name| world.is_well(name)).collect();
+            let well: Vec<String> = workers.filter(|name| !broken.contains(name)).collect();
             pick(&well, random).cloned()
         }
     }

@@ -387,19 +387,7 @@ impl World {
         self.drained.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a machine is up and reachable, its components run, and its container runtime answers.
-    pub fn is_well(&self, machine: &str) -> bool {
-        self.is_up(machine)
-            && !self.network.is_cut(machine)
-            && !self.is_at_a_loss(machine)
-            && self
-                .processes()
-                .values()
-                .filter(|process| process.machine == machine)
-                .all(Process::is_well)
-    }
-
-    /// The machines that are not well.
+    /// The machines that are down or cut off, whose components do not run, or whose container runtime does not answer.
     pub fn broken_machines(&self) -> BTreeSet<String> {
         let processes = self.processes();
         let held_up = processes.values().filter(|process| !process.is_well());

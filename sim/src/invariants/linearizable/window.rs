@@ -29,7 +29,8 @@ impl<'a> Window<'a> {
                 return None;
             }
             while let Ok(Some(change)) = history.get(number) {
-                if change.id == *id {
+                // Names differ most.
+                if change.id.name == id.name && change.id == *id {
                     changes.push(change);
                 }
                 number += 1;
