@@ -128,20 +128,26 @@ impl Proxy {
     async fn keep(&mut self, changes: &Changes, random: &Random) {
         let mut retry = FIRST_RETRY;
         let mut all = true;
+        let mut failed = false;
         let mut next_resync = Instant::now();
         loop {
             let started = Instant::now();
             // Also a cluster in which something changes all the time gets its repairs.
             all |= started >= next_resync;
-            if all {
+            let changed = if all {
                 next_resync = started + self.options.resync;
                 changes.take();
-                self.plan_all();
+                self.plan_all()
             } else {
-                self.plan(changes.take());
-            }
-            let result = self.sync(all).await;
+                self.plan(changes.take())
+            };
+            let result = if all || changed || failed {
+                self.sync(all).await
+            } else {
+                Ok(())
+            };
             all = false;
+            failed = result.is_err();
             if mutant::is_on("O42") && !changes.take().is_empty() {
                 // As if the rules that were just written had them in.
                 mutant::active("O42");
@@ -173,27 +179,32 @@ impl Proxy {
         }
     }
 
-    fn plan_all(&mut self) {
-        self.planned.clear();
-        let keys = self.services.list().iter().map(|service| service.key()).collect();
-        self.plan(keys);
+    /// Plans all services anew; says whether anything differs.
+    fn plan_all(&mut self) -> bool {
+        let mut keys: BTreeSet<_> = self.services.list().iter().map(|service| service.key()).collect();
+        keys.extend(self.planned.keys().cloned());
+        self.plan(keys)
     }
 
-    /// Plans these services anew. There is no await in here: the caches are read at one moment.
-    fn plan(&mut self, keys: BTreeSet<ObjectKey>) {
+    /// Plans these services anew; says whether anything differs. There is no await in here: the caches are read at one
+    /// moment.
+    fn plan(&mut self, keys: BTreeSet<ObjectKey>) -> bool {
+        let mut changed = false;
         for key in keys {
             match self.services.get(&key) {
                 Some(service) => {
                     let slices = self.slices.by_index(BY_SERVICE, &key.to_string());
-                    let rules = ServiceRules::plan(&service, &slices, &self.options);
-                    self.planned.insert(key, rules);
+                    changed |= self
+                        .planned
+                        .entry(key)
+                        .or_default()
+                        .replan(&service, &slices, &self.options);
                 }
                 None if mutant::active("O04") => {}
-                None => {
-                    self.planned.remove(&key);
-                }
+                None => changed |= self.planned.remove(&key).is_some(),
             }
         }
+        changed
     }
 
     /// Makes the filter match what is planned; `repair`s it also when it should match already.

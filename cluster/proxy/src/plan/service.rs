@@ -29,6 +29,8 @@ pub struct Frontend {
 /// What one service adds to the rules. It depends on that service and its slices alone.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ServiceRules {
+    /// What they are made of: all that packets depend on of the service and its slices.
+    basis: Vec<(Port, Backends)>,
     /// The service's own chains in table nat.
     pub(super) chains: BTreeMap<String, Arc<[Rule]>>,
     /// Rules of KUBE-SERVICES in table nat.
@@ -49,11 +51,27 @@ impl ServiceRules {
     /// The rules of `service`, whose slices are `slices`.
     pub fn plan<E: Borrow<EndpointSlice>>(service: &Service, slices: &[E], options: &Options) -> Self {
         let mut rules = ServiceRules::default();
-        for port in ports_of(service) {
-            let backends = Backends::observe(&port, slices, &options.node_name);
-            rules.add(&port, &backends, options);
-        }
+        rules.replan(service, slices, options);
         rules
+    }
+
+    /// Plans the rules anew, if what they are made of has changed; says whether it has. Most changes of slices are about
+    /// endpoints that take no packets yet, and names of chains are hashes.
+    pub fn replan<E: Borrow<EndpointSlice>>(&mut self, service: &Service, slices: &[E], options: &Options) -> bool {
+        let observe = |port: Port| {
+            let backends = Backends::observe(&port, slices, &options.node_name);
+            (port, backends)
+        };
+        let basis: Vec<_> = ports_of(service).into_iter().map(observe).collect();
+        if basis == self.basis {
+            return false;
+        }
+        *self = ServiceRules::default();
+        for (port, backends) in &basis {
+            self.add(port, backends, options);
+        }
+        self.basis = basis;
+        true
     }
 
     /// Where flows can be opened to, each with the endpoints that answer there.
