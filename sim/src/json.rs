@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2;
+
 /// JSON that is walked through once. What is passed over is only looked at as far as finding its end needs.
 #[derive(Debug)]
 pub struct Text<'a> {
@@ -60,13 +62,12 @@ impl<'a> Text<'a> {
         Some(name)
     }
 
-    /// What stands between quotes, and whether something in it is escaped. Most of it is short: no search is faster.
+    /// What stands between quotes, and whether something in it is escaped.
     fn quoted(&mut self) -> Option<(&'a [u8], bool)> {
         self.take(b'"')?;
         let (start, mut escaped) = (self.at, false);
         loop {
-            let ends = |byte: &u8| matches!(byte, b'"' | b'\\');
-            self.at += self.bytes.get(self.at..)?.iter().position(ends)?;
+            self.at += memchr2(b'"', b'\\', self.bytes.get(self.at..)?)?;
             if self.bytes[self.at] == b'"' {
                 self.at += 1;
                 return Some((&self.bytes[start..self.at - 1], escaped));
