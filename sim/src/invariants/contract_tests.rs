@@ -420,6 +420,28 @@ fn an_object_that_vanishes_with_finalizers_or_is_taken_back_breaks_s6() {
 }
 
 #[test]
+fn a_pod_on_a_node_that_is_gone_before_its_grace_is_over_breaks_s6() {
+    let running = |left: i64| {
+        let pod = with(
+            pod("a", "node-1", "Running"),
+            "/spec/terminationGracePeriodSeconds",
+            json!(20),
+        );
+        with(pod, "/metadata/deletionGracePeriodSeconds", json!(left))
+    };
+    let history = |left: i64| History::of(|id| id == "S6").put("pods", running(left));
+    let gone = |history: History, left: i64| history.delete("pods", &running(left)).broken();
+    assert_eq!(gone(history(20), 20), ["S6"]);
+    assert!(gone(history(0), 0).is_empty());
+    let delete = |grace: Option<i64>| Asked {
+        grace,
+        ..asked("kubelet/node-1", http::Method::DELETE, POD)
+    };
+    assert!(gone(history(20).see(&Seen::Asked(&delete(Some(0)))), 20).is_empty());
+    assert_eq!(gone(history(20).see(&Seen::Asked(&delete(None))), 20), ["S6"]);
+}
+
+#[test]
 fn a_deletion_that_is_put_off_breaks_s6_and_one_that_comes_sooner_does_not() {
     let until = |moment: &str| with(pod("a", "", "Pending"), "/metadata/deletionTimestamp", json!(moment));
     let [sooner, later] = ["2026-01-01T00:00:10Z", "2026-01-01T00:00:30Z"].map(until);

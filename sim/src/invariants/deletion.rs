@@ -1,10 +1,11 @@
 //! S6: deletionTimestamp is never taken back or put off; an object with finalizers does not vanish, and loses none of
-//! them by itself. G4: nothing lives in a namespace that is gone, and nothing is made in one that is going.
+//! them by itself; a pod on a node does not vanish before its grace is over. G4: nothing lives in a namespace that is gone, and nothing is made in one that is going.
 //!
 //! Judged at every write. An object may vanish by the very write that takes its last finalizers away, so that what had
 //! some just before may only go if somebody asked to change it since a minute; the same holds for what loses some. A
 //! later deletion may name a shorter grace, which brings the moment forward, and another propagation, which takes the
-//! finalizers of the first one's away. Events are not judged by G4.
+//! finalizers of the first one's away. A pod's grace is over when somebody deletes it without any: its kubelet, when
+//! nothing of it runs, the pod collector, or a user by force. Events are not judged by G4.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,6 +24,8 @@ const PROPAGATION: [&str; 2] = ["foregroundDeletion", "orphan"];
 pub struct Deletion {
     /// When somebody last asked to change an object.
     asked: BTreeMap<ObjectId, Duration>,
+    /// When somebody last asked to delete a pod, or all of a namespace, without grace.
+    forced: BTreeMap<ObjectId, Duration>,
 }
 
 /// G4; see the module.
@@ -45,13 +48,33 @@ fn lost(before: &Item, after: &Item) -> Vec<String> {
         .collect()
 }
 
+/// The seconds that a pod has yet to be stopped in; none if nothing of it need be stopped.
+fn grace(before: &Item) -> Option<i64> {
+    let pod = before
+        .pod()
+        .filter(|_| !before.node_name().is_empty() && !before.is_finished())?;
+    let whole = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
+    let left = pod.metadata.deletion_grace_period_seconds.or(whole).unwrap_or(0);
+    (left > 0).then_some(left)
+}
+
 impl Deletion {
     /// What is wrong with a write of an object that was there before.
     fn wrong(&self, change: &Change, before: &Item, now: Duration) -> Option<String> {
         let was_asked = self.asked.get(&change.id).is_some_and(|at| *at + ASKED >= now);
         let Some(after) = &change.after else {
             let held = finalizers(before);
-            return (!was_asked && !held.is_empty()).then(|| format!("is gone though {} held it", held.join(", ")));
+            if !was_asked && !held.is_empty() {
+                return Some(format!("is gone though {} held it", held.join(", ")));
+            }
+            let everyone = ObjectId {
+                name: String::new(),
+                ..change.id.clone()
+            };
+            let mut forced = [&change.id, &everyone].into_iter().filter_map(|id| self.forced.get(id));
+            let was_forced = forced.any(|at| *at + ASKED >= now);
+            let grace = grace(before).filter(|_| !was_forced)?;
+            return Some(format!("is gone before its {grace} s were over"));
         };
         if after.uid() != before.uid() {
             return None;
@@ -75,16 +98,21 @@ impl Invariant for Deletion {
     }
 
     fn statement(&self) -> &'static str {
-        "deletionTimestamp is never taken back or put off; an object does not vanish or lose its finalizers by itself."
+        "deletionTimestamp is never taken back or put off; nothing vanishes or loses its finalizers by itself, and no pod before its grace is over."
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         match seen {
             Seen::Asked(asked) => {
+                let Some(path) = &asked.path else { return };
+                if asked.method == http::Method::DELETE && asked.grace == Some(0) && &*path.resource == "pods" {
+                    self.forced.retain(|_, at| *at + ASKED > cluster.now);
+                    self.forced.insert(path.id(), cluster.now);
+                }
                 let change = asked.method == http::Method::PUT || asked.method == http::Method::PATCH;
-                let Some(path) = asked.path.as_ref().filter(|_| change) else {
+                if !change {
                     return;
-                };
+                }
                 if path.subresource.is_empty() || path.subresource == "finalize" {
                     self.asked.insert(path.id(), cluster.now);
                     if self.asked.len() > 1000 {

@@ -247,7 +247,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// What a patch changed without naming it, if the change can be nobody else's.
+    /// What a patch changed without naming it, if the change has turned out to be nobody else's.
     fn stray(&self, change: &Change) -> Option<String> {
         let is_scale = self.path.subresource == "scale";
         let (patch, before, after) = (
@@ -255,7 +255,7 @@ impl<'a> Case<'a> {
             change.before.as_ref()?,
             change.after.as_ref()?,
         );
-        let is_own = !is_scale && self.writes.is_only_of(self.answer.execution, change);
+        let is_own = !is_scale && self.writes.turned_out_to_be_of(self.answer.execution, change);
         is_own.then(|| patches::stray(&self.path.resource, patch, &before.bytes, &after.bytes))?
     }
 
@@ -316,7 +316,7 @@ impl<'a> Case<'a> {
             _ => {
                 let own = removals
                     .iter()
-                    .find(|change| self.writes.is_only_of(self.answer.execution, change));
+                    .find(|change| self.writes.turned_out_to_be_of(self.answer.execution, change));
                 Ok(own.map_or(Effect::Unknown, |own| Effect::Made(own.revision)))
             }
         }

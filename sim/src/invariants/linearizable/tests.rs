@@ -312,3 +312,28 @@ fn a_patch_that_takes_back_what_another_wrote_breaks_s1() {
     assert!(is_fine(patched("Running")));
     assert_eq!(patched("Pending").broken(), ["S1"]);
 }
+
+#[test]
+fn what_no_patch_under_way_names_is_nobodys_change() {
+    let patch = |body: &'static str| Asked {
+        patch: Some(Bytes::from_static(body.as_bytes())),
+        ..ask(Method::PATCH, POD)
+    };
+    let (label, note) = (
+        patch(r#"{"metadata": {"labels": {"a": "b"}}}"#),
+        patch(r#"{"metadata": {"annotations": {"c": "d"}}}"#),
+    );
+    let mut labelled = pod("a", "", "Running");
+    labelled["metadata"]["labels"] = json!({"a": "b"});
+    let changed = |other: &Asked, after: Value| {
+        with_running_pod()
+            .begin(7, &label)
+            .begin(8, other)
+            .put("pods", after)
+            .broken()
+    };
+    assert!(changed(&note, labelled).is_empty());
+    assert_eq!(changed(&note, pod("a", "", "Pending")), ["S1"]);
+    // A write of the whole object may change anything.
+    assert!(changed(&ask(Method::PUT, POD), pod("a", "", "Pending")).is_empty());
+}

@@ -3,16 +3,19 @@
 //!
 //! A change is put down to every write of its object that is under way. Answers narrow that down. When nothing is left
 //! that could have made a change, something wrote that was told it did not, or did twice what it was told to have done
-//! once. What the API server writes of its own accord (`bootstrap.rs`; events whose time is over) is left out.
+//! once. So it is when all that could have made a change are patches, and none of them names what it changed: then somebody's
+//! change was undone by a patch that was made of an older state. What the API server writes of its own accord (`bootstrap.rs`; events whose time is over) is left out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Method;
 use rustc_hash::FxHashMap;
 
 use super::answers::Effect;
+use super::patches;
 use crate::model::{Asked, Change, ObjectId};
 
 /// So long after its server died a write may still come to light: a store that stands still may have had it in hand.
@@ -29,6 +32,8 @@ struct Open {
     many: bool,
     since: u64,
     client: String,
+    /// What it sends, if it is a patch that names all that it changes.
+    patch: Option<Bytes>,
     /// The changes that it may have made.
     made: Vec<u64>,
     /// When it is forgotten, once its fate is sealed.
@@ -40,6 +45,8 @@ struct Open {
 struct Made {
     change: Arc<Change>,
     by: Vec<u64>,
+    /// Whether it is known that one of these may have changed what it did.
+    judged: bool,
     claimed: Option<u64>,
     at: Duration,
 }
@@ -73,6 +80,7 @@ impl Writes {
             subject,
             since,
             client: asked.client.clone(),
+            patch: asked.patch.clone().filter(|_| path.subresource != "scale"),
             made: Vec::new(),
             until: None,
         };
@@ -93,10 +101,30 @@ impl Writes {
             .is_none_or(|made| made.claimed.is_none() && made.by.contains(&execution))
     }
 
-    /// Whether nobody but `execution` can have made a change.
-    pub fn is_only_of(&self, execution: u64, change: &Change) -> bool {
+    /// Whether nobody but `execution` can have made a change, which was not known at once.
+    pub fn turned_out_to_be_of(&self, execution: u64, change: &Change) -> bool {
         let mut made = self.made.get(&change.revision).into_iter().flatten();
-        made.any(|made| made.change.id == change.id && made.by == [execution])
+        made.any(|made| made.change.id == change.id && made.by == [execution] && !made.judged)
+    }
+
+    /// What a change changed though all that may have made it are patches and none names it; an error if not all are.
+    fn stray(&self, change: &Change, by: &[u64]) -> Result<Option<String>, ()> {
+        let (Some(before), Some(after)) = (&change.before, &change.after) else {
+            return Err(());
+        };
+        let mut stray = None;
+        for execution in by {
+            let patch = self
+                .open
+                .get(execution)
+                .and_then(|open| open.patch.as_ref())
+                .ok_or(())?;
+            stray = patches::stray(&change.id.resource, patch, &before.bytes, &after.bytes);
+            if stray.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(stray)
     }
 
     /// A change is durable; what is wrong with it.
@@ -133,13 +161,19 @@ impl Writes {
                 change.revision
             ));
         }
+        let stray = self.stray(change, &by);
         self.made.entry(change.revision).or_default().push(Made {
             change: change.clone(),
             by,
+            judged: stray.is_ok(),
             claimed: None,
             at: now,
         });
-        None
+        let field = stray.ok()??;
+        Some(format!(
+            "{} was changed at revision {} in {field}, which no patch under way names",
+            change.id, change.revision
+        ))
     }
 
     /// Nobody will answer a request: it may have happened, or be about to.
