@@ -1,6 +1,7 @@
 //! E6: what a slice says of a pod is so, and a pod that is not ready stays in it.
 //!
-//! Judged at every write of a slice that the controller keeps. Of each pod in it: `serving` is whether it is ready,
+//! Judged at every write of a slice that the controller keeps, and, where no fault disturbs, at every change of a pod: what
+//! was so for half a minute before it must have been told by then. Of each pod in it: `serving` is whether it is ready,
 //! `terminating` whether it is being deleted, and `ready` is both `serving` and not `terminating`, unless the service
 //! publishes pods that are not ready. And no pod is written out of a service's only slice while it has its address and
 //! is selected: one that is not ready, or ends, is shown as such.
@@ -19,6 +20,11 @@ use k8s_openapi::api::discovery::v1::Endpoint;
 use super::{Invariant, Report};
 use crate::model::{Change, Cluster, EndpointState, Item, ObjectId, Seen};
 use crate::scenario::Role;
+
+/// So long after the controller's lag what a slice says of a pod may still be old, if no slice is written.
+const LATE: Duration = Duration::from_secs(30);
+/// So long after a fault its aftermath may hold a controller up: an answer is waited for, and then there are back-offs.
+const AFTERMATH: Duration = Duration::from_secs(120);
 
 /// See the module.
 #[derive(Default)]
@@ -52,7 +58,10 @@ impl Invariant for EndpointConditions {
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         let Seen::Change(change) = seen else { return };
         match &*change.id.resource {
-            "pods" => self.remember_pod(change, cluster.now),
+            "pods" => {
+                self.judge_late(change, cluster, report);
+                self.remember_pod(change, cluster.now);
+            }
             "services" => self.remember_service(change, cluster.now),
             "endpointslices.discovery.k8s.io" => {
                 if let (Some(before), Some(after)) = (&change.before, &change.after)
@@ -144,7 +153,11 @@ impl EndpointConditions {
         }
         let mut wrong: Vec<String> = slice
             .slice_endpoints()
-            .filter_map(|endpoint| self.untrue(endpoint, service, cluster, &rests))
+            .filter_map(|endpoint| {
+                // Of pods that are gone nothing is to be said here (E2).
+                let pod = cluster.by_uid(uid(endpoint)?)?;
+                self.untrue(endpoint, pod, service, &rests)
+            })
             .collect();
         let alone = self.slices.get(service.uid()).is_some_and(rests)
             && !cluster
@@ -173,17 +186,43 @@ impl EndpointConditions {
         }
     }
 
-    /// What an endpoint says that is not so.
+    /// What slices should have told of a pod before it changed.
+    fn judge_late(&self, change: &Change, cluster: &Cluster, report: &mut Report) {
+        let Some(pod) = change.before.as_ref().filter(|_| !cluster.is_disturbed(AFTERMATH)) else {
+            return;
+        };
+        let due = cluster.now.saturating_sub(cluster.lag(Role::ControllerManager) + LATE);
+        let rests = |since: &Duration| *since < due;
+        let known = self.pods.get(pod.uid());
+        if !known.is_some_and(|known| rests(&known.ready) || rests(&known.terminating)) {
+            return;
+        }
+        let slices = cluster.all("endpointslices.discovery.k8s.io");
+        for slice in slices.filter(|slice| slice.is_kept_slice() && slice.id.namespace == pod.id.namespace) {
+            let mut endpoints = slice.slice_endpoints();
+            let endpoint = endpoints.find(|endpoint| uid(endpoint) == Some(pod.uid()));
+            let service = slice.controller_uid().and_then(|uid| cluster.by_uid(uid));
+            let (Some(endpoint), Some(service)) = (endpoint, service) else {
+                continue;
+            };
+            let settled = !service.is_terminating() && self.services.get(&service.id).is_some_and(rests);
+            if let Some(wrong) = self.untrue(endpoint, pod, service, &rests).filter(|_| settled) {
+                let message = format!("{} still {wrong} at revision {}", slice.id, change.revision);
+                report.broken(self.id(), message, &["controller-manager", "apiserver"]);
+            }
+        }
+    }
+
+    /// What an endpoint says of its pod that is not so.
     fn untrue(
         &self,
         endpoint: &Endpoint,
+        pod: &Item,
         service: &Item,
-        cluster: &Cluster,
         rests: &impl Fn(&Duration) -> bool,
     ) -> Option<String> {
-        let uid = uid(endpoint)?;
-        // Of pods that are gone nothing is to be said here (E2).
-        let (pod, known) = (cluster.by_uid(uid)?, self.pods.get(uid)?);
+        let uid = pod.uid();
+        let known = self.pods.get(uid)?;
         let EndpointState {
             ready,
             serving,
