@@ -8,6 +8,7 @@ use super::patches;
 use super::window::Window;
 use super::writes::Writes;
 use crate::model::{Answered, Asked, Change, Cluster, Item, ObjectId, Path};
+use crate::simulator;
 
 /// What a request did, as its answer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +121,8 @@ impl<'a> Case<'a> {
     fn not_found(&self) -> Judgement {
         let is_create = self.asked.method == Method::POST && self.path.name.is_empty();
         let id = if is_create {
-            if self.path.namespace.is_empty() {
+            // Of a kind that is not served nothing is found, whatever its namespace is.
+            if !simulator::parts().serves(&self.path.resource) || self.path.namespace.is_empty() {
                 return Ok(Effect::Nothing);
             }
             namespace(&self.path.namespace)

@@ -121,6 +121,13 @@ fn a_refusal_was_due_at_some_moment() {
     };
     assert!(gone(2).is_empty());
     assert_eq!(gone(3), ["S1"]);
+    let create_in_vain = |path| {
+        let create = ask(Method::POST, path);
+        let gone = answer(7, 404, None, &json!({}));
+        history().begin(7, &create).end(&create, gone).broken()
+    };
+    assert_eq!(create_in_vain(PODS), ["S1"]);
+    assert!(create_in_vain("/apis/apps/v1/namespaces/default/statefulsets").is_empty());
     let create = ask(Method::POST, PODS);
     let taken = answer(7, 409, None, &json!({"reason": "AlreadyExists"}));
     assert!(is_fine(with_pod().begin(7, &create).end(&create, taken.clone())));
