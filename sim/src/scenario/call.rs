@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::faults::check_resource;
+use super::served::{check_kind, check_resource};
 use super::target::{ClientTarget, Whom};
 use super::write::Keys;
 use super::yaml::Yaml;
@@ -111,11 +111,10 @@ impl CallSpec {
     }
 }
 
-/// Whether a pattern names objects: `Kind/namespace/name` or `Kind/name`.
+/// Whether a pattern names objects that are served: `Kind/namespace/name` or `Kind/name`.
 pub(super) fn object_pattern(object: &str) -> Result<(), String> {
-    if (2..=3).contains(&object.split('/').count()) {
-        Ok(())
-    } else {
-        Err(format!("{object:?} names no object: write Kind/namespace/name"))
+    match *object.split('/').collect::<Vec<_>>() {
+        [kind, _] | [kind, _, _] => check_kind(kind),
+        _ => Err(format!("{object:?} names no object: write Kind/namespace/name")),
     }
 }

@@ -15,6 +15,7 @@ mod read;
 mod reference;
 #[cfg(test)]
 mod round_trip;
+mod served;
 pub(crate) mod simpler;
 mod target;
 #[cfg(test)]

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::call::object_pattern;
 use super::error::Error;
 use super::nearest;
+use super::served;
 use super::workload::{Manifest, StepAction, documents};
 use super::{Heal, Moment, NodeTarget, Role, Scenario, Trigger, Whom};
 use crate::simulator;
@@ -31,15 +33,20 @@ pub fn read(file: &str, source: &str, load: impl Fn(&str) -> Result<String, Stri
         let StepAction::Apply(manifest) = &mut step.action else {
             continue;
         };
-        if let Manifest::File(name) = manifest {
-            let text = load(name).map_err(|message| Error::about(file, source, name, message))?;
-            let objects = documents(&text)
-                .map_err(|message| Error::about(file, source, name, format!("in {name}: {message}")))?;
-            *manifest = Manifest::Inline(objects);
-        }
-        if let Manifest::Inline(objects) = manifest {
-            for object in objects {
-                check_object(object).map_err(|message| Error::about(file, source, "apply", message))?;
+        match manifest {
+            Manifest::File(name) => {
+                let wrong = |message: String| Error::about(file, source, name, message);
+                let inside = |message: String| wrong(format!("in {name}: {message}"));
+                let objects = documents(&load(name).map_err(wrong)?).map_err(inside)?;
+                for object in &objects {
+                    check_object(object).map_err(|(_, message)| inside(message))?;
+                }
+                *manifest = Manifest::Inline(objects);
+            }
+            Manifest::Inline(objects) => {
+                for object in objects {
+                    check_object(object).map_err(|(word, message)| Error::about(file, source, &word, message))?;
+                }
             }
         }
     }
@@ -47,13 +54,17 @@ pub fn read(file: &str, source: &str, load: impl Fn(&str) -> Result<String, Stri
     Ok(scenario)
 }
 
-fn check_object(object: &Value) -> Result<(), String> {
+/// What is wrong with an object to apply: the word it is about, and why.
+fn check_object(object: &Value) -> Result<(), (String, String)> {
+    let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
     for path in ["/apiVersion", "/kind", "/metadata/name"] {
-        if object.pointer(path).and_then(Value::as_str).is_none_or(str::is_empty) {
-            return Err(format!("an object to apply has no {}", path[1..].replace('/', ".")));
+        if text(path).is_empty() {
+            let why = format!("an object to apply has no {}", path[1..].replace('/', "."));
+            return Err(("apply".to_owned(), why));
         }
     }
-    Ok(())
+    let kind = text("/kind");
+    served::check_object(text("/apiVersion"), kind).map_err(|why| (kind.to_owned(), why))
 }
 
 /// What is wrong beyond the types: the word it is about, and why.
@@ -117,9 +128,7 @@ fn check(scenario: &Scenario) -> Result<(), (String, String)> {
     }
     for entry in &scenario.expect.state {
         for object in entry.keys() {
-            if !(2..=3).contains(&object.split('/').count()) {
-                return Err((object.clone(), format!("{object:?} names no object: write kind/name")));
-            }
+            object_pattern(object).map_err(|why| (object.clone(), why))?;
         }
     }
     if scenario.expect.compares_ends() {

@@ -131,6 +131,11 @@ fn a_trigger_is_read_with_the_same_care() {
             "no resource \"podz\" is served; did you mean \"pods\"?",
         ),
         (
+            "{ create: Pdo/default/* }",
+            "a.yaml:5:21",
+            "no kind \"Pdo\" is served; did you mean \"Pod\"?",
+        ),
+        (
             "{ any: [{ update: Pod/a, observed-by: kubelet/nod-1 }] }",
             "a.yaml:5:",
             "no machine \"nod-1\"; did you mean",
@@ -146,4 +151,32 @@ fn what_is_not_built_is_refused_and_not_passed_over() {
     insta::assert_snapshot!(wrong("name: a\nduration: 1s\ntopology: { apiservers: 7 }\n"), @"a.yaml:3:13: apiservers: 7: there must be 1 to 5");
     insta::assert_snapshot!(wrong("name: a\nduration: 1s\nfaults:\n  - at: 1s\n    crash: { node: nod-1 }\n"), @r#"a.yaml:5:20: no machine "nod-1"; did you mean "node-1"? (known: control-plane, node-1, node-2, node-3)"#);
     insta::assert_snapshot!(wrong("name: a\nduration: 1s\nworkload:\n  - at: 1s\n    apply: b.yaml\n"), @"a.yaml:5:12: no such file");
+}
+
+#[test]
+fn what_no_server_serves_is_refused_and_not_waited_for_in_vain() {
+    let step = |text: &str| wrong_key(&format!("name: a\nduration: 1s\nworkload:\n  - at: 1s\n    {text}\n"));
+    let object = |version: &str, kind: &str| {
+        step(&format!(
+            "apply: {{ apiVersion: {version}, kind: {kind}, metadata: {{ name: web }} }}"
+        ))
+    };
+    insta::assert_snapshot!(object("apps/v1", "Deploymnt"), @r#"a.yaml:5:41: no kind "Deploymnt" is served; did you mean "Deployment"?"#);
+    insta::assert_snapshot!(object("apps/v1", "deployment"), @r#"a.yaml:5:41: no kind "deployment" is served; did you mean "Deployment"?"#);
+    insta::assert_snapshot!(object("apps/v1beta1", "Deployment"), @r#"a.yaml:5:46: no Deployment is served as "apps/v1beta1": its apiVersion is apps/v1"#);
+    insta::assert_snapshot!(step("delete: pdo/web"), @r#"a.yaml:5:13: workload: no kind "pdo" is served; did you mean "Pod"?"#);
+    insta::assert_snapshot!(step("delete: web"), @r#"a.yaml:5:13: workload: "web" names no object: write Kind/namespace/name"#);
+    insta::assert_snapshot!(step("delete: { object: pod/web, propagaton: Orphan }"), @r#"a.yaml:5:32: workload[0]: unknown key "propagaton"; did you mean "propagation"?"#);
+    insta::assert_snapshot!(step("own: { object: cm/a, owners: [servic/b] }"), @r#"a.yaml:5:35: workload: no kind "servic" is served; did you mean "Service"?"#);
+    let manifest = "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: { name: web }\n";
+    let source = "name: a\nduration: 1s\nworkload:\n  - at: 1s\n    apply: b.yaml\n";
+    let told = read("a.yaml", source, |_| Ok(manifest.to_owned()))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        told.starts_with("a.yaml:5:12: in b.yaml: no kind \"StatefulSet\" is served"),
+        "{told}"
+    );
+    let state = "name: a\nduration: 1s\nexpect: { state: [{ deploymnt/web: { spec.replicas: 1 } }] }\n";
+    insta::assert_snapshot!(wrong_key(state), @r#"a.yaml:3:21: no kind "deploymnt" is served; did you mean "Deployment"?"#);
 }

@@ -4,14 +4,13 @@ use serde::Deserialize;
 
 use super::{Words, one_end, some_time, some_times, some_times_or_until};
 use crate::scenario::call::object_pattern;
-use crate::scenario::nearest;
 use crate::scenario::quantity::Span;
+use crate::scenario::served::check_resource;
 use crate::scenario::simpler::shorter;
 use crate::scenario::target::{ComponentTarget, Role, Whom};
 use crate::scenario::trigger::Trigger;
 use crate::scenario::write::Keys;
 use crate::scenario::yaml::Yaml;
-use crate::simulator;
 
 /// Whose watches are late, by how much, and for how long.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -180,18 +179,4 @@ impl Words for ApiLagSpec {
     fn until(&self) -> Option<&Trigger> {
         self.until.as_ref()
     }
-}
-
-/// A resource that no server serves would make a fault that never does anything.
-pub(in crate::scenario) fn check_resource(plural: &str) -> Result<(), String> {
-    let served: Vec<&str> = simulator::parts()
-        .kinds
-        .iter()
-        .map(|resource| resource.info().plural)
-        .collect();
-    if served.contains(&plural) {
-        return Ok(());
-    }
-    let hint = nearest::hint(plural, &served);
-    Err(format!("no resource {plural:?} is served{hint}"))
 }

@@ -39,7 +39,6 @@ pub use clock::ClockSpec;
 pub use compact::CompactSpec;
 pub use disk::{DiskOperation, DiskSpec};
 pub use flows::FlowsSpec;
-pub(super) use lag::check_resource;
 pub use lag::{ApiLagSpec, LagScope, LagSpec};
 pub use leader::{HandOverSpec, OldLeader};
 pub use links::{LinksTarget, LossSpec, Lost, ResetSpec, SlowLinkSpec};

@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
-use super::lag::check_resource;
 use super::{Words, some_time, some_times};
 use crate::scenario::quantity::Span;
+use crate::scenario::served::check_resource;
 use crate::scenario::simpler::shorter;
 use crate::scenario::target::{ComponentTarget, Whom};
 use crate::scenario::write::Keys;

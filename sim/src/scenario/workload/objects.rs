@@ -63,7 +63,7 @@ impl Words for Manifest {
 
 /// What to delete: `kind/name` or `kind/namespace/name`, alone or with what becomes of its dependents.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "DeleteWire")]
+#[serde(try_from = "Value")]
 pub struct DeleteSpec {
     /// The object.
     pub object: String,
@@ -84,35 +84,37 @@ pub enum Propagation {
     Orphan,
 }
 
+/// What is deleted and how, as it is read.
 #[derive(Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
-enum DeleteWire {
-    Object(String),
-    Choice {
-        object: String,
-        propagation: Option<Propagation>,
-        grace: Option<u32>,
-    },
+#[serde(deny_unknown_fields)]
+struct DeleteWire {
+    object: String,
+    propagation: Option<Propagation>,
+    grace: Option<u32>,
 }
 
-impl From<DeleteWire> for DeleteSpec {
-    fn from(wire: DeleteWire) -> Self {
-        match wire {
-            DeleteWire::Object(object) => DeleteSpec {
+impl TryFrom<Value> for DeleteSpec {
+    type Error = String;
+
+    /// By hand, and not as one of two types that fit, so that the error says what is wrong with the one that was meant.
+    fn try_from(value: Value) -> Result<Self, String> {
+        let DeleteWire {
+            object,
+            propagation,
+            grace,
+        } = match value {
+            Value::String(object) => DeleteWire {
                 object,
                 propagation: None,
                 grace: None,
             },
-            DeleteWire::Choice {
-                object,
-                propagation,
-                grace,
-            } => DeleteSpec {
-                object,
-                propagation,
-                grace,
-            },
-        }
+            choice => DeleteWire::deserialize(choice).map_err(|error| error.to_string())?,
+        };
+        Ok(DeleteSpec {
+            object,
+            propagation,
+            grace,
+        })
     }
 }
 
@@ -138,6 +140,10 @@ impl Words for DeleteSpec {
             .some("propagation", propagation.as_ref(), propagation_word)
             .some("grace", grace.as_ref(), Yaml::plain)
             .map()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        object_pattern(&self.object)
     }
 
     fn simpler(&self) -> Vec<Self> {
@@ -194,6 +200,11 @@ impl Words for OwnSpec {
             .with("object", Yaml::text(object))
             .with("owners", words(owners, Yaml::text))
             .map()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        object_pattern(&self.object)?;
+        self.owners.iter().try_for_each(|owner| object_pattern(owner))
     }
 }
 
