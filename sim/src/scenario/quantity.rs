@@ -6,8 +6,12 @@ use std::time::Duration;
 use orrery_api::random::Random;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
+/// No duration may be longer: what is added to it must still be a moment.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Reads `1h2m3s4ms5us`, in any selection of units; `0` needs none.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let too_long = || format!("{text:?} is too long: a year (8760h) is the most");
     let wrong = || format!("{text:?} is not a duration: write it like 250ms, 10s, 1m30s or 2h");
     let mut rest = text.trim();
     if rest == "0" {
@@ -32,8 +36,12 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
             "us" | "µs" => 1e-6,
             _ => return Err(wrong()),
         };
-        total += Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())?;
+        let part = Duration::try_from_secs_f64(number * seconds).map_err(|_| too_long())?;
+        total = total.saturating_add(part);
         rest = &rest[end..];
+    }
+    if total > LONGEST {
+        return Err(too_long());
     }
     Ok(total)
 }
@@ -199,6 +207,14 @@ mod tests {
         assert_eq!(parse_duration("0"), Ok(Duration::ZERO));
         for wrong in ["", "10", "s", "10x", "-1s", "1.2.3s"] {
             assert!(parse_duration(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(parse_duration("8760h").is_ok());
+        for long in [
+            "8760h1us",
+            "4000000000000000h4000000000000000h",
+            "99999999999999999999h",
+        ] {
+            assert!(parse_duration(long).unwrap_err().contains("too long"), "{long:?}");
         }
     }
 

@@ -1,5 +1,5 @@
-//! What scenarios name has to be served: a kind or resource that no server has would be waited for in vain, make a fault
-//! that never does anything, or be refused as late as in the middle of a run.
+//! What scenarios name has to be served: a kind or resource that no server has would be waited for in vain, make a
+//! fault that never does anything, or be refused as late as in the middle of a run.
 
 use orrery_apiserver::resource::ResourceInfo;
 
