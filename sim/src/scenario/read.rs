@@ -85,6 +85,7 @@ fn check(scenario: &Scenario) -> Result<(), (String, String)> {
             return Err((name.clone(), format!("{name}: {count}: there must be 0 to 5")));
         }
     }
+    topology.check()?;
     let control_planes = topology.control_planes();
     let mut names: Vec<&str> = control_planes.iter().map(String::as_str).collect();
     for node in &topology.nodes {

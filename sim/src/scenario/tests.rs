@@ -180,3 +180,19 @@ fn what_no_server_serves_is_refused_and_not_waited_for_in_vain() {
     let state = "name: a\nduration: 1s\nexpect: { state: [{ deploymnt/web: { spec.replicas: 1 } }] }\n";
     insta::assert_snapshot!(wrong_key(state), @r#"a.yaml:3:21: no kind "deploymnt" is served; did you mean "Deployment"?"#);
 }
+
+#[test]
+fn a_node_that_would_never_be_registered_is_refused() {
+    let nodes = |text: &str| {
+        wrong_key(&format!(
+            "name: a\nduration: 1s\ntopology:\n  nodes:\n    - {{ name: one, {text} }}\n"
+        ))
+    };
+    insta::assert_snapshot!(nodes("taints: [{ key: a, effect: NoScheduel }]"), @r#"a.yaml:5:47: no effect "NoScheduel" of a taint; did you mean "NoSchedule"?"#);
+    insta::assert_snapshot!(nodes("capacity: { cpu: lots }"), @r#"a.yaml:5:37: cpu: "lots" is no quantity: write it like "4", 500m or 8Gi"#);
+    let named = wrong("name: a\nduration: 1s\ntopology: { nodes: [{ name: Node_1 }] }\n");
+    assert!(
+        named.starts_with("a.yaml:3:29: the node \"Node_1\": a lowercase RFC 1123 subdomain"),
+        "{named}"
+    );
+}

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use orrery_api::names::dns1123_subdomain;
+use orrery_api::quantity::Quantity;
 use serde::{Deserialize, Deserializer};
 
+use super::nearest;
 use crate::simulator::Component;
 
 /// Machines and processes.
@@ -62,6 +65,22 @@ impl Topology {
         asked.unwrap_or_else(|| component.default_replicas())
     }
 
+    /// What is wrong beyond the types with what machines have, and with their taints: the word it is about, and why. A
+    /// kubelet whose node is refused would try for ever to register it.
+    pub(super) fn check(&self) -> Result<(), (String, String)> {
+        check_amounts(&self.node)?;
+        for node in &self.nodes {
+            if let Some(wrong) = dns1123_subdomain(&node.name).first() {
+                return Err((node.name.clone(), format!("the node {:?}: {wrong}", node.name)));
+            }
+            check_amounts(&node.capacity)?;
+            for taint in &node.taints {
+                check_effect(&taint.effect).map_err(|why| (taint.effect.clone(), why))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The machines of the control plane: `control-plane`, and with several API servers one more for each but the first.
     pub fn control_planes(&self) -> Vec<String> {
         let more = (2..=self.apiservers).map(|number| format!("control-plane-{number}"));
@@ -100,6 +119,30 @@ pub struct TaintSpec {
     pub value: Option<String>,
     /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
     pub effect: String,
+}
+
+const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+
+/// Whether a taint can have this effect.
+pub(super) fn check_effect(effect: &str) -> Result<(), String> {
+    if EFFECTS.contains(&effect) {
+        return Ok(());
+    }
+    Err(format!(
+        "no effect {effect:?} of a taint{}",
+        nearest::hint(effect, &EFFECTS)
+    ))
+}
+
+/// Whether what a machine has are quantities.
+fn check_amounts(amounts: &BTreeMap<String, String>) -> Result<(), (String, String)> {
+    for (resource, amount) in amounts {
+        if Quantity::parse(amount).is_err() {
+            let why = format!("{resource}: {amount:?} is no quantity: write it like \"4\", 500m or 8Gi");
+            return Err((amount.clone(), why));
+        }
+    }
+    Ok(())
 }
 
 /// So many nodes, called `node-1` and so on.

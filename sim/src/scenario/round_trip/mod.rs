@@ -43,6 +43,10 @@ fn texts() -> impl Strategy<Value = BTreeMap<String, String>> {
     btree_map("[a-z./-]{1,10}", "[a-zA-Z0-9.]{0,6}", 0..3)
 }
 
+fn amounts() -> impl Strategy<Value = BTreeMap<String, String>> {
+    btree_map("[a-z./-]{1,10}", "[1-9][0-9]{0,3}(m|k|Mi|Gi)?", 0..3)
+}
+
 fn component() -> impl Strategy<Value = ComponentTarget> {
     let role = prop::sample::select(vec![Role::ApiServer, Role::Scheduler, Role::ControllerManager]);
     let anywhere = (role, option::of("[1-5]")).prop_map(|(role, instance)| ComponentTarget { role, instance });
@@ -305,7 +309,7 @@ fn topology() -> impl Strategy<Value = Topology> {
         value,
         effect: "NoSchedule".to_owned(),
     });
-    let spec = (name(), option::of(name()), texts(), vec(taint, 0..2), texts()).prop_map(
+    let spec = (name(), option::of(name()), texts(), vec(taint, 0..2), amounts()).prop_map(
         |(name, zone, labels, taints, capacity)| NodeSpec {
             name,
             zone,
@@ -327,7 +331,7 @@ fn topology() -> impl Strategy<Value = Topology> {
     ];
     let store = (option::of(1u32..99_999), option::of(1u32..99_999));
     let store = store.prop_map(|(segment, snapshot)| StoreSpec { segment, snapshot });
-    (nodes, 1u32..4, 1u32..4, 1u32..4, texts(), store).prop_map(
+    (nodes, 1u32..4, 1u32..4, 1u32..4, amounts(), store).prop_map(
         |(nodes, zones, schedulers, controller_managers, node, store)| Topology {
             nodes,
             zones,

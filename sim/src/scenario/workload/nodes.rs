@@ -3,10 +3,10 @@
 use serde::Deserialize;
 
 use super::Words;
-use crate::scenario::nearest;
 use crate::scenario::quantity::Span;
 use crate::scenario::simpler::shorter;
 use crate::scenario::target::{NodeTarget, Whom};
+use crate::scenario::topology::check_effect;
 use crate::scenario::write::Keys;
 use crate::scenario::yaml::Yaml;
 
@@ -105,8 +105,6 @@ fn key() -> String {
     "example.com/flap".to_owned()
 }
 
-const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
-
 impl TaintStep {
     /// The taint that is used where none is named, with an effect.
     pub fn of(node: NodeTarget, effect: &str) -> Self {
@@ -140,13 +138,6 @@ impl Words for TaintStep {
     }
 
     fn check(&self) -> Result<(), String> {
-        if EFFECTS.contains(&self.effect.as_str()) {
-            return Ok(());
-        }
-        Err(format!(
-            "no effect {:?} of a taint{}",
-            self.effect,
-            nearest::hint(&self.effect, &EFFECTS)
-        ))
+        check_effect(&self.effect)
     }
 }
