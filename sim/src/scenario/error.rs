@@ -63,9 +63,14 @@ impl Error {
                 } else {
                     format!("{place}: ")
                 };
-                format!("{place}unknown key {word:?}{}", nearest::hint(&word, &known))
+                let what = if text.contains("unknown variant `") {
+                    "value"
+                } else {
+                    "key"
+                };
+                format!("{place}unknown {what} {word:?}{}", nearest::hint(&word, &known))
             }
-            _ => text,
+            _ => in_words(text),
         };
         Error {
             file: file.to_owned(),
@@ -94,6 +99,26 @@ fn unknown_word(text: &str) -> Option<(String, Vec<String>)> {
     let mut quoted = text[start..].split('`').skip(1).step_by(2).map(str::to_owned);
     let word = quoted.next()?;
     Some((word, quoted.collect()))
+}
+
+/// An error of the reader with words of the format where serde has Rust's.
+fn in_words(text: String) -> String {
+    let Some((found, expected)) = text.rsplit_once(", expected ") else {
+        return text;
+    };
+    let whole = |most: u64| format!("a whole number from 0 to {most}");
+    let expected = match expected {
+        "u16" => whole(u16::MAX.into()),
+        "u32" => whole(u32::MAX.into()),
+        "u64" => whole(u64::MAX),
+        "i32" => "a whole number".to_owned(),
+        "f64" => "a number".to_owned(),
+        "a sequence" => "a list".to_owned(),
+        "a map" => "keys and values".to_owned(),
+        expected if expected.starts_with("struct ") => "keys and values".to_owned(),
+        _ => return text,
+    };
+    format!("{found}, expected {expected}")
 }
 
 /// The first place of `word` outside of comments.

@@ -30,6 +30,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Unexpected, Visitor};
 
 pub use between::{Between, Offset, Rate};
 pub use call::{CallEnd, CallSpec};
@@ -55,7 +57,7 @@ pub use workload::{
 
 /// What happens in a world, and what must hold.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a scenario, with `name` and `duration`")]
 pub struct Scenario {
     /// Its name.
     pub name: String,
@@ -181,28 +183,34 @@ pub enum Heal {
 
 impl<'de> Deserialize<'de> for Heal {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "`core`, `all`, or `{ all-but: [node-1] }`")]
-        enum Wire {
-            Word(HealWord),
-            Rest(Rest),
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "kebab-case")]
-        enum HealWord {
-            Core,
-            All,
-        }
+        // A visitor, and not one of several types that fit: what is wrong is told with its place.
+        struct HealVisitor;
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields, rename_all = "kebab-case")]
         struct Rest {
             all_but: Vec<String>,
         }
-        Ok(match Wire::deserialize(deserializer)? {
-            Wire::Word(HealWord::Core) => Heal::Core,
-            Wire::Word(HealWord::All) => Heal::All,
-            Wire::Rest(rest) => Heal::AllBut(rest.all_but),
-        })
+        impl<'de> Visitor<'de> for HealVisitor {
+            type Value = Heal;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("`core`, `all`, or `{ all-but: [node-1] }`")
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<Heal, E> {
+                match word {
+                    "core" => Ok(Heal::Core),
+                    "all" => Ok(Heal::All),
+                    other => Err(E::invalid_value(Unexpected::Str(other), &self)),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Heal, A::Error> {
+                let rest = Rest::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Heal::AllBut(rest.all_but))
+            }
+        }
+        deserializer.deserialize_any(HealVisitor)
     }
 }
 

@@ -170,7 +170,10 @@ fn known_component(name: &str) -> Result<(), (String, String)> {
     if known.contains(&name) {
         return Ok(());
     }
-    let hint = nearest::hint(name, &known);
+    let hint = match known.as_slice() {
+        [] => ": it has none of a user's own".to_owned(),
+        known => nearest::hint(name, known),
+    };
     Err((
         name.to_owned(),
         format!("this simulator has no component {name:?}{hint}"),

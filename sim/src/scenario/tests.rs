@@ -76,6 +76,18 @@ fn a_value_that_cannot_be_read_is_refused_with_its_place() {
 }
 
 #[test]
+fn what_was_expected_is_told_in_words_of_the_format() {
+    let part = |text: &str| wrong(&format!("name: a\nduration: 1s\n{text}\n"));
+    insta::assert_snapshot!(wrong("just text"), @r#"a.yaml:1:1: invalid type: string "just text", expected a scenario, with `name` and `duration`"#);
+    insta::assert_snapshot!(part("network: fast"), @r#"a.yaml:3:10: network: invalid type: string "fast", expected keys and values"#);
+    insta::assert_snapshot!(part("faults: 3"), @"a.yaml:3:9: faults: invalid type: integer `3`, expected a list");
+    insta::assert_snapshot!(part("seed: -1"), @"a.yaml:3:7: seed: invalid type: integer `-1`, expected a whole number from 0 to 18446744073709551615");
+    insta::assert_snapshot!(part("heal: some"), @r#"a.yaml:3:7: heal: invalid value: string "some", expected `core`, `all`, or `{ all-but: [node-1] }`"#);
+    insta::assert_snapshot!(part("heal: { all-butt: [node-1] }"), @r#"a.yaml:3:9: heal: unknown key "all-butt"; did you mean "all-but"? (known: all-but)"#);
+    insta::assert_snapshot!(part("topology: { components: { website: 2 } }"), @r#"a.yaml:3:27: this simulator has no component "website": it has none of a user's own"#);
+}
+
+#[test]
 fn all_but_the_machine_of_the_store_may_stay_broken() {
     let text = |servers: u32, machine: &str| {
         format!(
@@ -103,7 +115,7 @@ fn all_but_the_machine_of_the_store_may_stay_broken() {
 fn a_fault_is_one_fault_with_one_moment() {
     insta::assert_snapshot!(wrong("name: a\nduration: 1s\nfaults:\n  - crash: { node: any }\n"), @"a.yaml:4:3: faults: say when: one of `at`, `between` and `when` is needed");
     insta::assert_snapshot!(wrong_key("name: a\nduration: 1s\nfaults:\n  - at: 1s\n    crsh: { node: any }\n"), @r#"a.yaml:5:5: faults[0]: unknown key "crsh"; did you mean "crash"?"#);
-    insta::assert_snapshot!(wrong_key("name: a\nduration: 1s\nfaults:\n  - between: 1s..2s\n    swarm: [crash, puase]\n"), @r#"a.yaml:5:20: faults[0]: unknown key "puase"; did you mean "pause"?"#);
+    insta::assert_snapshot!(wrong_key("name: a\nduration: 1s\nfaults:\n  - between: 1s..2s\n    swarm: [crash, puase]\n"), @r#"a.yaml:5:20: faults[0]: unknown value "puase"; did you mean "pause"?"#);
     insta::assert_snapshot!(wrong("name: a\nduration: 1s\nfaults:\n  - at: 1s\n    swarm: all\n"), @"a.yaml:4:3: faults: a swarm needs `between`: how long it may strike");
 }
 
@@ -123,7 +135,7 @@ fn a_trigger_is_read_with_the_same_care() {
         (
             "{ call: { client: scheduler, verb: creat } }",
             "a.yaml:5:46",
-            "unknown key \"creat\"; did you mean \"create\"?",
+            "unknown value \"creat\"; did you mean \"create\"?",
         ),
         (
             "{ call: { resource: podz/binding } }",
