@@ -130,9 +130,15 @@ pub fn in_process_of(program: &Path, more: &[String], input: &Input, limit: Dura
     };
     let summary = text.lines().last().and_then(|line| serde_json::from_str(line).ok());
     let status = child.wait();
-    summary.unwrap_or_else(|| {
-        let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-        Summary::died(input, &format!("{how}; {}", said.lines().last().unwrap_or_default()))
+    summary.unwrap_or_else(|| match status {
+        Ok(status) if status.code() == Some(2) => {
+            let error = said.lines().find_map(|line| line.strip_prefix("error: "));
+            Summary::refused(input, error.unwrap_or("its process refused it"))
+        }
+        status => {
+            let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+            Summary::died(input, &format!("{how}; {}", said.lines().last().unwrap_or_default()))
+        }
     })
 }
 

@@ -21,6 +21,8 @@ use crate::simulator;
 const MISSED: u8 = 1;
 /// Exit code when something alarmed without a mutant.
 const ALARMED: u8 = 10;
+/// Exit code of a process that would not play a run.
+const WRONG: u8 = 2;
 
 /// Measures how many seeds are needed to find known bugs.
 #[derive(Args)]
@@ -42,7 +44,7 @@ pub struct Mutants {
     /// Make the run that found a mutant small, for so many minutes at most (2 if none are named), and tell the size.
     #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "2")]
     shrink: Option<f64>,
-    /// Only show what mutants there are.
+    /// Only show what mutants there are, or those that are named.
     #[arg(long)]
     list: bool,
     /// Use this simulator, built with the feature `mutants`, instead of building one.
@@ -76,10 +78,6 @@ impl Mutants {
             eprintln!("error: this simulator has no mutants; `cargo sim mutants` has those of the house");
             return 2;
         }
-        if self.list {
-            list();
-            return 0;
-        }
         match self.campaign() {
             Ok(code) => code,
             Err(why) => {
@@ -92,12 +90,17 @@ impl Mutants {
     fn campaign(&self) -> Result<u8, String> {
         let (files, ids): (Vec<_>, Vec<_>) = self.what.iter().cloned().partition(|word| word.contains(['.', '/']));
         let cards = chosen(&ids)?;
+        if self.list {
+            list(&cards);
+            return Ok(0);
+        }
         let scenarios = if files.is_empty() { all_scenarios()? } else { files };
         for path in &scenarios {
             crate::scenario::read_file(path).map_err(|error| error.to_string())?;
         }
         let binary = match &self.with {
-            Some(binary) => binary.clone(),
+            Some(binary) if binary.is_file() => binary.clone(),
+            Some(binary) => return Err(format!("there is no simulator {}", binary.display())),
             None => build()?,
         };
         let turn = |number: usize| Turn {
@@ -111,14 +114,14 @@ impl Mutants {
                 println!("{:5} {:58} component not built", card.id, cut(card.mechanism, 58));
                 continue;
             }
-            let hunt = self.hunt(&binary, Some(card.id), turn);
+            let hunt = self.hunt(&binary, Some(card.id), turn)?;
             longest = longest.max(hunt.runs);
             missed += usize::from(hunt.found.is_none());
             let size = self.size(&binary, card.id, &hunt);
             println!("{}", row(card, &hunt, &size, &binary));
         }
         // What is no mutant must be silent over the same seeds, all of them.
-        let alarm = self.control(&binary, longest, turn);
+        let alarm = self.control(&binary, longest, turn)?;
         if missed > 0 {
             println!("{missed} not found within {} runs", self.seeds);
         }
@@ -129,8 +132,14 @@ impl Mutants {
         })
     }
 
-    /// Runs turn after turn until one fails; the earliest failure counts, however many run at once.
-    fn hunt<'a>(&self, binary: &Path, mutant: Option<&str>, turn: impl Fn(usize) -> Turn<'a> + Sync) -> Hunt<'a> {
+    /// Runs turn after turn until one fails; the earliest failure counts, however many run at once. The error says why
+    /// one could not be played at all, as by a simulator without mutants: that finds nothing.
+    fn hunt<'a>(
+        &self,
+        binary: &Path,
+        mutant: Option<&str>,
+        turn: impl Fn(usize) -> Turn<'a> + Sync,
+    ) -> Result<Hunt<'a>, String> {
         let next = AtomicUsize::new(0);
         let first = AtomicUsize::new(self.seeds);
         let done: Mutex<Vec<(usize, Summary)>> = Mutex::default();
@@ -157,7 +166,10 @@ impl Mutants {
         done.sort_by_key(|(number, _)| *number);
         let found = done.iter().position(|(_, summary)| summary.code != 0);
         done.truncate(found.map_or(done.len(), |position| position + 1));
-        Hunt {
+        if let Some((number, refused)) = done.last().filter(|(_, summary)| summary.died && summary.code == WRONG) {
+            return Err(format!("{}: {}", turn(*number).scenario, refused.message));
+        }
+        Ok(Hunt {
             runs: done.len(),
             spent: done.iter().map(|(_, summary)| summary.spent).sum(),
             reached: done.iter().map(|(_, summary)| summary.reached).sum(),
@@ -165,18 +177,23 @@ impl Mutants {
                 .pop()
                 .filter(|_| found.is_some())
                 .map(|(number, summary)| (turn(number), summary)),
-        }
+        })
     }
 
     /// Runs `turns` turns without a mutant; whether one alarmed.
-    fn control<'a>(&self, binary: &Path, turns: usize, turn: impl Fn(usize) -> Turn<'a> + Sync) -> bool {
+    fn control<'a>(
+        &self,
+        binary: &Path,
+        turns: usize,
+        turn: impl Fn(usize) -> Turn<'a> + Sync,
+    ) -> Result<bool, String> {
         let without = Mutants {
             what: Vec::new(),
             seeds: turns,
             with: None,
             ..*self
         };
-        let hunt = without.hunt(binary, None, turn);
+        let hunt = without.hunt(binary, None, turn)?;
         match &hunt.found {
             None => println!("without a mutant: {} runs held", hunt.runs),
             Some((turn, summary)) => println!(
@@ -184,7 +201,7 @@ impl Mutants {
                 turn.scenario, turn.seed, summary.kind, summary.text
             ),
         }
-        hunt.found.is_some()
+        Ok(hunt.found.is_some())
     }
 
     /// How many lines of faults and workload the run had that found the mutant, and has when it was made small.
@@ -232,8 +249,8 @@ impl Mutants {
     }
 }
 
-fn list() {
-    for card in CARDS {
+fn list(cards: &[&Card]) {
+    for card in cards {
         let component = card.component.unwrap_or("component not built");
         println!("{:5} {:24} {component}: {}", card.id, card.source, card.mechanism);
         if !card.schedule.is_empty() {

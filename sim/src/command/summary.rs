@@ -95,6 +95,11 @@ impl Summary {
         Summary::without_outcome(13, "the process died", &format!("the process died: {why}"), input)
     }
 
+    /// A run that was not played at all: its process refused the scenario or the command line, and said why.
+    pub fn refused(input: &Input, why: &str) -> Self {
+        Summary::without_outcome(2, "wrong scenario", why, input)
+    }
+
     /// A run that was stopped because it did not end: something goes round in circles while no time passes, or hardly any.
     pub fn endless(input: &Input, limit: Duration) -> Self {
         let why = format!("it did not end within {} s of real time", limit.as_secs());
