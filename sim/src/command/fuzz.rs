@@ -1,12 +1,13 @@
 //! `fuzz`: many seeds of scenarios, on all cores; every failure with the command that replays it.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, value_parser};
 
 use crate::campaign::{
     Explorers, Folder, Guide, Head, Input, Limits, Listed, Plan, Progress, Record, Shard, Source, Tally, run_all,
@@ -27,7 +28,7 @@ pub struct Fuzz {
     #[arg(required = true)]
     scenarios: Vec<String>,
     /// How many seeds of each; 100 unless --for sets another bound.
-    #[arg(long)]
+    #[arg(long, value_parser = value_parser!(u64).range(1..))]
     seeds: Option<u64>,
     /// The first seed.
     #[arg(long, default_value_t = 1)]
@@ -36,7 +37,7 @@ pub struct Fuzz {
     #[arg(long = "for", value_parser = parse_duration, value_name = "TIME")]
     lasts: Option<Duration>,
     /// Stop after so many failures.
-    #[arg(long, value_name = "FAILURES")]
+    #[arg(long, value_name = "FAILURES", value_parser = value_parser!(u64).range(1..))]
     stop_after: Option<u64>,
     /// How unlucky interleavings are looked for: `mixed` (every fourth seed by priorities), `random`, or `pct:DEPTH`.
     #[arg(long, default_value_t)]
@@ -55,9 +56,9 @@ pub struct Fuzz {
     campaign_seed: u64,
     /// How many at once; as many as there are cores by default.
     #[arg(long)]
-    jobs: Option<usize>,
+    jobs: Option<NonZeroUsize>,
     /// A run that takes longer than so many seconds of real time is stopped and counts as failed.
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..))]
     limit: u64,
 }
 
@@ -90,12 +91,11 @@ impl Fuzz {
             until: self.lasts.map(|lasts| Instant::now() + lasts),
             interrupted: interrupted()?,
         };
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let progress = Progress::new(source.total);
         let mut runs = 0;
         let result = run_all(
             source.inputs.as_mut(),
-            self.jobs.unwrap_or(cores),
+            super::jobs(self.jobs),
             &limits,
             |input, summary| {
                 if summary.code != 0 {

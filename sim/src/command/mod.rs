@@ -20,6 +20,7 @@ mod yardstick;
 
 pub use summary::Summary;
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -96,6 +97,20 @@ pub fn main() -> ExitCode {
         Command::Record(record) => record.execute(),
     };
     ExitCode::from(code)
+}
+
+/// How many runs at once: as many as were asked for, or as there are cores.
+fn jobs(asked: Option<NonZeroUsize>) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    asked.map_or_else(cores, usize::from)
+}
+
+/// Reads a time in minutes, which is not nothing.
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(minutes) if minutes > 0.0 && minutes.is_finite() => Ok(minutes),
+        _ => Err("write a number of minutes, such as 30 or 0.5".to_owned()),
+    }
 }
 
 /// The seed to play a scenario with: the one that was asked for, or its own, or 1.

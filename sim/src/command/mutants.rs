@@ -4,13 +4,14 @@
 //! each mutant, seed by seed over all scenarios in turn, until something is broken or the seeds are spent. Then the
 //! same seeds again without any mutant: they must all hold.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, value_parser};
 
 use super::summary::Summary;
 use crate::campaign::{Input, in_process_of};
@@ -37,12 +38,12 @@ pub struct Mutants {
     from: u64,
     /// How many runs at once; as many as there are cores by default.
     #[arg(long)]
-    jobs: Option<usize>,
+    jobs: Option<NonZeroUsize>,
     /// A run that takes longer than so many seconds of real time is stopped and counts as failed.
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..))]
     limit: u64,
     /// Make the run that found a mutant small, for so many minutes at most (2 if none are named), and tell the size.
-    #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "2")]
+    #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "2", value_parser = super::minutes)]
     shrink: Option<f64>,
     /// Only show what mutants there are, or those that are named.
     #[arg(long)]
@@ -144,7 +145,7 @@ impl Mutants {
         let first = AtomicUsize::new(self.seeds);
         let done: Mutex<Vec<(usize, Summary)>> = Mutex::default();
         std::thread::scope(|scope| {
-            for _ in 0..self.jobs() {
+            for _ in 0..super::jobs(self.jobs) {
                 scope.spawn(|| {
                     loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);
@@ -223,7 +224,7 @@ impl Mutants {
                 "--limit",
                 &minutes.to_string(),
                 "--jobs",
-                &self.jobs().to_string(),
+                &super::jobs(self.jobs).to_string(),
                 "--out",
             ])
             .arg(&file)
@@ -232,11 +233,6 @@ impl Mutants {
         let _ = std::fs::remove_file(&file);
         let told = shrunk.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
         told.ok().as_deref().and_then(sizes).unwrap_or_else(|| "?".to_owned())
-    }
-
-    fn jobs(&self) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.jobs.unwrap_or_else(cores).max(1)
     }
 
     fn run(&self, binary: &Path, mutant: Option<&str>, turn: Turn<'_>) -> Summary {

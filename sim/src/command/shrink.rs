@@ -1,5 +1,6 @@
 //! `shrink`: the smallest scenario that fails as a seed of a scenario does.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::subject::Subject;
-use crate::run::{Settings, run};
+use crate::run::{Settings, Verdict, run};
 use crate::scenario::Scenario;
 use crate::shrink::{Failure, OTHERS, Oracle, Shrunk, shrink, triggers};
 use crate::simulator;
@@ -25,11 +26,11 @@ pub struct Shrink {
     #[arg(long)]
     out: Option<String>,
     /// For how many minutes at most.
-    #[arg(long, default_value_t = 30.0)]
+    #[arg(long, default_value_t = 30.0, value_name = "MINUTES", value_parser = super::minutes)]
     limit: f64,
     /// How many runs at once; as many as there are cores by default.
     #[arg(long)]
-    jobs: Option<usize>,
+    jobs: Option<NonZeroUsize>,
     /// Put this known bug into the components; only in a build with the feature `mutants`.
     #[arg(long)]
     mutant: Option<String>,
@@ -63,7 +64,12 @@ impl Shrink {
         };
         let outcome = run(Settings { end, ..settings });
         let (Some(failure), Some(pinned)) = (Failure::of(&outcome), &outcome.pinned) else {
-            eprintln!("error: nothing to shrink: {path} does not fail with seed {seed}");
+            match &outcome.verdict {
+                Verdict::Wrong(why) => eprintln!("error: nothing to shrink: {path} cannot be played: {why}"),
+                _ => eprintln!(
+                    "error: nothing to shrink: {path} does not fail with seed {seed}; `fuzz` finds seeds that do"
+                ),
+            }
             return 2;
         };
         let out = self
@@ -78,14 +84,13 @@ impl Shrink {
             before: pinned.lines(),
         };
         eprintln!("{}: {}", failure.kind, failure.message);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let limit = Duration::try_from_secs_f64(self.limit * 60.0).unwrap_or(Duration::MAX);
         let deadline = started
             .checked_add(limit)
             .unwrap_or(started + Duration::from_secs(1 << 30));
         let oracle = match Oracle::new(
             failure.clone(),
-            self.jobs.unwrap_or(cores),
+            super::jobs(self.jobs),
             deadline,
             self.mutant.as_deref(),
         ) {
@@ -95,6 +100,11 @@ impl Shrink {
                 return 2;
             }
         };
+        // Half an hour later is too late to hear that the result has no place.
+        if let Err(error) = output.try_place() {
+            eprintln!("error: {error}");
+            return 2;
+        }
         let trouble: Mutex<Option<String>> = Mutex::new(None);
         let told = Mutex::new((Instant::now(), usize::MAX));
         let better = |what: &str, scenario: &Scenario| {
@@ -135,6 +145,19 @@ impl Shrink {
 }
 
 impl Output<'_> {
+    /// Whether something can be written there; leaves nothing.
+    fn try_place(&self) -> Result<(), String> {
+        let new = self.new_path();
+        std::fs::write(&new, "")
+            .and_then(|()| std::fs::remove_file(&new))
+            .map_err(|error| format!("cannot write {}: {error}", self.path))
+    }
+
+    /// Where it is written before it takes the place of what was there.
+    fn new_path(&self) -> String {
+        format!("{}.new", self.path)
+    }
+
     /// Writes what is best so far, whole or not at all.
     fn write(&self, scenario: &Scenario, shrunk: Option<&Shrunk>) -> Result<(), String> {
         let mut header = String::new();
@@ -159,7 +182,7 @@ impl Output<'_> {
             Some(shrunk) => header += &format!("# {}\n", about_seed(shrunk)),
             None => header += "# Shrinking was not finished.\n",
         }
-        let new = format!("{}.new", self.path);
+        let new = self.new_path();
         std::fs::write(&new, header + &scenario.to_yaml())
             .and_then(|()| std::fs::rename(&new, Path::new(self.path)))
             .map_err(|error| format!("cannot write {}: {error}", self.path))
@@ -168,7 +191,8 @@ impl Output<'_> {
 
 /// Whether the seed matters, in words.
 fn about_seed(shrunk: &Shrunk) -> String {
-    let drawn = if shrunk.pinned {
+    // Where the time was up nobody knows what could have been pinned.
+    let drawn = if shrunk.pinned || shrunk.others.is_none() {
         ""
     } else {
         " Not all that it drew could be pinned: with other choices alone it did not fail again."

@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader};
+use std::num::NonZeroUsize;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, value_parser};
 
 use super::Summary;
 use crate::campaign::{Explorers, Input, Limits, Listed, Plan, Progress, Shard, run_all};
@@ -23,6 +24,8 @@ const BATCH: usize = 32;
 const SHOWN: usize = 3;
 /// A run that takes longer is stopped.
 const LIMIT: Duration = Duration::from_secs(300);
+/// The exit code of a scenario that cannot be played.
+const WRONG: u8 = 2;
 
 /// Runs scenarios twice and compares.
 #[derive(Args)]
@@ -34,7 +37,7 @@ pub struct Verify {
     #[arg(long)]
     seed: Option<u64>,
     /// How many seeds of each scenario.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u64).range(1..))]
     seeds: u64,
     /// Draw these streams of chance anew, as in `run`.
     #[arg(long, value_delimiter = ',', value_name = "STREAM=NUMBER")]
@@ -44,7 +47,7 @@ pub struct Verify {
     explore: Explorers,
     /// How many at once, where there are many; as many as there are cores by default.
     #[arg(long)]
-    jobs: Option<usize>,
+    jobs: Option<NonZeroUsize>,
 }
 
 impl Verify {
@@ -75,11 +78,11 @@ impl Verify {
     }
 
     fn by_hashes(&self, inputs: &[Input]) -> u8 {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let jobs = self.jobs.unwrap_or(cores).max(1);
+        let jobs = super::jobs(self.jobs);
         let progress = Progress::new(Some(2 * inputs.len() as u64));
         let mut runs = 0;
         let mut differing: Vec<Input> = Vec::new();
+        let mut unplayed: Option<Summary> = None;
         for batch in inputs.chunks(BATCH * jobs) {
             let mut pass = |inputs: Vec<Input>, jobs: usize, differ: usize| {
                 let limits = Limits {
@@ -89,6 +92,9 @@ impl Verify {
                 let mut ends = BTreeMap::new();
                 let result = run_all(&mut Listed(inputs.into_iter()), jobs, &limits, |input, summary| {
                     ends.insert(input, End::of(&summary));
+                    if summary.code == WRONG {
+                        unplayed.get_or_insert(summary);
+                    }
                     runs += 1;
                     progress.step(runs, || format!("{differ} differ"));
                     Ok(())
@@ -114,6 +120,10 @@ impl Verify {
         }
         progress.end();
         let (number, seconds) = (inputs.len(), progress.elapsed().as_secs());
+        if let Some(unplayed) = unplayed.filter(|_| differing.is_empty()) {
+            eprintln!("error: {}", unplayed.text.trim_end());
+            return WRONG;
+        }
         if differing.is_empty() {
             println!(
                 "the same: {number} runs, each in two processes, with {jobs} and {} at once ({seconds} s)",
@@ -188,7 +198,14 @@ fn by_events(input: &Input) -> u8 {
         return 12;
     }
     // What the run itself found is not this command's business, but a scenario that cannot be played is.
-    if codes[0] == Some(2) { 2 } else { 0 }
+    if codes[0] == Some(WRONG.into()) {
+        eprintln!(
+            "error: the scenario cannot be played; this says why: {}",
+            input.replay()
+        );
+        return WRONG;
+    }
+    0
 }
 
 fn child(input: &Input) -> std::io::Result<Child> {
