@@ -41,7 +41,9 @@ impl Explain {
         for line in explanation.finding.iter().chain(&explanation.lines(&index)) {
             println!("{line}");
         }
-        if !self.alone {
+        // What cannot be played is for the scenario to mend: there is nothing to compare.
+        let is_played = !matches!(recording.ending, Ending::Wrong(_));
+        if is_played && !self.alone {
             self.compare(seed, &index, &explanation);
         }
         println!("replay: {}", replay(scenario, seed, &self.subject.variation));

@@ -225,7 +225,7 @@ fn verdict(index: &Index<'_>) -> String {
         }
         Ending::NotConverged { .. } => "did not converge".to_owned(),
         Ending::Panicked { component, .. } => format!("{component} panicked"),
-        Ending::Wrong(_) => "cannot be played".to_owned(),
+        Ending::Wrong(why) => format!("cannot be played: {why}"),
     }
 }
 
