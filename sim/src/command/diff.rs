@@ -29,8 +29,10 @@ const FIELDS: usize = 6;
 #[derive(Args)]
 pub struct Diff {
     /// The one: `SCENARIO@SEED` or a trace's file.
+    #[arg(value_name = "A")]
     one: String,
     /// The other.
+    #[arg(value_name = "B")]
     other: String,
 }
 
@@ -60,11 +62,16 @@ impl Side {
         };
         match self {
             Side::File(path) => {
-                let file = File::open(path).map_err(|error| {
+                let unreadable = |error| {
                     eprintln!("error: {path} is no run (SCENARIO@SEED) and cannot be read as a trace: {error}");
                     2
-                })?;
-                Ok((Box::new(BufReader::new(file)), None))
+                };
+                let mut trace = BufReader::new(File::open(path).map_err(unreadable)?);
+                if !is_trace(trace.fill_buf().map_err(unreadable)?) {
+                    eprintln!("error: {path} is no trace; if it is a scenario, say which run of it: {path}@SEED");
+                    return Err(2);
+                }
+                Ok((Box::new(trace), None))
             }
             Side::Run { scenario, seed } => {
                 super::read(scenario)?;
@@ -80,6 +87,12 @@ impl Side {
             }
         }
     }
+}
+
+/// Whether a file that starts so is a trace, if perhaps an empty one: its first word is a moment.
+fn is_trace(start: &[u8]) -> bool {
+    let word = start.split(|byte| *byte == b' ').next().unwrap_or_default();
+    word.is_empty() || std::str::from_utf8(word).is_ok_and(|word| word.parse::<f64>().is_ok())
 }
 
 /// Where two traces part.
@@ -299,6 +312,13 @@ mod tests {
             (shorter.number, shorter.after[0].len(), shorter.after[1].len()),
             (2, 0, 1)
         );
+    }
+
+    #[test]
+    fn a_scenario_without_its_seed_is_no_trace() {
+        assert!(is_trace(b"0.100000000 store: 2 put [aa]\n"));
+        assert!(is_trace(b""));
+        assert!(!is_trace(b"name: node-failure\n"));
     }
 
     #[test]
