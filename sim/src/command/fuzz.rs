@@ -40,10 +40,10 @@ pub struct Fuzz {
     #[arg(long, value_name = "FAILURES", value_parser = value_parser!(u64).range(1..))]
     stop_after: Option<u64>,
     /// How unlucky interleavings are looked for: `mixed` (every fourth seed by priorities), `random`, or `pct:DEPTH`.
-    #[arg(long, default_value_t)]
+    #[arg(long, default_value_t, value_name = "EXPLORER")]
     explore: Explorers,
     /// Write each result to this folder, and go on where it stopped if it has some.
-    #[arg(long)]
+    #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Do only this part of all seeds: `i/n`, with i from 0 to n - 1.
     #[arg(long, default_value_t, value_name = "I/N")]
@@ -52,7 +52,7 @@ pub struct Fuzz {
     #[arg(long)]
     guided: bool,
     /// With --guided: the seed of the choices of what to vary, and how.
-    #[arg(long, default_value_t = 1, requires = "guided")]
+    #[arg(long, default_value_t = 1, requires = "guided", value_name = "SEED")]
     campaign_seed: u64,
     /// How many at once; as many as there are cores by default.
     #[arg(long)]

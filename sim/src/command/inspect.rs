@@ -17,13 +17,13 @@ pub struct Inspect {
     #[command(flatten)]
     subject: Subject,
     /// The moment, such as 93.2s; it can be moved later.
-    #[arg(long)]
+    #[arg(long, value_name = "TIME")]
     at: String,
     /// The port, on this machine only; any that is free by default.
     #[arg(long, default_value_t = 0)]
     port: u16,
     /// The `orrery` that serves; built from this source by default.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     orrery: Option<PathBuf>,
 }
 
@@ -44,7 +44,7 @@ impl Inspect {
     }
 
     fn inspect(&self, seed: u64) -> Result<u8, String> {
-        parse_duration(&self.at).map_err(|why| format!("--at {:?}: {why}", self.at))?;
+        parse_duration(&self.at).map_err(|why| format!("--at: {why}"))?;
         let history = std::env::temp_dir().join(format!("orrery-sim-{}-{}.history", std::process::id(), seed));
         let outcome = self.play(&history, seed).and_then(|()| self.serve(&history));
         // It may not have come to be.

@@ -25,13 +25,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use signal_hook::consts::SIGPIPE;
+
+use crate::simulator;
 
 /// Play a whole cluster, with faults, in one deterministic process.
 ///
-/// Exit codes: 0 held, 10 an invariant was broken, 11 did not converge, 12 not deterministic, 13 a component panicked,
-/// 130 interrupted, 2 the scenario or the command line is wrong.
+/// Exit codes: 0 held, 10 an invariant was broken, 11 did not converge or did not end as without faults, 12 not
+/// deterministic, 13 a component panicked, 1 a known bug was not found (`mutants`) or two runs differ (`diff`), 2 the
+/// scenario or the command line is wrong, 130 interrupted, 141 nobody reads the output any more.
 #[derive(Parser)]
 #[command(name = "orrery-sim", version)]
 struct Arguments {
@@ -79,7 +82,10 @@ enum Command {
 pub fn main() -> ExitCode {
     // Whoever reads the output may have seen enough of it (`| head`): that is an end as any other program's.
     let _ = signal_hook::flag::register_conditional_shutdown(SIGPIPE, 141, Arc::new(AtomicBool::new(true)));
-    let code = match Arguments::parse().command {
+    // As people call it, and as the lines that say how to replay a run do.
+    let called = Arguments::command().bin_name(simulator::parts().command.as_str());
+    let arguments = Arguments::from_arg_matches(&called.get_matches()).unwrap_or_else(|error| error.exit());
+    let code = match arguments.command {
         Command::Run(run) => run.execute(),
         Command::Pin(pin) => pin.execute(),
         Command::Shrink(shrink) => shrink.execute(),

@@ -49,7 +49,7 @@ pub struct Mutants {
     #[arg(long)]
     list: bool,
     /// Use this simulator, built with the feature `mutants`, instead of building one.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     with: Option<PathBuf>,
 }
 

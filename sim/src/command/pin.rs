@@ -12,7 +12,7 @@ pub struct Pin {
     #[command(flatten)]
     subject: Subject,
     /// Where the pinned scenario is written; standard output by default.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     out: Option<String>,
 }
 

@@ -13,10 +13,10 @@ pub struct Report {
     #[command(flatten)]
     subject: Subject,
     /// Where to write the page; `report.html` unless only `--perfetto` is asked for.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     out: Option<String>,
     /// Write trace-event JSON for the Perfetto viewer to this file.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     perfetto: Option<String>,
 }
 

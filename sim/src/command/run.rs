@@ -17,7 +17,7 @@ pub struct Run {
     #[command(flatten)]
     subject: Subject,
     /// Write every event to this file; `-` is standard output.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     trace: Option<String>,
     /// Write what the store held, and when, to this file; for `inspect`.
     #[arg(long, hide = true)]
@@ -32,7 +32,7 @@ pub struct Run {
     #[arg(long, hide = true)]
     json: bool,
     /// Put this known bug into the components; only in a build with the feature `mutants`.
-    #[arg(long)]
+    #[arg(long, value_name = "ID")]
     mutant: Option<String>,
     /// Show what the components say.
     #[arg(short, long)]

@@ -23,7 +23,7 @@ pub struct Shrink {
     #[command(flatten)]
     subject: Subject,
     /// Where the smallest scenario is written, as soon as there is a smaller one; NAME-SEED.yaml by default.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     out: Option<String>,
     /// For how many minutes at most.
     #[arg(long, default_value_t = 30.0, value_name = "MINUTES", value_parser = super::minutes)]
@@ -32,7 +32,7 @@ pub struct Shrink {
     #[arg(long)]
     jobs: Option<NonZeroUsize>,
     /// Put this known bug into the components; only in a build with the feature `mutants`.
-    #[arg(long)]
+    #[arg(long, value_name = "ID")]
     mutant: Option<String>,
 }
 

@@ -43,7 +43,7 @@ pub struct Verify {
     #[arg(long, value_delimiter = ',', value_name = "STREAM=NUMBER")]
     redraw: Vec<Redraw>,
     /// How unlucky interleavings are looked for: `mixed` (every fourth seed by priorities), `random`, or `pct:DEPTH`.
-    #[arg(long, default_value_t)]
+    #[arg(long, default_value_t, value_name = "EXPLORER")]
     explore: Explorers,
     /// How many at once, where there are many; as many as there are cores by default.
     #[arg(long)]
