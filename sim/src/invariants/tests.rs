@@ -376,7 +376,7 @@ fn pods_that_still_live_count_for_their_deployment_though_their_set_was_told_to_
         let history = history.put("replicasets.apps", sized("old", 1));
         history.put("replicasets.apps", sized("new", 2)).at(20)
     };
-    let fourth = |history: History| history.put("pods", pod_of("d", "new")).broken();
+    let fourth = |history: History| history.put("pods", pod_of("e", "new")).broken();
     assert_eq!(fourth(surged()), ["P2"]);
     assert!(fourth(surged().delete("pods", &pod_of("b", "old"))).is_empty());
     let finished = owned(pod("b", "", "Failed"), "ReplicaSet", "old");
