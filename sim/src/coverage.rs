@@ -22,6 +22,7 @@ pub const THINGS: &[&str] = &[
     "a component was moved to another API server",
     "a call was delayed",
     "a relist after 410",
+    "a page was too old to go on from",
     "a write conflicted",
     "a create found the name taken",
     "a component restarted",

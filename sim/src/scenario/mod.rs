@@ -51,8 +51,8 @@ pub use topology::{NodeSpec, StoreSpec, TaintSpec, Topology, numbered};
 pub use trigger::{FieldChange, Trigger, TriggerKind, WriteTrigger};
 pub use workload::{
     ChurnKind, ChurnSpec, CordonSpec, DeleteSpec, DeploymentChoice, DrainSpec, EditSpec, FinalizerSpec, LabelSpec,
-    Manifest, NamespaceChoice, Ops, OwnSpec, PodChoice, Propagation, ScaleSpec, SetImageSpec, StepAction, StepPlan,
-    TaintStep, UndoSpec,
+    ListSpec, Manifest, NamespaceChoice, Ops, OwnSpec, PodChoice, Propagation, ScaleSpec, SetImageSpec, StepAction,
+    StepPlan, TaintStep, UndoSpec,
 };
 
 /// What happens in a world, and what must hold.

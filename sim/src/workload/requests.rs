@@ -58,10 +58,13 @@ pub fn is_namespaced(kind: &str) -> bool {
     !CLUSTER_WIDE.iter().any(|own| own.eq_ignore_ascii_case(kind))
 }
 
-/// The path of a collection.
+/// Where users mean all namespaces.
+pub const EVERYWHERE: &str = "*";
+
+/// The path of a collection, in a namespace or in all of them.
 pub fn collection(api_version: &str, kind: &str, namespace: &str) -> String {
     let root = if api_version.contains('/') { "/apis" } else { "/api" };
-    if is_namespaced(kind) {
+    if is_namespaced(kind) && namespace != EVERYWHERE {
         format!("{root}/{api_version}/namespaces/{namespace}/{}", plural(kind))
     } else {
         format!("{root}/{api_version}/{}", plural(kind))
@@ -162,6 +165,7 @@ mod tests {
         assert_eq!(path_of(&object).1, "/apis/apps/v1/namespaces/default/deployments/web");
         let node = serde_json::json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}});
         assert_eq!(path_of(&node).0, "/api/v1/nodes");
+        assert_eq!(collection("v1", "Pod", EVERYWHERE), "/api/v1/pods");
         assert_eq!(plural("Ingress"), "ingresses");
         assert_eq!(plural("NetworkPolicy"), "networkpolicies");
         assert_eq!(plural("EndpointSlice"), "endpointslices");

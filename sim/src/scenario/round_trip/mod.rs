@@ -199,6 +199,19 @@ fn object_step() -> impl Strategy<Value = StepAction> {
     prop_oneof![edit, held, namespace]
 }
 
+fn list() -> impl Strategy<Value = StepAction> {
+    let kinds = prop::sample::select(vec!["Pod".to_owned(), "configmap".to_owned()]);
+    let namespaces = prop_oneof![Just("default".to_owned()), Just("*".to_owned()), name()];
+    (kinds, namespaces, 1u32..999, span()).prop_map(|(kind, namespace, limit, pause)| {
+        StepAction::List(ListSpec {
+            kind,
+            namespace,
+            limit,
+            pause,
+        })
+    })
+}
+
 fn step() -> impl Strategy<Value = StepPlan> {
     let propagation = prop::sample::select(vec![
         Propagation::Background,
@@ -278,6 +291,7 @@ fn step() -> impl Strategy<Value = StepPlan> {
         node().prop_map(|node| StepAction::Cordon(CordonSpec { node })),
         node().prop_map(|node| StepAction::Uncordon(CordonSpec { node })),
         node_step(),
+        list(),
         object_step(),
         choice().prop_map(StepAction::PauseRollout),
         choice().prop_map(StepAction::ResumeRollout),

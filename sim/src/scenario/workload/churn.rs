@@ -99,6 +99,8 @@ kinds! {
     EditService = "edit-service";
     /// Changes a config map or a secret, and creates one if there is none.
     EditConfig = "edit-config";
+    /// Reads something page by page.
+    List = "list";
     /// Creates a namespace with something in it, or deletes it, waits until it is gone, and creates it again.
     Namespace = "namespace";
 }

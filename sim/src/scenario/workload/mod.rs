@@ -5,6 +5,7 @@
 
 mod churn;
 mod deployments;
+mod lists;
 mod nodes;
 mod objects;
 mod pods;
@@ -19,6 +20,7 @@ use super::yaml::Yaml;
 
 pub use churn::{ChurnKind, ChurnSpec, Ops};
 pub use deployments::{DeploymentChoice, ScaleSpec, SetImageSpec, UndoSpec};
+pub use lists::ListSpec;
 pub use nodes::{CordonSpec, DrainSpec, TaintStep};
 pub use objects::{DeleteSpec, EditSpec, FinalizerSpec, Manifest, NamespaceChoice, OwnSpec, Propagation};
 pub use pods::{LabelSpec, PodChoice};
@@ -103,6 +105,8 @@ actions! {
     delete_foreground: DeleteForeground(DeploymentChoice) = "delete-foreground";
     /// Deletes a namespace, waits until all that was in it is gone, and creates it and that again.
     recreate_namespace: RecreateNamespace(NamespaceChoice) = "recreate-namespace";
+    /// Reads a collection page by page.
+    list: List(ListSpec) = "list";
     /// Some of these, again and again.
     churn: Churn(ChurnSpec) = "churn";
 }

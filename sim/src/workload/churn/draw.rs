@@ -7,10 +7,11 @@ use serde_json::{Map, Value, json};
 
 use super::{Gone, Later, Operation};
 use crate::scenario::{
-    ChurnKind, CordonSpec, DeleteSpec, DeploymentChoice, DrainSpec, EditSpec, FinalizerSpec, LabelSpec, Manifest,
-    NamespaceChoice, NodeTarget, PodChoice, Propagation, ScaleSpec, SetImageSpec, StepAction, TaintStep, UndoSpec,
+    ChurnKind, CordonSpec, DeleteSpec, DeploymentChoice, DrainSpec, EditSpec, FinalizerSpec, LabelSpec, ListSpec,
+    Manifest, NamespaceChoice, NodeTarget, PodChoice, Propagation, ScaleSpec, SetImageSpec, Span, StepAction,
+    TaintStep, UndoSpec,
 };
-use crate::workload::requests::{CONFIG_MAPS, DEPLOYMENTS, NAMESPACES, OWN, Resource, SECRETS, SERVICES};
+use crate::workload::requests::{CONFIG_MAPS, DEPLOYMENTS, EVERYWHERE, NAMESPACES, OWN, Resource, SECRETS, SERVICES};
 use crate::workload::user::{asked_for, made_by_users};
 use crate::world::World;
 
@@ -72,6 +73,7 @@ pub fn draw(world: &World, kind: ChurnKind, random: &Random, memory: &mut Memory
         ChurnKind::Service | ChurnKind::EditService => service_operation(world, kind, random),
         ChurnKind::ReleasePod => release(world, random),
         ChurnKind::EditConfig => Some(config_operation(world, random)),
+        ChurnKind::List => list(random),
         ChurnKind::Namespace => namespace_operation(world, random),
         ChurnKind::Finalizer => {
             let objects = OWN.iter().flat_map(|resource| {
@@ -432,6 +434,19 @@ fn config_operation(world: &World, random: &Random) -> Operation {
             "metadata": {"name": SETTINGS, "namespace": "default"}, "data": {"round": value}
         }))),
     }
+}
+
+/// The pages are small, since there is little to read.
+fn list(random: &Random) -> Option<Operation> {
+    let kind = random.choose(&["Pod", "ConfigMap", "Service", "Deployment"])?;
+    let namespace = random.choose(&["default", EVERYWHERE])?;
+    let pause = Span::millis(0, 3000).draw(random);
+    Some(once(StepAction::List(ListSpec {
+        kind: (*kind).to_owned(),
+        namespace: (*namespace).to_owned(),
+        limit: random.between(1, 4) as u32,
+        pause: pause.into(),
+    })))
 }
 
 fn namespace_operation(world: &World, random: &Random) -> Option<Operation> {

@@ -1,6 +1,7 @@
 //! What a user does, once: one file a family of steps.
 
 mod deployments;
+mod lists;
 mod nodes;
 mod objects;
 mod pods;
@@ -19,6 +20,7 @@ pub async fn perform(user: &User, moment: Moment, action: &StepAction) {
         StepAction::Drain(spec) => return nodes::drain(user, moment, spec).await,
         StepAction::Taint(taint) => return nodes::taint(user, moment, taint, true).await,
         StepAction::Untaint(taint) => return nodes::taint(user, moment, taint, false).await,
+        StepAction::List(spec) => return lists::list(user, moment, spec).await,
         _ => user.world.choices.step(moment, action.clone()),
     }
     match action {
@@ -45,6 +47,7 @@ pub async fn perform(user: &User, moment: Moment, action: &StepAction) {
         | StepAction::Drain(_)
         | StepAction::Taint(_)
         | StepAction::Untaint(_)
+        | StepAction::List(_)
         | StepAction::Churn(_) => {}
     }
 }
