@@ -39,6 +39,7 @@ impl Play {
             version_asked: None,
             selection: None,
             paged: false,
+            continues: None,
             named: None,
             base: None,
             uid: None,

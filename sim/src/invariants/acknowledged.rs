@@ -2,7 +2,8 @@
 //!
 //! Judged at answers. A write's answer must not show a revision that the store has not shown yet. A list must show the
 //! objects that it selects, each as it was at the list's revision, and all of them unless it is a page; also when that is
-//! an old one. Not judged: revisions that are no longer known, selections by fields that the model does not know.
+//! an old one. What the pages of a list show together is judged in `pages`. Not judged: revisions that are no longer known,
+//! selections by fields that the model does not know.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -82,7 +83,7 @@ impl Invariant for Lists {
 }
 
 /// What there was at a revision of the past or present; none if that is no longer known.
-fn state_at(cluster: &Cluster, selection: &Selection, revision: u64) -> Option<BTreeSet<Entry>> {
+pub(super) fn state_at(cluster: &Cluster, selection: &Selection, revision: u64) -> Option<BTreeSet<Entry>> {
     // The first change since tells how an object was then.
     let mut since: BTreeMap<&ObjectId, Option<&Arc<Item>>> = BTreeMap::new();
     if let Some(history) = cluster.history(&selection.resource) {

@@ -30,6 +30,7 @@ mod leadership;
 mod linearizable;
 mod min_ready;
 mod ownership;
+mod pages;
 mod phases;
 mod placement;
 mod pod_addresses;
@@ -158,6 +159,7 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(collector::Collector::default()),
         Box::new(acknowledged::Acknowledged),
         Box::new(acknowledged::Lists),
+        Box::new(pages::Pages::default()),
         Box::new(identity::Identity::default()),
         Box::new(deletion::Deletion::default()),
         Box::new(deletion::Namespaces),

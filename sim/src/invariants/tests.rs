@@ -133,6 +133,7 @@ pub(crate) fn asked(client: &str, method: http::Method, path: &str) -> Asked {
         version_asked: None,
         selection: None,
         paged: false,
+        continues: None,
         named: None,
         base: None,
         uid: None,

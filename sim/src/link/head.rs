@@ -16,6 +16,8 @@ pub struct Meta {
     pub resource_version: String,
     /// The uid.
     pub uid: Option<String>,
+    /// By what a list goes on, if it does: the token `continue`.
+    pub next: Option<String>,
 }
 
 /// What is read of an object or list.
@@ -59,6 +61,9 @@ fn meta(text: &mut Text) -> Option<Meta> {
             b"namespace" => meta.namespace = text.string()?.into_owned(),
             b"resourceVersion" => meta.resource_version = text.string()?.into_owned(),
             b"uid" if text.peek()? == b'"' => meta.uid = Some(text.string()?.into_owned()),
+            b"continue" if text.peek()? == b'"' => {
+                meta.next = Some(text.string()?.into_owned()).filter(|token| !token.is_empty());
+            }
             _ => text.skip()?,
         }
         members = text.goes_on(b'}')?;
@@ -106,9 +111,11 @@ mod tests {
 
     #[test]
     fn a_list_is_read_to_its_end_in_whatever_order_it_comes() {
-        let list = br#"{"kind":"PodList","metadata":{"resourceVersion":"7"},"items":[{"metadata":{"name":"a"}},{}]}"#;
+        let list = br#"{"kind":"PodList","metadata":{"continue":"t","remainingItemCount":3,"resourceVersion":"7"},
+            "items":[{"metadata":{"name":"a"}},{}]}"#;
         let head = read(list).expect("it is a list");
         assert_eq!(head.metadata.resource_version, "7");
+        assert_eq!(head.metadata.next.as_deref(), Some("t"));
         assert_eq!(head.items.map(|items| items.len()), Some(2));
         let other = read(br#"{"metadata":{"name":"a"},"items":[{}],"kind":"XList"}"#).expect("it is a list");
         assert_eq!(other.items.map(|items| items.len()), Some(1));
@@ -126,6 +133,7 @@ mod tests {
                     namespace: of("namespace"),
                     resource_version: of("resourceVersion"),
                     uid: value["metadata"]["uid"].as_str().map(str::to_owned),
+                    next: Some(of("continue")).filter(|token| !token.is_empty()),
                 }
             };
             let items = value["items"].as_array().map(|items| items.iter().map(meta).collect());
@@ -147,9 +155,10 @@ mod tests {
             ]
         };
         let meta = move || {
-            (text(), text(), proptest::option::of(text()), other()).prop_map(|(name, version, uid, other)| {
+            let some = || proptest::option::of(text());
+            (text(), text(), some(), some(), other()).prop_map(|(name, version, uid, next, other)| {
                 json!({
-                    "labels": other, "name": name, "resourceVersion": version, "uid": uid, "x": []
+                    "labels": other, "name": name, "resourceVersion": version, "uid": uid, "continue": next, "x": []
                 })
             })
         };

@@ -87,6 +87,7 @@ pub fn describe(client: &str, request: &Request, at: Duration) -> Asked {
             .or_else(|| parameter("watch")),
         selection: None,
         paged: ["limit", "continue"].iter().any(|name| parameter(name).is_some()),
+        continues: parameter("continue"),
         named: None,
         base: None,
         uid: None,
@@ -142,6 +143,7 @@ pub fn show(bytes: &[u8], answered: &mut Answered) {
     let Some(shown) = head::read(bytes) else { return };
     answered.revision = shown.metadata.resource_version.parse().ok();
     answered.name = shown.metadata.name;
+    answered.next = shown.metadata.next;
     let entry = |metadata: Meta| Entry {
         namespace: metadata.namespace,
         name: metadata.name,

@@ -166,6 +166,8 @@ pub struct Asked {
     pub selection: Option<Selection>,
     /// Whether a list is of a page only.
     pub paged: bool,
+    /// The token by which a page goes on from another one: the parameter `continue`, if it is there.
+    pub continues: Option<String>,
     /// The name in the object that is to be created, unless the server shall generate one.
     pub named: Option<String>,
     /// The resourceVersion of the object sent, or that a delete is conditional on.
@@ -195,6 +197,8 @@ pub struct Answered {
     pub name: String,
     /// The objects that a list shows.
     pub items: Option<Vec<Entry>>,
+    /// The token by which the next page of a list is asked for; none if there is no more.
+    pub next: Option<String>,
     /// The answer itself; empty for a stream.
     pub body: Bytes,
     /// Whether it is an error that a fault put in the place of the server's own answer.
