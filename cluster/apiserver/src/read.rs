@@ -10,6 +10,7 @@ use http::HeaderValue;
 use orrery_api::clock;
 use orrery_api::field;
 use orrery_api::message::{Body, Response};
+use orrery_api::mutant;
 use orrery_api::status::ApiError;
 use orrery_store::{Range, RangeError, Revision};
 use serde::{Deserialize, Serialize};
@@ -112,7 +113,11 @@ impl ApiServer {
                     "specifying resource version is not allowed when using continue",
                 ));
             }
-            return self.page_of_store(resource, selection, Some(start.key), start.revision, limit);
+            let mut revision = start.revision;
+            if mutant::is_on("O47") && revision < self.store.compact_revision() && mutant::active("O47") {
+                revision = self.store.revision();
+            }
+            return self.page_of_store(resource, selection, Some(start.key), revision, limit);
         }
         if let (Some(revision), Some("Exact")) = (version, query.get("resourceVersionMatch")) {
             self.cache.catch_up(resource, revision).await?;
