@@ -1,9 +1,9 @@
 //! S8: a list shows everything that there is at its revision. S2 besides: nothing is acknowledged before it is durable.
 //!
 //! Judged at answers. A write's answer must not show a revision that the store has not shown yet. A list must show the
-//! objects that it selects, each as it was at the list's revision, and all of them unless it is a page; also when that is
-//! an old one. What the pages of a list show together is judged in `pages`. Not judged: revisions that are no longer known,
-//! selections by fields that the model does not know.
+//! objects that it selects, each as it was at the list's revision, and all of them unless it is a page; also when that
+//! is an old one. What the pages of a list show together is judged in `pages`. Not judged: revisions that are no longer
+//! known, selections by fields that the model does not know.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

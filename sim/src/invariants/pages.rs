@@ -6,8 +6,8 @@
 //! has to be said (410). The last page is the one without a token: then nothing may be lacking. A request that names no
 //! token begins a list. What a page shows is judged in `acknowledged`, as that of every list is.
 //!
-//! Not judged: how many objects a page has and how many are said to remain (nobody may rely on either); a token that
-//! is asked with for something else than it was given for; tokens that came with a 410, which continue no list but begin
+//! Not judged: how many objects a page has and how many are said to remain (nobody may rely on either); a token that is
+//! asked with for something else than it was given for; tokens that came with a 410, which continue no list but begin
 //! one at another revision (our server gives none); whether everything was shown of selections that the model does not
 //! know, and of revisions that are no longer known.
 
@@ -30,14 +30,14 @@ pub struct Pages {
 /// A token, and what it is of: another selection's list goes on elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Token {
-    of: String,
+    of: Selection,
     token: String,
 }
 
 impl Token {
     fn new(selection: &Selection, token: &str) -> Self {
         Token {
-            of: format!("{selection:?}"),
+            of: selection.clone(),
             token: token.to_owned(),
         }
     }

@@ -242,8 +242,8 @@ pub struct Entry {
     pub revision: u64,
 }
 
-/// What a watch selects.
-#[derive(Debug, Clone)]
+/// What a list or a watch selects.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
     /// The resource, with its group.
     pub resource: Arc<str>,
