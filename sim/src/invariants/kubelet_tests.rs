@@ -1,4 +1,4 @@
-//! The tests of the invariants about what a kubelet does with containers, and says of them: K5, K7 to K10.
+//! The tests of the invariants about what a kubelet does with containers, and says of them: K5, K7 to K10, K12.
 
 use std::time::Duration;
 
@@ -482,6 +482,16 @@ fn a_container_that_is_left_less_than_its_grace_period_breaks_k7() {
 }
 
 #[test]
+fn a_container_that_is_killed_with_its_sandbox_breaks_k7_unless_it_was_new() {
+    let killed = |seconds| {
+        let ran = tended(pod("a", "n", "Running")).see(&started("n", UID));
+        ran.at(seconds).see(&stopping(0)).broken()
+    };
+    assert_eq!(killed(60), ["K7"]);
+    assert!(killed(2).is_empty(), "its kubelet may not have seen it start");
+}
+
+#[test]
 fn a_second_try_a_hook_and_a_probe_may_leave_a_container_less() {
     let again = |seconds: u64, grace: u64| {
         let history = tended(pod("a", "n", "Running")).at(10).see(&stopping(30));
@@ -559,4 +569,57 @@ fn a_pod_that_goes_and_a_kubelet_that_may_not_know_do_not_break_k10() {
     let mut going = probed(false);
     going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     assert!(ready().at(100).put("pods", going).broken().is_empty());
+}
+
+/// A pod on a node, of which a sandbox is up and a container runs since second 1.
+fn up() -> History {
+    let sandbox = Seen::SandboxReady {
+        machine: "n",
+        pod_uid: UID,
+        sandbox: "s1",
+        ip: None,
+    };
+    let bound = History::of(|id| id == "K12").put("pods", pod("a", "n", "Running"));
+    bound.at(1).see(&sandbox).see(&starts("s1", "c1", "c", 1))
+}
+
+/// The kubelet of a node tells a phase of the pod.
+fn tells(client: &str, phase: &str) -> Asked {
+    let patch = json!({"metadata": {"uid": UID}, "status": {"phase": phase}});
+    Asked {
+        patch: Some(patch.to_string().into_bytes().into()),
+        ..asked(client, http::Method::PATCH, &format!("{POD}/status"))
+    }
+}
+
+#[test]
+fn a_pod_that_is_said_to_have_ended_while_a_container_runs_breaks_k12() {
+    let told = |history: History, client, phase| history.see(&Seen::Asked(&tells(client, phase))).broken();
+    assert_eq!(told(up().at(60), "kubelet/n", "Failed"), ["K12"]);
+    assert_eq!(told(up().at(60), "kubelet/n", "Succeeded"), ["K12"]);
+    assert!(told(up().at(60), "kubelet/n", "Running").is_empty());
+    assert!(told(up().see(&ends("c1", 0)).at(60), "kubelet/n", "Succeeded").is_empty());
+    // It may not have seen the container start; it knows nothing of other machines; others give pods up.
+    assert!(told(up().at(2), "kubelet/n", "Failed").is_empty());
+    assert!(told(up().at(60), "kubelet/other", "Failed").is_empty());
+    assert!(told(up().at(60), "controller-manager/1", "Failed").is_empty());
+    let given_up = up().at(60).put("pods", pod("a", "n", "Failed"));
+    assert!(told(given_up, "kubelet/n", "Failed").is_empty(), "it is no news");
+}
+
+#[test]
+fn a_pod_that_goes_for_good_while_its_sandbox_is_up_breaks_k12() {
+    let goes = |history: History, grace| {
+        let delete = Asked {
+            grace: Some(grace),
+            uid: Some(UID.to_owned()),
+            ..asked("kubelet/n", http::Method::DELETE, POD)
+        };
+        history.see(&Seen::Asked(&delete)).broken()
+    };
+    assert_eq!(goes(up().at(60), 0), ["K12"]);
+    assert!(goes(up().at(60), 30).is_empty());
+    assert!(goes(up().at(60).see(&Seen::SandboxGone { sandbox: "s1" }), 0).is_empty());
+    // A runtime that hung has made it just now, for a kubelet that had given it up.
+    assert!(goes(up().at(2), 0).is_empty());
 }

@@ -18,6 +18,7 @@ mod containers;
 mod deletion;
 mod dependents;
 mod durability;
+mod endings;
 mod endpoint_conditions;
 mod endpoints;
 mod evictions;
@@ -189,6 +190,7 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(flows::Flows::default()),
         Box::new(connections::Connections::default()),
         Box::new(shrinking::Shrinking::default()),
+        Box::new(endings::Endings::default()),
     ]
 }
 

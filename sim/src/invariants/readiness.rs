@@ -4,7 +4,8 @@
 //! that it answers. K7 is judged when a kubelet asks the runtime to stop a container: it must leave it what is left of
 //! the pod's grace period since it was first asked to end, and two seconds in any case. Where hooks run before that,
 //! which take of the grace period what they need, only the two seconds are judged; a probe's own grace period counts if
-//! it is shorter.
+//! it is shorter. A sandbox that is stopped or removed leaves nothing to what still runs in it; that lets pass a container
+//! that its kubelet may not have seen start.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 use super::restarts::containers;
 use super::{Invariant, Report};
 use crate::model::{Cluster, Item, Seen};
+use crate::scenario::Role;
 
 /// So long every container is left that is not forced.
 const LEAST: Duration = Duration::from_secs(2);
@@ -30,6 +32,8 @@ pub struct Readiness {
 pub struct Grace {
     /// When containers were first asked to end, by id.
     asked: BTreeMap<String, Duration>,
+    /// When containers started that run, by id.
+    started: BTreeMap<String, Duration>,
 }
 
 /// How long a container of the pod has to end when it is asked to.
@@ -121,8 +125,13 @@ impl Invariant for Grace {
                 container,
                 grace,
             } => (machine, pod_uid, container, grace),
+            Seen::ContainerStarted { container, .. } => {
+                self.started.insert((*container).to_owned(), cluster.now);
+                return;
+            }
             Seen::ContainerEnded { container, .. } => {
                 self.asked.remove(*container);
+                self.started.remove(*container);
                 return;
             }
             _ => return,
@@ -138,7 +147,9 @@ impl Invariant for Grace {
             whole.saturating_sub(cluster.now - since)
         };
         let least = left.max(whole.min(LEAST));
-        if *grace < least {
+        let is_new = |at: &Duration| *at + cluster.lag(Role::Kubelet) >= cluster.now;
+        let is_unseen = grace.is_zero() && self.started.get(*container).is_some_and(is_new);
+        if *grace < least && !is_unseen {
             let message = format!(
                 "the kubelet leaves container {container} of {} (uid {pod_uid}) on {machine} {grace:?} to end, not {least:?}",
                 item.id

@@ -116,6 +116,12 @@ fn end_sandbox(runtime: &Arc<SimRuntime>, sandbox_id: &str) {
         (sandbox.config.pod.uid.clone(), containers)
     };
     for container in containers {
+        runtime.observe(&Seen::ContainerStopping {
+            machine: &runtime.machine,
+            pod_uid: &uid,
+            container: &container,
+            grace: Duration::ZERO,
+        });
         runtime.end(&container, &uid, 137, "Error");
     }
     runtime.take_down(sandbox_id, &uid);
