@@ -3,9 +3,10 @@
 //! Judged over the store, the containers that really run and the rules that really stand. Machines that stay broken are
 //! left out: their pods may linger as terminating for as long as their nodes are there, their containers may run on
 //! unheard. What statuses say must then be what is ([`statuses`]), and what a service's endpoints say, too
-//! ([`backends`]). Not judged: informers' caches (no component shows them), and events.
+//! ([`backends`]); every namespace has what it has by itself ([`defaults`]). Not judged: informers' caches (no component shows them), and events.
 
 mod backends;
+mod defaults;
 mod statuses;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,7 @@ fn at_rest(world: &World, left: &[String]) -> Vec<String> {
         endpoints(cluster, &mut missing);
         statuses::missing(cluster, left, &mut missing);
         backends::missing(cluster, &mut missing);
+        defaults::missing(cluster, &mut missing);
         containers(world, cluster, left, &mut missing);
         rules(world, cluster, left, &mut missing);
         expected(world, cluster, &mut missing);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{backends, statuses};
+use super::{backends, defaults, statuses};
 use crate::model::{Cluster, ObjectId};
 
 /// A cluster of these objects, each with its resource.
@@ -318,4 +318,32 @@ fn pods_of_a_broken_machine_linger_only_while_its_node_is_there() {
     assert!(!super::may_linger(&cluster, "node-1", &[]));
     cluster.apply(id, 3, None);
     assert!(!super::may_linger(&cluster, "node-1", &left));
+}
+
+#[test]
+fn a_namespace_in_use_that_lacks_what_every_one_has_is_found() {
+    let object = |namespace, name| json!({"metadata": {"namespace": namespace, "name": name, "uid": name}});
+    let space = |name, deleted: Option<&str>| {
+        (
+            "namespaces",
+            json!({"metadata": {"name": name, "uid": name, "deletionTimestamp": deleted}}),
+        )
+    };
+    let account = |namespace| ("serviceaccounts", object(namespace, "default"));
+    let authority = |namespace| ("configmaps", object(namespace, "kube-root-ca.crt"));
+    let lacks = |objects: &[(&str, Value)]| {
+        let mut missing = Vec::new();
+        defaults::missing(&cluster(objects), &mut missing);
+        missing
+    };
+    assert_eq!(lacks(&[space("a", None), account("a"), authority("a")]), [""; 0]);
+    let others = lacks(&[space("a", None), space("b", None), account("b"), authority("a")]);
+    assert_eq!(
+        others,
+        [
+            "serviceaccounts/a/default is not there",
+            "configmaps/b/kube-root-ca.crt is not there"
+        ]
+    );
+    assert_eq!(lacks(&[space("a", Some("2026-01-01T00:00:00Z"))]), [""; 0]);
 }

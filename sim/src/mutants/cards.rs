@@ -515,6 +515,14 @@ pub const CARDS: &[Card] = &[
         &["K7"],
     ),
     card(
+        "O49",
+        "own",
+        "controllers",
+        "a default service account that is deleted is not made again",
+        "a user deletes one, and its namespace does not change after that",
+        &["convergence"],
+    ),
+    card(
         "O50",
         "own",
         "kubelet",
