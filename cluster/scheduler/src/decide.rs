@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{Node, PodSpec};
 use orrery_api::meta::Object;
+use orrery_api::mutant;
 use orrery_api::random::Random;
 
 use crate::affinity::{disliked_taints, is_cordoned, preferences, repelling_taint, term_matches, wants_node};
@@ -130,7 +131,8 @@ fn object(pod: &PodInfo, spec: &PodSpec, node: &Node, info: &NodeInfo, topology:
         });
     }
     let mut reasons = Vec::new();
-    if i64::try_from(info.pods.len()).unwrap_or(i64::MAX) >= info.pod_limit {
+    let count = i64::try_from(info.pods.len()).unwrap_or(i64::MAX);
+    if count > info.pod_limit || (count == info.pod_limit && !mutant::active("O52")) {
         reasons.push("Too many pods".to_owned());
     }
     let lacking = info.allocatable.insufficient(&info.requested, &pod.requests);

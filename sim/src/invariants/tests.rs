@@ -341,6 +341,19 @@ fn a_node_that_gets_more_than_it_has_breaks_q3() {
 }
 
 #[test]
+fn a_node_that_gets_more_pods_than_it_may_have_breaks_q3() {
+    let mut crowded = node("n");
+    crowded["status"]["allocatable"] = json!({"cpu": "4", "pods": "1"});
+    let bind = |history: History, name: &str, phase: &str| {
+        let history = history.put("pods", pod(name, "", "Pending"));
+        history.put("pods", pod(name, "n", phase))
+    };
+    let first = |phase| bind(History::new().put("nodes", crowded.clone()), "a", phase);
+    assert_eq!(bind(first("Pending"), "b", "Pending").broken(), ["Q3"]);
+    assert!(bind(first("Succeeded"), "b", "Pending").broken().is_empty());
+}
+
+#[test]
 fn one_pod_too_many_breaks_p2() {
     let history = || History::new().put("replicasets.apps", set("rs", 1));
     let pod_of = |name| owned(pod(name, "", "Pending"), "ReplicaSet", "rs");
