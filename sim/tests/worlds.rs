@@ -79,6 +79,28 @@ fn a_varied_run_is_replayed_by_its_command_line() {
 }
 
 #[test]
+fn a_stream_that_no_run_has_is_an_error_and_the_nearest_is_named() {
+    for command in ["run", "pin", "explain"] {
+        let output = sim(&[command, "scenarios/swarm.yaml", "--redraw", "falt/0=1"]);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        assert!(
+            text(&output).contains(r#"did you mean "fault/0"?"#),
+            "{}",
+            text(&output)
+        );
+    }
+}
+
+#[test]
+fn a_varied_run_is_compared_with_the_plain_one() {
+    let run = "scenarios/node-failure.yaml@3";
+    let code = |arguments: &[&str]| sim(&[&["diff", run], arguments].concat()).status.code();
+    assert_eq!(code(&["--redraw", "tasks=2"]), Some(1));
+    assert_eq!(code(&["--redraw", "tasks=2", "--both"]), Some(0));
+    assert_eq!(code(&["--redraw", "foo=1"]), Some(2));
+}
+
+#[test]
 fn many_runs_are_compared_by_their_hashes() {
     let scenarios = ["scenarios/node-failure.yaml", "scenarios/swarm.yaml"];
     let output = sim(&[&["verify", "--seeds", "4", "--jobs", "1"], &scenarios[..]].concat());

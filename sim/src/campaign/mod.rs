@@ -23,4 +23,5 @@ pub use plan::{Explorers, Plan, Shard};
 pub use progress::Progress;
 pub use record::Record;
 pub use runner::{Limits, Listed, Source, in_process, in_process_of, run_all};
+pub(crate) use streams::Streams;
 pub use tally::Tally;

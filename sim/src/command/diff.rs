@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::record::obtain;
+use super::subject::read;
 use crate::explain::chain::Step;
 use crate::explain::{compare, words};
 use crate::recording::Index;
@@ -25,30 +26,41 @@ const FIELDS: usize = 6;
 
 /// Compares two runs, each `SCENARIO@SEED`, or files written by `run --trace`: the first event where they part.
 ///
-/// Ends with 0 if they are the same, with 1 if they differ.
+/// With `--redraw` or `--explore` B is the varied run; if it is not named, it is A varied. Ends with 0 if they are the
+/// same, with 1 if they differ.
 #[derive(Args)]
 pub struct Diff {
     /// The one: `SCENARIO@SEED` or a trace's file.
     #[arg(value_name = "A")]
     one: String,
     /// The other.
-    #[arg(value_name = "B")]
-    other: String,
+    #[arg(value_name = "B", required_unless_present_any = ["redraw", "explore"])]
+    other: Option<String>,
+    #[command(flatten)]
+    variation: Variation,
+    /// Vary A in the same way as B.
+    #[arg(long)]
+    both: bool,
 }
 
 /// What is compared.
 #[derive(Debug, PartialEq, Eq)]
 enum Side {
-    Run { scenario: String, seed: u64 },
+    Run {
+        scenario: String,
+        seed: u64,
+        variation: Variation,
+    },
     File(String),
 }
 
 impl Side {
-    fn parse(text: &str) -> Self {
+    fn parse(text: &str, variation: &Variation) -> Self {
         match text.rsplit_once('@').map(|(scenario, seed)| (scenario, seed.parse())) {
             Some((scenario, Ok(seed))) => Side::Run {
                 scenario: scenario.to_owned(),
                 seed,
+                variation: variation.clone(),
             },
             _ => Side::File(text.to_owned()),
         }
@@ -73,10 +85,15 @@ impl Side {
                 }
                 Ok((Box::new(trace), None))
             }
-            Side::Run { scenario, seed } => {
-                super::read(scenario)?;
+            Side::Run {
+                scenario,
+                seed,
+                variation,
+            } => {
+                read(scenario, variation)?;
                 let mut child = Command::new(std::env::current_exe().map_err(failed)?)
                     .args(["run", scenario, "--seed", &seed.to_string(), "--trace", "-"])
+                    .args(variation.arguments())
                     .stdin(Stdio::null())
                     .stdout(Stdio::piped())
                     .stderr(Stdio::null())
@@ -112,8 +129,25 @@ impl Diff {
         self.compare().unwrap_or_else(|code| code)
     }
 
+    /// What is compared, or says that it cannot be varied.
+    fn sides(&self) -> Result<[Side; 2], u8> {
+        let plain = Variation::default();
+        let first = if self.both { &self.variation } else { &plain };
+        let other = self.other.as_ref().unwrap_or(&self.one);
+        let sides = [Side::parse(&self.one, first), Side::parse(other, &self.variation)];
+        for (side, variation) in sides.iter().zip([first, &self.variation]) {
+            if let Side::File(path) = side
+                && *variation != plain
+            {
+                eprintln!("error: --redraw and --explore vary runs, and {path} is none: write SCENARIO@SEED");
+                return Err(2);
+            }
+        }
+        Ok(sides)
+    }
+
     fn compare(&self) -> Result<u8, u8> {
-        let sides = [Side::parse(&self.one), Side::parse(&self.other)];
+        let sides = self.sides()?;
         let (mut one, mut children) = sides[0].trace().map(|(trace, child)| (trace, vec![child]))?;
         let (mut other, child) = sides[1].trace()?;
         children.push(child);
@@ -139,15 +173,16 @@ impl Diff {
             Side::Run {
                 scenario: first,
                 seed: one,
+                variation: left,
             },
             Side::Run {
                 scenario: second,
                 seed: other,
+                variation: right,
             },
         ] = &sides
         {
-            let run = Variation::default();
-            let recordings = [obtain(first, *one, &run, &[])?, obtain(second, *other, &run, &[])?];
+            let recordings = [obtain(first, *one, left, &[])?, obtain(second, *other, right, &[])?];
             let [one, other] = [Index::new(&recordings[0]), Index::new(&recordings[1])];
             if let Some(at) = parted.at() {
                 print_state("at that moment", &one, &other, [at, at]);
@@ -323,11 +358,42 @@ mod tests {
 
     #[test]
     fn a_side_is_a_run_or_a_file() {
+        let plain = Variation::default();
         let run = Side::Run {
             scenario: "scenarios/a@b.yaml".to_owned(),
             seed: 7,
+            variation: plain.clone(),
         };
-        assert_eq!(Side::parse("scenarios/a@b.yaml@7"), run);
-        assert_eq!(Side::parse("trace@home.txt"), Side::File("trace@home.txt".to_owned()));
+        assert_eq!(Side::parse("scenarios/a@b.yaml@7", &plain), run);
+        let file = Side::File("trace@home.txt".to_owned());
+        assert_eq!(Side::parse("trace@home.txt", &plain), file);
+    }
+
+    #[test]
+    fn a_varied_run_is_compared_with_the_plain_one_unless_both_are_to_be_varied() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            diff: Diff,
+        }
+        let sides = |words: &[&str]| {
+            let line = <Line as clap::Parser>::try_parse_from([&["diff"], words].concat());
+            line.map_err(|_| 2).and_then(|line| line.diff.sides())
+        };
+        let varied = |sides: Result<[Side; 2], u8>| {
+            sides.map(|sides| {
+                sides.map(|side| matches!(side, Side::Run { variation, .. } if variation != Variation::default()))
+            })
+        };
+        assert_eq!(varied(sides(&["a@7", "--redraw", "tasks=2"])), Ok([false, true]));
+        assert_eq!(varied(sides(&["a@7", "--explore", "pct:3"])), Ok([false, true]));
+        assert_eq!(
+            varied(sides(&["a@7", "b@8", "--redraw", "tasks=2", "--both"])),
+            Ok([true, true])
+        );
+        assert_eq!(varied(sides(&["a@7", "b@8"])), Ok([false, false]));
+        for wrong in [&["a@7"][..], &["a@7", "b.txt", "--redraw", "tasks=2"]] {
+            assert_eq!(varied(sides(wrong)), Err(2), "{wrong:?}");
+        }
     }
 }

@@ -3,9 +3,11 @@
 use clap::Args;
 
 use super::record::obtain;
+use crate::campaign::Streams;
 use crate::recording::Recording;
 use crate::run::Settings;
-use crate::variation::Variation;
+use crate::scenario::Scenario;
+use crate::variation::{Redraw, Variation};
 
 /// The run that a command is about.
 #[derive(Args)]
@@ -24,9 +26,9 @@ impl Subject {
     ///
     /// # Errors
     ///
-    /// The exit code to end with, when the scenario is wrong; it has been said why.
+    /// The exit code to end with, when the scenario or the variation is wrong; it has been said why.
     pub fn settings(&self) -> Result<Settings, u8> {
-        let scenario = super::read(&self.scenario)?;
+        let scenario = read(&self.scenario, &self.variation)?;
         let seed = super::seed(self.seed, &scenario);
         Ok(Settings {
             variation: self.variation.clone(),
@@ -40,7 +42,7 @@ impl Subject {
     ///
     /// As of [`Subject::settings`].
     pub fn seed(&self) -> Result<u64, u8> {
-        Ok(super::seed(self.seed, &super::read(&self.scenario)?))
+        Ok(super::seed(self.seed, &read(&self.scenario, &self.variation)?))
     }
 
     /// Records the run, in a process of its own.
@@ -51,4 +53,16 @@ impl Subject {
     pub fn recording(&self) -> Result<Recording, u8> {
         obtain(&self.scenario, self.seed()?, &self.variation, &[])
     }
+}
+
+/// Reads a scenario whose run shall be varied, or says what is wrong with one of them.
+pub(super) fn read(scenario: &str, variation: &Variation) -> Result<Scenario, u8> {
+    let read = super::read(scenario)?;
+    let streams = Streams::of(&read);
+    let mistyped = |redraw: &Redraw| Some((redraw.stream.clone(), streams.meant_by(&redraw.stream)?.to_owned()));
+    if let Some((wrong, near)) = variation.redraw.iter().find_map(mistyped) {
+        eprintln!("error: --redraw: {scenario} has no stream {wrong:?} to draw anew; did you mean {near:?}?");
+        return Err(2);
+    }
+    Ok(read)
 }
