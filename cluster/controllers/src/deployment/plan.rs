@@ -141,18 +141,22 @@ pub(super) fn plan(observed: Observed<'_>) -> Plan {
     // Every set's next size; a set that is not in here keeps its own.
     let mut sizes = BTreeMap::<&str, i32>::new();
     let mut create = None;
+    let old_must_go_first = recreates(deployment);
+    let may_start = !old_must_go_first
+        || (old
+            .iter()
+            .zip(&old_facts)
+            .all(|(set, facts)| facts.size == 0 && facts.live == 0 && facts.settled && !has_pods(set.uid())));
     if !rolling_out {
-        sizes = scaled(deployment, bounds, newest.as_ref(), &old);
+        // Where no set has a size, one is woken. A pause in the middle of a rollout is no leave to do so too soon.
+        let wakes = sets.iter().all(|set| size(set) == 0);
+        if may_start || !wakes {
+            sizes = scaled(deployment, bounds, newest.as_ref(), &old);
+        }
     } else {
-        let old_must_go_first = recreates(deployment);
         if old_must_go_first {
             sizes.extend(old.iter().map(|set| (set.uid(), 0)));
         }
-        let may_start = !old_must_go_first
-            || (old
-                .iter()
-                .zip(&old_facts)
-                .all(|(set, facts)| facts.size == 0 && facts.live == 0 && facts.settled && !has_pods(set.uid())));
         match &newest {
             None if may_start => {
                 let size = rollout::new_size(bounds, 0, &old_facts);

@@ -152,6 +152,26 @@ fn recreate_starts_the_new_set_only_when_no_old_pod_runs() {
 }
 
 #[test]
+fn a_pause_in_the_middle_of_a_recreation_starts_nothing_beside_old_pods() {
+    let mut paused = deployment("web:2", 2);
+    let spec = paused.spec.get_or_insert_default();
+    spec.paused = Some(true);
+    spec.strategy.get_or_insert_default().type_ = Some("Recreate".to_owned());
+    let (old, new) = (set(&deployment("web:1", 2), 1, 0), set(&deployment("web:2", 2), 2, 0));
+    let woken = |has_pods: &dyn Fn(&str) -> bool| {
+        let plan = super::plan(Observed {
+            deployment: &paused,
+            sets: vec![old.clone(), new.clone()],
+            has_pods,
+            now: now(),
+        });
+        plan.updates.iter().map(|update| update.to).max().unwrap_or(0)
+    };
+    assert_eq!(woken(&|uid| uid == old.uid()), 0);
+    assert_eq!(woken(&|_| false), 2);
+}
+
+#[test]
 fn a_complete_rollout_keeps_only_the_history_that_is_wanted() {
     let mut wanted = deployment("web:3", 1);
     wanted.spec.get_or_insert_default().revision_history_limit = Some(1);
