@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Binding, ObjectReference, Pod};
+use k8s_openapi::api::core::v1::{Binding, ObjectReference, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orrery_api::clock;
 use orrery_api::meta::{Object, ObjectKey};
@@ -17,6 +17,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::Scheduler;
+use crate::affinity::{is_cordoned, repelling_taint};
 use crate::handlers::node_of;
 use crate::queue::Event;
 
@@ -73,7 +74,13 @@ impl Scheduler {
     async fn try_bind(&self, pod: &Pod, node: &str, node_uid: &str, sent: &mut bool) -> Bound {
         // The cache may show a node that is gone, or was: the API server does not check that when it binds.
         match self.node_api.get(&ObjectKey::new("", node)).await {
-            Ok(live) if live.uid() == node_uid && !live.is_terminating() => {}
+            Ok(live) if live.uid() == node_uid && !live.is_terminating() => {
+                // A request that was lost is sent again half a minute later: the node may keep the pod away by now.
+                let repels = |spec: &PodSpec| is_cordoned(spec, &live) || repelling_taint(spec, &live).is_some();
+                if *sent && pod.spec.as_ref().is_some_and(repels) {
+                    return self.refused(pod, "the node keeps the pod away by now").await;
+                }
+            }
             Ok(_) => {
                 return self
                     .refused(pod, "the node is another one now, or is being deleted")
