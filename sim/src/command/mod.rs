@@ -105,6 +105,9 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
+/// The exit code of what cannot be played: the scenario or the command line is wrong.
+const WRONG: u8 = 2;
+
 /// How many runs at once: as many as were asked for, or as there are cores.
 fn jobs(asked: Option<NonZeroUsize>) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);

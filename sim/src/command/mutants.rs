@@ -22,8 +22,6 @@ use crate::simulator;
 const MISSED: u8 = 1;
 /// Exit code when something alarmed without a mutant.
 const ALARMED: u8 = 10;
-/// Exit code of a process that would not play a run.
-const WRONG: u8 = 2;
 
 /// Measures how many seeds are needed to find known bugs.
 #[derive(Args)]
@@ -167,7 +165,10 @@ impl Mutants {
         done.sort_by_key(|(number, _)| *number);
         let found = done.iter().position(|(_, summary)| summary.code != 0);
         done.truncate(found.map_or(done.len(), |position| position + 1));
-        if let Some((number, refused)) = done.last().filter(|(_, summary)| summary.died && summary.code == WRONG) {
+        if let Some((number, refused)) = done
+            .last()
+            .filter(|(_, summary)| summary.died && summary.code == super::WRONG)
+        {
             return Err(format!("{}: {}", turn(*number).scenario, refused.message));
         }
         Ok(Hunt {

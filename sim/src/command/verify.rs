@@ -24,9 +24,6 @@ const BATCH: usize = 32;
 const SHOWN: usize = 3;
 /// A run that takes longer is stopped.
 const LIMIT: Duration = Duration::from_secs(300);
-/// The exit code of a scenario that cannot be played.
-const WRONG: u8 = 2;
-
 /// Runs scenarios twice and compares.
 #[derive(Args)]
 pub struct Verify {
@@ -92,7 +89,7 @@ impl Verify {
                 let mut ends = BTreeMap::new();
                 let result = run_all(&mut Listed(inputs.into_iter()), jobs, &limits, |input, summary| {
                     ends.insert(input, End::of(&summary));
-                    if summary.code == WRONG {
+                    if summary.code == super::WRONG {
                         unplayed.get_or_insert(summary);
                     }
                     runs += 1;
@@ -122,7 +119,7 @@ impl Verify {
         let (number, seconds) = (inputs.len(), progress.elapsed().as_secs());
         if let Some(unplayed) = unplayed.filter(|_| differing.is_empty()) {
             eprintln!("error: {}", unplayed.text.trim_end());
-            return WRONG;
+            return super::WRONG;
         }
         if differing.is_empty() {
             println!(
@@ -198,12 +195,12 @@ fn by_events(input: &Input) -> u8 {
         return 12;
     }
     // What the run itself found is not this command's business, but a scenario that cannot be played is.
-    if codes[0] == Some(WRONG.into()) {
+    if codes[0] == Some(super::WRONG.into()) {
         eprintln!(
             "error: the scenario cannot be played; this says why: {}",
             input.replay()
         );
-        return WRONG;
+        return super::WRONG;
     }
     0
 }

@@ -3,7 +3,8 @@
 //! Judged over the store, the containers that really run and the rules that really stand. Machines that stay broken are
 //! left out: their pods may linger as terminating for as long as their nodes are there, their containers may run on
 //! unheard. What statuses say must then be what is ([`statuses`]), and what a service's endpoints say, too
-//! ([`backends`]); every namespace has what it has by itself ([`defaults`]). Not judged: informers' caches (no component shows them), and events.
+//! ([`backends`]); every namespace has what it has by itself ([`defaults`]). Not judged: informers' caches (no component
+//! shows them), and events.
 
 mod backends;
 mod defaults;
