@@ -335,11 +335,6 @@ impl Parts {
         self.invariants.iter().map(|make| make())
     }
 
-    /// Whether a resource is served, by its name in the store, with its group.
-    pub(crate) fn serves(&self, resource: &str) -> bool {
-        self.kinds.iter().any(|own| own.info().qualified() == resource)
-    }
-
     /// The user's kind that people call so, by its kind, singular, plural or short name, and its API version.
     pub(crate) fn called(&self, name: &str) -> Option<(&CustomResourceDefinition, &str)> {
         if self.definitions.is_empty() {

@@ -10,6 +10,7 @@ use orrery_api::{fields, labels};
 use serde::Deserialize;
 
 use super::item::{Item, ObjectId};
+use crate::simulator;
 
 /// One committed write of one object.
 #[derive(Debug, Clone)]
@@ -47,15 +48,17 @@ pub struct Path {
     pub name: String,
     /// The subresource; empty for none.
     pub subresource: String,
+    /// Whether servers have anything there: this version of the resource, in this place, with this subresource.
+    pub served: bool,
 }
 
 impl Path {
     /// Reads `/api/v1/namespaces/default/pods/web/status?…`; none for paths of no resource.
     pub fn parse(path: &str) -> Option<Self> {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-        let (group, rest) = match parts.as_slice() {
-            ["api", _version, rest @ ..] => ("", rest),
-            ["apis", group, _version, rest @ ..] => (*group, rest),
+        let (group, version, rest) = match parts.as_slice() {
+            ["api", version, rest @ ..] => ("", *version, rest),
+            ["apis", group, version, rest @ ..] => (*group, *version, rest),
             _ => return None,
         };
         let (namespace, plural, rest) = match rest {
@@ -71,11 +74,28 @@ impl Path {
         } else {
             format!("{plural}.{group}")
         };
+        let served = simulator::parts()
+            .kinds
+            .find(group, version, plural)
+            .is_some_and(|kind| {
+                let is_placed = match (kind.info().namespaced, rest) {
+                    (true, []) => true,
+                    (true, _) => !namespace.is_empty(),
+                    (false, _) => namespace.is_empty(),
+                };
+                is_placed
+                    && match rest {
+                        [] | [_] => true,
+                        [_, subresource] => kind.info().has(subresource),
+                        _ => false,
+                    }
+            });
         Some(Path {
             resource: Arc::from(resource),
             namespace: namespace.to_owned(),
             name: rest.first().copied().unwrap_or_default().to_owned(),
             subresource: rest.get(1).copied().unwrap_or_default().to_owned(),
+            served,
         })
     }
 

@@ -8,7 +8,6 @@ use super::patches;
 use super::window::Window;
 use super::writes::Writes;
 use crate::model::{Answered, Asked, Change, Cluster, Item, ObjectId, Path};
-use crate::simulator;
 
 /// What a request did, as its answer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,10 +118,14 @@ impl<'a> Case<'a> {
     }
 
     fn not_found(&self) -> Judgement {
+        // Where nothing is served nothing is found: neither an object that another version of the API shows, nor the
+        // namespace of one to be created.
+        if !self.path.served {
+            return Ok(Effect::Nothing);
+        }
         let is_create = self.asked.method == Method::POST && self.path.name.is_empty();
         let id = if is_create {
-            // Of a kind that is not served nothing is found, whatever its namespace is.
-            if !simulator::parts().serves(&self.path.resource) || self.path.namespace.is_empty() {
+            if self.path.namespace.is_empty() {
                 return Ok(Effect::Nothing);
             }
             namespace(&self.path.namespace)

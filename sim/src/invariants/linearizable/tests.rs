@@ -121,13 +121,21 @@ fn a_refusal_was_due_at_some_moment() {
     };
     assert!(gone(2).is_empty());
     assert_eq!(gone(3), ["S1"]);
-    let create_in_vain = |path| {
+    let create_in_vain = |path: &str| {
         let create = ask(Method::POST, path);
         let gone = answer(7, 404, None, &json!({}));
         history().begin(7, &create).end(&create, gone).broken()
     };
     assert_eq!(create_in_vain(PODS), ["S1"]);
-    assert!(create_in_vain("/apis/apps/v1/namespaces/default/statefulsets").is_empty());
+    for unserved in [
+        "v1/namespaces/default/statefulsets",
+        "v1beta1/namespaces/default/deployments",
+    ] {
+        assert!(
+            create_in_vain(&format!("/apis/apps/{unserved}")).is_empty(),
+            "{unserved}"
+        );
+    }
     let create = ask(Method::POST, PODS);
     let taken = answer(7, 409, None, &json!({"reason": "AlreadyExists"}));
     assert!(is_fine(with_pod().begin(7, &create).end(&create, taken.clone())));
@@ -142,6 +150,47 @@ fn a_refusal_was_due_at_some_moment() {
     };
     assert!(put(3).is_empty());
     assert_eq!(put(4), ["S1"]);
+}
+
+#[test]
+fn nothing_is_found_where_nothing_is_served() {
+    let made = pod("a", "", "Pending");
+    let create = Asked {
+        named: Some("a".to_owned()),
+        ..ask(Method::POST, "/apis/apps/v1/namespaces/default/deployments")
+    };
+    // A pod and a deployment of this name are there.
+    let both = || {
+        with_pod()
+            .begin(9, &create)
+            .put("deployments.apps", made.clone())
+            .end(&create, answer(9, 201, Some(4), &made))
+    };
+    let asked_in_vain = |method: Method, path: &str| {
+        let asked = Asked {
+            floor: 4,
+            ..ask(method, path)
+        };
+        both().end(&asked, answer(0, 404, None, &json!({}))).broken()
+    };
+    assert!(is_fine(both()));
+    let deployment = "namespaces/default/deployments/a";
+    assert_eq!(
+        asked_in_vain(Method::GET, &format!("/apis/apps/v1/{deployment}")),
+        ["S1"]
+    );
+    assert_eq!(asked_in_vain(Method::PATCH, &format!("{POD}/status")), ["S1"]);
+    for path in [
+        format!("/apis/apps/v1beta1/{deployment}"),
+        format!("/api/v1/{deployment}"),
+        format!("/apis/apps/v1/{deployment}/binding"),
+        format!("{POD}/attach"),
+        format!("{POD}/status/more"),
+    ] {
+        for method in [Method::GET, Method::PATCH, Method::PUT, Method::DELETE] {
+            assert!(asked_in_vain(method, &path).is_empty(), "{path}");
+        }
+    }
 }
 
 #[test]
