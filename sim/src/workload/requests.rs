@@ -55,7 +55,8 @@ pub fn is_namespaced(kind: &str) -> bool {
     if let Some((own, _)) = simulator::parts().called(kind) {
         return own.namespaced;
     }
-    !CLUSTER_WIDE.iter().any(|own| own.eq_ignore_ascii_case(kind))
+    let called = plural(kind);
+    !CLUSTER_WIDE.iter().any(|own| plural(own) == called)
 }
 
 /// Where users mean all namespaces.
@@ -166,6 +167,8 @@ mod tests {
         let node = serde_json::json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}});
         assert_eq!(path_of(&node).0, "/api/v1/nodes");
         assert_eq!(collection("v1", "Pod", EVERYWHERE), "/api/v1/pods");
+        assert_eq!(collection("v1", "no", "default"), "/api/v1/nodes");
+        assert_eq!(collection("v1", "namespaces", "default"), "/api/v1/namespaces");
         assert_eq!(plural("Ingress"), "ingresses");
         assert_eq!(plural("NetworkPolicy"), "networkpolicies");
         assert_eq!(plural("EndpointSlice"), "endpointslices");
