@@ -26,12 +26,12 @@ pub struct Summarize {
 }
 
 impl Merge {
-    /// Does it; the exit code.
+    /// Does it; the exit code: that of the whole campaign.
     pub fn execute(&self) -> u8 {
         code(self.merge())
     }
 
-    fn merge(&self) -> Result<(), String> {
+    fn merge(&self) -> Result<Tally, String> {
         let (head, records) = read(&self.folders)?;
         let (mut folder, before) = Folder::open(&self.into, head)?;
         if !before.records.is_empty() {
@@ -40,21 +40,19 @@ impl Merge {
         for record in &records {
             folder.append(record)?;
         }
-        print!("{}", Tally::of(&records).describe());
-        Ok(())
+        Ok(Tally::of(&records))
     }
 }
 
 impl Summarize {
-    /// Does it; the exit code.
+    /// Does it; the exit code: that of the campaign.
     pub fn execute(&self) -> u8 {
         code(self.summarize())
     }
 
-    fn summarize(&self) -> Result<(), String> {
+    fn summarize(&self) -> Result<Tally, String> {
         let (_, records) = read(&self.folders)?;
-        print!("{}", Tally::of(&records).describe());
-        Ok(())
+        Ok(Tally::of(&records))
     }
 }
 
@@ -79,9 +77,13 @@ fn read(folders: &[PathBuf]) -> Result<(Head, Vec<Record>), String> {
     Ok((head, merge(parts)))
 }
 
-fn code(result: Result<(), String>) -> u8 {
+/// Tells what was found, or why nothing can be told; the exit code that `fuzz` would have ended with.
+fn code(result: Result<Tally, String>) -> u8 {
     match result {
-        Ok(()) => 0,
+        Ok(tally) => {
+            print!("{}", tally.describe());
+            tally.code()
+        }
         Err(error) => {
             eprintln!("error: {error}");
             2

@@ -33,8 +33,9 @@ use crate::simulator;
 /// Play a whole cluster, with faults, in one deterministic process.
 ///
 /// Exit codes: 0 held, 10 an invariant was broken, 11 did not converge or did not end as without faults, 12 not
-/// deterministic, 13 a component panicked, 1 a known bug was not found (`mutants`) or two runs differ (`diff`), 2 the
-/// scenario or the command line is wrong, 130 interrupted, 141 nobody reads the output any more.
+/// deterministic, 13 a component panicked (of several runs that of the first one that failed), 1 a known bug was not
+/// found (`mutants`) or two runs differ (`diff`), 2 the scenario or the command line is wrong, 130 interrupted, 141 nobody
+/// reads the output any more.
 #[derive(Parser)]
 #[command(name = "orrery-sim", version)]
 struct Arguments {
