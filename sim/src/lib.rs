@@ -38,6 +38,10 @@ compile_error!(
     "orrery-sim is simulation only: use `cargo sim …`, which passes `--cfg madsim` (a RUSTFLAGS variable in your environment overrides it)"
 );
 
+// First, since its macros are seen by what comes after it.
+#[macro_use]
+mod output;
+
 pub mod campaign;
 pub mod choices;
 mod clocks;

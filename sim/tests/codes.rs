@@ -2,9 +2,10 @@
 
 mod command;
 
+use std::fs::File;
 use std::path::Path;
 
-use command::{sim, text};
+use command::{command, sim, text};
 
 /// A scenario that makes a ConfigMap, and expects a value in it; as a file.
 fn scenario(folder: &Path, name: &str, value: &str) -> String {
@@ -47,4 +48,53 @@ fn what_is_told_of_a_campaign_ends_as_the_campaign_did() {
     // Nothing was put together or told: how runs ended is not asked for.
     assert_eq!(code(&["merge", &path("fine"), "--into", &path("all")]), Some(2));
     assert_eq!(code(&["summary", &path("nowhere")]), Some(2));
+}
+
+#[test]
+fn a_full_device_is_a_line_of_error() {
+    let place = tempfile::tempdir().expect("a folder can be made");
+    let held = scenario(place.path(), "held", "b");
+    let full = || File::options().write(true).open("/dev/full").expect("Linux has one");
+    for arguments in [
+        &["check", &held][..],
+        &["run", &held],
+        &["run", &held, "--trace", "-"],
+        &["fuzz", &held, "--seeds", "1"],
+        &["mutants", "--list"],
+        &["--help"],
+    ] {
+        let output = command(arguments)
+            .stdout(full())
+            .output()
+            .expect("the simulator starts");
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains("No space left on device"), "{arguments:?}: {said}");
+        assert!(!said.contains("panicked"), "{arguments:?}: {said}");
+    }
+    let said = command(&["check", &held])
+        .stdout(full())
+        .output()
+        .expect("the simulator starts");
+    let line = "error: cannot write to standard output: No space left on device (os error 28)\n";
+    assert_eq!(text(&said), line);
+    // With nowhere to say so the code is all that is left.
+    let mut silent = command(&["check", &held]);
+    let status = silent
+        .stdout(full())
+        .stderr(full())
+        .status()
+        .expect("the simulator starts");
+    assert_eq!(status.code(), Some(2));
+}
+
+#[test]
+fn who_reads_no_more_ends_it_quietly() {
+    let (reader, writer) = std::io::pipe().expect("there are pipes");
+    drop(reader);
+    let output = command(&["mutants", "--list"])
+        .stdout(writer)
+        .output()
+        .expect("the simulator starts");
+    assert_eq!((output.status.code(), text(&output).as_str()), (Some(141), ""));
 }

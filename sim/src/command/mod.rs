@@ -34,8 +34,8 @@ use crate::simulator;
 ///
 /// Exit codes: 0 held, 10 an invariant was broken, 11 did not converge or did not end as without faults, 12 not
 /// deterministic, 13 a component panicked (of several runs that of the first one that failed), 1 a known bug was not
-/// found (`mutants`) or two runs differ (`diff`), 2 the scenario or the command line is wrong, 130 interrupted, 141 nobody
-/// reads the output any more.
+/// found (`mutants`) or two runs differ (`diff`), 2 the scenario or the command line is wrong, or something cannot be
+/// written, 130 interrupted, 141 nobody reads the output any more.
 #[derive(Parser)]
 #[command(name = "orrery-sim", version)]
 struct Arguments {
@@ -85,7 +85,18 @@ pub fn main() -> ExitCode {
     let _ = signal_hook::flag::register_conditional_shutdown(SIGPIPE, 141, Arc::new(AtomicBool::new(true)));
     // As people call it, and as the lines that say how to replay a run do.
     let called = Arguments::command().bin_name(simulator::parts().command.as_str());
-    let arguments = Arguments::from_arg_matches(&called.get_matches()).unwrap_or_else(|error| error.exit());
+    let matches = called.try_get_matches();
+    let arguments = match matches.and_then(|matches| Arguments::from_arg_matches(&matches)) {
+        Ok(arguments) => arguments,
+        // Help is such an error, too.
+        Err(error) => {
+            let told = error.print();
+            if !error.use_stderr() {
+                crate::output::written(told);
+            }
+            return ExitCode::from(if error.use_stderr() { WRONG } else { 0 });
+        }
+    };
     let code = match arguments.command {
         Command::Run(run) => run.execute(),
         Command::Pin(pin) => pin.execute(),
@@ -106,8 +117,9 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// The exit code of what cannot be played: the scenario or the command line is wrong.
-const WRONG: u8 = 2;
+/// The exit code of what cannot be played or told: the scenario or the command line is wrong, or something cannot be
+/// written.
+pub(crate) const WRONG: u8 = 2;
 
 /// How many runs at once: as many as were asked for, or as there are cores.
 fn jobs(asked: Option<NonZeroUsize>) -> usize {
