@@ -43,6 +43,7 @@ struct Output<'a> {
     seed: u64,
     failure: &'a Failure,
     before: usize,
+    mutant: Option<&'a str>,
 }
 
 impl Shrink {
@@ -82,6 +83,7 @@ impl Shrink {
             seed,
             failure: &failure,
             before: pinned.lines(),
+            mutant: self.mutant.as_deref(),
         };
         eprintln!("{}: {}", failure.kind, failure.message);
         let limit = Duration::try_from_secs_f64(self.limit * 60.0).unwrap_or(Duration::MAX);
@@ -139,7 +141,7 @@ impl Shrink {
             if oracle.is_over() { "; the time was up" } else { "" }
         );
         println!("{}", about_seed(&shrunk));
-        println!("run it: {} run {out}", simulator::parts().command);
+        println!("run it: {}", run_line(&out, self.mutant.as_deref()));
         0
     }
 }
@@ -170,7 +172,7 @@ impl Output<'_> {
             self.failure.kind,
             self.failure.message.replace('\n', " ")
         );
-        header += &format!("# Run it: {} run {}\n", simulator::parts().command, self.path);
+        header += &format!("# Run it: {}\n", run_line(self.path, self.mutant));
         header += &format!(
             "# Shrunk from {} with seed {}: {} lines of faults and workload became {}.\n",
             self.source,
@@ -186,6 +188,18 @@ impl Output<'_> {
         std::fs::write(&new, header + &scenario.to_yaml())
             .and_then(|()| std::fs::rename(&new, Path::new(self.path)))
             .map_err(|error| format!("cannot write {}: {error}", self.path))
+    }
+}
+
+/// The command that runs the result. With a mutant it is this very program: the ordinary command builds one without.
+fn run_line(file: &str, mutant: Option<&str>) -> String {
+    let usual = &simulator::parts().command;
+    match mutant {
+        None => format!("{usual} run {file}"),
+        Some(id) => {
+            let program = std::env::args().next();
+            format!("{} run {file} --mutant {id}", program.as_ref().unwrap_or(usual))
+        }
     }
 }
 
@@ -225,4 +239,17 @@ fn writes(scenario: &Scenario, seed: u64, mutant: Option<&str>) -> Vec<triggers:
         |_| Vec::new(),
         |output| triggers::writes(&String::from_utf8_lossy(&output.stdout)),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_shrunk_with_a_mutant_is_run_with_it() {
+        assert_eq!(run_line("small.yaml", None), "cargo sim run small.yaml");
+        let line = run_line("small.yaml", Some("B41"));
+        let program = std::env::args().next().expect("a program has a name");
+        assert_eq!(line, format!("{program} run small.yaml --mutant B41"));
+    }
 }
