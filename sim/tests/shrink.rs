@@ -155,7 +155,7 @@ fn what_a_seed_draws_survives_unrelated_changes() {
     );
     let fault = IMPOSSIBLE.replace(
         "faults:\n",
-        "faults:\n  - when: { create: Pod/default/nobody }\n    restart: scheduler\n",
+        "faults:\n  - when: { create: Pod/default/*, occurrence: 9999 }\n    restart: scheduler\n",
     );
     for seed in ["1", "2", "3", "4", "5", "6"] {
         let as_it_is = drawn(IMPOSSIBLE, seed);

@@ -9,26 +9,32 @@ use command::{command, sim, text};
 
 /// Every scenario of `scenarios/`, in order.
 fn scenarios() -> Vec<String> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios");
-    let names = std::fs::read_dir(folder)
+    let found = scenarios_in("scenarios");
+    assert!(found.len() > 40, "{found:?}");
+    found
+}
+
+/// Every scenario of a folder of the house, in order.
+fn scenarios_in(folder: &str) -> Vec<String> {
+    let names = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder))
         .unwrap()
         .map(|entry| entry.unwrap().file_name());
     let mut found: Vec<String> = names
         .filter_map(|name| name.into_string().ok())
         .filter(|name| name.ends_with(".yaml"))
-        .map(|name| format!("scenarios/{name}"))
+        .map(|name| format!("{folder}/{name}"))
         .collect();
     found.sort();
-    assert!(found.len() > 40, "{found:?}");
     found
 }
 
 #[test]
 fn every_scenario_of_the_house_is_read() {
-    let scenarios = scenarios();
+    let scenarios = [scenarios(), scenarios_in("scenarios/regressions")].concat();
     let names = scenarios.iter().map(String::as_str);
     let output = sim(&std::iter::once("check").chain(names).collect::<Vec<_>>());
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(!text(&output).contains("warning:"), "{}", text(&output));
 }
 
 #[test]

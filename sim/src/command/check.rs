@@ -1,6 +1,8 @@
-//! `check`: reads scenarios and says what is wrong with them, and where.
+//! `check`: reads scenarios and says what is wrong with them, or may not be meant so, and where.
 
 use clap::Args;
+
+use crate::scenario::examine_file;
 
 /// Reads scenarios.
 #[derive(Args)]
@@ -15,9 +17,17 @@ impl Check {
     pub fn execute(&self) -> u8 {
         let mut code = 0;
         for path in &self.scenarios {
-            match super::read(path) {
-                Ok(scenario) => println!("{path}: {} is right", scenario.name),
-                Err(wrong) => code = wrong,
+            match examine_file(path) {
+                Ok((scenario, doubts)) => {
+                    for doubt in doubts {
+                        eprintln!("warning: {doubt}");
+                    }
+                    println!("{path}: {} is right", scenario.name);
+                }
+                Err(error) => {
+                    eprintln!("error: {error}");
+                    code = super::WRONG;
+                }
             }
         }
         code

@@ -34,6 +34,22 @@ impl Error {
         }
     }
 
+    /// An error found after reading, about `word` in the entry of this number of a list at the margin: `workload`.
+    pub fn about_entry(
+        file: &str,
+        source: &str,
+        (list, index): (&str, usize),
+        word: &str,
+        message: impl Into<String>,
+    ) -> Self {
+        let line = entry_line(source, list, index).unwrap_or(1);
+        Error {
+            file: file.to_owned(),
+            at: locate_from(source, line, word),
+            message: message.into(),
+        }
+    }
+
     /// An error of the reader.
     pub fn of_yaml(file: &str, source: &str, error: &serde_yaml::Error) -> Self {
         let text = error.to_string();
@@ -119,6 +135,25 @@ fn in_words(text: String) -> String {
         _ => return text,
     };
     format!("{found}, expected {expected}")
+}
+
+/// The line, from 1, at which an entry of a list begins, or the list's own if its entries have no lines of their own.
+fn entry_line(source: &str, list: &str, index: usize) -> Option<usize> {
+    let key = format!("{list}:");
+    let mut lines = source.lines().enumerate();
+    let (head, _) = lines.find(|(_, line)| line.starts_with(&key))?;
+    let mut margin = None;
+    let mut entries = lines
+        .take_while(|(_, line)| line.is_empty() || line.starts_with([' ', '-', '#']))
+        .filter(|(_, line)| {
+            let entry = line.trim_start();
+            // Deeper ones are parts of an entry.
+            (entry.starts_with("- ") || entry == "-") && {
+                let indent = line.len() - entry.len();
+                *margin.get_or_insert(indent) == indent
+            }
+        });
+    Some(entries.nth(index).map_or(head, |(number, _)| number) + 1)
 }
 
 /// The first place of `word` outside of comments.

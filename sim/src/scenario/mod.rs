@@ -8,6 +8,7 @@ mod between;
 mod call;
 mod error;
 mod faults;
+mod made;
 pub mod nearest;
 mod quantity;
 mod read;
@@ -22,6 +23,7 @@ mod target;
 mod tests;
 mod topology;
 mod trigger;
+mod vain;
 mod workload;
 mod write;
 mod yaml;
@@ -45,7 +47,7 @@ pub use faults::{
     WhichRequests,
 };
 pub use quantity::{Span, parse_duration, write_duration};
-pub use read::{read, read_file};
+pub use read::{examine, examine_file, read, read_file};
 pub use target::{ClientTarget, ComponentTarget, NodeTarget, Role, Whom, whose};
 pub use topology::{NodeSpec, StoreSpec, TaintSpec, Topology, numbered};
 pub use trigger::{FieldChange, Trigger, TriggerKind, WriteTrigger};

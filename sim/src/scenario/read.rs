@@ -8,25 +8,64 @@ use super::call::object_pattern;
 use super::error::Error;
 use super::nearest;
 use super::served;
+use super::vain::{self, Vain};
 use super::workload::{Manifest, StepAction, documents};
 use super::{Heal, Moment, NodeTarget, Role, Scenario, Trigger, Whom};
 use crate::simulator;
 
 /// Reads the scenario in the file at `path`, and the manifests it names.
+///
+/// # Errors
+/// It is not understood, or asks for something that can never be.
 pub fn read_file(path: &str) -> Result<Scenario, Error> {
+    examine_file(path).map(|(scenario, _)| scenario)
+}
+
+/// Reads the scenario in the file at `path` as [`read_file`] does; with it what may not be meant so.
+///
+/// # Errors
+/// As of [`read_file`].
+pub fn examine_file(path: &str) -> Result<(Scenario, Vec<Error>), Error> {
     let source = load(path)?;
     let folder = Path::new(path).parent().unwrap_or(Path::new("."));
-    read(path, &source, |name| {
+    examine(path, &source, |name| {
         let file = folder.join(name);
         std::fs::read_to_string(&file).map_err(|error| format!("cannot read {}: {error}", file.display()))
     })
+}
+
+/// Reads a scenario from its text, as [`examine_file`] does.
+///
+/// # Errors
+/// As of [`read_file`].
+pub fn examine(
+    file: &str,
+    source: &str,
+    load: impl Fn(&str) -> Result<String, String>,
+) -> Result<(Scenario, Vec<Error>), Error> {
+    let scenario = read(file, source, load)?;
+    let mut doubts = Vec::new();
+    for Vain {
+        entry,
+        word,
+        why,
+        certain,
+    } in vain::find(&scenario)
+    {
+        let error = Error::about_entry(file, source, entry, &word, why);
+        if certain {
+            return Err(error);
+        }
+        doubts.push(error);
+    }
+    Ok((scenario, doubts))
 }
 
 fn load(path: &str) -> Result<String, Error> {
     std::fs::read_to_string(path).map_err(|error| Error::of(path, format!("cannot read the scenario: {error}")))
 }
 
-/// Reads a scenario from its text; `load` finds the manifests it names.
+/// Reads a scenario from its text; `load` finds the manifests it names. What it asks for may be nonsense.
 pub fn read(file: &str, source: &str, load: impl Fn(&str) -> Result<String, String>) -> Result<Scenario, Error> {
     let mut scenario: Scenario = serde_yaml::from_str(source).map_err(|error| Error::of_yaml(file, source, &error))?;
     for step in &mut scenario.workload {

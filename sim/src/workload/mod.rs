@@ -22,7 +22,7 @@ use crate::scenario::StepAction;
 use crate::world::World;
 
 pub(crate) use requests::{cordon, eviction};
-pub use requests::{path_of, plural};
+pub use requests::{is_namespaced, named, path_of, plural};
 pub(crate) use user::User;
 
 /// The users of a run.

@@ -1,0 +1,281 @@
+//! What a scenario asks for in vain: objects that nobody makes.
+//!
+//! A run would pass over it without a word, and be about less than the scenario says. What is certain is refused; what
+//! may be meant so is a doubt, which `check` tells.
+
+use super::faults::{FaultAction, LagScope, Moment};
+use super::made::Made;
+use super::trigger::{Trigger, WriteTrigger};
+use super::workload::{Manifest, StepAction};
+use super::{CallSpec, Scenario};
+use crate::workload::named;
+
+/// Something that is asked for in vain.
+#[derive(Debug)]
+pub struct Vain {
+    /// The list that it stands in, and as which entry of it.
+    pub entry: (&'static str, usize),
+    /// The word that it is about.
+    pub word: String,
+    /// What is wrong.
+    pub why: String,
+    /// Whether that is certain, and no meaning can be found in it.
+    pub certain: bool,
+}
+
+/// All of it, in the order of the scenario's keys.
+pub fn find(scenario: &Scenario) -> Vec<Vain> {
+    let mut search = Search {
+        made: Made::of(scenario),
+        found: Vec::new(),
+    };
+    for (index, plan) in scenario.workload.iter().enumerate() {
+        let entry = ("workload", index);
+        search.moment(entry, &plan.moment);
+        search.step(entry, &plan.action);
+    }
+    for (index, plan) in scenario.faults.iter().enumerate() {
+        let entry = ("faults", index);
+        search.moment(entry, &plan.moment);
+        plan.action
+            .until()
+            .into_iter()
+            .for_each(|until| search.trigger(entry, until));
+        match &plan.action {
+            FaultAction::ApiLag(spec) => {
+                if let LagScope::Object(object) = &spec.scope {
+                    search.written(entry, object);
+                }
+            }
+            FaultAction::DelayCall(spec) => search.call(entry, &spec.call),
+            _ => {}
+        }
+    }
+    for object in scenario.expect.state.iter().flat_map(|state| state.keys()) {
+        search.object(("expect", 0), object, true);
+    }
+    search.found
+}
+
+type Entry = (&'static str, usize);
+
+struct Search<'a> {
+    made: Made<'a>,
+    found: Vec<Vain>,
+}
+
+impl Search<'_> {
+    fn tell(&mut self, entry: Entry, word: &str, why: String, certain: bool) {
+        self.found.push(Vain {
+            entry,
+            word: word.to_owned(),
+            why,
+            certain,
+        });
+    }
+
+    fn moment(&mut self, entry: Entry, moment: &Moment) {
+        if let Moment::When(trigger) = moment {
+            self.trigger(entry, trigger);
+        }
+    }
+
+    fn step(&mut self, entry: Entry, action: &StepAction) {
+        match action {
+            StepAction::Scale(spec) => self.deployment(entry, &spec.namespace, &spec.deployment),
+            StepAction::SetImage(spec) => self.deployment(entry, &spec.namespace, &spec.deployment),
+            StepAction::Undo(spec) => self.deployment(entry, &spec.namespace, &spec.deployment),
+            StepAction::Restart(choice)
+            | StepAction::PauseRollout(choice)
+            | StepAction::ResumeRollout(choice)
+            | StepAction::CreateDeleteSameName(choice)
+            | StepAction::DeleteForeground(choice) => self.deployment(entry, &choice.namespace, &choice.deployment),
+            StepAction::Edit(spec) => self.object(entry, &spec.object, true),
+            StepAction::AddFinalizer(spec) | StepAction::RemoveFinalizer(spec) => {
+                self.object(entry, &spec.object, true);
+            }
+            // Owners that do not exist are left out, and what is not there need not be deleted.
+            StepAction::Own(spec) => {
+                self.object(entry, &spec.object, true);
+                spec.owners.iter().for_each(|owner| self.object(entry, owner, false));
+            }
+            StepAction::Delete(spec) => self.object(entry, &spec.object, false),
+            StepAction::RecreateNamespace(choice) => {
+                self.ask(entry, &choice.namespace, ("Namespace", None, &choice.namespace), true);
+            }
+            StepAction::Apply(Manifest::Inline(_) | Manifest::File(_))
+            | StepAction::DeletePod(_)
+            | StepAction::LabelPod(_)
+            | StepAction::Cordon(_)
+            | StepAction::Uncordon(_)
+            | StepAction::Drain(_)
+            | StepAction::Taint(_)
+            | StepAction::Untaint(_)
+            | StepAction::List(_)
+            | StepAction::Churn(_) => {}
+        }
+    }
+
+    fn deployment(&mut self, entry: Entry, namespace: &str, name: &str) {
+        self.ask(entry, name, ("Deployment", Some(namespace), name), true);
+    }
+
+    /// An object as steps and expectations name it.
+    fn object(&mut self, entry: Entry, object: &str, certain: bool) {
+        if let Some((kind, namespace, name)) = named(object) {
+            let namespace = Some(namespace).filter(|_| crate::workload::is_namespaced(kind));
+            self.ask(entry, object, (kind, namespace, name), certain);
+        }
+    }
+
+    /// An object as triggers name it, whose write is waited for.
+    fn written(&mut self, entry: Entry, object: &str) {
+        let meant = match *object.split('/').collect::<Vec<_>>() {
+            [kind, namespace, name] => (kind, Some(namespace).filter(|own| *own != "*"), name),
+            [kind, name] => (kind, None, name),
+            _ => return,
+        };
+        self.ask(entry, object, meant, true);
+    }
+
+    fn trigger(&mut self, entry: Entry, trigger: &Trigger) {
+        match trigger {
+            Trigger::Write(WriteTrigger { object, .. }) => self.written(entry, object),
+            Trigger::Call { call, .. } => self.call(entry, call),
+            Trigger::After(_) => {}
+            Trigger::All(items) | Trigger::Any(items) | Trigger::Sequence(items) => {
+                items.iter().for_each(|item| self.trigger(entry, item));
+            }
+        }
+    }
+
+    /// A call may be about what is not there.
+    fn call(&mut self, entry: Entry, call: &CallSpec) {
+        let (Some(resource), Some(object)) = (&call.resource, &call.object) else {
+            return;
+        };
+        let (namespace, name) = match object.split_once('/') {
+            Some((namespace, name)) => (Some(namespace), name),
+            None => (None, object.as_str()),
+        };
+        let plural = resource.split('/').next().unwrap_or_default();
+        self.ask(entry, object, (plural, namespace, name), false);
+    }
+
+    fn ask(&mut self, entry: Entry, word: &str, (kind, namespace, name): (&str, Option<&str>, &str), certain: bool) {
+        if let Some(why) = self.made.nobody_makes(kind, namespace, name) {
+            self.tell(entry, word, why, certain);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Error, examine};
+
+    const MANIFEST: &str = "
+apiVersion: v1
+kind: List
+items:
+  - { apiVersion: apps/v1, kind: Deployment, metadata: { name: web } }
+  - { apiVersion: apps/v1, kind: Deployment, metadata: { name: db, namespace: team } }
+  - { apiVersion: v1, kind: Service, metadata: { name: front } }
+  - { apiVersion: v1, kind: Namespace, metadata: { name: team } }
+";
+
+    fn told(text: &str) -> Result<Vec<String>, String> {
+        let source = format!("name: a\nduration: 1m\nworkload:\n  - at: 1s\n    apply: all.yaml\n{text}");
+        let examined = examine("a.yaml", &source, |_| Ok(MANIFEST.to_owned()));
+        let lines = |doubts: Vec<Error>| doubts.iter().map(ToString::to_string).collect();
+        examined
+            .map(|(_, doubts)| lines(doubts))
+            .map_err(|error| error.to_string())
+    }
+
+    fn step(action: &str) -> Result<Vec<String>, String> {
+        told(&format!("  - at: 2s\n    {action}\n"))
+    }
+
+    fn fault(entry: &str) -> Result<Vec<String>, String> {
+        told(&format!("faults:\n  - {entry}\n"))
+    }
+
+    #[test]
+    fn a_step_on_what_nobody_makes_is_refused_with_the_nearest_that_there_is() {
+        insta::assert_snapshot!(step("scale: { deployment: wbe, replicas: 1 }").unwrap_err(), @r#"a.yaml:7:26: nobody makes a Deployment "default/wbe"; did you mean "default/web"? (known: default/web, team/db)"#);
+        insta::assert_snapshot!(step("restart: { deployment: db }").unwrap_err(), @r#"a.yaml:7:28: nobody makes a Deployment "default/db"; did you mean "default/web"? (known: default/web, team/db)"#);
+        insta::assert_snapshot!(step("edit: { object: svc/fornt, patch: {} }").unwrap_err(), @r#"a.yaml:7:21: nobody makes a Service "default/fornt"; did you mean "default/front"? (known: default/front, default/kubernetes)"#);
+        insta::assert_snapshot!(step("add-finalizer: { object: Secret/key }").unwrap_err(), @r#"a.yaml:7:30: nobody makes a Secret "default/key", and no other Secret"#);
+        insta::assert_snapshot!(step("recreate-namespace: { namespace: taem }").unwrap_err(), @r#"a.yaml:7:38: nobody makes a Namespace "taem"; did you mean "team"? (known: default, team)"#);
+        for right in [
+            "scale: { deployment: web, replicas: 1 }",
+            "undo: { deployment: db, namespace: team }",
+            "edit: { object: deploy/team/db, patch: {} }",
+            "edit: { object: no/node-2, patch: {} }",
+            "edit: { object: endpoints/front, patch: {} }",
+            "edit: { object: cm/kube-root-ca.crt, patch: {} }",
+            // Who makes these is not known.
+            "edit: { object: serviceaccount/default, patch: {} }",
+            "edit: { object: lease/kube-system/kube-scheduler, patch: {} }",
+            "own: { object: rs/web-5889cd8c84, owners: [Deployment/web] }",
+            "recreate-namespace: { namespace: team }",
+        ] {
+            assert_eq!(step(right), Ok(Vec::new()), "{right}");
+        }
+    }
+
+    #[test]
+    fn what_need_not_be_there_is_a_doubt() {
+        let doubts = step("delete: { object: Deployment/wbe, grace: 0 }").unwrap();
+        insta::assert_snapshot!(doubts.join("\n"), @r#"a.yaml:7:23: nobody makes a Deployment "default/wbe"; did you mean "default/web"? (known: default/web, team/db)"#);
+        let doubts = step("own: { object: svc/front, owners: [svc/fornt, Pod/web-5889cd8c84-x2x4z] }").unwrap();
+        insta::assert_snapshot!(doubts.join("\n"), @r#"a.yaml:7:40: nobody makes a Service "default/fornt"; did you mean "default/front"? (known: default/front, default/kubernetes)"#);
+        let doubts =
+            fault("at: 1s\n    delay-call: { client: user, resource: deployments, object: default/wbe }").unwrap();
+        insta::assert_snapshot!(doubts.join("\n"), @r#"a.yaml:8:64: nobody makes a Deployment "default/wbe"; did you mean "default/web"? (known: default/web, team/db)"#);
+    }
+
+    #[test]
+    fn a_write_that_never_comes_is_not_waited_for() {
+        let when = |trigger: &str| fault(&format!("when: {trigger}\n    restart: scheduler"));
+        insta::assert_snapshot!(when("{ any: [{ create: Pod/default/web-* }, { create: Pod/default/wbe-* }] }").unwrap_err(), @r#"a.yaml:7:60: nobody makes a Pod "default/wbe-*"; did you mean "default/web-*"? (known: default/web-*, team/db-*)"#);
+        insta::assert_snapshot!(when("{ delete: Deployment/web/default }").unwrap_err(), @r#"a.yaml:7:21: nobody makes a Deployment "web/default" (known: default/web, team/db)"#);
+        insta::assert_snapshot!(when("{ update: Node/default/node-1 }").unwrap_err(), @r#"a.yaml:7:21: nobody makes a Node "default/node-1" (known: node-1, node-2, node-3)"#);
+        let until = "at: 1s\n    pause: { component: scheduler, until: { create: Secret/* } }";
+        insta::assert_snapshot!(fault(until).unwrap_err(), @r#"a.yaml:8:53: nobody makes a Secret "*/*", and no other Secret"#);
+        let lag = "at: 1s\n    api-lag: { server: apiserver, object: Service/default/frnt, for: 1s }";
+        insta::assert_snapshot!(fault(lag).unwrap_err(), @r#"a.yaml:8:43: nobody makes a Service "default/frnt"; did you mean "default/front"? (known: default/front, default/kubernetes)"#);
+        for right in [
+            "{ create: Pod/default/* }",
+            "{ create: Pod/* }",
+            "{ create: Pod/default/web-5889cd8c84-x2x4z }",
+            "{ create: Pod/w* }",
+            "{ update: ReplicaSet/team/db-5889* }",
+            "{ update: Node/node-1 }",
+            "{ update: Endpoints/default/front }",
+            "{ create: EndpointSlice/default/front-abcde }",
+            "{ update: Deployment/*/db }",
+        ] {
+            assert_eq!(when(right), Ok(Vec::new()), "{right}");
+        }
+    }
+
+    #[test]
+    fn an_end_that_nothing_can_have_is_not_expected() {
+        insta::assert_snapshot!(told("expect:\n  state: [{ deployment/wbe: { spec.replicas: 1 } }]\n").unwrap_err(), @r#"a.yaml:7:13: nobody makes a Deployment "default/wbe"; did you mean "default/web"? (known: default/web, team/db)"#);
+        let right = "expect: { state: [{ deployment/web: { spec.replicas: 1 } }, { node/node-1: { kind: Node } }] }\n";
+        assert_eq!(told(right), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn who_churns_makes_copies() {
+        let churn = "  - between: 1s..9s\n    churn: { every: 1s, ops: all }\n  - at: 9s\n    ";
+        let after = |action: &str| told(&format!("{churn}{action}\n"));
+        assert_eq!(
+            after("scale: { deployment: web, namespace: churn, replicas: 1 }"),
+            Ok(Vec::new())
+        );
+        assert_eq!(after("edit: { object: cm/settings, patch: {} }"), Ok(Vec::new()));
+        assert!(after("scale: { deployment: wbe, replicas: 1 }").is_err());
+    }
+}
