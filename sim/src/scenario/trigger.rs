@@ -256,6 +256,20 @@ impl Trigger {
         }
     }
 
+    /// Before this time it cannot have happened: so much passes at least.
+    pub fn earliest(&self) -> Duration {
+        match self {
+            Trigger::Write(_) | Trigger::Call { .. } => Duration::ZERO,
+            Trigger::After(after) => *after,
+            Trigger::All(items) => items.iter().map(Trigger::earliest).max().unwrap_or_default(),
+            Trigger::Any(items) => items.iter().map(Trigger::earliest).min().unwrap_or_default(),
+            Trigger::Sequence(items) => {
+                let parts = items.iter().map(Trigger::earliest);
+                parts.fold(Duration::ZERO, Duration::saturating_add)
+            }
+        }
+    }
+
     /// Whether some part of it is about what a component was shown.
     pub fn is_about_views(&self) -> bool {
         match self {

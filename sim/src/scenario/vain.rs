@@ -1,13 +1,15 @@
-//! What a scenario asks for in vain: objects that nobody makes.
+//! What a scenario asks for in vain: objects that nobody makes, and moments after the end.
 //!
 //! A run would pass over it without a word, and be about less than the scenario says. What is certain is refused; what
 //! may be meant so is a doubt, which `check` tells.
+
+use std::time::Duration;
 
 use super::faults::{FaultAction, LagScope, Moment};
 use super::made::Made;
 use super::trigger::{Trigger, WriteTrigger};
 use super::workload::{Manifest, StepAction};
-use super::{CallSpec, Scenario};
+use super::{CallSpec, Scenario, write_duration};
 use crate::workload::named;
 
 /// Something that is asked for in vain.
@@ -26,6 +28,7 @@ pub struct Vain {
 /// All of it, in the order of the scenario's keys.
 pub fn find(scenario: &Scenario) -> Vec<Vain> {
     let mut search = Search {
+        scenario,
         made: Made::of(scenario),
         found: Vec::new(),
     };
@@ -57,9 +60,13 @@ pub fn find(scenario: &Scenario) -> Vec<Vain> {
     search.found
 }
 
+/// A run looks only now and then whether it is over.
+const LOOK: Duration = Duration::from_secs(60);
+
 type Entry = (&'static str, usize);
 
 struct Search<'a> {
+    scenario: &'a Scenario,
     made: Made<'a>,
     found: Vec<Vain>,
 }
@@ -74,9 +81,41 @@ impl Search<'_> {
         });
     }
 
+    /// Faults strike until the chaos ends, and steps are waited for until the run is given up.
     fn moment(&mut self, entry: Entry, moment: &Moment) {
-        if let Moment::When(trigger) = moment {
-            self.trigger(entry, trigger);
+        let (word, first, last) = match moment {
+            Moment::At(at) => ("at", *at, *at),
+            Moment::Between(span) => ("between", span.low, span.high),
+            Moment::When(trigger) => {
+                self.trigger(entry, trigger);
+                let first = trigger.earliest();
+                ("when", first, first)
+            }
+        };
+        let end = self.scenario.duration;
+        let given_up = end + self.scenario.expect.converge + LOOK;
+        let over = write_duration(end);
+        let told = match entry.0 {
+            "faults" if first > end => Some((
+                format!("too late to strike: the chaos ends after {over} (`duration`)"),
+                true,
+            )),
+            "faults" if last > end => Some((
+                format!("may be too late to strike: the chaos ends after {over} (`duration`)"),
+                false,
+            )),
+            "workload" if first > given_up => Some((
+                format!("too late to be done: the chaos ends after {over}, and after `converge` the run is given up"),
+                true,
+            )),
+            "workload" if last > end => Some((
+                format!("nothing goes wrong any more then: the chaos ends after {over} (`duration`)"),
+                false,
+            )),
+            _ => None,
+        };
+        if let Some((why, certain)) = told {
+            self.tell(entry, word, why, certain);
         }
     }
 
@@ -277,5 +316,21 @@ items:
         );
         assert_eq!(after("edit: { object: cm/settings, patch: {} }"), Ok(Vec::new()));
         assert!(after("scale: { deployment: wbe, replicas: 1 }").is_err());
+    }
+
+    #[test]
+    fn what_comes_after_the_end_is_refused_or_doubted() {
+        insta::assert_snapshot!(fault("at: 61s\n    restart: scheduler").unwrap_err(), @"a.yaml:7:5: too late to strike: the chaos ends after 1m (`duration`)");
+        insta::assert_snapshot!(fault("between: 2m..3m\n    restart: scheduler").unwrap_err(), @"a.yaml:7:5: too late to strike: the chaos ends after 1m (`duration`)");
+        insta::assert_snapshot!(fault("when: { after: 2m }\n    restart: scheduler").unwrap_err(), @"a.yaml:7:5: too late to strike: the chaos ends after 1m (`duration`)");
+        let some = fault("between: 30s..2m\n    swarm: all").unwrap();
+        insta::assert_snapshot!(some.join("\n"), @"a.yaml:7:5: may be too late to strike: the chaos ends after 1m (`duration`)");
+        assert_eq!(fault("at: 60s\n    restart: scheduler"), Ok(Vec::new()));
+        let waits = "when: { any: [{ after: 2m }, { create: Pod/* }] }\n    restart: scheduler";
+        assert_eq!(fault(waits), Ok(Vec::new()));
+        // Steps are done after the chaos, too, as long as the run waits for the cluster.
+        let late = |at: &str| told(&format!("  - at: {at}\n    restart: {{ deployment: web }}\n"));
+        insta::assert_snapshot!(late("90s").unwrap().join("\n"), @"a.yaml:6:5: nothing goes wrong any more then: the chaos ends after 1m (`duration`)");
+        insta::assert_snapshot!(late("241s").unwrap_err(), @"a.yaml:6:5: too late to be done: the chaos ends after 1m, and after `converge` the run is given up");
     }
 }

@@ -40,11 +40,19 @@ fn with(scenario: &Scenario, change: impl FnOnce(&mut Scenario)) -> Scenario {
     variant
 }
 
+/// The scenario with another end; faults that would come too late for it go.
+fn ending_at(scenario: &Scenario, end: Duration) -> Scenario {
+    with(scenario, |variant| {
+        variant.duration = end;
+        variant.faults.retain(|plan| plan.moment.earliest() <= end);
+    })
+}
+
 fn duration(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
     let shorter = LADDER.iter().map(|count| seconds(*count));
     shorter
         .filter(|shorter| *shorter < scenario.duration)
-        .map(|shorter| with(scenario, |variant| variant.duration = shorter))
+        .map(|shorter| ending_at(scenario, shorter))
         .collect()
 }
 
@@ -356,9 +364,8 @@ fn idle_time(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
                     Moment::At(_) | Moment::Between(_) | Moment::When(_) => {}
                 });
             });
-            variants.push(with(&earlier, |variant| {
-                variant.duration = variant.duration.saturating_sub(sooner).max(seconds(1));
-            }));
+            let end = scenario.duration.saturating_sub(sooner).max(seconds(1));
+            variants.push(ending_at(&earlier, end));
             variants.push(earlier);
         }
     }
@@ -381,13 +388,14 @@ fn times(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
         }
     }
     let whole = rounder(scenario.duration).into_iter().filter(|whole| !whole.is_zero());
-    variants.extend(whole.map(|whole| with(scenario, |variant| variant.duration = whole)));
+    variants.extend(whole.map(|whole| ending_at(scenario, whole)));
     variants
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::examine;
 
     fn scenario(text: &str) -> Scenario {
         let text = format!("name: a\nduration: 100s\n{text}");
@@ -415,6 +423,21 @@ mod tests {
             "{}",
             variants[0].to_yaml()
         );
+    }
+
+    #[test]
+    fn a_shorter_chaos_has_no_faults_that_come_too_late() {
+        let late = scenario(
+            "faults:\n  - at: 90s\n    restart: scheduler\n  - between: 1s..95s\n    restart: proxy\n  - when: { after: 80s }\n    \
+             restart: apiserver\n",
+        );
+        let variants = duration(&late, &failure("P2"));
+        let left: Vec<usize> = variants.iter().map(|variant| variant.faults.len()).collect();
+        assert!(left.contains(&1) && !left.contains(&0), "{left:?}");
+        for variant in variants {
+            let examined = examine("a.yaml", &variant.to_yaml(), |_| Err(String::new()));
+            assert_eq!(examined.map(|(again, _)| again).as_ref(), Ok(&variant));
+        }
     }
 
     #[test]

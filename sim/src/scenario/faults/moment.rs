@@ -35,6 +35,15 @@ impl Moment {
 }
 
 impl Moment {
+    /// Sooner it does not come.
+    pub fn earliest(&self) -> Duration {
+        match self {
+            Moment::At(at) => *at,
+            Moment::Between(between) => between.low,
+            Moment::When(trigger) => trigger.earliest(),
+        }
+    }
+
     /// Its one key.
     pub(in crate::scenario) fn write(&self) -> Keys {
         match self {
