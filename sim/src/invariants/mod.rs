@@ -30,6 +30,7 @@ mod init_order;
 mod leadership;
 mod linearizable;
 mod min_ready;
+mod orphans;
 mod ownership;
 mod pages;
 mod phases;
@@ -183,6 +184,7 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(affinity::Affinity::default()),
         Box::new(silence::Silence::default()),
         Box::new(evictions::Evictions::default()),
+        Box::new(orphans::Orphans::default()),
         Box::new(leadership::Leadership::default()),
         Box::new(informers::Informers::default()),
         Box::new(stale_acts::StaleActs::default()),

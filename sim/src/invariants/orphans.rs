@@ -1,0 +1,91 @@
+//! N3: a pod is given up as an orphan only when its node is gone.
+//!
+//! Judged when the pod collector asks to mark a bound pod as failed or to delete it, as it is in the store at that
+//! moment: its node must be absent then, or must have been so at some moment since the collector last began to ask the
+//! server for that node. That lets pass: a node that comes back between the answer and the writes that rest on it,
+//! however long these take. Not judged: deletes that name a revision (finished pods that are too many, and pods that
+//! end unbound), and what the server refuses, since it is about another pod or another state of it.
+
+use std::collections::BTreeMap;
+
+use super::{Invariant, Report};
+use crate::model::{Asked, Cluster, Seen};
+
+/// How the pod collector's requests call their sender.
+const COLLECTOR: &str = "/pod-garbage-collector";
+
+/// See the module.
+#[derive(Default)]
+pub struct Orphans {
+    /// By process, and node that its collector has asked for: whether the node has been absent since then.
+    looked: BTreeMap<String, BTreeMap<String, bool>>,
+}
+
+impl Invariant for Orphans {
+    fn id(&self) -> &'static str {
+        "N3"
+    }
+
+    fn statement(&self) -> &'static str {
+        "A pod is given up as an orphan only when its node is gone."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        match seen {
+            Seen::Change(change) if &*change.id.resource == "nodes" && change.after.is_none() => {
+                for looked in self.looked.values_mut() {
+                    if let Some(absent) = looked.get_mut(&change.id.name) {
+                        *absent = true;
+                    }
+                }
+            }
+            Seen::Started { process } => {
+                self.looked.remove(*process);
+            }
+            Seen::Asked(asked) if asked.user_agent.ends_with(COLLECTOR) => self.judge(asked, cluster, report),
+            _ => {}
+        }
+    }
+}
+
+impl Orphans {
+    fn judge(&mut self, asked: &Asked, cluster: &Cluster, report: &mut Report) {
+        let Some(path) = asked.path.as_ref().filter(|path| !path.name.is_empty()) else {
+            return;
+        };
+        let is_absent = |node: &str| cluster.find("nodes", "", node).is_none();
+        if asked.method == http::Method::GET && &*path.resource == "nodes" {
+            let looked = self.looked.entry(asked.client.clone()).or_default();
+            looked.insert(path.name.clone(), is_absent(&path.name));
+            return;
+        }
+        let deletes = asked.method == http::Method::DELETE;
+        let marks = asked.method == http::Method::PUT || asked.method == http::Method::PATCH;
+        if &*path.resource != "pods" || !(marks || deletes && asked.base.is_none()) {
+            return;
+        }
+        let Some(pod) = cluster.get(&path.id()) else { return };
+        let refused = asked.uid.as_deref().is_some_and(|uid| uid != pod.uid())
+            || asked.base.is_some_and(|base| base != pod.revision);
+        let node = pod.node_name();
+        if refused || node.is_empty() || is_absent(node) {
+            return;
+        }
+        let looked = self.looked.get(&asked.client).and_then(|looked| looked.get(node));
+        if looked != Some(&true) {
+            let message = format!(
+                "{} {} {} (uid {}, revision {}) as an orphan, though {node} {}",
+                asked.client,
+                if deletes { "deletes" } else { "marks" },
+                pod.id,
+                pod.uid(),
+                pod.revision,
+                match looked {
+                    Some(_) => "has been there ever since it asked for it",
+                    None => "is there and it did not ask for it",
+                }
+            );
+            report.broken(self.id(), message, &[&asked.client, "apiserver"]);
+        }
+    }
+}
