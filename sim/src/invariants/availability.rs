@@ -1,10 +1,15 @@
 //! P2, the lower bound: a rollout takes no more ready pods away than `maxUnavailable` allows.
 //!
 //! Judged when a set of a Deployment is told to shrink: the ready pods that its sets keep for sure (of each no more than
-//! its size) must reach replicas − maxUnavailable, unless the shrinking takes none of them away. A pod counts as ready
-//! if it was so within the controller's lag. Not judged: Deployments that were scaled or changed their strategy within
-//! the last minutes (their sets shrink in proportion), paused ones, the strategy Recreate, and rollouts that a fault
-//! disturbs or did so lately.
+//! its size) must reach replicas − maxUnavailable, unless the shrinking takes away none that have been ready for long. A
+//! pod counts as ready if it was so within the controller's lag.
+//!
+//! Of a Deployment that was scaled within the last minutes the bound is the least that it had in that time: what a
+//! scaling added may be missing, and nothing more. A set's share of a scaling, by which all sets shrink in proportion
+//! whatever is ready in them, is not judged: a write that brings the set's note of the replicas that are desired up to
+//! date, or comes while a sibling's note is behind or was renewed since the set itself was last resized. Not judged
+//! either: Deployments that were paused or recreated their pods within the last minutes, and what a fault disturbs or
+//! did so lately.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,33 +21,43 @@ use super::{Invariant, MEMORY, Report};
 use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
-/// How long after it was scaled a Deployment is let alone: lost answers can draw that out.
+/// How long a Deployment that was scaled is judged by what it was before, too: lost answers can draw that out.
 const GIVES_UP: Duration = MEMORY;
+/// Where a set notes how many replicas its Deployment wanted when it was last resized.
+const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 /// So long after its end a fault may still show: a lost answer is waited for 30 seconds, and what was held up then backs off.
 const AFTERMATH: Duration = Duration::from_secs(90);
 
 /// See the module.
 #[derive(Default)]
 pub struct Availability {
-    /// By uid of a set, the pods that were ready: until when, or still.
+    /// By uid of a set: the pods that were ready.
     ready: BTreeMap<String, Pods>,
-    /// By uid of a Deployment: when its size or strategy last changed.
-    changed: BTreeMap<String, Duration>,
+    /// By uid of a Deployment: the bounds that it had, none where it was not bounded, and until when.
+    past: BTreeMap<String, Vec<(Duration, Option<i32>)>>,
+    /// By uid of a set: the revisions at which it was last resized or noted, and at which its note last changed.
+    written: BTreeMap<String, (u64, u64)>,
+}
+
+/// Since when a pod is ready, and until when it was.
+struct Span {
+    since: Duration,
+    until: Option<Duration>,
 }
 
 #[derive(Default)]
 struct Pods {
-    until: BTreeMap<String, Option<Duration>>,
+    spans: BTreeMap<String, Span>,
     /// How many were kept when those of long ago were last forgotten.
     kept: usize,
 }
 
 impl Pods {
     fn forget(&mut self, now: Duration) {
-        if self.until.len() > self.kept * 2 + 16 {
-            self.until
-                .retain(|_, until| until.is_none_or(|until| until + MEMORY > now));
-            self.kept = self.until.len();
+        if self.spans.len() > self.kept * 2 + 16 {
+            self.spans
+                .retain(|_, span| span.until.is_none_or(|until| until + MEMORY > now));
+            self.kept = self.spans.len();
         }
     }
 }
@@ -72,10 +87,9 @@ fn size(item: &Item) -> i32 {
     item.replica_set().map_or(0, of)
 }
 
-/// What decides the sizes of a Deployment's sets, but for its template.
-fn shape(item: &Item) -> Option<impl PartialEq + use<>> {
-    let spec = item.deployment()?.spec.as_ref()?;
-    Some((spec.replicas, spec.strategy.clone(), spec.paused))
+/// How many replicas the set's Deployment wanted when it was last resized.
+fn desired(set: &Item) -> Option<&str> {
+    set.meta.annotations.as_ref()?.get(DESIRED).map(String::as_str)
 }
 
 /// The fewest ready pods that a rollout may leave; none if it is not bounded.
@@ -115,12 +129,12 @@ impl Availability {
             .before
             .as_ref()
             .filter(|before| before.controller_uid() != newest.controller_uid());
-        let until = left.and_then(|before| {
+        let span = left.and_then(|before| {
             let pods = self.ready.get_mut(before.controller_uid()?)?;
-            pods.until.get_mut(before.uid())
+            pods.spans.get_mut(before.uid())
         });
-        if let Some(until) = until {
-            until.get_or_insert(now);
+        if let Some(span) = span {
+            span.until.get_or_insert(now);
         }
         let Some(owner) = newest.controller_uid() else { return };
         let ready = change
@@ -128,66 +142,104 @@ impl Availability {
             .as_ref()
             .is_some_and(|pod| pod.is_live_pod() && pod.condition("Ready"));
         let pods = self.ready.entry(owner.to_owned()).or_default();
-        if ready {
-            pods.until.insert(newest.uid().to_owned(), None);
-        } else if let Some(until) = pods.until.get_mut(newest.uid()) {
-            until.get_or_insert(now);
+        let known = pods.spans.get_mut(newest.uid());
+        match known {
+            Some(span) if !ready => {
+                span.until.get_or_insert(now);
+            }
+            Some(span) if span.until.is_none() => {}
+            _ if ready => {
+                let span = Span {
+                    since: now,
+                    until: None,
+                };
+                pods.spans.insert(newest.uid().to_owned(), span);
+            }
+            _ => {}
         }
         pods.forget(now);
     }
 
     fn remember_deployment(&mut self, change: &Change, now: Duration) {
-        let Some(after) = &change.after else {
-            self.changed
-                .retain(|uid, _| change.before.as_ref().is_none_or(|before| before.uid() != uid));
-            return;
-        };
-        // What it was made as it has always been.
         let Some(before) = &change.before else { return };
-        if shape(before) != shape(after) {
-            self.changed.insert(after.uid().to_owned(), now);
+        let bound = |item: &Item| item.deployment().and_then(least);
+        match &change.after {
+            Some(after) if after.uid() == before.uid() => {
+                let old = bound(before);
+                if old != bound(after) {
+                    let past = self.past.entry(after.uid().to_owned()).or_default();
+                    past.retain(|(until, _)| *until + MEMORY * 2 > now);
+                    past.push((now, old));
+                }
+            }
+            _ => {
+                self.past.remove(before.uid());
+            }
         }
     }
 
-    fn judge(&mut self, change: &Change, cluster: &Cluster, report: &mut Report) {
-        let (Some(before), Some(after)) = (&change.before, &change.after) else {
-            if let Some(gone) = &change.before {
+    fn remember_set(&mut self, change: &Change) {
+        let (before, after) = (change.before.as_ref(), change.after.as_ref());
+        let Some(after) = after else {
+            if let Some(gone) = before {
                 self.ready.remove(gone.uid());
+                self.written.remove(gone.uid());
             }
             return;
         };
+        let noted = before.is_none_or(|before| desired(before) != desired(after));
+        if noted || before.is_none_or(|before| size(before) != size(after)) {
+            let written = self.written.entry(after.uid().to_owned()).or_default();
+            written.0 = change.revision;
+            if noted {
+                written.1 = change.revision;
+            }
+        }
+    }
+
+    /// Whether a set that was last resized at `resized` shrinks as its share of a scaling.
+    fn is_share(&self, before: &Item, after: &Item, siblings: &[&Item], resized: u64) -> bool {
+        let is_behind = |set: &&Item| size(set) > 0 && desired(set) != desired(after);
+        let is_news = |set: &&Item| self.written.get(set.uid()).is_some_and(|own| own.1 > resized);
+        desired(before) != desired(after) || siblings.iter().any(|set| is_behind(set) || is_news(set))
+    }
+
+    fn judge(&mut self, change: &Change, cluster: &Cluster, report: &mut Report) {
+        let resized = change.newest().and_then(|set| self.written.get(set.uid()));
+        let resized = resized.map_or(0, |own| own.0);
+        self.remember_set(change);
+        let (Some(before), Some(after)) = (&change.before, &change.after) else {
+            return;
+        };
         let (from, to) = (size(before), size(after));
+        if to >= from || cluster.is_disturbed(AFTERMATH) {
+            return;
+        }
         let Some(owner) = after.controller_uid().and_then(|uid| cluster.by_uid(uid)) else {
             return;
         };
         let lag = cluster.lag(Role::ControllerManager);
-        let settled = self
-            .changed
-            .get(owner.uid())
-            .is_none_or(|at| *at + lag + GIVES_UP < cluster.now);
-        let Some(least) = owner.deployment().and_then(least) else {
-            return;
-        };
-        if to >= from || !settled || owner.is_terminating() || cluster.is_disturbed(AFTERMATH) {
+        let past = self.past.get(owner.uid()).into_iter().flatten();
+        let past = past.filter(|(until, _)| *until + lag + GIVES_UP > cluster.now);
+        // Not bounded at all is less than any bound.
+        let least = past.fold(owner.deployment().and_then(least), |all, (_, own)| all.min(*own));
+        let Some(least) = least else { return };
+        let siblings = cluster.owned(owner.uid()).map(|set| &**set);
+        let siblings = siblings.filter(|set| set.replica_set().is_some() && set.id != after.id);
+        let siblings: Vec<&Item> = siblings.collect();
+        if owner.is_terminating() || self.is_share(before, after, &siblings, resized) {
             return;
         }
+        let spans = |set: &str| self.ready.get(set).into_iter().flat_map(|pods| pods.spans.values());
         let ready = |set: &str| {
-            let pods = self.ready.get(set).into_iter().flat_map(|pods| pods.until.values());
-            pods.filter(|until| until.is_none_or(|until| until + lag.min(MEMORY) > cluster.now))
-                .count() as i32
+            let was = |span: &&Span| span.until.is_none_or(|until| until + lag.min(MEMORY) > cluster.now);
+            spans(set).filter(was).count() as i32
         };
-        let others = cluster
-            .owned(owner.uid())
-            .filter(|set| set.replica_set().is_some() && set.id != after.id);
-        let others: i32 = others.map(|set| ready(set.uid()).min(size(set))).sum();
+        let others: i32 = siblings.iter().map(|set| ready(set.uid()).min(size(set))).sum();
         let kept = others + ready(after.uid()).min(to);
-        // Those that are not ready go first.
-        let own = self
-            .ready
-            .get(after.uid())
-            .into_iter()
-            .flat_map(|pods| pods.until.values());
-        let takes_ready_ones = own.filter(|until| until.is_none()).count() as i32 > to;
+        // Those that are not ready go first, and those of which that is not known yet.
+        let lasting = |span: &&Span| span.until.is_none() && span.since + lag < cluster.now;
+        let takes_ready_ones = spans(after.uid()).filter(lasting).count() as i32 > to;
         if kept < least && takes_ready_ones {
             let message = format!(
                 "{} was scaled from {from} to {to} at revision {}: of {} (uid {}) only {kept} ready pods are left for sure, {least} must be",

@@ -75,31 +75,6 @@ fn namespace() -> Value {
 }
 
 #[test]
-fn a_rollout_that_takes_too_many_ready_pods_away_breaks_p2() {
-    let history = || {
-        let mut history = History::new()
-            .put("namespaces", namespace())
-            .put("deployments.apps", deployment("web", 3))
-            .put("replicasets.apps", set_of("old", 3, "1"))
-            .put("replicasets.apps", set_of("new", 1, "2"));
-        for name in ["a", "b", "c"] {
-            history = history.put("pods", ready(owned(pod(name, "n", "Running"), "ReplicaSet", "old")));
-        }
-        history.at(100)
-    };
-    assert_eq!(
-        history().put("replicasets.apps", set_of("old", 1, "1")).broken(),
-        ["P2"]
-    );
-    assert!(
-        history()
-            .put("replicasets.apps", set_of("old", 2, "1"))
-            .broken()
-            .is_empty()
-    );
-}
-
-#[test]
 fn a_second_set_of_one_template_and_one_of_a_paused_deployment_break_p8() {
     let history = |deployment| {
         History::new()

@@ -269,6 +269,8 @@ const UNANSWERED: Duration = Duration::from_secs(30);
 #[cfg(test)]
 mod actor_tests;
 #[cfg(test)]
+mod availability_tests;
+#[cfg(test)]
 mod contract_tests;
 #[cfg(test)]
 mod kubelet_tests;
