@@ -1,4 +1,5 @@
-//! Packets: the next changes of a node's rules fail, the first of them half-way; or they take long.
+//! Packets: the next changes of a node's rules fail, the first of them half-way; or they take long; or somebody else
+//! removes all rules.
 
 use std::sync::Arc;
 
@@ -73,6 +74,11 @@ pub async fn strike(world: &Arc<World>, spec: &PacketsSpec, random: &Random, str
             filter.slow(Some(by));
             sleep(lasts).await;
             filter.slow(None);
+        }
+        PacketsTrouble::Flushed => {
+            struck(noted(PacketsTrouble::Flushed));
+            trace(world, format_args!("somebody flushes the rules of {name}"));
+            filter.flush();
         }
     }
 }

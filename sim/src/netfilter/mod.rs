@@ -46,7 +46,7 @@ struct Faults {
     half: Option<Half>,
     failing_flushes: u32,
     slow: Option<Span>,
-    /// Whether the last change that was written reached one table only.
+    /// Whether the last change that was written reached one table only, or somebody else undid it.
     torn: bool,
     /// How many faults have struck.
     struck: u64,
@@ -95,7 +95,7 @@ impl SimPacketFilter {
         self.filter().rules().endpoints().collect()
     }
 
-    /// Whether both tables have the rules of one time: no fault has left a change half written.
+    /// Whether both tables have the rules that were written last: no fault has left a change half written, or undid it.
     pub fn is_whole(&self) -> bool {
         !self.faults().torn
     }
@@ -122,6 +122,16 @@ impl SimPacketFilter {
         self.faults().half = Some(half);
     }
 
+    /// Somebody else removes all rules. Whoever wrote them is not told; flows stay.
+    pub fn flush(&self) {
+        let mut filter = self.filter();
+        filter.set_filter(Default::default());
+        filter.set_nat(Default::default());
+        let mut faults = self.faults();
+        faults.torn = true;
+        faults.struck += 1;
+    }
+
     /// The next so many requests to forget flows fail and forget nothing.
     pub fn fail_flushes(&self, times: u32) {
         self.faults().failing_flushes = times;
@@ -142,9 +152,11 @@ impl SimPacketFilter {
     pub fn heal(&self) {
         self.linger(false);
         let mut faults = self.faults();
-        let struck = faults.struck;
+        let (struck, torn) = (faults.struck, faults.torn);
+        // Only whoever writes the rules anew makes them whole.
         *faults = Faults {
             struck,
+            torn,
             ..Faults::default()
         };
     }

@@ -1,4 +1,4 @@
-//! Packet rules that cannot be changed, or only slowly: `packets`.
+//! Packet rules that cannot be changed, or only slowly, or that somebody else removes: `packets`.
 
 use serde::Deserialize;
 
@@ -9,7 +9,7 @@ use crate::scenario::target::{NodeTarget, Whom};
 use crate::scenario::write::Keys;
 use crate::scenario::yaml::Yaml;
 
-/// On which node it is hard to change the packet rules, and how.
+/// On which node something is wrong with the packet rules, and what.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "PacketsWire")]
 pub struct PacketsSpec {
@@ -19,23 +19,25 @@ pub struct PacketsSpec {
     pub trouble: PacketsTrouble,
 }
 
-/// What is wrong with changes of the packet rules.
+/// What is wrong with the packet rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PacketsTrouble {
-    /// The next of them fail.
+    /// The next changes of them fail.
     Fails {
         /// How many.
         times: u32,
         /// Whether the first of them is applied by half, and which half; drawn if none.
         half: Option<HalfApplied>,
     },
-    /// They take longer.
+    /// Changes of them take longer.
     Slow {
         /// By how much.
         by: Span,
         /// For how long.
         lasts: Span,
     },
+    /// Somebody else removes them all, once.
+    Flushed,
 }
 
 /// Which half of a change of the packet rules is applied.
@@ -62,6 +64,8 @@ struct PacketsWire {
     times: Option<u32>,
     half: Option<HalfApplied>,
     slow: Option<Span>,
+    #[serde(default)]
+    flushed: bool,
     #[serde(rename = "for")]
     lasts: Option<Span>,
 }
@@ -71,7 +75,11 @@ impl TryFrom<PacketsWire> for PacketsSpec {
 
     fn try_from(wire: PacketsWire) -> Result<Self, String> {
         let counted = wire.times.is_some() || wire.half.is_some();
+        if wire.flushed && (counted || wire.slow.is_some() || wire.lasts.is_some()) {
+            return Err("rules that are `flushed` are so once, and nothing else is wrong with them".to_owned());
+        }
         let trouble = match wire.slow {
+            None if wire.flushed => PacketsTrouble::Flushed,
             Some(_) if counted => return Err("rules are `slow` for a time, or fail so many `times`".to_owned()),
             Some(by) => PacketsTrouble::Slow {
                 by,
@@ -118,6 +126,7 @@ impl Words for PacketsSpec {
                 .some("half", half.as_ref(), word)
                 .map(),
             PacketsTrouble::Slow { by, lasts } => some_times(keys.with("slow", Yaml::plain(by)), lasts).map(),
+            PacketsTrouble::Flushed => keys.with("flushed", Yaml::plain(true)).map(),
         }
     }
 
@@ -125,6 +134,7 @@ impl Words for PacketsSpec {
         match self.trouble {
             PacketsTrouble::Fails { .. } => format!("failing rules of {}", self.node),
             PacketsTrouble::Slow { .. } => format!("slow rules of {}", self.node),
+            PacketsTrouble::Flushed => format!("flushed rules of {}", self.node),
         }
     }
 
@@ -149,13 +159,14 @@ impl Words for PacketsSpec {
                     .chain(shorter(&lasts).map(|lasts| PacketsTrouble::Slow { by, lasts }))
                     .collect()
             }
+            PacketsTrouble::Flushed => Vec::new(),
         };
         simpler.into_iter().map(|trouble| self.with(trouble)).collect()
     }
 
     fn lasts(&mut self) -> Option<&mut Span> {
         match &mut self.trouble {
-            PacketsTrouble::Fails { .. } => None,
+            PacketsTrouble::Fails { .. } | PacketsTrouble::Flushed => None,
             PacketsTrouble::Slow { lasts, .. } => Some(lasts),
         }
     }
@@ -166,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rules_are_slow_for_a_time_or_fail_so_many_times() {
+    fn rules_are_slow_for_a_time_or_fail_so_many_times_or_are_flushed_once() {
         let read = |text: &str| serde_yaml::from_str::<PacketsSpec>(text).map_err(|error| error.to_string());
         let fails = |times, half| PacketsTrouble::Fails { times, half };
         assert_eq!(read("{ node: any }").unwrap().trouble, fails(few(), None));
@@ -178,6 +189,11 @@ mod tests {
             lasts: Span::seconds(20, 20),
         };
         assert_eq!(slow.trouble, expected);
+        assert_eq!(
+            read("{ node: any, flushed: true }").unwrap().trouble,
+            PacketsTrouble::Flushed
+        );
+        assert!(read("{ node: any, flushed: true, times: 2 }").is_err());
         for wrong in ["{ node: any, slow: 1s, times: 2 }", "{ node: any, times: 2, for: 1s }"] {
             assert!(read(wrong).unwrap_err().contains("`times`"), "{wrong}");
         }

@@ -176,6 +176,7 @@ pub(super) fn fault() -> impl Strategy<Value = FaultPlan> {
     let trouble = prop_oneof![
         (0u32..9, option::of(halves)).prop_map(|(times, half)| PacketsTrouble::Fails { times, half }),
         (span(), lasting()).prop_map(|(by, lasts)| PacketsTrouble::Slow { by, lasts }),
+        Just(PacketsTrouble::Flushed),
     ];
     let packets = (node(), trouble).prop_map(|(node, trouble)| FaultAction::Packets(PacketsSpec { node, trouble }));
     let operation = prop::sample::select(DiskOperation::ALL.to_vec());
