@@ -264,6 +264,19 @@ fn a_flow_to_an_endpoint_or_one_that_the_proxy_had_no_time_for_is_lawful() {
 }
 
 #[test]
+fn a_flow_stays_with_an_endpoint_that_ends_and_not_with_one_that_is_not_ready() {
+    let shown = |conditions: Value| {
+        let mut slice = slice("10.244.1.2");
+        slice["endpoints"][0]["conditions"] = conditions;
+        let history = History::new().put("services", service());
+        flow(history.put("endpointslices.discovery.k8s.io", slice), 60).broken()
+    };
+    assert_eq!(shown(json!({"ready": false, "serving": false})), ["E5"]);
+    assert!(shown(json!({"ready": false, "serving": true, "terminating": true})).is_empty());
+    assert!(shown(json!({"ready": true, "serving": true})).is_empty());
+}
+
+#[test]
 fn an_address_that_is_not_allocated_to_the_service_that_holds_it_breaks_e1() {
     let mut holder = service();
     holder["spec"]["clusterIP"] = json!("10.96.0.10");

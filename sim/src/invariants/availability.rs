@@ -187,7 +187,8 @@ impl Availability {
             }
             return;
         };
-        let noted = before.is_none_or(|before| desired(before) != desired(after));
+        // A set that is new has its note from its beginning: that is no news of a scaling.
+        let noted = before.is_some_and(|before| desired(before) != desired(after));
         if noted || before.is_none_or(|before| size(before) != size(after)) {
             let written = self.written.entry(after.uid().to_owned()).or_default();
             written.0 = change.revision;

@@ -66,10 +66,6 @@ fn set_of(name: &str, replicas: i32, image: &str) -> Value {
     with(set, "/metadata/generation", json!(10 - replicas))
 }
 
-fn ready(pod: Value) -> Value {
-    with(pod, "/status/conditions", json!([{"type": "Ready", "status": "True"}]))
-}
-
 fn namespace() -> Value {
     json!({"metadata": {"name": "default", "uid": "uid-default"}})
 }

@@ -1,12 +1,13 @@
 //! E5: no UDP flow stays pinned to an address that is no endpoint.
 //!
 //! Seen by clients that send a packet a second to every UDP service, from every node that is up ([`crate::traffic`]).
-//! A flow is pinned if connection tracking sends its packets to an address that none of the service's slices has, or
-//! that was untranslated though there are endpoints, packet after packet. Proxies need time: a flow is wrong if it has
-//! been pinned for longer than what a proxy watches may lag, a sync takes and a failed one waits, and no fault was in
-//! force in the last minute of it. In the end, on machines that are well, it must not be pinned at all.
+//! A flow is pinned if connection tracking sends its packets to an address that none of the service's slices has, or has
+//! as one that does not serve, or that was untranslated though there are endpoints, packet after packet. Proxies need
+//! time: a flow is wrong if it has been pinned for longer than what a proxy watches may lag, a sync takes and a failed
+//! one waits, and no fault was in force in the last minute of it. In the end, on machines that are well, it must not be
+//! pinned at all.
 //!
-//! That lets pass: flows to terminating pods that slices still have; rules that a fault keeps from being written;
+//! That lets pass: flows to terminating pods that slices still have, whether or not they serve; rules that a fault keeps from being written;
 //! machines that are cut off.
 
 use std::collections::BTreeMap;
@@ -80,10 +81,14 @@ impl Invariant for Flows {
     }
 }
 
-/// The addresses in the slices of a service.
+/// The addresses in the slices of a service that serve, and be it only until they have ended.
 fn endpoints(service: &Item, cluster: &Cluster) -> Vec<String> {
     let endpoints = cluster.owned(service.uid()).flat_map(|slice| slice.slice_endpoints());
     endpoints
+        .filter(|endpoint| {
+            let conditions = endpoint.conditions.as_ref();
+            conditions.is_none_or(|own| own.ready != Some(false) || own.terminating == Some(true))
+        })
         .flat_map(|endpoint| endpoint.addresses.iter().cloned())
         .collect()
 }

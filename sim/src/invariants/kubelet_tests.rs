@@ -372,6 +372,19 @@ fn a_pod_that_is_shown_to_have_succeeded_and_has_not_breaks_k10() {
     assert_eq!(started().put("pods", over()).broken(), ["K10"]);
     assert_eq!(started().see(&ends("c1", 1)).put("pods", over()).broken(), ["K10"]);
     assert!(started().see(&ends("c1", 0)).put("pods", over()).broken().is_empty());
+    // What the runtime has lost since has ended as it has ended.
+    let lost = |history: History| history.see(&Seen::ContainerRemoved { container: "c1" });
+    assert_eq!(lost(started()).put("pods", over()).broken(), ["K10"]);
+    assert_eq!(
+        lost(started().see(&ends("c1", 137))).put("pods", over()).broken(),
+        ["K10"]
+    );
+    assert!(
+        lost(started().see(&ends("c1", 0)))
+            .put("pods", over())
+            .broken()
+            .is_empty()
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! * *Running*, *ready* or *started*: the container of that id has been started, and did not end a while ago
 //!   (as long as a kubelet's picture may be old, or a lost write takes, and in troubled times for minutes more).
 //! * *Ended*: the container of that id has ended, with that code.
-//! * *Succeeded*: the newest container of each name, as far as the runtime still has it, has ended with 0.
+//! * *Succeeded*: the newest container of each name has ended with 0, whether or not the runtime still has it.
 //! * *restartCount* does not fall in the life of a pod, unless by a write that left before the last one was done, and as
 //!   long as no fault has struck lately: a start that failed counts until it is tried again. What has been shown for
 //!   longer than a kubelet's picture may be old does not fall at all.
@@ -15,7 +15,7 @@
 //!   silent for as long as the probe's failures take. That lets pass a kubelet that has not heard yet that it was shown
 //!   ready, one that stood still, and pods on their way out.
 //!
-//! Not judged: containers that the runtime no longer has; those whose end nobody saw, and says so
+//! Not judged: the states of containers that the runtime no longer has; those whose end nobody saw, and says so
 //! (`ContainerStatusUnknown`); what a status does not say.
 
 use std::collections::BTreeMap;
@@ -40,7 +40,8 @@ const AFTERLIFE: Duration = Duration::from_secs(300);
 /// See the module.
 #[derive(Default)]
 pub struct Statuses {
-    /// Every container that the runtimes have, and when it ended and with which code, by id.
+    /// When every container ended, and with which code, by id: of those that the runtimes have, and of those that they
+    /// no longer have as long as there is the pod.
     ends: BTreeMap<String, Option<(Duration, i32)>>,
     /// The newest one of each name, by the pod's uid and its name.
     newest: BTreeMap<(String, String), String>,
@@ -259,7 +260,7 @@ impl Statuses {
             match self.ends.get(id)? {
                 Some((_, 0)) => None,
                 Some((_, code)) => Some(format!("shows success, but {} ended with {code} as {id}", own.name)),
-                None => Some(format!("shows success, but {} runs as {id}", own.name)),
+                None => Some(format!("shows success, but {} did not end as {id}", own.name)),
             }
         })
     }
@@ -267,7 +268,9 @@ impl Statuses {
     /// Forgets a pod that is gone.
     fn forget(&mut self, pod: &Item) {
         let uid = pod.uid();
-        self.removed.remove(uid);
+        for id in self.removed.remove(uid).unwrap_or_default() {
+            self.ends.remove(&id);
+        }
         let spec = pod.pod().and_then(|pod| pod.spec.as_ref());
         for own in spec.into_iter().flat_map(containers) {
             let key = (uid.to_owned(), own.name.clone());
@@ -324,12 +327,11 @@ impl Invariant for Statuses {
                 }
             }
             Seen::ContainerRemoved { container } => {
-                self.ends.remove(*container);
-                let Some(uid) = self.pods.remove(*container) else {
-                    return;
-                };
-                if cluster.by_uid(&uid).is_some() {
-                    self.removed.entry(uid).or_default().push((*container).to_owned());
+                match self.pods.remove(*container).filter(|uid| cluster.by_uid(uid).is_some()) {
+                    Some(uid) => self.removed.entry(uid).or_default().push((*container).to_owned()),
+                    None => {
+                        self.ends.remove(*container);
+                    }
                 }
             }
             Seen::Begun { execution, asked } => {
