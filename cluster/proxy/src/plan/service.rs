@@ -63,7 +63,13 @@ impl ServiceRules {
             (port, backends)
         };
         let basis: Vec<_> = ports_of(service).into_iter().map(observe).collect();
-        if basis == self.basis {
+        let has_same_backends = || {
+            basis
+                .iter()
+                .map(|(_, own)| own)
+                .eq(self.basis.iter().map(|(_, own)| own))
+        };
+        if basis == self.basis || (has_same_backends() && mutant::active("O64")) {
             return false;
         }
         *self = ServiceRules::default();
