@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{backends, defaults, statuses};
 use crate::model::{Cluster, ObjectId};
+use crate::world::AUTHORITY;
 
 /// A cluster of these objects, each with its resource.
 fn cluster(objects: &[(&str, Value)]) -> Cluster {
@@ -330,7 +331,12 @@ fn a_namespace_in_use_that_lacks_what_every_one_has_is_found() {
         )
     };
     let account = |namespace| ("serviceaccounts", object(namespace, "default"));
-    let authority = |namespace| ("configmaps", object(namespace, "kube-root-ca.crt"));
+    let root = |namespace, data| {
+        let mut map = object(namespace, "kube-root-ca.crt");
+        map["data"] = data;
+        ("configmaps", map)
+    };
+    let authority = |namespace| root(namespace, json!({"ca.crt": AUTHORITY}));
     let lacks = |objects: &[(&str, Value)]| {
         let mut missing = Vec::new();
         defaults::missing(&cluster(objects), &mut missing);
@@ -346,4 +352,13 @@ fn a_namespace_in_use_that_lacks_what_every_one_has_is_found() {
         ]
     );
     assert_eq!(lacks(&[space("a", Some("2026-01-01T00:00:00Z"))]), [""; 0]);
+    for data in [
+        json!({"ca.crt": "mine"}),
+        json!({"ca.crt": AUTHORITY, "more": "mine"}),
+        json!(null),
+    ] {
+        let wrong = lacks(&[space("a", None), account("a"), root("a", data)]);
+        let what = "configmaps/a/kube-root-ca.crt does not hold the cluster's authority and nothing else";
+        assert_eq!(wrong, [what]);
+    }
 }

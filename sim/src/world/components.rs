@@ -22,6 +22,9 @@ use crate::runtime::SharedRuntime;
 use crate::scenario::Role;
 use crate::simulator;
 
+/// The certificate authority of a simulated cluster, which nobody looks into.
+pub const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----\nsimulated\n-----END CERTIFICATE-----\n";
+
 /// The main task of a process.
 pub fn main(world: Arc<World>, process: Process, random: Random) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     match process.role {
@@ -133,7 +136,7 @@ async fn controller_manager(world: Arc<World>, process: Process, random: Random)
     let twins = world.scenario.topology.controller_managers;
     let work = |client| {
         let options = orrery_controllers::Options {
-            cluster_ca: "-----BEGIN CERTIFICATE-----\nsimulated\n-----END CERTIFICATE-----\n".to_owned(),
+            cluster_ca: AUTHORITY.to_owned(),
             custom_kinds: simulator::parts().collected.clone(),
             ..orrery_controllers::Options::default()
         };

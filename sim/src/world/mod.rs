@@ -36,6 +36,7 @@ use crate::trace::Trace;
 use crate::triggers::Triggers;
 use crate::variation::Variation;
 
+pub use components::AUTHORITY;
 pub use machine::Machine;
 pub use process::Process;
 pub use witness::{Witness, names};
