@@ -34,6 +34,7 @@ fn at_rest(world: &World, left: &[String]) -> Vec<String> {
         nodes(world, cluster, left, &mut missing);
         workloads(cluster, &mut missing);
         pods(world, cluster, left, &mut missing);
+        orphans(cluster, &mut missing);
         endpoints(cluster, &mut missing);
         statuses::missing(cluster, left, &mut missing);
         backends::missing(cluster, &mut missing);
@@ -121,6 +122,14 @@ fn pods(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<Str
         } else if pod.address().is_none() {
             missing.push(format!("{} on {node} shows no address", pod.id));
         }
+    }
+}
+
+/// Nothing is left of nodes that are gone, not even pods that have finished there.
+fn orphans(cluster: &Cluster, missing: &mut Vec<String>) {
+    let is_gone = |node: &str| !node.is_empty() && cluster.find("nodes", "", node).is_none();
+    for pod in cluster.all("pods").filter(|pod| is_gone(pod.node_name())) {
+        missing.push(format!("{} is of node {}, which is gone", pod.id, pod.node_name()));
     }
 }
 

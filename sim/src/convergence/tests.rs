@@ -322,6 +322,20 @@ fn pods_of_a_broken_machine_linger_only_while_its_node_is_there() {
 }
 
 #[test]
+fn a_pod_of_a_node_that_is_gone_is_found_even_if_it_has_finished() {
+    let pod = |name, node| {
+        let metadata = json!({"namespace": "a", "name": name, "uid": name});
+        let object = json!({"metadata": metadata, "spec": {"nodeName": node}, "status": {"phase": "Succeeded"}});
+        ("pods", object)
+    };
+    let node = ("nodes", json!({"metadata": {"name": "node-1", "uid": "node-1"}}));
+    let mut missing = Vec::new();
+    let objects = [node, pod("kept", "node-1"), pod("lost", "node-2"), pod("nowhere", "")];
+    super::orphans(&cluster(&objects), &mut missing);
+    assert_eq!(missing, ["pods/a/lost is of node node-2, which is gone"]);
+}
+
+#[test]
 fn a_namespace_in_use_that_lacks_what_every_one_has_is_found() {
     let object = |namespace, name| json!({"metadata": {"namespace": namespace, "name": name, "uid": name}});
     let space = |name, deleted: Option<&str>| {
