@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orrery_api::clock;
 use orrery_api::meta::ObjectKey;
+use orrery_api::mutant;
 use orrery_api::random::Random;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -40,6 +41,17 @@ struct Sameness {
     field: String,
     reason: String,
     message: String,
+}
+
+impl Sameness {
+    /// Whether the other is the same but for the uid.
+    fn is_of_a_namesake(&self, other: &Sameness) -> bool {
+        let own = Sameness {
+            uid: other.uid.clone(),
+            ..self.clone()
+        };
+        self.uid != other.uid && own == *other
+    }
 }
 
 struct Remembered {
@@ -135,10 +147,16 @@ impl Recorder {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .pop_front();
-            let Some((sameness, event)) = next else {
+            let Some((mut sameness, event)) = next else {
                 self.shared.wake.notified().await;
                 continue;
             };
+            if mutant::is_on("O62")
+                && let Some(namesake) = memory.keys().find(|known| known.is_of_a_namesake(&sameness))
+                && mutant::active("O62")
+            {
+                sameness.uid.clone_from(&namesake.uid);
+            }
             if let Some(known) = memory.get_mut(&sameness) {
                 let count = known.count + 1;
                 let patch = Patch::Merge(json!({"count": count, "lastTimestamp": event.last_timestamp}));

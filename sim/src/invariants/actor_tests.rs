@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::tests::{History, POD, asked, node, owned, pod, set, started};
 use crate::model::{Answered, Asked, ObjectId, Seen, Selection, WatchEventKind};
+use crate::scenario::Role;
 
 const KUBELET: &str = "kubelet/n";
 
@@ -312,6 +313,57 @@ fn what_the_collector_itself_deletes_is_excused_by_nothing() {
     assert!(excess().see(&Seen::Asked(&scale)).broken().is_empty());
     let collect = by("kube-controller-manager/generic-garbage-collector");
     assert_eq!(excess().see(&Seen::Asked(&collect)).broken(), ["G1"]);
+}
+
+/// What `component` tells of pod a, at a second of the first minutes.
+fn event(component: &str, uid: &str, at: u64) -> Value {
+    let time = format!("1970-01-01T00:{:02}:{:02}Z", at / 60, at % 60);
+    json!({"metadata": {"name": "a.1", "namespace": "default", "uid": "uid-event"}, "reason": "Told", "count": 2,
+        "involvedObject": {"kind": "Pod", "namespace": "default", "name": "a", "uid": uid},
+        "source": {"component": component}, "lastTimestamp": time})
+}
+
+/// A pod that is gone after ten seconds, and later a namesake of it.
+fn replaced() -> History {
+    let history = History::of(|id| id == "R1").put("pods", pod("a", "n", "Running"));
+    let history = history.at(10).delete("pods", &pod("a", "n", "Running")).at(100);
+    let mut other = pod("a", "n", "Running");
+    other["metadata"]["uid"] = json!("uid-other");
+    history.put("pods", other)
+}
+
+#[test]
+fn an_event_of_a_namesake_that_is_counted_for_what_is_gone_breaks_r1() {
+    for component in ["default-scheduler", "deployment-controller"] {
+        let history = replaced().put("events", event(component, "uid-a", 100));
+        assert_eq!(history.broken(), ["R1"]);
+    }
+}
+
+#[test]
+fn an_event_that_is_late_or_of_a_kubelet_or_of_a_wrong_clock_or_of_what_is_there_does_not_break_r1() {
+    let told = |component, uid, at| replaced().put("events", event(component, uid, at)).broken();
+    let none = [""; 0];
+    assert_eq!(told("deployment-controller", "uid-other", 100), none);
+    assert_eq!(
+        told("deployment-controller", "uid-a", 25),
+        none,
+        "it has waited to be written"
+    );
+    assert_eq!(told("kubelet", "uid-a", 100), none);
+    assert_eq!(told("deployment-controller", "uid-never", 100), none);
+    let late = event("deployment-controller", "uid-a", 100);
+    let wrong = replaced()
+        .know(|cluster| cluster.clock_errs())
+        .put("events", late.clone());
+    assert_eq!(wrong.broken(), none);
+    let second = Duration::from_secs;
+    let held = replaced().know(|cluster| cluster.stall(Role::ControllerManager, second(10), second(70)));
+    assert_eq!(
+        held.put("events", late).broken(),
+        none,
+        "it was told late that the pod is gone"
+    );
 }
 
 /// What the pod collector asks.

@@ -21,6 +21,7 @@ mod durability;
 mod endings;
 mod endpoint_conditions;
 mod endpoints;
+mod events;
 mod evictions;
 mod flows;
 mod generations;
@@ -193,6 +194,7 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(connections::Connections::default()),
         Box::new(shrinking::Shrinking::default()),
         Box::new(endings::Endings::default()),
+        Box::new(events::Events::default()),
     ]
 }
 

@@ -1,0 +1,88 @@
+//! R1: an event is about an object that is there, or was a moment ago.
+//!
+//! Judged when an event of a scheduler or a controller is written, a new one or one that counts once more: at the
+//! moment that it names as its last, its object must not have been gone for longer than whoever tells of it may lag
+//! behind. That lets pass what waits for long to be written, since the event bears the moment at which it was
+//! recorded. Not judged: kubelets, who end what runs of pods that are gone and tell of it; events of others; and
+//! whatever is written while a clock is wrong, or shortly after.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Event;
+
+use super::{Invariant, MEMORY, Report};
+use crate::model::{Cluster, Item, Seen};
+use crate::scenario::Role;
+
+/// Whose events are judged, and in which process they are.
+const JUDGED: [(&str, Role, &str); 5] = [
+    ("default-scheduler", Role::Scheduler, "scheduler"),
+    ("deployment-controller", Role::ControllerManager, "controller-manager"),
+    ("replicaset-controller", Role::ControllerManager, "controller-manager"),
+    ("node-controller", Role::ControllerManager, "controller-manager"),
+    (
+        "taint-eviction-controller",
+        Role::ControllerManager,
+        "controller-manager",
+    ),
+];
+
+/// How long a component may be at a thing that it tells of when it is done: a request that has no answer lasts 30 s.
+const AT_WORK: Duration = Duration::from_secs(45);
+
+/// See the module.
+#[derive(Default)]
+pub struct Events {
+    /// When objects went, by uid.
+    gone: BTreeMap<String, Duration>,
+}
+
+impl Invariant for Events {
+    fn id(&self) -> &'static str {
+        "R1"
+    }
+
+    fn statement(&self) -> &'static str {
+        "An event is about an object that is there, or was a moment ago."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        let Seen::Change(change) = seen else { return };
+        match (&change.before, &change.after) {
+            (_, Some(event)) if &*change.id.resource == "events" => self.judge(event, cluster, report),
+            (Some(before), None) if &*change.id.resource != "events" => {
+                self.gone.insert(before.uid().to_owned(), cluster.now);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Events {
+    fn judge(&self, item: &Item, cluster: &Cluster, report: &mut Report) {
+        let Some(event) = item.read::<Event>() else { return };
+        let about = &event.involved_object;
+        let Some(gone) = about.uid.as_ref().and_then(|uid| self.gone.get(uid)) else {
+            return;
+        };
+        let teller = event.source.as_ref().and_then(|source| source.component.as_deref());
+        let Some((_, role, process)) = JUDGED.iter().find(|(component, ..)| teller == Some(component)) else {
+            return;
+        };
+        let Some(last) = event.last_timestamp.as_ref().map(|time| cluster.moment(time.0)) else {
+            return;
+        };
+        if last <= *gone + cluster.lag(*role) + AT_WORK || cluster.is_clock_wrong(MEMORY) {
+            return;
+        }
+        let message = format!(
+            "{} tells at {last:?} of {} {} (uid {}), which has been gone since {gone:?}",
+            item.id,
+            about.kind.as_deref().unwrap_or_default(),
+            about.name.as_deref().unwrap_or_default(),
+            about.uid.as_deref().unwrap_or_default(),
+        );
+        report.broken(self.id(), message, &[process]);
+    }
+}
