@@ -609,6 +609,8 @@ pub const CARDS: &[Card] = &[
         "flows to endpoints that are not ready any more are not forgotten",
         "a pod behind a service that takes UDP does not serve for a while, and stays where it is",
         &["E5"],
+    ),
+    card(
         "O58",
         "own",
         "controllers",
