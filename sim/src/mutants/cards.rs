@@ -591,7 +591,7 @@ pub const CARDS: &[Card] = &[
         "own",
         "kubelet",
         "a container that vanished while it ran counts as one that ended well",
-        "a machine loses power under pods that are not restarted",
+        "a machine is set up anew under pods that run once",
         &["K10"],
     ),
     card(
