@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use orrery_apiserver::CustomResourceDefinition;
 use serde::Serialize;
 
-use crate::simulator;
+use orrery_play::vocabulary;
 
 /// Writes a history.
 pub struct History {
@@ -43,7 +43,7 @@ impl History {
             open: None,
             failure: None,
         };
-        let custom = &simulator::parts().definitions;
+        let custom = &vocabulary().definitions;
         history.line(&Beginning { title, begins, custom });
         history
     }

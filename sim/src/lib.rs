@@ -43,13 +43,11 @@ compile_error!(
 mod output;
 
 pub mod campaign;
-pub mod choices;
 mod clocks;
 pub mod command;
 pub mod convergence;
 pub mod coverage;
 pub mod disk;
-pub mod end_state;
 pub mod explain;
 pub mod faults;
 pub mod features;
@@ -59,24 +57,25 @@ mod history;
 pub mod invariants;
 pub mod json;
 pub mod link;
-pub mod model;
 pub mod mutants;
 pub mod netfilter;
 mod observing;
+mod onlooker;
 pub mod recording;
 pub mod report;
 pub mod run;
 pub mod runtime;
-pub mod scenario;
 pub mod shrink;
 mod simulator;
+mod stage;
 pub mod timeline;
 pub mod trace;
 pub mod traffic;
 pub mod triggers;
 pub mod variation;
-pub mod workload;
 pub mod world;
+
+pub use orrery_play::{choices, end_state, model, scenario, workload};
 
 pub use invariants::{Invariant, Missing, Report};
 pub use model::{Change, Cluster, Item, ObjectId, Seen};

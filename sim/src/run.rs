@@ -9,6 +9,7 @@ use std::time::Duration;
 use orrery_api::clock;
 use orrery_api::random::Random;
 use orrery_api::task::TaskGroup;
+use orrery_play::Stage;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::choices::Choices;
@@ -18,6 +19,7 @@ use crate::faults::{self, Faults};
 use crate::history::History;
 use crate::model::Cluster;
 use crate::observing;
+use crate::onlooker::look_on;
 use crate::recording::{Ending, Recorder, Recording, What};
 use crate::scenario::Scenario;
 use crate::trace::Trace;
@@ -298,7 +300,10 @@ async fn play(
     }
     world.start_all();
     let faults = Faults::begin(&world, start);
-    let workload = Workload::begin(&world, start);
+    let stage: Arc<dyn Stage> = world.clone();
+    let workload = Workload::begin(&stage, start);
+    let onlooker = TaskGroup::new();
+    look_on(&world, &onlooker);
     let looking = world.clone();
     let packets = world.random.stream("traffic");
     let mut clients = Clients::default();

@@ -17,6 +17,7 @@ use orrery_api::random::Random;
 use orrery_apiserver::{CustomResource, CustomResourceDefinition, Kinds};
 use orrery_client::{Client, Resource};
 use orrery_controllers::CustomKind;
+use orrery_play::{ComponentWords, Vocabulary};
 use serde_json::Value;
 
 use crate::invariants::Invariant;
@@ -100,9 +101,13 @@ impl Component {
         self.name
     }
 
-    /// How many there are where the scenario does not say.
-    pub(crate) fn default_replicas(&self) -> u32 {
-        self.replicas
+    /// What scenarios may know of it.
+    pub(crate) fn words(&self) -> ComponentWords {
+        ComponentWords {
+            name: self.name,
+            replicas: self.replicas,
+            elects: self.leader_election,
+        }
     }
 
     /// Whether its replicas elect a leader.
@@ -245,13 +250,14 @@ impl Simulator {
 
     /// Makes these the parts of all worlds of this process.
     fn install(self) -> Result<(), String> {
-        let parts = self.parts()?;
+        let (parts, vocabulary) = self.parts()?;
+        vocabulary.set()?;
         PARTS
             .set(parts)
             .map_err(|_| "there is one in this process already".to_owned())
     }
 
-    fn parts(self) -> Result<Parts, String> {
+    fn parts(self) -> Result<(Parts, Vocabulary), String> {
         if let Some(why) = self.wrong {
             return Err(why);
         }
@@ -277,15 +283,20 @@ impl Simulator {
             .definitions
             .iter()
             .map(|definition| format!("{}/{}", definition.group, definition.version));
-        Ok(Parts {
-            command: self.command.unwrap_or_else(called),
+        let vocabulary = Vocabulary {
+            components: self.components.iter().map(Component::words).collect(),
             versions: versions.collect(),
-            components: self.components,
             kinds: Kinds::with(self.resources)?,
             definitions: self.definitions,
+            invariants: all.iter().map(|invariant| invariant.id()).collect(),
+        };
+        let parts = Parts {
+            command: self.command.unwrap_or_else(called),
+            components: self.components,
             collected: self.collected,
             invariants: self.invariants,
-        })
+        };
+        Ok((parts, vocabulary))
     }
 }
 
@@ -298,13 +309,7 @@ pub(crate) struct Parts {
     pub command: String,
     /// Users' components.
     pub components: Vec<Component>,
-    /// All kinds that are served.
-    pub kinds: Kinds,
-    /// Users' kinds among them.
-    pub definitions: Vec<CustomResourceDefinition>,
-    /// Their API versions, in the same order.
-    versions: Vec<String>,
-    /// The same for the garbage collector.
+    /// Users' kinds, for the garbage collector.
     pub collected: Vec<CustomKind>,
     invariants: Vec<Make>,
 }
@@ -316,9 +321,6 @@ pub(crate) fn parts() -> &'static Parts {
     PARTS.get_or_init(|| Parts {
         command: HOUSE_COMMAND.to_owned(),
         components: Vec::new(),
-        kinds: Kinds::default(),
-        definitions: Vec::new(),
-        versions: Vec::new(),
         collected: Vec::new(),
         invariants: Vec::new(),
     })
@@ -335,27 +337,9 @@ impl Parts {
         self.invariants.iter().map(|make| make())
     }
 
-    /// The user's kind that people call so, by its kind, singular, plural or short name, and its API version.
-    pub(crate) fn called(&self, name: &str) -> Option<(&CustomResourceDefinition, &str)> {
-        if self.definitions.is_empty() {
-            return None;
-        }
-        let name = name.to_lowercase();
-        let is_called = |definition: &CustomResourceDefinition| {
-            let own = [&definition.singular, &definition.plural];
-            definition.kind.to_lowercase() == name
-                || own.into_iter().chain(&definition.short_names).any(|own| *own == name)
-        };
-        let versions = self.versions.iter().map(String::as_str);
-        self.definitions
-            .iter()
-            .zip(versions)
-            .find(|(definition, _)| is_called(definition))
-    }
-
     /// Whether there is anything that is not the house's.
     pub(crate) fn is_house(&self) -> bool {
-        self.components.is_empty() && self.definitions.is_empty() && self.invariants.is_empty()
+        self.components.is_empty() && self.collected.is_empty() && self.invariants.is_empty()
     }
 }
 
@@ -422,12 +406,14 @@ mod tests {
     #[test]
     fn a_kind_is_found_by_what_people_call_it() {
         let kind = Kind::<Thing>::of().short_names(&["th"]);
-        let parts = Simulator::new().kind(kind).parts().expect("it fits");
+        let (_, vocabulary) = Simulator::new().kind(kind).parts().expect("it fits");
         for name in ["Thing", "thing", "things", "th"] {
-            let found = parts.called(name).map(|(own, version)| (own.plural.as_str(), version));
+            let found = vocabulary
+                .called(name)
+                .map(|(own, version)| (own.plural.as_str(), version));
             assert_eq!(found, Some(("things", "example.com/v1")), "{name}");
         }
-        assert!(parts.called("stuff").is_none());
-        assert!(parts.kinds.find("example.com", "v1", "things").is_some());
+        assert!(vocabulary.called("stuff").is_none());
+        assert!(vocabulary.kinds.find("example.com", "v1", "things").is_some());
     }
 }

@@ -47,7 +47,7 @@ impl Streams {
         processes.extend(instances(Role::Scheduler, topology.schedulers));
         processes.extend(instances(Role::ControllerManager, topology.controller_managers));
         for own in &simulator::parts().components {
-            processes.extend(instances(Role::Custom(own.name()), topology.replicas(own)));
+            processes.extend(instances(Role::Custom(own.name()), topology.replicas(&own.words())));
         }
         for role in [Role::Kubelet, Role::Proxy] {
             processes.extend(workers().map(|node| format!("{role}/{node}")));

@@ -1,6 +1,7 @@
 //! The commands, and the exit codes by which scripts tell outcomes apart.
 
 mod check;
+mod compare;
 mod diff;
 mod explain;
 mod fuzz;
@@ -34,7 +35,7 @@ use crate::simulator;
 ///
 /// Exit codes: 0 held, 10 an invariant was broken, 11 did not converge or did not end as without faults, 12 not
 /// deterministic, 13 a component panicked (of several runs that of the first one that failed), 1 a known bug was not
-/// found (`mutants`) or two runs differ (`diff`), 2 the scenario or the command line is wrong, or something cannot be
+/// found (`mutants`), two runs differ (`diff`), or two worlds (`compare`), 2 the scenario or the command line is wrong, or something cannot be
 /// written, 130 interrupted, 141 nobody reads the output any more.
 #[derive(Parser)]
 #[command(name = "orrery-sim", version)]
@@ -74,6 +75,8 @@ enum Command {
     Report(report::Report),
     /// Compare two runs, or two traces: where they part, and how their stores differ.
     Diff(diff::Diff),
+    /// Compare what a real cluster held in the end (`orrery scenario run`) with what simulated ones hold.
+    Compare(compare::Compare),
     /// Run a scenario and print what happened as JSON; for the other commands.
     #[command(hide = true)]
     Record(record::Record),
@@ -112,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Explain(explain) => explain.execute(),
         Command::Report(report) => report.execute(),
         Command::Diff(diff) => diff.execute(),
+        Command::Compare(compare) => compare.execute(),
         Command::Record(record) => record.execute(),
     };
     ExitCode::from(code)

@@ -34,11 +34,19 @@ pub fn of(path: &str, scenario: &Scenario, mutant: Option<&str>) -> Result<End, 
     if !scenario.expect.compares_ends() {
         return Ok(End::Ignore);
     }
+    yardstick(path, scenario, mutant).map(|yardstick| End::Compare(Arc::new(yardstick)))
+}
+
+/// The ends of runs without faults of the scenario in the file at `path`, in a build with this mutant.
+///
+/// # Errors
+/// As of [`of`].
+pub fn yardstick(path: &str, scenario: &Scenario, mutant: Option<&str>) -> Result<Yardstick, String> {
     let program = std::env::current_exe().map_err(|error| format!("cannot start a second process: {error}"))?;
     let kept = kept(&program, scenario, mutant);
     let known = std::fs::read(&kept).ok();
     if let Some(yardstick) = known.and_then(|bytes| serde_json::from_slice::<Yardstick>(&bytes).ok()) {
-        return Ok(End::Compare(Arc::new(yardstick)));
+        return Ok(yardstick);
     }
     let mut ends = Vec::new();
     for seed in SEEDS {
@@ -49,7 +57,7 @@ pub fn of(path: &str, scenario: &Scenario, mutant: Option<&str>) -> Result<End, 
     let new = own(&kept, "new");
     let _ = std::fs::write(&new, serde_json::to_vec(&yardstick).unwrap_or_default())
         .and_then(|()| std::fs::rename(&new, &kept));
-    Ok(End::Compare(Arc::new(yardstick)))
+    Ok(yardstick)
 }
 
 /// Where the result is kept: by the build, the scenario with its manifests, and the mutant.

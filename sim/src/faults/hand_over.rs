@@ -24,7 +24,7 @@ pub fn electing(topology: &Topology) -> Vec<Role> {
         (Role::ControllerManager, topology.controller_managers),
     ];
     let own = simulator::parts().components.iter().filter(|own| own.elects());
-    twins.extend(own.map(|own| (Role::Custom(own.name()), topology.replicas(own))));
+    twins.extend(own.map(|own| (Role::Custom(own.name()), topology.replicas(&own.words()))));
     twins
         .into_iter()
         .filter(|(_, count)| *count > 1)

@@ -35,78 +35,20 @@ mod swarm;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use orrery_api::random::Random;
 use orrery_api::task::TaskGroup;
-use tokio::time::{Instant, sleep_until};
+use orrery_play::{Stage, Waiting};
+use tokio::time::Instant;
 
 use crate::choices::Occurrences;
 use crate::link::Links;
 use crate::recording::What;
 use crate::scenario::{ComponentTarget, FaultAction, LinksTarget, Moment, NodeTarget};
-use crate::triggers::Waiter;
 use crate::world::World;
 
 pub use heal::heal;
 pub use nodes::uncordon;
-
-/// Something that waits for its moment.
-pub struct Waiting {
-    moment: Moment,
-    trigger: Option<Waiter>,
-    at: Duration,
-}
-
-impl Waiting {
-    /// Prepares to wait for `moment`; triggers count from now on.
-    pub fn new(world: &Arc<World>, moment: &Moment, random: &Random) -> Self {
-        let trigger = match moment {
-            Moment::When(trigger) => Some(world.triggers.arm(world, trigger)),
-            _ => None,
-        };
-        let at = match moment {
-            Moment::At(at) => *at,
-            Moment::Between(span) => span.draw(random),
-            Moment::When(_) => Duration::ZERO,
-        };
-        Waiting {
-            moment: moment.clone(),
-            trigger,
-            at,
-        }
-    }
-
-    /// The moment, without what was drawn.
-    pub fn pinned(&self) -> Moment {
-        match &self.moment {
-            Moment::At(_) | Moment::Between(_) => Moment::At(self.at),
-            Moment::When(trigger) => Moment::When(trigger.clone()),
-        }
-    }
-
-    /// Waits for a moment that is drawn from a range.
-    pub async fn wait(self, start: Instant) {
-        match self.trigger {
-            Some(trigger) => trigger.wait().await,
-            None => sleep_until(start + self.at).await,
-        }
-    }
-
-    /// Waits for the beginning of a range; its end.
-    pub async fn wait_for_range(self, start: Instant) -> Instant {
-        match self.moment {
-            Moment::Between(span) => {
-                sleep_until(start + span.low).await;
-                start + span.high
-            }
-            _ => {
-                self.wait(start).await;
-                Instant::now()
-            }
-        }
-    }
-}
 
 /// The faults of a run.
 pub struct Faults {
@@ -117,13 +59,14 @@ pub struct Faults {
 impl Faults {
     /// Lets the scenario's faults strike when they are due.
     pub fn begin(world: &Arc<World>, start: Instant) -> Self {
+        let stage: Arc<dyn Stage> = world.clone();
         let tasks = TaskGroup::new();
         let struck = Arc::new(Mutex::new(Vec::new()));
         let mut names = Occurrences::default();
         for (index, plan) in world.scenario.faults.iter().enumerate() {
             let name = format!("fault/{}", names.next(plan.action.to_line()));
             let random = world.random.stream_known_as(&name, &format!("fault/{index}"));
-            let waiting = Waiting::new(world, &plan.moment, &random);
+            let waiting = Waiting::new(&stage, &plan.moment, &random);
             lock(&struck).push((plan.action.describe(), 0));
             let (world, action, struck) = (world.clone(), plan.action.clone(), struck.clone());
             tasks.spawn(async move {

@@ -41,7 +41,7 @@ pub async fn strike(world: &Arc<World>, spec: &NodesSpec, random: &Random, struc
     let lasts = spec.lasts.draw(random);
     let node = NodeTarget::Named(name.clone());
     struck(FaultAction::Nodes(NodesSpec::new(node, spec.trouble, lasts.into())));
-    let operator = User::with(world, random.stream("operator"));
+    let operator = User::with(world.clone(), random.stream("operator"));
     match spec.trouble {
         NodeTrouble::Delete => delete(world, &operator, &name).await,
         NodeTrouble::Replace => {
@@ -145,7 +145,7 @@ async fn cordon(operator: &User, name: &str, is_forbidden: bool) {
 /// Allows pods again on the nodes whose drain the end of the chaos cut short.
 pub async fn uncordon(world: Arc<World>) {
     for name in world.drained() {
-        let operator = User::with(&world, world.random.stream(&format!("uncordon/{name}")));
+        let operator = User::with(world.clone(), world.random.stream(&format!("uncordon/{name}")));
         cordon(&operator, &name, false).await;
         world.note_drained(&name, false);
     }

@@ -56,9 +56,6 @@ mod watches;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use readiness_gates::hindrance;
-pub(crate) use rollouts::{HISTORY, bare, template};
-
 use crate::features::Features;
 use crate::model::{Cluster, ObjectId, Seen};
 

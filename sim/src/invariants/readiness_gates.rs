@@ -10,6 +10,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use orrery_play::convergence::hindrance;
+
 use super::{Invariant, Report, UNANSWERED};
 use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
@@ -36,26 +38,6 @@ impl Invariant for ReadinessGates {
             self.judge(change, cluster, report);
         }
     }
-}
-
-/// Why a pod may not be ready, by its own status; none if it may.
-pub(crate) fn hindrance(item: &Item) -> Option<String> {
-    let pod = item.pod()?;
-    let status = pod.status.as_ref()?;
-    let conditions = || status.conditions.iter().flatten();
-    let containers = status.container_statuses.iter().flatten();
-    if let Some(container) = containers.into_iter().find(|container| !container.ready) {
-        return Some(format!("container {} is not", container.name));
-    }
-    if conditions().any(|own| own.type_ == "ContainersReady" && own.status == "False") {
-        return Some("its containers are not".to_owned());
-    }
-    let gates = pod.spec.iter().flat_map(|spec| spec.readiness_gates.iter().flatten());
-    let closed = gates.map(|gate| &gate.condition_type).find(|gate| {
-        let mut own = conditions().filter(|own| own.type_ == **gate);
-        !own.any(|own| own.status == "True")
-    });
-    closed.map(|gate| format!("its readiness gate {gate} is not open"))
 }
 
 impl ReadinessGates {

@@ -13,17 +13,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::PodTemplateSpec;
+use orrery_play::convergence::{HISTORY, bare, template};
 
 use super::{Invariant, MEMORY, Missing, Report};
 use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
-const HASH: &str = "pod-template-hash";
 /// The annotation with a set's place in the history, and with the Deployment's.
 const REVISION: &str = "deployment.kubernetes.io/revision";
-/// How many old sets are kept when the Deployment does not say.
-pub(crate) const HISTORY: i32 = 10;
 
 /// See the module.
 #[derive(Default)]
@@ -78,24 +75,6 @@ impl Invariant for Rollouts {
                 .for_each(|what| missing.push(what));
         }
     }
-}
-
-/// A set's template, bare.
-pub(crate) fn template(item: &Item) -> Option<PodTemplateSpec> {
-    Some(bare(item.replica_set()?.spec.as_ref()?.template.clone()?))
-}
-
-/// A template without what a set adds to it, so that a set's can be compared with its Deployment's.
-pub(crate) fn bare(mut template: PodTemplateSpec) -> PodTemplateSpec {
-    let metadata = template.metadata.get_or_insert_default();
-    if let Some(labels) = &mut metadata.labels {
-        labels.remove(HASH);
-    }
-    metadata.labels = metadata.labels.take().filter(|labels| !labels.is_empty());
-    let annotations = metadata.annotations.take();
-    metadata.annotations = annotations.filter(|annotations| !annotations.is_empty());
-    metadata.creation_timestamp = None;
-    template
 }
 
 /// A set's place in the history, or the Deployment's; 0 if it has none.

@@ -10,7 +10,6 @@
 //! it leads to. [`Index`] answers questions about a recording.
 
 mod facts;
-mod fields;
 mod index;
 mod recorder;
 
@@ -20,8 +19,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use facts::Facts;
-pub use fields::{Difference, brief, differences, is_drawn};
 pub use index::{Fault, Index, Known, Watch, role_of};
+pub use orrery_play::fields::{Difference, brief, differences};
 pub use recorder::Recorder;
 
 use crate::model::{ObjectId, Path};

@@ -20,6 +20,8 @@ use crate::feed::LateFeed;
 use crate::link::SimTransport;
 use crate::runtime::SharedRuntime;
 use crate::scenario::Role;
+use orrery_play::vocabulary;
+
 use crate::simulator;
 
 /// The certificate authority of a simulated cluster, which nobody looks into.
@@ -102,7 +104,7 @@ async fn api_server(world: Arc<World>, process: Process, random: Random) {
         feed: Arc::new(move |watcher| Box::new(LateFeed::new(&news, &place, watcher, started.revision()))),
         // Short runs must be able to leave somebody behind.
         watch_backlog: 100,
-        kinds: simulator::parts().kinds,
+        kinds: vocabulary().kinds,
         ..orrery_apiserver::Options::default()
     };
     let server = ApiServer::new(store, options, random);
@@ -152,7 +154,7 @@ async fn custom(world: Arc<World>, process: Process, random: Random, name: &'sta
     };
     let identity = Identity::new(name, &["system:masters"]);
     let client = client(&world, &process, identity, name, &random);
-    let twins = world.scenario.topology.replicas(component);
+    let twins = world.scenario.topology.replicas(&component.words());
     let alone = if component.elects() { twins } else { 1 };
     let work = |client| component.run(client, random.clone());
     alone_or_leading(&client, name, &process, alone, &random, work).await;

@@ -4,7 +4,6 @@
 
 mod components;
 mod machine;
-mod noise;
 mod process;
 mod supervisor;
 mod witness;

@@ -84,7 +84,7 @@ pub fn build(world: &Arc<World>) {
     let nodes: Vec<String> = topology.nodes.iter().map(|node| node.name.clone()).collect();
     for component in &simulator::parts().components {
         let places = if component.runs_on_nodes() { &nodes } else { &machines };
-        for (number, machine) in (1..=topology.replicas(component)).zip(places.iter().cycle()) {
+        for (number, machine) in (1..=topology.replicas(&component.words())).zip(places.iter().cycle()) {
             add(Role::Custom(component.name()), &number.to_string(), machine);
         }
     }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use orrery_store::{EventKind, Range, Store, WatchError, Watcher};
 
-use super::{World, noise};
+use super::World;
 use crate::invariants::{Missing, Monitor};
-use crate::model::{Asked, Change, Cluster, Item, ObjectId, Seen};
+use crate::model::{Asked, Change, Cluster, Item, ObjectId, Seen, noise};
 use crate::recording::{Verb, What, Written};
 use crate::scenario::Scenario;
 

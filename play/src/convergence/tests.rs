@@ -1,0 +1,379 @@
+//! What is wrong at rest is found, and what is right beside it is let pass.
+
+use serde_json::{Value, json};
+
+use super::{backends, defaults, statuses};
+use crate::model::{Cluster, ObjectId};
+
+const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----\nsome\n-----END CERTIFICATE-----\n";
+
+/// A cluster of these objects, each with its resource.
+fn cluster(objects: &[(&str, Value)]) -> Cluster {
+    let mut cluster = Cluster::default();
+    for (revision, (resource, object)) in (1..).zip(objects) {
+        let text = |path: &str| {
+            object
+                .pointer(path)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let id = ObjectId {
+            resource: (*resource).into(),
+            namespace: text("/metadata/namespace"),
+            name: text("/metadata/name"),
+        };
+        cluster.apply(id, revision, Some(object.to_string().into_bytes().into()));
+    }
+    cluster
+}
+
+fn of_statuses(objects: &[(&str, Value)]) -> Vec<String> {
+    let mut missing = Vec::new();
+    statuses::missing(&cluster(objects), &[], &mut missing);
+    missing
+}
+
+fn of_backends(objects: &[(&str, Value)]) -> Vec<String> {
+    let mut missing = Vec::new();
+    backends::missing(&cluster(objects), &mut missing);
+    missing
+}
+
+fn with(mut object: Value, path: &str, value: Value) -> Value {
+    *object.pointer_mut(path).unwrap() = value;
+    object
+}
+
+fn template(image: &str, hash: Option<&str>) -> Value {
+    let mut labels = json!({"app": "web"});
+    if let Some(hash) = hash {
+        labels["pod-template-hash"] = json!(hash);
+    }
+    json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": image}]}})
+}
+
+fn set(name: &str, replicas: i32, image: &str) -> Value {
+    json!({"metadata": {"name": name, "namespace": "a", "uid": name, "ownerReferences": [
+            {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "web", "controller": true}]},
+        "spec": {"replicas": replicas, "selector": {}, "template": template(image, Some(name))},
+        "status": {"replicas": replicas, "readyReplicas": replicas, "availableReplicas": replicas,
+            "fullyLabeledReplicas": replicas}})
+}
+
+fn deployment() -> Value {
+    json!({"metadata": {"name": "web", "namespace": "a", "uid": "web"},
+        "spec": {"replicas": 1, "revisionHistoryLimit": 1, "progressDeadlineSeconds": 600, "selector": {},
+            "template": template("2", None)},
+        "status": {"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1, "conditions": [
+            {"type": "Available", "status": "True", "reason": "MinimumReplicasAvailable"},
+            {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}]}})
+}
+
+fn pod(name: &str, set: &str, ip: &str, ready: bool) -> Value {
+    let ready = if ready { "True" } else { "False" };
+    json!({"metadata": {"name": name, "namespace": "a", "uid": name, "labels": {"app": "web", "pod-template-hash": set},
+            "ownerReferences": [
+                {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": set, "uid": set, "controller": true}]},
+        "spec": {"nodeName": "n", "containers": []},
+        "status": {"phase": "Running", "podIP": ip, "conditions": [{"type": "Ready", "status": ready}]}})
+}
+
+fn rollout(change: impl Fn(&str, Value) -> Value) -> Vec<String> {
+    let objects = [
+        ("deployments.apps", deployment()),
+        ("replicasets.apps", set("old", 0, "1")),
+        ("replicasets.apps", set("new", 1, "2")),
+        ("pods", pod("p", "new", "10.0.0.1", true)),
+    ];
+    of_statuses(&objects.map(|(resource, object)| (resource, change(resource, object))))
+}
+
+#[test]
+fn a_finished_rollout_is_at_rest() {
+    assert_eq!(rollout(|_, object| object), [""; 0]);
+}
+
+#[test]
+fn a_count_that_is_not_so_is_found() {
+    for count in ["readyReplicas", "availableReplicas", "fullyLabeledReplicas"] {
+        let found = rollout(|_, object| match object.pointer("/metadata/name") {
+            Some(name) if name == "new" => with(object, &format!("/status/{count}"), json!(0)),
+            _ => object,
+        });
+        assert!(found.iter().any(|found| found.contains(count)), "{found:?}");
+    }
+    let unlabelled = rollout(|resource, object| match resource {
+        "pods" => with(object, "/metadata/labels", json!({"app": "web"})),
+        _ => object,
+    });
+    assert_eq!(unlabelled.len(), 1, "{unlabelled:?}");
+}
+
+#[test]
+fn a_condition_that_disagrees_with_the_counts_is_found() {
+    for (index, path, value) in [
+        (0, "status", "False"),
+        (1, "status", "False"),
+        (1, "reason", "ReplicaSetUpdated"),
+    ] {
+        let found = rollout(|resource, object| match resource {
+            "deployments.apps" => with(object, &format!("/status/conditions/{index}/{path}"), json!(value)),
+            _ => object,
+        });
+        assert_eq!(found.len(), 1, "{found:?}");
+    }
+    // A paused rollout says so instead.
+    let paused = rollout(|resource, mut object| {
+        if resource == "deployments.apps" {
+            object["spec"]["paused"] = json!(true);
+            object["status"]["conditions"][1] =
+                json!({"type": "Progressing", "status": "Unknown", "reason": "DeploymentPaused"});
+        }
+        object
+    });
+    assert_eq!(paused, [""; 0]);
+}
+
+#[test]
+fn pods_of_an_old_template_that_count_as_updated_are_found() {
+    let found = rollout(|resource, object| match resource {
+        "deployments.apps" => with(object, "/spec/template", template("3", None)),
+        _ => object,
+    });
+    assert!(found.iter().any(|found| found.contains("updatedReplicas")), "{found:?}");
+}
+
+#[test]
+fn unavailable_replicas_that_are_none_are_found() {
+    let found = rollout(|resource, mut object| {
+        if resource == "deployments.apps" {
+            object["status"]["unavailableReplicas"] = json!(1);
+        }
+        object
+    });
+    assert_eq!(found.len(), 1, "{found:?}");
+}
+
+#[test]
+fn a_history_longer_than_its_limit_is_found() {
+    let sets = |images: &[&str]| {
+        let mut objects = vec![("deployments.apps", deployment())];
+        let old = images
+            .iter()
+            .map(|image| ("replicasets.apps", set(&format!("of-{image}"), 0, image)));
+        objects.extend(old);
+        objects.push(("replicasets.apps", set("new", 1, "2")));
+        objects.push(("pods", pod("p", "new", "10.0.0.1", true)));
+        of_statuses(&objects)
+    };
+    assert_eq!(sets(&["0"]), [""; 0]);
+    assert_eq!(sets(&["0", "1"]).len(), 1);
+}
+
+#[test]
+fn a_ready_pod_with_a_closed_gate_is_found() {
+    let gated = |open: &str| {
+        let mut pod = pod("p", "new", "10.0.0.1", true);
+        pod["spec"]["readinessGates"] = json!([{"conditionType": "g"}]);
+        let conditions = pod["status"]["conditions"].as_array_mut().unwrap();
+        conditions.push(json!({"type": "g", "status": open}));
+        of_statuses(&[("pods", pod)])
+    };
+    assert_eq!(gated("True"), [""; 0]);
+    assert_eq!(gated("False").len(), 1);
+}
+
+#[test]
+fn taints_that_disagree_with_conditions_are_found() {
+    let node = |ready: &str, cordoned: bool, taints: &[(&str, &str)]| {
+        let taint =
+            |(key, effect): &(&str, &str)| json!({"key": format!("node.kubernetes.io/{key}"), "effect": effect});
+        let taints: Vec<Value> = taints.iter().map(taint).collect();
+        let node = json!({"metadata": {"name": "n", "uid": "n"}, "spec": {"taints": taints, "unschedulable": cordoned},
+            "status": {"conditions": [{"type": "Ready", "status": ready}]}});
+        of_statuses(&[("nodes", node)]).len()
+    };
+    assert_eq!(node("True", false, &[]), 0);
+    assert_eq!(node("True", false, &[("unreachable", "NoSchedule")]), 1);
+    assert_eq!(node("True", false, &[("not-ready", "NoExecute")]), 1);
+    assert_eq!(node("Unknown", false, &[("unreachable", "NoSchedule")]), 0);
+    assert_eq!(
+        node(
+            "Unknown",
+            false,
+            &[("unreachable", "NoSchedule"), ("unreachable", "NoExecute")]
+        ),
+        0
+    );
+    assert_eq!(node("False", false, &[]), 1);
+    assert_eq!(node("True", true, &[("unschedulable", "NoSchedule")]), 0);
+    assert_eq!(node("True", true, &[]), 1);
+}
+
+#[test]
+fn a_namespace_that_ends_though_nobody_deletes_it_is_found() {
+    let namespace = |phase: &str| json!({"metadata": {"name": "a", "uid": "a"}, "status": {"phase": phase}});
+    assert_eq!(of_statuses(&[("namespaces", namespace("Active"))]), [""; 0]);
+    assert_eq!(of_statuses(&[("namespaces", namespace("Terminating"))]).len(), 1);
+}
+
+fn service() -> Value {
+    json!({"metadata": {"name": "s", "namespace": "a", "uid": "s"},
+        "spec": {"clusterIP": "10.96.0.1", "selector": {"app": "web"}, "ports": [{"port": 80}]}})
+}
+
+fn endpoint(ip: &str, ready: bool, serving: bool, terminating: bool) -> Value {
+    json!({"addresses": [ip], "conditions": {"ready": ready, "serving": serving, "terminating": terminating}})
+}
+
+fn slice(endpoints: &[Value]) -> Value {
+    json!({"metadata": {"name": "s-1", "namespace": "a", "uid": "s-1", "labels": {
+            "kubernetes.io/service-name": "s",
+            "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"}},
+        "addressType": "IPv4", "endpoints": endpoints})
+}
+
+fn object(ready: &[&str], unready: &[&str]) -> Value {
+    let list = |ips: &[&str]| ips.iter().map(|ip| json!({"ip": ip})).collect::<Vec<_>>();
+    json!({"metadata": {"name": "s", "namespace": "a", "uid": "e"},
+        "subsets": [{"addresses": list(ready), "notReadyAddresses": list(unready)}]})
+}
+
+/// A service over a ready pod, one that is not, and one that ends.
+fn backends_of(service: Value, endpoints: &[Value], object: Value) -> Vec<String> {
+    let mut ending = pod("r", "new", "10.0.0.3", true);
+    ending["metadata"]["deletionTimestamp"] = json!("2024-01-01T00:00:00Z");
+    of_backends(&[
+        ("services", service),
+        ("endpointslices.discovery.k8s.io", slice(endpoints)),
+        ("endpoints", object),
+        ("pods", pod("p", "new", "10.0.0.1", true)),
+        ("pods", pod("q", "new", "10.0.0.2", false)),
+        ("pods", ending),
+    ])
+}
+
+#[test]
+fn endpoints_that_say_what_the_pods_are_are_at_rest() {
+    let endpoints = [
+        endpoint("10.0.0.1", true, true, false),
+        endpoint("10.0.0.2", false, false, false),
+        endpoint("10.0.0.3", false, true, true),
+    ];
+    let right = object(&["10.0.0.1"], &["10.0.0.2"]);
+    assert_eq!(backends_of(service(), &endpoints, right.clone()), [""; 0]);
+    // One that publishes all has all as ready, those that end as well.
+    let mut open = service();
+    open["spec"]["publishNotReadyAddresses"] = json!(true);
+    let all = [
+        endpoint("10.0.0.1", true, true, false),
+        endpoint("10.0.0.2", true, false, false),
+        endpoint("10.0.0.3", true, true, true),
+    ];
+    let ready = object(&["10.0.0.1", "10.0.0.2", "10.0.0.3"], &[]);
+    assert_eq!(backends_of(open, &all, ready), [""; 0]);
+    // Whoever lacks a port of that name is not in the object.
+    let named = with(service(), "/spec/ports", json!([{"port": 80, "targetPort": "http"}]));
+    assert_eq!(backends_of(named, &endpoints, object(&[], &[])), [""; 0]);
+}
+
+#[test]
+fn endpoints_that_say_otherwise_are_found() {
+    let right = || {
+        vec![
+            endpoint("10.0.0.1", true, true, false),
+            endpoint("10.0.0.2", false, false, false),
+            endpoint("10.0.0.3", false, true, true),
+        ]
+    };
+    let in_object = || object(&["10.0.0.1"], &["10.0.0.2"]);
+    let mut left_out = right();
+    left_out.remove(1);
+    assert_eq!(backends_of(service(), &left_out, in_object()).len(), 1);
+    let mut serving = right();
+    serving[1] = endpoint("10.0.0.2", false, true, false);
+    assert_eq!(backends_of(service(), &serving, in_object()).len(), 1);
+    let mut foreign = right();
+    foreign.push(endpoint("10.0.0.9", false, false, false));
+    assert_eq!(backends_of(service(), &foreign, in_object()).len(), 1);
+    assert_eq!(backends_of(service(), &right(), object(&["10.0.0.1"], &[])).len(), 1);
+    assert_eq!(
+        backends_of(service(), &right(), object(&["10.0.0.1", "10.0.0.2"], &[])).len(),
+        2
+    );
+}
+
+#[test]
+fn pods_of_a_broken_machine_linger_only_while_its_node_is_there() {
+    let mut cluster = Cluster::default();
+    let id = ObjectId {
+        resource: "nodes".into(),
+        namespace: String::new(),
+        name: "node-1".to_owned(),
+    };
+    let node = json!({"metadata": {"name": "node-1", "uid": "uid-node-1"}});
+    cluster.apply(id.clone(), 2, Some(node.to_string().into_bytes().into()));
+    let left = ["node-1".to_owned()];
+    assert!(super::may_linger(&cluster, "node-1", &left));
+    assert!(!super::may_linger(&cluster, "node-2", &left));
+    assert!(!super::may_linger(&cluster, "node-1", &[]));
+    cluster.apply(id, 3, None);
+    assert!(!super::may_linger(&cluster, "node-1", &left));
+}
+
+#[test]
+fn a_pod_of_a_node_that_is_gone_is_found_even_if_it_has_finished() {
+    let pod = |name, node| {
+        let metadata = json!({"namespace": "a", "name": name, "uid": name});
+        let object = json!({"metadata": metadata, "spec": {"nodeName": node}, "status": {"phase": "Succeeded"}});
+        ("pods", object)
+    };
+    let node = ("nodes", json!({"metadata": {"name": "node-1", "uid": "node-1"}}));
+    let mut missing = Vec::new();
+    let objects = [node, pod("kept", "node-1"), pod("lost", "node-2"), pod("nowhere", "")];
+    super::orphans(&cluster(&objects), &mut missing);
+    assert_eq!(missing, ["pods/a/lost is of node node-2, which is gone"]);
+}
+
+#[test]
+fn a_namespace_in_use_that_lacks_what_every_one_has_is_found() {
+    let object = |namespace, name| json!({"metadata": {"namespace": namespace, "name": name, "uid": name}});
+    let space = |name, deleted: Option<&str>| {
+        (
+            "namespaces",
+            json!({"metadata": {"name": name, "uid": name, "deletionTimestamp": deleted}}),
+        )
+    };
+    let account = |namespace| ("serviceaccounts", object(namespace, "default"));
+    let root = |namespace, data| {
+        let mut map = object(namespace, "kube-root-ca.crt");
+        map["data"] = data;
+        ("configmaps", map)
+    };
+    let authority = |namespace| root(namespace, json!({"ca.crt": AUTHORITY}));
+    let lacks = |objects: &[(&str, Value)]| {
+        let mut missing = Vec::new();
+        defaults::missing(&cluster(objects), AUTHORITY, &mut missing);
+        missing
+    };
+    assert_eq!(lacks(&[space("a", None), account("a"), authority("a")]), [""; 0]);
+    let others = lacks(&[space("a", None), space("b", None), account("b"), authority("a")]);
+    assert_eq!(
+        others,
+        [
+            "serviceaccounts/a/default is not there",
+            "configmaps/b/kube-root-ca.crt is not there"
+        ]
+    );
+    assert_eq!(lacks(&[space("a", Some("2026-01-01T00:00:00Z"))]), [""; 0]);
+    for data in [
+        json!({"ca.crt": "mine"}),
+        json!({"ca.crt": AUTHORITY, "more": "mine"}),
+        json!(null),
+    ] {
+        let wrong = lacks(&[space("a", None), account("a"), root("a", data)]);
+        let what = "configmaps/a/kube-root-ca.crt does not hold the cluster's authority and nothing else";
+        assert_eq!(wrong, [what]);
+    }
+}

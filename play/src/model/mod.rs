@@ -1,0 +1,14 @@
+//! What the world knows to be true: the store's history, decoded, and who is stalled by a fault.
+//!
+//! Nothing here is read from a component's memory or a status's claim: the history comes from the store's own watch.
+
+mod cluster;
+mod endpoints;
+mod item;
+pub mod noise;
+mod seen;
+
+pub use cluster::{Cluster, History, Made};
+pub use endpoints::EndpointState;
+pub use item::{Item, ObjectId, Typed, resource_of};
+pub use seen::{Answered, Asked, Change, Entry, Path, Seen, Selection, WatchEventKind};

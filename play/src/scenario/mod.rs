@@ -1,0 +1,307 @@
+//! Scenarios: topology, workload, faults, expectations, as people write them in YAML.
+//!
+//! This module knows the format and nothing of worlds. Unknown keys, and parts of the format that are not built yet,
+//! are errors with their place: a scenario is never half understood.
+
+mod actions;
+mod between;
+mod call;
+mod error;
+mod faults;
+mod made;
+pub mod nearest;
+mod quantity;
+mod read;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod round_trip;
+mod served;
+pub mod simpler;
+mod target;
+#[cfg(test)]
+mod tests;
+mod topology;
+mod trigger;
+mod vain;
+mod workload;
+mod write;
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Unexpected, Visitor};
+
+pub use between::{Between, Offset, Rate};
+pub use call::{CallEnd, CallSpec};
+pub use error::Error;
+pub use faults::{
+    ApiErrorsSpec, ApiLagSpec, ClockSpec, CompactSpec, ContainerTrouble, ContainersSpec, CrashSpec, DelayCallSpec,
+    Direction, DiskOperation, DiskSpec, DropWatchesSpec, DuplicateSpec, FaultAction, FaultKind, FaultPlan, FlowsSpec,
+    HalfApplied, HandOverSpec, Heard, LagScope, LagSpec, LinksTarget, Loss, LossSpec, Lost, LostAnswersSpec, Moment,
+    NodeTrouble, NodesSpec, OldLeader, PacketsSpec, PacketsTrouble, PartitionSpec, Parts, PauseSpec, ReconnectSpec,
+    ResetSpec, RestartSpec, RuntimeSpec, RuntimeTrouble, SlowLinkSpec, SlowReaderSpec, SwarmSpec, WhichAnswers,
+    WhichRequests,
+};
+pub use quantity::{Span, parse_duration, write_duration};
+pub use read::{ends_are_comparable, examine, examine_file, read, read_file};
+pub use target::{ClientTarget, ComponentTarget, NodeTarget, Role, Whom, whose};
+pub use topology::{NodeSpec, StoreSpec, TaintSpec, Topology, numbered};
+pub use trigger::{FieldChange, Trigger, TriggerKind, WriteTrigger};
+pub use workload::{
+    ChurnKind, ChurnSpec, CordonSpec, DeleteSpec, DeploymentChoice, DrainSpec, EditSpec, FinalizerSpec, LabelSpec,
+    ListSpec, Manifest, NamespaceChoice, Ops, OwnSpec, PodChoice, Propagation, ScaleSpec, SetImageSpec, StepAction,
+    StepPlan, TaintStep, UndoSpec,
+};
+
+/// What happens in a world, and what must hold.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a scenario, with `name` and `duration`")]
+pub struct Scenario {
+    /// Its name.
+    pub name: String,
+    /// What it is about, for people.
+    #[serde(default)]
+    pub about: String,
+    /// The seed that it is played with when nobody names another.
+    #[serde(default)]
+    pub seed: Option<u64>,
+    /// Machines and processes.
+    #[serde(default)]
+    pub topology: Topology,
+    /// How the network behaves when nothing is wrong with it.
+    #[serde(default)]
+    pub network: NetworkSpec,
+    /// How containers behave, by image.
+    #[serde(default)]
+    pub images: BTreeMap<String, ImageScript>,
+    /// What users do.
+    #[serde(default)]
+    pub workload: Vec<StepPlan>,
+    /// What goes wrong.
+    #[serde(default)]
+    pub faults: Vec<FaultPlan>,
+    /// What is healed after the chaos.
+    #[serde(default)]
+    pub heal: Heal,
+    /// What must hold.
+    #[serde(default)]
+    pub expect: Expect,
+    /// How long the chaos lasts.
+    #[serde(deserialize_with = "quantity::duration")]
+    pub duration: Duration,
+}
+
+impl Scenario {
+    /// Everything that is waited for.
+    pub fn triggers(&self) -> impl Iterator<Item = &Trigger> {
+        let faults = self.faults.iter().map(|plan| &plan.moment);
+        let steps = self.workload.iter().map(|plan| &plan.moment);
+        let begins = faults.chain(steps).filter_map(|moment| match moment {
+            Moment::When(trigger) => Some(trigger),
+            Moment::At(_) | Moment::Between(_) => None,
+        });
+        begins.chain(self.faults.iter().filter_map(|plan| plan.action.until()))
+    }
+
+    /// Whether something is waited for that components are shown.
+    pub fn is_about_views(&self) -> bool {
+        self.triggers().any(Trigger::is_about_views)
+    }
+}
+
+/// How the network behaves when nothing is wrong with it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkSpec {
+    /// How long a message takes, one way; at least a millisecond.
+    pub latency: Span,
+    /// How many requests, and how many answers, are lost.
+    #[serde(deserialize_with = "quantity::probability")]
+    pub loss: f64,
+}
+
+impl Default for NetworkSpec {
+    fn default() -> Self {
+        NetworkSpec {
+            latency: Span::millis(1, 5),
+            loss: 0.0,
+        }
+    }
+}
+
+/// How containers of an image behave.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImageScript {
+    /// How long the image takes to pull.
+    pub pull: Span,
+    /// How long a container takes to start.
+    pub start: Span,
+    /// How long after its start a container answers.
+    pub ready: Span,
+    /// How likely a container is to crash some time after its start.
+    #[serde(deserialize_with = "quantity::probability")]
+    pub crash: f64,
+    /// How long a container lives before it crashes, if it does.
+    pub lifetime: Span,
+    /// The ports that it answers on; if none are named, all that no other container of its pod names.
+    pub listen: Vec<u16>,
+    /// It ends at once with this code.
+    pub exit: Option<i32>,
+    /// How long it takes to end when asked to.
+    pub stop: Span,
+}
+
+impl Default for ImageScript {
+    fn default() -> Self {
+        ImageScript {
+            pull: Span::millis(100, 1000),
+            start: Span::millis(50, 500),
+            ready: Span::millis(0, 1000),
+            crash: 0.0,
+            lifetime: Span::seconds(1, 60),
+            listen: Vec::new(),
+            exit: None,
+            stop: Span::millis(10, 1000),
+        }
+    }
+}
+
+/// What is healed after the chaos.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Heal {
+    /// A random part of what is broken: the control plane, and enough nodes; the rest may stay broken for ever.
+    #[default]
+    Core,
+    /// Everything.
+    All,
+    /// Everything but these machines, which stay as they are: nodes, and machines of further API servers.
+    AllBut(Vec<String>),
+}
+
+impl<'de> Deserialize<'de> for Heal {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // A visitor, and not one of several types that fit: what is wrong is told with its place.
+        struct HealVisitor;
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+        struct Rest {
+            all_but: Vec<String>,
+        }
+        impl<'de> Visitor<'de> for HealVisitor {
+            type Value = Heal;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("`core`, `all`, or `{ all-but: [node-1] }`")
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<Heal, E> {
+                match word {
+                    "core" => Ok(Heal::Core),
+                    "all" => Ok(Heal::All),
+                    other => Err(E::invalid_value(Unexpected::Str(other), &self)),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Heal, A::Error> {
+                let rest = Rest::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Heal::AllBut(rest.all_but))
+            }
+        }
+        deserializer.deserialize_any(HealVisitor)
+    }
+}
+
+/// What must hold.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expect {
+    /// Which invariants are checked.
+    pub invariants: InvariantChoice,
+    /// How long after the heal the cluster may take to reach its desired state.
+    #[serde(deserialize_with = "quantity::duration")]
+    pub converge: Duration,
+    /// Fields of objects at the end: `deployment/web: { status.availableReplicas: 3 }`.
+    pub state: Vec<BTreeMap<String, BTreeMap<String, serde_json::Value>>>,
+    /// X4: what the cluster is to hold in the end.
+    #[serde(rename = "end-state")]
+    pub end_state: Option<SameAs>,
+    /// X5: how many objects are to be made and removed.
+    #[serde(rename = "creates-and-deletes")]
+    pub creates_and_deletes: Option<SameAs>,
+}
+
+/// What the end of a run is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SameAs {
+    /// The ends of runs of the same scenario without its faults.
+    FaultFree,
+}
+
+impl Expect {
+    /// Whether the end of a run is compared with that of others.
+    pub fn compares_ends(&self) -> bool {
+        self.end_state.is_some() || self.creates_and_deletes.is_some()
+    }
+}
+
+impl Default for Expect {
+    fn default() -> Self {
+        Expect {
+            invariants: InvariantChoice::default(),
+            converge: Duration::from_secs(120),
+            state: Vec::new(),
+            end_state: None,
+            creates_and_deletes: None,
+        }
+    }
+}
+
+/// Which invariants are checked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum InvariantChoice {
+    /// All there are.
+    #[default]
+    All,
+    /// Those with these ids.
+    These(Vec<String>),
+}
+
+impl InvariantChoice {
+    /// Whether the invariant `id` is checked.
+    pub fn includes(&self, id: &str) -> bool {
+        match self {
+            InvariantChoice::All => true,
+            InvariantChoice::These(ids) => ids.iter().any(|own| own == id),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for InvariantChoice {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "`all` or a list of invariants' ids, such as [S3, P2]")]
+        enum Wire {
+            Word(String),
+            List(Vec<String>),
+        }
+        let ids = match Wire::deserialize(deserializer)? {
+            Wire::Word(word) if word == "all" => return Ok(InvariantChoice::All),
+            Wire::Word(word) => vec![word],
+            Wire::List(ids) => ids,
+        };
+        let known = crate::vocabulary::vocabulary().invariants();
+        match ids.iter().find(|id| !known.contains(&id.as_str())) {
+            Some(wrong) => Err(serde::de::Error::custom(format!(
+                "no invariant {wrong:?} is built{}",
+                nearest::hint(wrong, &known)
+            ))),
+            None => Ok(InvariantChoice::These(ids)),
+        }
+    }
+}

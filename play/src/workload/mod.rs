@@ -1,0 +1,74 @@
+//! The users: they do what the scenario says, over a link like everybody's, and try again while the server is away.
+
+mod churn;
+mod requests;
+mod steps;
+mod user;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use orrery_api::task::TaskGroup;
+use tokio::time::{Instant, sleep};
+
+use crate::choices::Occurrences;
+use crate::scenario::StepAction;
+use crate::stage::Stage;
+use crate::waiting::Waiting;
+
+pub use requests::{cordon, eviction, is_namespaced, named, path_of, plural};
+pub use user::{Content, User};
+
+/// The users of a run.
+pub struct Workload {
+    _tasks: TaskGroup,
+    open: Arc<AtomicUsize>,
+}
+
+impl Workload {
+    /// Lets the users do what the scenario says, when it says so.
+    pub fn begin(stage: &Arc<dyn Stage>, start: Instant) -> Self {
+        let tasks = TaskGroup::new();
+        let steps = &stage.scenario().workload;
+        let open = Arc::new(AtomicUsize::new(steps.len()));
+        let names = Arc::new(Mutex::new(Occurrences::default()));
+        for (index, plan) in steps.iter().enumerate() {
+            let name = next(&names, &plan.action);
+            let random = stage
+                .random()
+                .stream_known_as(&format!("step/{name}"), &format!("workload/{index}"));
+            let waiting = Waiting::new(stage, &plan.moment, &random);
+            // Steps of one moment are done in the order they are written in.
+            let before = steps[..index].iter().filter(|earlier| earlier.moment == plan.moment);
+            let rank = Duration::from_millis(20 * before.count() as u64);
+            let (stage, action, open, names) = (stage.clone(), plan.action.clone(), open.clone(), names.clone());
+            tasks.spawn(async move {
+                if let StepAction::Churn(churn) = &action {
+                    let end = waiting.wait_for_range(start).await;
+                    churn::run(&stage, churn, end, &random, &names).await;
+                } else {
+                    let moment = waiting.pinned();
+                    waiting.wait(start).await;
+                    sleep(rank).await;
+                    steps::perform(&User::new(&stage, &name), moment, &action).await;
+                }
+                open.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        Workload { _tasks: tasks, open }
+    }
+
+    /// How many steps are not done.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+}
+
+/// The name of the next step of this kind, for its stream.
+fn next(names: &Mutex<Occurrences>, action: &StepAction) -> String {
+    names
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .next(action.to_line())
+}

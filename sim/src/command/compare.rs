@@ -1,0 +1,64 @@
+//! `compare`: what a real cluster held in the end, beside what simulated ones hold.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{WRONG, read, yardstick};
+use crate::end_state::EndState;
+use crate::scenario::ends_are_comparable;
+
+/// What differs.
+const DIFFERENT: u8 = 1;
+
+/// Compares the end of a real run (`orrery scenario run --end-state FILE`) with that of simulated runs without faults.
+#[derive(Args)]
+pub struct Compare {
+    /// The scenario's file.
+    scenario: String,
+    /// What the real cluster held.
+    end: PathBuf,
+}
+
+impl Compare {
+    /// Does it; the exit code: 0 if both worlds ended the same, 1 if not.
+    pub fn execute(&self) -> u8 {
+        match self.deviations() {
+            Ok(lines) if lines.is_empty() => {
+                println!("the same: the real cluster ended as simulated ones do");
+                0
+            }
+            Ok(lines) => {
+                println!("the worlds differ:");
+                lines.iter().for_each(|line| println!("  {line}"));
+                DIFFERENT
+            }
+            Err(Some(error)) => {
+                eprintln!("error: {error}");
+                WRONG
+            }
+            Err(None) => WRONG,
+        }
+    }
+
+    fn deviations(&self) -> Result<Vec<String>, Option<String>> {
+        // It has been said what is wrong with it.
+        let scenario = read(&self.scenario).map_err(|_| None)?;
+        if let Err((step, why)) = ends_are_comparable(&scenario) {
+            return Err(Some(format!(
+                "{}: `{step}`: for ends to be compared, {why}",
+                self.scenario
+            )));
+        }
+        let about = self.end.display();
+        let bytes = std::fs::read(&self.end).map_err(|error| Some(format!("cannot read {about}: {error}")))?;
+        let end: EndState = serde_json::from_slice(&bytes)
+            .map_err(|error| Some(format!("{about} is not the end of a run: {error}")))?;
+        let simulated = yardstick::yardstick(&self.scenario, &scenario, None).map_err(Some)?;
+        let deviations = simulated.of_both_worlds().deviations(&end.of_both_worlds());
+        Ok(deviations
+            .iter()
+            .map(|own| own.told("is really", "simulated"))
+            .collect())
+    }
+}

@@ -1,0 +1,107 @@
+//! Convergence: after the heal the cluster reaches what was asked for, and then is quiet.
+//!
+//! Judged over the store ([`orrery_play::convergence`]), the containers that really run and the rules that really stand.
+//! Machines that stay broken are left out: their containers may run on unheard.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use orrery_play::convergence::{Rest, containers, ready_endpoints, slices};
+
+use crate::model::Cluster;
+use crate::world::{AUTHORITY, World};
+
+/// What is still missing; nothing when the cluster has converged. `left` are the machines that stay broken.
+pub fn missing(world: &World, left: &[String]) -> Vec<String> {
+    let mut missing = at_rest(world, left);
+    let mut places = left.to_vec();
+    places.extend(world.process_names(|process| left.contains(&process.machine)));
+    missing.extend(world.witness.missing().without(&places));
+    missing
+}
+
+fn at_rest(world: &World, left: &[String]) -> Vec<String> {
+    let well = world.workers().filter(|machine| !left.contains(&machine.name));
+    let nodes: Vec<String> = well.map(|machine| machine.name.clone()).collect();
+    let rest = Rest {
+        nodes: &nodes,
+        left,
+        broken: &world.broken_machines(),
+        authority: AUTHORITY,
+        expect: &world.scenario.expect,
+    };
+    world.witness.look(world, |cluster| {
+        let mut missing = orrery_play::convergence::missing(cluster, &rest);
+        machines(world, cluster, left, &mut missing);
+        rules(world, cluster, left, &mut missing);
+        missing
+    })
+}
+
+fn machines(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<String>) {
+    for machine in world.workers().filter(|machine| !left.contains(&machine.name)) {
+        let Some(worker) = &machine.worker else { continue };
+        let running = worker.runtime.running().into_iter();
+        let running: Vec<(String, String)> = running.map(|(pod, container)| (pod.uid, container)).collect();
+        containers(cluster, &machine.name, &running, missing);
+        for pod in worker.runtime.pods() {
+            if cluster.by_uid(&pod.uid).is_none() {
+                missing.push(format!(
+                    "a sandbox of {pod} is left on {}, which nobody has",
+                    machine.name
+                ));
+            }
+        }
+    }
+}
+
+/// E4 at rest: the rules translate to the ready endpoints of all services and to nothing else.
+fn rules(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<String>) {
+    let mut wanted: BTreeSet<SocketAddrV4> = BTreeSet::new();
+    for service in cluster.all("services") {
+        let Some(spec) = service.service().and_then(|service| service.spec.as_ref()) else {
+            continue;
+        };
+        let headless = spec
+            .cluster_ip
+            .as_deref()
+            .is_none_or(|ip| ip.is_empty() || ip == "None");
+        if headless || spec.type_.as_deref() == Some("ExternalName") {
+            continue;
+        }
+        for port in spec.ports.iter().flatten() {
+            for slice in slices(cluster, service) {
+                let ports = slice
+                    .slice()
+                    .and_then(|slice| slice.ports.as_ref())
+                    .into_iter()
+                    .flatten();
+                let number = ports
+                    .filter(|own| own.name.as_deref().unwrap_or_default() == port.name.as_deref().unwrap_or_default())
+                    .find_map(|own| own.port);
+                let number = number.or(match &port.target_port {
+                    Some(IntOrString::Int(number)) => Some(*number),
+                    _ => None,
+                });
+                let number = number.and_then(|number| u16::try_from(number).ok());
+                for address in ready_endpoints(slice) {
+                    let address = address.parse().ok().zip(number);
+                    wanted.extend(address.map(|(address, number)| SocketAddrV4::new(address, number)));
+                }
+            }
+        }
+    }
+    for machine in world.workers().filter(|machine| !left.contains(&machine.name)) {
+        let Some(worker) = &machine.worker else { continue };
+        let stand = worker.filter.endpoints();
+        if stand != wanted {
+            let differ: Vec<String> = stand.symmetric_difference(&wanted).map(ToString::to_string).collect();
+            missing.push(format!(
+                "the packet rules of {} differ from the services in {}",
+                machine.name,
+                differ.join(" ")
+            ));
+        }
+    }
+}
