@@ -21,3 +21,4 @@ pub mod past;
 pub mod pki;
 pub mod place;
 pub mod progress;
+pub mod scenario;

@@ -91,6 +91,33 @@ impl Place {
     }
 }
 
+/// A folder among the temporary files, for this process alone. It goes with its owner.
+pub struct TemporaryFolder(PathBuf);
+
+impl TemporaryFolder {
+    /// One whose name begins with `name`; it is not made yet.
+    pub fn new(name: &str) -> Self {
+        TemporaryFolder(std::env::temp_dir().join(format!("{name}-{}", std::process::id())))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Lets it stay.
+    pub fn keep(mut self) {
+        self.0 = PathBuf::new();
+    }
+}
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        // Nobody is left to be told.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 /// Writes a file for its owner only: whole, or not at all.
 pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     use std::io::Write as _;

@@ -36,7 +36,7 @@ macro_rules! tests {
 #[derive(Debug, Default)]
 pub struct Plan<'a> {
     /// No cluster is there yet.
-    pub before: &'a [Test],
+    pub before: &'a [&'a [Test]],
     /// In a running cluster, side by side, with the oldest and the newest kubectl.
     pub every_kubectl: &'a [&'a [Test]],
     /// In a running cluster, side by side, with the newest kubectl.
@@ -194,6 +194,7 @@ fn stages<'a>(plan: &Plan<'_>, choice: &Choice, kubectls: &'a [Kubectl], newest:
             .filter(|job| choice.takes(&job.title))
             .collect::<Vec<_>>()
     };
+    let before = plan.before.iter().flat_map(|tests| jobs(tests, newest, false, false));
     let any = plan
         .any_kubectl
         .iter()
@@ -203,7 +204,7 @@ fn stages<'a>(plan: &Plan<'_>, choice: &Choice, kubectls: &'a [Kubectl], newest:
         .iter()
         .flat_map(|tests| kubectls.iter().flat_map(|kubectl| jobs(tests, kubectl, true, true)));
     [
-        jobs(plan.before, newest, false, false),
+        before.collect(),
         any.chain(every).collect(),
         jobs(plan.alone, newest, false, true),
         jobs(plan.after, newest, false, false),

@@ -6,6 +6,8 @@ mod start;
 mod status;
 mod stop;
 
+pub use stop::running;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,8 +15,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::daemon::Failure;
-use crate::past;
 use crate::place::Place;
+use crate::{past, scenario};
 
 /// A Kubernetes-compatible cluster on this machine's Docker and iptables.
 #[derive(Debug, Parser)]
@@ -38,6 +40,9 @@ enum Command {
     Stop,
     /// Deletes the cluster: every container, network, rule and file it made
     Delete,
+    /// Plays a scenario of the simulator on a real cluster
+    #[command(subcommand)]
+    Scenario(Scenario),
     /// Serves a simulated cluster as it was at a moment (what `cargo sim inspect` starts)
     #[command(hide = true)]
     Past {
@@ -50,11 +55,39 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         port: u16,
     },
+    /// Behaves as a scenario says of an image (what runs in the containers of `scenario run`)
+    #[command(hide = true)]
+    StandIn {
+        /// How, in JSON
+        script: String,
+    },
     /// Runs the cluster in the foreground (what `start` starts)
     #[command(hide = true)]
     Serve {
         #[arg(long, default_value_t = 6443)]
         port: u16,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    /// Plays one on a cluster of its own, in real time, with the faults that a real machine can have
+    ///
+    /// The cluster is made for it and deleted in the end; the user's own must not run meanwhile. Images that Docker does
+    /// not have are stood in for by containers that behave as the scenario says of them. Exit codes: 0 held, 11 did not
+    /// converge, 2 the scenario is wrong, 130 interrupted.
+    Run {
+        /// The scenario's file
+        file: String,
+        /// The seed of what the scenario leaves to chance; its own, or 1, if none
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Where to write what the cluster holds in the end, for `cargo sim compare`
+        #[arg(long, value_name = "FILE")]
+        end_state: Option<PathBuf>,
+        /// Leave the cluster running
+        #[arg(long)]
+        keep: bool,
     },
 }
 
@@ -79,6 +112,18 @@ fn carry_out(command: Command) -> Result<ExitCode, Failure> {
         Command::Stop => stop::stop(&place()?),
         Command::Delete => delete::delete(&place()?),
         Command::Past { file, at, port } => look_back(&file, at, port),
+        Command::Scenario(Scenario::Run {
+            file,
+            seed,
+            end_state,
+            keep,
+        }) => play(&scenario::Settings {
+            file,
+            seed,
+            end_state,
+            keep,
+        }),
+        Command::StandIn { script } => stand_in(&script),
         Command::Serve { port } => serve::serve(&place()?, port),
     }
 }
@@ -89,6 +134,17 @@ fn look_back(recording: &Path, at: Duration, port: u16) -> Result<ExitCode, Fail
     // A thread may still wait for what its user types.
     runtime.shutdown_background();
     outcome.map(|()| ExitCode::SUCCESS)
+}
+
+fn play(settings: &scenario::Settings) -> Result<ExitCode, Failure> {
+    let runtime = executor()?;
+    let outcome = runtime.block_on(scenario::run(settings, Place::of_environment().as_ref()));
+    runtime.shutdown_background();
+    outcome
+}
+
+fn stand_in(script: &str) -> Result<ExitCode, Failure> {
+    executor()?.block_on(scenario::stand_in::run(script)).map_err(Failure)
 }
 
 /// An executor for commands that ask little.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::BufReader;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use super::history::History;
 use crate::daemon::Failure;
 use crate::kubeconfig::{self, Access};
 use crate::pki::Authority;
-use crate::place::Place;
+use crate::place::{Place, TemporaryFolder};
 
 /// The kubeconfig's context.
 const CONTEXT: &str = "orrery-past";
@@ -36,24 +36,14 @@ fn fail<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Failure {
     move |error| Failure(format!("{what}: {error}"))
 }
 
-/// A folder that goes with its owner.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // Nobody is left to be told.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// Serves the recording `file` as it was at `at`, on `port` of this machine (0: any that is free), until it is told to
 /// quit or interrupted.
 pub async fn serve(file: &Path, at: Duration, port: u16) -> Result<(), Failure> {
     let about = format!("the recording {}", file.display());
     let input = File::open(file).map_err(fail(&about))?;
     let history = History::read(BufReader::new(input)).map_err(fail(&about))?;
-    let folder = Folder(std::env::temp_dir().join(format!("orrery-past-{}", std::process::id())));
-    let place = Place::new(&folder.0);
+    let folder = TemporaryFolder::new("orrery-past");
+    let place = Place::new(folder.path());
     place.make().map_err(fail("the folder for the kubeconfig"))?;
     let authority = Authority::open(&place).map_err(fail("the certificates"))?;
     let pair = authority

@@ -10,6 +10,7 @@ mod objects;
 mod pods;
 mod reading;
 mod rollouts;
+mod scenarios;
 mod services;
 mod writing;
 mod yaml;
@@ -21,7 +22,7 @@ use orrery_tests::harness::{self, Plan};
 
 fn main() -> ExitCode {
     let plan = Plan {
-        before: machine::TESTS,
+        before: &[machine::TESTS, scenarios::TESTS],
         every_kubectl: &[
             rollouts::TESTS,
             reading::TESTS,
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
             objects::TESTS,
             yaml::TESTS,
         ],
-        any_kubectl: &[failures::TESTS, pods::TESTS, services::TESTS],
+        any_kubectl: &[failures::TESTS, pods::TESTS, services::TESTS, scenarios::BESIDE],
         alone: lifecycle::TESTS,
         after: lifecycle::LAST,
     };

@@ -193,10 +193,15 @@ impl DockerRuntime {
             .context("cannot remove an image")
     }
 
-    /// Makes the image `reference` of files: path, content, permission bits. For tests and for what comes with the
-    /// product.
-    pub async fn import_image(&self, reference: &str, files: &[(&str, &[u8], u32)]) -> Result<(), DockerError> {
-        pause::import(&self.docker, reference, tar::archive(files)).await
+    /// Makes the image `reference` of files: path, content, permission bits; and of what is started if nobody says
+    /// anything else. For tests and for what comes with the product.
+    pub async fn import_image(
+        &self,
+        reference: &str,
+        files: &[(&str, &[u8], u32)],
+        entrypoint: &[String],
+    ) -> Result<(), DockerError> {
+        pause::import(&self.docker, reference, tar::archive(files), entrypoint).await
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -41,17 +41,24 @@ pub(super) async fn ensure(docker: &Docker, reference: &str) -> Result<(), Docke
         docker,
         reference,
         archive(&[(PROGRAM.trim_start_matches('/'), &program, 0o755)]),
+        &[],
     )
     .await
 }
 
-/// Makes the image `reference` of a root file system in a tar archive.
-pub(super) async fn import(docker: &Docker, reference: &str, archive: Vec<u8>) -> Result<(), DockerError> {
+/// Makes the image `reference` of a root file system in a tar archive. Its entrypoint is empty if none is given.
+pub(super) async fn import(
+    docker: &Docker,
+    reference: &str,
+    archive: Vec<u8>,
+    entrypoint: &[String],
+) -> Result<(), DockerError> {
     let (repository, tag) = reference.rsplit_once(':').unwrap_or((reference, "latest"));
     let options = CreateImageOptions {
         from_src: Some("-".to_owned()),
         repo: Some(repository.to_owned()),
         tag: Some(tag.to_owned()),
+        changes: entrypoint_change(entrypoint).into_iter().collect(),
         ..CreateImageOptions::default()
     };
     let body = bollard::body_full(Bytes::from(archive));
@@ -63,6 +70,11 @@ pub(super) async fn import(docker: &Docker, reference: &str, archive: Vec<u8>) -
         })?;
     }
     Ok(())
+}
+
+/// What is to be said of an image's entrypoint, if anything, in a Dockerfile's words.
+fn entrypoint_change(entrypoint: &[String]) -> Option<String> {
+    (!entrypoint.is_empty()).then(|| format!("ENTRYPOINT {}", serde_json::json!(entrypoint)))
 }
 
 /// The program for a processor (in Rust's words), as a static ELF executable; none for a processor unknown here.

@@ -1,0 +1,156 @@
+//! Faults of a real machine: each strikes when the scenario says so, is over after its time, and never overlaps another.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use orrery_api::random::Random;
+use orrery_api::task::TaskGroup;
+use orrery_play::choices::Occurrences;
+use orrery_play::scenario::FaultAction;
+use orrery_play::{Stage, Waiting};
+use rustix::process::Signal;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::machine::Machine;
+use super::playable::Strike;
+use super::stage::RealStage;
+use crate::daemon::Failure;
+
+/// The faults of a run.
+pub struct Faults {
+    _tasks: TaskGroup,
+    /// Whether no more fault may strike.
+    over: watch::Sender<bool>,
+    /// Held by the one that strikes.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// Those that found nobody to strike so far, by their number.
+    waiting: Arc<Mutex<Vec<Option<String>>>>,
+}
+
+impl Faults {
+    /// Lets the scenario's faults strike when they are due.
+    pub fn begin(stage: &Arc<RealStage>, machine: &Arc<Machine>, start: Instant) -> Self {
+        let tasks = TaskGroup::new();
+        let plans = &stage.scenario.faults;
+        let told: Vec<Option<String>> = plans.iter().map(|plan| Some(plan.action.describe())).collect();
+        let waiting = Arc::new(Mutex::new(told));
+        // One machine suffers one thing at a time.
+        let turn = Arc::new(tokio::sync::Mutex::new(()));
+        let mut names = Occurrences::default();
+        let users: Arc<dyn Stage> = stage.clone();
+        let (over, _) = watch::channel(false);
+        for (index, plan) in plans.iter().enumerate() {
+            let random = stage
+                .random
+                .stream(&format!("fault/{}", names.next(plan.action.to_line())));
+            let moment = Waiting::new(&users, &plan.moment, &random);
+            let (stage, machine, action) = (stage.clone(), machine.clone(), plan.action.clone());
+            let (waiting, turn, mut over) = (waiting.clone(), turn.clone(), Over(over.subscribe()));
+            tasks.spawn(async move {
+                let due = async {
+                    moment.wait(start).await;
+                    turn.lock().await
+                };
+                let Some(_mine) = over.unless(due).await else { return };
+                match strike(&stage, &machine, &action, &random, &mut over).await {
+                    Ok(false) => {}
+                    Ok(true) => waiting.lock().unwrap_or_else(PoisonError::into_inner)[index] = None,
+                    Err(failure) => stage.trouble(format!("{}: {failure}", action.describe())),
+                }
+            });
+        }
+        Faults {
+            _tasks: tasks,
+            over,
+            turn,
+            waiting,
+        }
+    }
+
+    /// No more faults: the one that is in force is taken back now.
+    pub async fn end(&self) {
+        self.over.send_replace(true);
+        drop(self.turn.lock().await);
+    }
+
+    /// The faults that found nobody to strike, whose moment never came, or whose turn never came.
+    pub fn never_struck(&self) -> Vec<String> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.iter().flatten().cloned().collect()
+    }
+}
+
+/// Whether no more fault may strike, as the faults see it.
+struct Over(watch::Receiver<bool>);
+
+impl Over {
+    /// What comes of `work`, unless all is over before.
+    async fn unless<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            _ = self.0.wait_for(|over| *over) => None,
+            done = work => Some(done),
+        }
+    }
+}
+
+/// Lets one fault strike, to its end; whether it found somebody.
+async fn strike(
+    stage: &RealStage,
+    machine: &Machine,
+    action: &FaultAction,
+    random: &Random,
+    over: &mut Over,
+) -> Result<bool, Failure> {
+    let say = |what: &str| stage.progress.done(&format!("fault: {what}"));
+    let strike = Strike::of(action).map_err(|why| Failure(why.to_owned()))?;
+    match strike {
+        Strike::Restart => {
+            say("the cluster's process is killed, and started again");
+            machine.kill().await?;
+            machine.start().await?;
+        }
+        Strike::Crash(lasts) => {
+            let lasts = lasts.draw(random);
+            say(&format!("the cluster's process is killed, for {lasts:.1?}"));
+            machine.kill().await?;
+            over.unless(sleep(lasts)).await;
+            machine.start().await?;
+        }
+        Strike::PowerLoss(lasts) => {
+            let lasts = lasts.draw(random);
+            say(&format!("the machine loses power, for {lasts:.1?}"));
+            machine.lose_power().await?;
+            over.unless(sleep(lasts)).await;
+            machine.start().await?;
+        }
+        Strike::Pause(lasts) => {
+            let lasts = lasts.draw(random);
+            say(&format!("the cluster's process stands still, for {lasts:.1?}"));
+            machine.signal(Signal::STOP)?;
+            over.unless(sleep(lasts)).await;
+            machine.signal(Signal::CONT)?;
+        }
+        Strike::KillContainer { nth, gently } => {
+            let running = machine.running().await?;
+            let drawn = || random.below(running.len() as u64) as usize;
+            let index = nth.map_or_else(drawn, |nth| (nth as usize).saturating_sub(1));
+            let Some((_, container)) = running.get(index) else {
+                return Ok(false);
+            };
+            let what = if gently { "asked to end" } else { "killed" };
+            say(&format!(
+                "container {} ({}) is {what}",
+                container.name,
+                &container.id[..12.min(container.id.len())]
+            ));
+            machine.end_container(container, gently).await?;
+        }
+        Strike::FlushRules => {
+            say("the packet rules are removed");
+            machine.flush_rules().await?;
+        }
+    }
+    say("is over");
+    Ok(true)
+}

@@ -1,0 +1,218 @@
+//! The cluster that a scenario is played on, and this machine as far as a fault may touch it. The cluster is driven by the
+//! command `orrery`, as its users do.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use orrery_client::Client;
+use orrery_client::https::Https;
+use orrery_kubelet::docker::DockerRuntime;
+use orrery_kubelet::runtime::{Container, ContainerRuntime, ContainerState};
+use orrery_proxy::PacketFilter as _;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::Command;
+use tokio::time::{sleep, timeout};
+
+use crate::daemon::{Failure, docker_options, packet_filter};
+use crate::kubeconfig;
+use crate::place::{self, Place, TemporaryFolder};
+use crate::{command, lock};
+
+/// What a command may take.
+const COMMAND: Duration = Duration::from_secs(120);
+/// So long a killed process may still be there.
+const DEATH: Duration = Duration::from_secs(10);
+/// What a container gets that is asked to end.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// See the module. Deleted with all that it made, unless it is kept.
+pub struct Machine {
+    place: Place,
+    port: u16,
+    program: PathBuf,
+    docker: Arc<DockerRuntime>,
+    folder: Option<TemporaryFolder>,
+}
+
+fn fail<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Failure {
+    move |error| Failure(format!("{what}: {error}"))
+}
+
+impl Machine {
+    /// A place for a cluster; nothing is started. `user` is where the user's own cluster lives, which must not run.
+    pub async fn new(user: Option<&Place>) -> Result<Self, Failure> {
+        if let Some(place) = user
+            && command::running(place)?.is_some()
+        {
+            return Err(Failure(
+                "a cluster runs on this machine, which a scenario would crash and delete; `orrery stop` first"
+                    .to_owned(),
+            ));
+        }
+        let folder = TemporaryFolder::new("orrery-scenario");
+        let place = Place::new(folder.path());
+        place.make().map_err(fail("the cluster's folder"))?;
+        let docker = DockerRuntime::connect(docker_options(&place))
+            .await
+            .map_err(fail("Docker"))?;
+        let others = docker.list_pods().await.map_err(fail("Docker"))?;
+        if !others.is_empty() {
+            return Err(Failure(format!(
+                "{} pods of another cluster of ours are in Docker; `orrery stop` or `orrery delete` first",
+                others.len()
+            )));
+        }
+        let any = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(fail("no port is free"))?;
+        let port = any.local_addr().map_err(fail("no port is free"))?.port();
+        Ok(Machine {
+            place,
+            port,
+            program: std::env::current_exe().map_err(fail("cannot find this program"))?,
+            docker,
+            folder: Some(folder),
+        })
+    }
+
+    /// Docker, as the cluster's kubelet uses it.
+    pub fn docker(&self) -> &Arc<DockerRuntime> {
+        &self.docker
+    }
+
+    /// The certificate of the cluster's authority.
+    pub fn authority(&self) -> String {
+        std::fs::read_to_string(self.place.authority_certificate()).unwrap_or_default()
+    }
+
+    /// The administrator's way to the API server.
+    pub fn client(&self) -> Result<Client, Failure> {
+        let access = kubeconfig::access(&self.place.kubeconfig(), place::NAME).map_err(fail("the kubeconfig"))?;
+        let address = access.server.trim_start_matches("https://");
+        let transport = Https::new(address, &access.authority, &access.certificate, &access.key)
+            .map_err(fail("the certificates"))?;
+        Ok(Client::new(Arc::new(transport), "kubectl"))
+    }
+
+    async fn orrery(&self, arguments: &[&str]) -> Result<(), Failure> {
+        let what = format!("orrery {}", arguments.join(" "));
+        let child = Command::new(&self.program)
+            .args(arguments)
+            .env("ORRERY_HOME", self.place.folder())
+            .env("KUBECONFIG", self.place.folder().join("kubeconfig"))
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = timeout(COMMAND, child)
+            .await
+            .map_err(|_| Failure(format!("{what} takes too long")))?;
+        let output = output.map_err(fail(&what))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr)
+            .trim()
+            .trim_start_matches("orrery: ")
+            .to_owned();
+        Err(Failure(format!("{what}: {said}")))
+    }
+
+    /// Starts the cluster, and waits until its node is Ready.
+    pub async fn start(&self) -> Result<(), Failure> {
+        self.orrery(&["start", "--port", &self.port.to_string()]).await
+    }
+
+    fn process(&self) -> Result<Option<Pid>, Failure> {
+        lock::holder(&self.place.lock()).map_err(fail("cannot read the lock"))
+    }
+
+    /// Kills the cluster's process, if it is there, and waits until it is gone.
+    pub async fn kill(&self) -> Result<(), Failure> {
+        self.signal(Signal::KILL)?;
+        let gone = async {
+            while self.process()?.is_some() {
+                sleep(Duration::from_millis(5)).await;
+            }
+            Ok(())
+        };
+        timeout(DEATH, gone)
+            .await
+            .map_err(|_| Failure("the killed process does not go".to_owned()))?
+    }
+
+    /// Signals the cluster's process, if it is there.
+    pub fn signal(&self, signal: Signal) -> Result<(), Failure> {
+        match self.process()? {
+            Some(process) => kill_process(process, signal).map_err(fail("cannot signal the cluster's process")),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends all that a power loss ends: the process, all containers, and the packet rules.
+    pub async fn lose_power(&self) -> Result<(), Failure> {
+        self.kill().await?;
+        for pod in self.docker.list_pods().await.map_err(fail("Docker"))? {
+            self.docker.stop_sandbox(&pod.id).await.map_err(fail("Docker"))?;
+        }
+        self.flush_rules().await
+    }
+
+    /// Removes the cluster's packet rules.
+    pub async fn flush_rules(&self) -> Result<(), Failure> {
+        packet_filter().clear().await.map_err(fail("iptables"))
+    }
+
+    /// The containers that run now, the one that runs longest first, with the uids of their pods.
+    pub async fn running(&self) -> Result<Vec<(String, Container)>, Failure> {
+        let pods = self.docker.list_pods().await.map_err(fail("Docker"))?;
+        let containers = pods
+            .into_iter()
+            .flat_map(|pod| pod.containers.into_iter().map(move |own| (pod.pod.uid.clone(), own)));
+        let mut running: Vec<_> = containers
+            .filter_map(|(uid, own)| match own.state {
+                ContainerState::Running { started_at } => Some((started_at, uid, own)),
+                _ => None,
+            })
+            .collect();
+        running.sort_by(|one, other| (one.0, &one.2.id).cmp(&(other.0, &other.2.id)));
+        Ok(running.into_iter().map(|(_, uid, own)| (uid, own)).collect())
+    }
+
+    /// The uids of the pods that Docker has something of.
+    pub async fn pods(&self) -> Result<BTreeSet<String>, Failure> {
+        let pods = self.docker.list_pods().await.map_err(fail("Docker"))?;
+        Ok(pods.into_iter().map(|pod| pod.pod.uid).collect())
+    }
+
+    /// Kills a container, or asks it to end.
+    pub async fn end_container(&self, container: &Container, gently: bool) -> Result<(), Failure> {
+        let grace = if gently { GRACE } else { Duration::ZERO };
+        let ended = self.docker.stop_container(&container.id, grace).await;
+        ended.map_err(fail("Docker"))
+    }
+
+    /// Makes the cluster run again, whatever a fault that was cut short left of it.
+    pub async fn heal(&self) -> Result<(), Failure> {
+        match self.process()? {
+            Some(_) => self.signal(Signal::CONT),
+            None => self.start().await,
+        }
+    }
+
+    /// Deletes the cluster and all that it made.
+    pub async fn delete(&self) -> Result<(), Failure> {
+        self.signal(Signal::CONT)?;
+        self.orrery(&["delete"]).await
+    }
+
+    /// Leaves the cluster as it is. Says how it is reached, and how it goes.
+    pub fn keep(mut self) -> String {
+        if let Some(folder) = self.folder.take() {
+            folder.keep();
+        }
+        let folder = self.place.folder().display();
+        format!("export ORRERY_HOME={folder} KUBECONFIG={folder}/kubeconfig; `orrery delete` removes it")
+    }
+}

@@ -1,0 +1,105 @@
+//! What the store of a real cluster holds, as its API shows it: every kind is watched, and every change taken in.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use orrery_api::random::Random;
+use orrery_api::task::TaskGroup;
+use orrery_client::{Cache, Change, Client, Informer, Resource};
+use orrery_play::model::{Cluster, ObjectId, noise, resource_of};
+use tokio::time::Instant;
+
+/// See the module. Events are not in it: they only tell of what is.
+pub struct Mirror {
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    cluster: Cluster,
+    /// When something was last written that was no heartbeat, and what.
+    noise: (Instant, String),
+}
+
+impl Mirror {
+    /// One that shows nothing yet.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Mirror {
+            inner: Mutex::new(Inner {
+                cluster: Cluster::default(),
+                noise: (Instant::now(), "nothing".to_owned()),
+            }),
+        })
+    }
+
+    /// Follows the API server until the tasks are dropped; returns when all that is there is shown.
+    pub async fn follow(self: &Arc<Self>, client: &Client, random: &Random, tasks: &TaskGroup) {
+        self.follow_kind::<Namespace>(client, random, tasks).await;
+        self.follow_kind::<Node>(client, random, tasks).await;
+        self.follow_kind::<Lease>(client, random, tasks).await;
+        self.follow_kind::<Deployment>(client, random, tasks).await;
+        self.follow_kind::<ReplicaSet>(client, random, tasks).await;
+        self.follow_kind::<Pod>(client, random, tasks).await;
+        self.follow_kind::<Service>(client, random, tasks).await;
+        self.follow_kind::<Endpoints>(client, random, tasks).await;
+        self.follow_kind::<EndpointSlice>(client, random, tasks).await;
+        self.follow_kind::<ConfigMap>(client, random, tasks).await;
+        self.follow_kind::<Secret>(client, random, tasks).await;
+        self.follow_kind::<ServiceAccount>(client, random, tasks).await;
+    }
+
+    async fn follow_kind<K: Resource>(self: &Arc<Self>, client: &Client, random: &Random, tasks: &TaskGroup) {
+        let mirror = self.clone();
+        let informer = Informer::<K>::new(client, random).on_change(move |change| mirror.take(change));
+        let cache: Cache<K> = informer.cache();
+        tasks.spawn(informer.run());
+        cache.wait_synced().await;
+    }
+
+    fn take<K: Resource>(&self, change: &Change<K>) {
+        let object = change.object();
+        let meta = object.metadata();
+        let id = ObjectId {
+            resource: resource_of::<K>().into(),
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            name: meta.name.clone().unwrap_or_default(),
+        };
+        let revision = meta
+            .resource_version
+            .as_deref()
+            .unwrap_or_default()
+            .parse()
+            .unwrap_or(0);
+        let bytes = match change {
+            Change::Deleted(_) => None,
+            // What the API sent can be written again.
+            _ => serde_json::to_vec(&**object).ok().map(Into::into),
+        };
+        let mut inner = self.lock();
+        let change = inner.cluster.apply(id, revision, bytes);
+        if !noise::is_heartbeat(&change) {
+            inner.noise = (
+                Instant::now(),
+                format!("{} was written at revision {revision}", change.id),
+            );
+        }
+    }
+
+    /// Looks at what there is.
+    pub fn look<T>(&self, look: impl FnOnce(&Cluster) -> T) -> T {
+        look(&self.lock().cluster)
+    }
+
+    /// Since when nothing but heartbeats is written, and what was last.
+    pub fn quiet(&self) -> (Duration, String) {
+        let inner = self.lock();
+        (inner.noise.0.elapsed(), inner.noise.1.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

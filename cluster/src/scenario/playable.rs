@@ -1,0 +1,218 @@
+//! What of a scenario one real machine can play. What it cannot is left out, and said.
+
+use orrery_play::scenario::{
+    ContainerTrouble, CrashSpec, FaultAction, FaultPlan, Heal, Moment, NodeTarget, PacketsTrouble, PauseSpec, Scenario,
+    Span, StepAction, StepPlan,
+};
+use orrery_play::workload::{named, plural};
+
+use crate::place;
+
+/// What a fault does to a real machine.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Strike {
+    /// The process is killed and started again at once.
+    Restart,
+    /// The process is killed and started again after a while.
+    Crash(Span),
+    /// The machine loses power for a while: the process is killed, containers and packet rules are gone.
+    PowerLoss(Span),
+    /// The process stands still for a while.
+    Pause(Span),
+    /// A container is killed.
+    KillContainer {
+        /// The how manieth of those that run, counted from 1, the one that runs longest; drawn if none.
+        nth: Option<u32>,
+        /// It is asked to end instead.
+        gently: bool,
+    },
+    /// Somebody else removes the packet rules.
+    FlushRules,
+}
+
+impl Strike {
+    /// What `action` does to a real machine; why it does nothing, if so.
+    pub fn of(action: &FaultAction) -> Result<Strike, &'static str> {
+        match action {
+            FaultAction::Restart(_) => Ok(Strike::Restart),
+            FaultAction::Crash(CrashSpec {
+                after_writes: Some(_), ..
+            }) => Err("nobody counts the writes of a real component"),
+            FaultAction::Crash(CrashSpec {
+                node: Some(_), lasts, ..
+            }) => Ok(Strike::PowerLoss(*lasts)),
+            FaultAction::Crash(spec) => Ok(Strike::Crash(spec.lasts)),
+            FaultAction::Pause(PauseSpec { until: Some(_), .. }) => Err(UNSEEN),
+            FaultAction::Pause(spec) => Ok(Strike::Pause(spec.lasts)),
+            FaultAction::Containers(spec) => match spec.trouble {
+                ContainerTrouble::Crash | ContainerTrouble::OomKill => Ok(Strike::KillContainer {
+                    nth: spec.nth,
+                    gently: false,
+                }),
+                ContainerTrouble::Exit => Ok(Strike::KillContainer {
+                    nth: spec.nth,
+                    gently: true,
+                }),
+                _ => Err("Docker does as it is told"),
+            },
+            FaultAction::Packets(spec) => match spec.trouble {
+                PacketsTrouble::Flushed => Ok(Strike::FlushRules),
+                _ => Err("iptables does as it is told"),
+            },
+            FaultAction::Swarm(_) => Err("it draws from all that a simulated world can suffer"),
+            FaultAction::Nodes(_) | FaultAction::HandOver(_) => Err("there is one machine, and one process"),
+            FaultAction::Runtime(_) => Err("Docker is not the cluster's to harm"),
+            FaultAction::Disk(_) => Err("the disk is not the cluster's to harm"),
+            FaultAction::Clock(_) => Err("the clock is not the cluster's to put wrong"),
+            FaultAction::Compact(_) => Err("a real API server compacts at its own time"),
+            FaultAction::Flows(_) => Err("the kernel forgets flows at its own time"),
+            FaultAction::Lag(_)
+            | FaultAction::ApiLag(_)
+            | FaultAction::DropWatches(_)
+            | FaultAction::Reconnect(_)
+            | FaultAction::DelayCall(_)
+            | FaultAction::ApiErrors(_)
+            | FaultAction::Duplicate(_)
+            | FaultAction::LostAnswers(_)
+            | FaultAction::SlowReader(_) => Err("components of one process have no network between them"),
+            FaultAction::Partition(_) | FaultAction::SlowLink(_) | FaultAction::Loss(_) | FaultAction::Reset(_) => {
+                Err("components of one process have no network between them")
+            }
+        }
+    }
+}
+
+const UNSEEN: &str = "what it waits for is only seen in a simulated world";
+
+/// What can be played of a scenario, and what cannot.
+#[derive(Debug)]
+pub struct Playable {
+    /// Without what is left out; its one node is this machine.
+    pub scenario: Scenario,
+    /// What is left out, and why.
+    pub left_out: Vec<String>,
+}
+
+impl Playable {
+    /// See the module.
+    pub fn of(scenario: &Scenario) -> Self {
+        let mut left_out = Vec::new();
+        let is_alone = scenario.topology.nodes.len() == 1;
+        let mut played = scenario.clone();
+        played.faults.retain(|plan| match fault(plan) {
+            Ok(()) => true,
+            Err(why) => {
+                left_out.push(format!("{}: {why}", plan.action.describe()));
+                false
+            }
+        });
+        played.workload.retain(|plan| match step(plan, is_alone) {
+            Ok(()) => true,
+            Err(why) => {
+                left_out.push(format!("{}: {why}", plan.action.to_line()));
+                false
+            }
+        });
+        played.workload.iter_mut().for_each(|plan| here(&mut plan.action));
+        if scenario.network.loss > 0.0 {
+            left_out.push("loss of the network: components of one process have no network between them".to_owned());
+        }
+        played.heal = Heal::All;
+        Playable {
+            scenario: played,
+            left_out,
+        }
+    }
+}
+
+fn fault(plan: &FaultPlan) -> Result<(), &'static str> {
+    match plan.moment {
+        Moment::When(_) => Err(UNSEEN),
+        _ => Strike::of(&plan.action).map(drop),
+    }
+}
+
+fn step(plan: &StepPlan, is_alone: bool) -> Result<(), &'static str> {
+    let of_node = match &plan.action {
+        StepAction::Edit(spec) => is_node(&spec.object),
+        StepAction::Delete(spec) => is_node(&spec.object),
+        action => !action.whom().nodes.is_empty(),
+    };
+    match plan.moment {
+        Moment::When(_) => Err(UNSEEN),
+        _ if of_node && !is_alone => Err("there is only one machine here, which has to run everything"),
+        _ => Ok(()),
+    }
+}
+
+fn is_node(object: &str) -> bool {
+    named(object).is_some_and(|(kind, ..)| plural(kind) == "nodes")
+}
+
+/// The node of a step is this machine, whatever the scenario calls it.
+fn here(action: &mut StepAction) {
+    let own = || NodeTarget::Named(place::NAME.to_owned());
+    match action {
+        StepAction::Cordon(spec) | StepAction::Uncordon(spec) => spec.node = own(),
+        StepAction::Drain(spec) => spec.node = own(),
+        StepAction::Taint(spec) | StepAction::Untaint(spec) => spec.node = own(),
+        StepAction::Edit(spec) if is_node(&spec.object) => spec.object = format!("Node/{}", place::NAME),
+        StepAction::Delete(spec) if is_node(&spec.object) => spec.object = format!("Node/{}", place::NAME),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use orrery_play::scenario::read;
+
+    use super::*;
+
+    fn playable(text: &str) -> Playable {
+        let text = format!("name: a\nduration: 1m\n{text}");
+        Playable::of(&read("a.yaml", &text, |_| Err(String::new())).expect("a scenario"))
+    }
+
+    #[test]
+    fn what_one_machine_cannot_have_is_left_out_and_said() {
+        let played = playable(
+            "faults:\n  \
+               - { at: 1s, crash: { node: any, for: 10s } }\n  \
+               - { at: 2s, restart: scheduler }\n  \
+               - { at: 3s, partition: { node: any } }\n  \
+               - { at: 4s, containers: { node: any, trouble: pull-fails } }\n  \
+               - { at: 5s, packets: { node: any, flushed: true } }\n  \
+               - { between: 0s..1m, swarm: all }\n",
+        );
+        let strikes: Vec<Strike> = (played.scenario.faults.iter())
+            .map(|plan| Strike::of(&plan.action).expect("possible"))
+            .collect();
+        let ten = Span::seconds(10, 10);
+        assert_eq!(strikes, [Strike::PowerLoss(ten), Strike::Restart, Strike::FlushRules]);
+        assert_eq!(played.left_out.len(), 3, "{:?}", played.left_out);
+        assert!(
+            played.left_out.iter().all(|line| line.contains(": ")),
+            "{:?}",
+            played.left_out
+        );
+    }
+
+    #[test]
+    fn the_only_node_is_this_machine_and_one_of_several_is_left_alone() {
+        let steps = "workload:\n  - { at: 1s, cordon: node-1 }\n  - { at: 2s, drain: any }\n";
+        let alone = playable(&format!("topology: {{ nodes: 1 }}\n{steps}"));
+        assert_eq!(alone.left_out, Vec::<String>::new());
+        for plan in &alone.scenario.workload {
+            assert!(plan.action.to_line().contains(place::NAME), "{}", plan.action.to_line());
+        }
+        let several = playable(&format!("topology: {{ nodes: 2 }}\n{steps}"));
+        assert_eq!(several.scenario.workload.len(), 0);
+        assert_eq!(several.left_out.len(), 2);
+    }
+
+    #[test]
+    fn what_waits_for_the_unseen_is_left_out() {
+        let played = playable("faults:\n  - { when: { update: Deployment/web }, restart: scheduler }\n");
+        assert_eq!(played.left_out, [format!("restart of scheduler: {UNSEEN}")]);
+    }
+}

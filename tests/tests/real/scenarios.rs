@@ -1,0 +1,119 @@
+//! `orrery scenario run`: a scenario of the simulator on a real cluster.
+
+use std::fs;
+use std::path::PathBuf;
+
+use orrery_tests::harness::Test;
+use orrery_tests::session::Session;
+use orrery_tests::{machine, tests};
+
+tests![
+    a_scenario_is_played_on_a_cluster_of_its_own_of_which_nothing_is_left,
+    a_scenario_that_does_not_converge_says_what_is_missing,
+    a_wrong_scenario_is_refused_with_its_place,
+];
+
+/// In a running cluster.
+pub const BESIDE: &[Test] = &[(
+    "a_scenario_is_refused_while_a_cluster_runs",
+    a_scenario_is_refused_while_a_cluster_runs,
+)];
+
+/// A file of these tests' own.
+fn file(session: &Session<'_>, name: &str) -> PathBuf {
+    let home = session.cluster().home();
+    home.parent().expect("a folder").join(name)
+}
+
+fn write(session: &Session<'_>, name: &str, text: &str) -> String {
+    let path = file(session, name);
+    fs::write(&path, text).expect("a file");
+    path.display().to_string()
+}
+
+const PLAYED: &str = "\
+name: short
+topology: { nodes: 1 }
+images:
+  orrery-stand-in/web:1: { ready: 100ms..200ms, listen: [8080] }
+workload:
+  - at: 0s
+    apply:
+      - { apiVersion: apps/v1, kind: Deployment, metadata: { name: web }, spec: { replicas: 2, selector: { matchLabels: { app: web } },
+          template: { metadata: { labels: { app: web } }, spec: { containers: [{ name: web, image: \"orrery-stand-in/web:1\",
+            readinessProbe: { httpGet: { path: /, port: 8080 }, periodSeconds: 1 } }] } } } }
+      - { apiVersion: v1, kind: Service, metadata: { name: web }, spec: { selector: { app: web }, ports: [{ port: 80, targetPort: 8080 }] } }
+  - at: 4s
+    scale: { deployment: web, replicas: 1 }
+faults:
+  - at: 3s
+    crash: { component: kubelet, for: 2s }
+  - at: 7s
+    containers: { node: any, trouble: crash }
+  - at: 8s
+    partition: { node: any, for: 1s }
+expect:
+  converge: 1m
+  state:
+    - deployment/web: { status.availableReplicas: 1 }
+duration: 10s
+";
+
+fn a_scenario_is_played_on_a_cluster_of_its_own_of_which_nothing_is_left(session: &Session<'_>) {
+    let before = machine::traces();
+    let (scenario, end) = (write(session, "short.yaml", PLAYED), file(session, "end.json"));
+    let outcome = session
+        .cluster()
+        .orrery(&format!("scenario run {scenario} --end-state {}", end.display()));
+    assert!(outcome.is_success(), "{outcome}");
+    for line in [
+        "left out: partition",
+        "stand-ins are made for images that Docker does not have: orrery-stand-in/web:1",
+        "user: apply Deployment/web, Service/web",
+        "fault: the cluster's process is killed, for 2",
+        "fault: container web",
+        "held: converged",
+    ] {
+        assert!(outcome.stdout.contains(line), "{line:?} is missing: {outcome}");
+    }
+    assert!(!outcome.stdout.contains("never struck"), "{outcome}");
+    let end = fs::read_to_string(end).expect("what the cluster held");
+    assert!(end.contains("deployments.apps/default/web"), "{end}");
+    let left: Vec<_> = machine::traces().difference(&before).cloned().collect();
+    assert_eq!(left, Vec::<String>::new());
+}
+
+fn a_scenario_that_does_not_converge_says_what_is_missing(session: &Session<'_>) {
+    let wrong = PLAYED
+        .replace("availableReplicas: 1", "availableReplicas: 2")
+        .replace("converge: 1m", "converge: 3s");
+    let scenario = write(session, "wrong-end.yaml", &wrong);
+    let outcome = session.cluster().orrery(&format!("scenario run {scenario}"));
+    assert_eq!(outcome.code, Some(11), "{outcome}");
+    assert!(
+        outcome
+            .stdout
+            .contains("status.availableReplicas of deployment/web is 1, not 2"),
+        "{outcome}"
+    );
+}
+
+fn a_wrong_scenario_is_refused_with_its_place(session: &Session<'_>) {
+    let scenario = write(session, "wrong.yaml", "name: a\nduratoin: 1m\n");
+    let outcome = session.cluster().orrery(&format!("scenario run {scenario}"));
+    assert_eq!(outcome.code, Some(2), "{outcome}");
+    assert!(
+        outcome
+            .stderr
+            .contains("wrong.yaml:2:1: unknown key \"duratoin\"; did you mean \"duration\"?"),
+        "{outcome}"
+    );
+}
+
+fn a_scenario_is_refused_while_a_cluster_runs(session: &Session<'_>) {
+    let scenario = write(session, "short.yaml", PLAYED);
+    let outcome = session.cluster().orrery(&format!("scenario run {scenario}"));
+    assert_eq!(outcome.code, Some(1), "{outcome}");
+    assert!(outcome.stderr.contains("`orrery stop` first"), "{outcome}");
+    session.kubectl("get nodes");
+}
