@@ -40,7 +40,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(45);
 #[error("{0}")]
 pub struct Failure(pub String);
 
-fn fail<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Failure {
+/// Makes of an error a failure of `what`.
+pub fn fail<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Failure {
     move |error| Failure(format!("{what}: {error}"))
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The cluster's name: of its kubeconfig context, its node, its Docker network and labels.
 pub const NAME: &str = "orrery";
@@ -91,30 +92,53 @@ impl Place {
     }
 }
 
-/// A folder among the temporary files, for this process alone. It goes with its owner.
-pub struct TemporaryFolder(PathBuf);
+/// A folder among the temporary files, for its owner only. It goes when this is dropped, unless it is kept.
+#[derive(Debug)]
+pub struct TemporaryFolder {
+    path: PathBuf,
+    kept: AtomicBool,
+}
 
 impl TemporaryFolder {
-    /// One whose name begins with `name`; it is not made yet.
-    pub fn new(name: &str) -> Self {
-        TemporaryFolder(std::env::temp_dir().join(format!("{name}-{}", std::process::id())))
+    /// A new one whose name begins with `name`: nobody made it before.
+    pub fn new(name: &str) -> io::Result<Self> {
+        let process = std::process::id();
+        let mut number = 0;
+        loop {
+            let path = std::env::temp_dir().join(format!("{name}-{process}-{number}"));
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => {
+                    return Ok(TemporaryFolder {
+                        path,
+                        kept: AtomicBool::new(false),
+                    });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => {
+                    let why = format!("cannot make {}: {error}", path.display());
+                    return Err(io::Error::new(error.kind(), why));
+                }
+            }
+        }
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Lets it stay.
-    pub fn keep(mut self) {
-        self.0 = PathBuf::new();
+    pub fn keep(&self) {
+        self.kept.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for TemporaryFolder {
     fn drop(&mut self) {
-        // Nobody is left to be told.
-        let _ = fs::remove_dir_all(&self.0);
+        if !self.kept.load(Ordering::Relaxed) {
+            // Nobody is left to be told.
+            let _ = fs::remove_dir_all(&self.path);
+        }
     }
 }
 
@@ -137,4 +161,21 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&draft);
     }
     written.map_err(|error| io::Error::new(error.kind(), format!("cannot write {}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_temporary_folder_is_new_and_goes_unless_it_is_kept() {
+        let one = TemporaryFolder::new("orrery-test").expect("a folder");
+        let other = TemporaryFolder::new("orrery-test").expect("another folder");
+        assert_ne!(one.path(), other.path());
+        let (gone, kept) = (one.path().to_owned(), other.path().to_owned());
+        other.keep();
+        drop((one, other));
+        assert!(!gone.exists() && kept.exists());
+        fs::remove_dir(kept).expect("removed");
+    }
 }

@@ -93,9 +93,19 @@ impl EndState {
     }
 }
 
-/// What a cluster has of itself, and each world in its own way.
+/// What a cluster has of itself, and each world in its own way, by how it is called here: nodes, what is in the system's
+/// namespaces, the authority's certificate, and the API's own service. What belongs to such an object is, too.
 fn is_own(name: &str) -> bool {
-    name.starts_with("nodes/") || name.contains("/default/kubernetes") || name.contains("/kube-")
+    let owner = name.rsplit(" of ").next().unwrap_or(name);
+    let owner = owner.split(", number ").next().unwrap_or(owner);
+    match *owner.split('/').collect::<Vec<_>>() {
+        ["nodes", _] => true,
+        ["namespaces", name] => name.starts_with("kube-"),
+        ["configmaps", _, "kube-root-ca.crt"] => true,
+        [_, "default", "kubernetes"] => true,
+        [_, namespace, _] => namespace.starts_with("kube-"),
+        _ => false,
+    }
 }
 
 impl EndState {
@@ -379,6 +389,29 @@ mod tests {
         X4: status.replicas of replicasets.apps/default/web-5f is 1, and without faults 2
         X5: of pods 1 created and 0 deleted, and without faults 2 created and 0 deleted
         ");
+    }
+
+    #[test]
+    fn what_a_cluster_has_of_itself_is_in_no_comparison_of_worlds() {
+        for own in [
+            "nodes/node-1",
+            "namespaces/kube-system",
+            "configmaps/default/kube-root-ca.crt",
+            "services/default/kubernetes",
+            "endpointslices.discovery.k8s.io/default/kubernetes",
+            "serviceaccounts/kube-system/default",
+        ] {
+            assert!(is_own(own), "{own}");
+        }
+        for users in [
+            "deployments.apps/default/kube-state-metrics",
+            "pods of replicasets.apps of deployments.apps/default/kube-state-metrics, number 2",
+            "services/default/kubernetes-dashboard",
+            "configmaps/default/settings",
+            "namespaces/team",
+        ] {
+            assert!(!is_own(users), "{users}");
+        }
     }
 
     #[test]

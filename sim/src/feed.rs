@@ -18,7 +18,8 @@ use tokio::time::Instant;
 
 use crate::model::ObjectId;
 use crate::scenario::LagScope;
-use crate::world::{Place, World, names};
+use crate::triggers::names;
+use crate::world::{Place, World};
 
 /// The watch caches that lag now.
 #[derive(Default)]

@@ -71,11 +71,10 @@ mod stage;
 pub mod timeline;
 pub mod trace;
 pub mod traffic;
-pub mod triggers;
 pub mod variation;
 pub mod world;
 
-pub use orrery_play::{choices, end_state, model, scenario, workload};
+pub use orrery_play::{choices, end_state, model, scenario, triggers, workload};
 
 pub use invariants::{Invariant, Missing, Report};
 pub use model::{Change, Cluster, Item, ObjectId, Seen};

@@ -42,7 +42,7 @@ impl Stage for World {
     }
 
     fn arm(self: Arc<Self>, trigger: &Trigger) -> BoxFuture<'static, ()> {
-        Box::pin(self.triggers.arm(&self, trigger).wait())
+        Box::pin(World::arm(&self, trigger).wait())
     }
 
     fn does(&self, moment: Moment, action: StepAction) {

@@ -92,17 +92,24 @@ impl Cluster {
         self.orrery_with(line, &[])
     }
 
+    /// A command that runs `orrery LINE`.
+    pub fn orrery_command(&self, line: &str) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(process::words(line))
+            .env("ORRERY_HOME", self.home())
+            .env("KUBECONFIG", self.kubeconfig());
+        command
+    }
+
     /// Runs `orrery LINE` with more environment.
     ///
     /// # Panics
     ///
     /// When it cannot be run at all.
     pub fn orrery_with(&self, line: &str, environment: &[(&str, &str)]) -> Outcome {
-        let mut command = Command::new(&self.binary);
-        command.args(process::words(line)).envs(environment.iter().copied());
-        command
-            .env("ORRERY_HOME", self.home())
-            .env("KUBECONFIG", self.kubeconfig());
+        let mut command = self.orrery_command(line);
+        command.envs(environment.iter().copied());
         process::run(command, b"", STARTING).expect("orrery can be run")
     }
 

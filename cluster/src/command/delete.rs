@@ -7,8 +7,9 @@ use orrery_kubelet::docker::{DockerError, DockerRuntime};
 use orrery_proxy::PacketFilter as _;
 
 use super::{executor, stop};
-use crate::daemon::{Failure, docker_options, packet_filter};
+use crate::daemon::{Failure, docker_options, fail, packet_filter};
 use crate::kubeconfig;
+use crate::lock;
 use crate::place::{self, Place};
 use crate::progress::{Progress, say};
 
@@ -19,16 +20,25 @@ pub fn delete(place: &Place) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let progress = Progress::default();
-    if let Some(process) = stop::running(place)? {
-        stop::end(place, process)?;
-        progress.done("the cluster is stopped");
-    }
+    // Held until all is gone, so that nobody starts it meanwhile.
+    let _held = loop {
+        if let Some(process) = stop::running(place)? {
+            stop::end(place, process)?;
+            progress.done("the cluster is stopped");
+        }
+        if let Some(held) = lock::take(&place.lock()).map_err(fail("the lock"))? {
+            break held;
+        }
+    };
     // What Docker does not let go must not keep us from removing the rest; it is said in the end.
     let stuck = executor()?.block_on(async {
         let stuck = match DockerRuntime::remove_everything(&docker_options(place)).await {
             Err(error @ DockerError::StuckNetwork(_)) => Some(error),
             outcome => outcome.map(|()| None).map_err(|error| Failure(error.to_string()))?,
         };
+        DockerRuntime::remove_stand_ins()
+            .await
+            .map_err(|error| Failure(error.to_string()))?;
         packet_filter()
             .clear()
             .await

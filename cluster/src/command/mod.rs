@@ -1,12 +1,11 @@
-//! The commands and their arguments. Exit codes: 0 done, 1 failed, 3 (`status`) not running.
+//! The commands and their arguments. Exit codes: 0 done, 1 failed, 3 (`status`) not running; `scenario run` has those of
+//! the simulator as well.
 
 mod delete;
 mod serve;
 mod start;
 mod status;
 mod stop;
-
-pub use stop::running;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -60,6 +59,9 @@ enum Command {
     StandIn {
         /// How, in JSON
         script: String,
+        /// Arguments for the program that it stands in for
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
     },
     /// Runs the cluster in the foreground (what `start` starts)
     #[command(hide = true)]
@@ -73,9 +75,10 @@ enum Command {
 enum Scenario {
     /// Plays one on a cluster of its own, in real time, with the faults that a real machine can have
     ///
-    /// The cluster is made for it and deleted in the end; the user's own must not run meanwhile. Images that Docker does
-    /// not have are stood in for by containers that behave as the scenario says of them. Exit codes: 0 held, 11 did not
-    /// converge, 2 the scenario is wrong, 130 interrupted.
+    /// The cluster is made for it and deleted in the end; a machine can have but one, so the user's own must have been
+    /// deleted. Images that Docker does not have are stood in for by containers that behave as the scenario says of them.
+    /// Exit codes: 0 held, 11 did not converge, 13 a component panicked, 2 the scenario is wrong, 1 the cluster, Docker
+    /// or iptables failed, 130 interrupted.
     Run {
         /// The scenario's file
         file: String,
@@ -117,13 +120,16 @@ fn carry_out(command: Command) -> Result<ExitCode, Failure> {
             seed,
             end_state,
             keep,
-        }) => play(&scenario::Settings {
-            file,
-            seed,
-            end_state,
-            keep,
-        }),
-        Command::StandIn { script } => stand_in(&script),
+        }) => play(
+            &scenario::Settings {
+                file,
+                seed,
+                end_state,
+                keep,
+            },
+            &place()?,
+        ),
+        Command::StandIn { script, arguments: _ } => stand_in(&script),
         Command::Serve { port } => serve::serve(&place()?, port),
     }
 }
@@ -136,9 +142,9 @@ fn look_back(recording: &Path, at: Duration, port: u16) -> Result<ExitCode, Fail
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
-fn play(settings: &scenario::Settings) -> Result<ExitCode, Failure> {
+fn play(settings: &scenario::Settings, user: &Place) -> Result<ExitCode, Failure> {
     let runtime = executor()?;
-    let outcome = runtime.block_on(scenario::run(settings, Place::of_environment().as_ref()));
+    let outcome = runtime.block_on(scenario::run(settings, user));
     runtime.shutdown_background();
     outcome
 }

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::frozen::Frozen;
 use super::history::History;
-use crate::daemon::Failure;
+use crate::daemon::{Failure, fail};
 use crate::kubeconfig::{self, Access};
 use crate::pki::Authority;
 use crate::place::{Place, TemporaryFolder};
@@ -32,17 +32,13 @@ fn shown(_true_time: Timestamp) -> Timestamp {
     Timestamp::from_millisecond(SHOWN.load(Ordering::Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-fn fail<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Failure {
-    move |error| Failure(format!("{what}: {error}"))
-}
-
 /// Serves the recording `file` as it was at `at`, on `port` of this machine (0: any that is free), until it is told to
 /// quit or interrupted.
 pub async fn serve(file: &Path, at: Duration, port: u16) -> Result<(), Failure> {
     let about = format!("the recording {}", file.display());
     let input = File::open(file).map_err(fail(&about))?;
     let history = History::read(BufReader::new(input)).map_err(fail(&about))?;
-    let folder = TemporaryFolder::new("orrery-past");
+    let folder = TemporaryFolder::new("orrery-past").map_err(fail("the folder for the kubeconfig"))?;
     let place = Place::new(folder.path());
     place.make().map_err(fail("the folder for the kubeconfig"))?;
     let authority = Authority::open(&place).map_err(fail("the certificates"))?;

@@ -1,6 +1,6 @@
 //! Faults of a real machine: each strikes when the scenario says so, is over after its time, and never overlaps another.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use orrery_api::random::Random;
 use orrery_api::task::TaskGroup;
@@ -16,6 +16,15 @@ use super::playable::Strike;
 use super::stage::RealStage;
 use crate::daemon::Failure;
 
+/// What has become of the faults.
+#[derive(Default)]
+struct Told {
+    /// Those that found nobody to strike so far, by their number.
+    waiting: Vec<Option<String>>,
+    /// What failed of itself: the machine, or a cluster that did not survive.
+    failed: Option<Failure>,
+}
+
 /// The faults of a run.
 pub struct Faults {
     _tasks: TaskGroup,
@@ -23,8 +32,7 @@ pub struct Faults {
     over: watch::Sender<bool>,
     /// Held by the one that strikes.
     turn: Arc<tokio::sync::Mutex<()>>,
-    /// Those that found nobody to strike so far, by their number.
-    waiting: Arc<Mutex<Vec<Option<String>>>>,
+    told: Arc<Mutex<Told>>,
 }
 
 impl Faults {
@@ -32,8 +40,10 @@ impl Faults {
     pub fn begin(stage: &Arc<RealStage>, machine: &Arc<Machine>, start: Instant) -> Self {
         let tasks = TaskGroup::new();
         let plans = &stage.scenario.faults;
-        let told: Vec<Option<String>> = plans.iter().map(|plan| Some(plan.action.describe())).collect();
-        let waiting = Arc::new(Mutex::new(told));
+        let told = Arc::new(Mutex::new(Told {
+            waiting: plans.iter().map(|plan| Some(plan.action.describe())).collect(),
+            failed: None,
+        }));
         // One machine suffers one thing at a time.
         let turn = Arc::new(tokio::sync::Mutex::new(()));
         let mut names = Occurrences::default();
@@ -45,7 +55,7 @@ impl Faults {
                 .stream(&format!("fault/{}", names.next(plan.action.to_line())));
             let moment = Waiting::new(&users, &plan.moment, &random);
             let (stage, machine, action) = (stage.clone(), machine.clone(), plan.action.clone());
-            let (waiting, turn, mut over) = (waiting.clone(), turn.clone(), Over(over.subscribe()));
+            let (told, turn, mut over) = (told.clone(), turn.clone(), Over(over.subscribe()));
             tasks.spawn(async move {
                 let due = async {
                     moment.wait(start).await;
@@ -54,8 +64,12 @@ impl Faults {
                 let Some(_mine) = over.unless(due).await else { return };
                 match strike(&stage, &machine, &action, &random, &mut over).await {
                     Ok(false) => {}
-                    Ok(true) => waiting.lock().unwrap_or_else(PoisonError::into_inner)[index] = None,
-                    Err(failure) => stage.trouble(format!("{}: {failure}", action.describe())),
+                    Ok(true) => lock(&told).waiting[index] = None,
+                    Err(failure) => {
+                        let what = format!("{}: {failure}", action.describe());
+                        lock(&told).failed.get_or_insert(Failure(what));
+                        stage.stop.notify_one();
+                    }
                 }
             });
         }
@@ -63,7 +77,7 @@ impl Faults {
             _tasks: tasks,
             over,
             turn,
-            waiting,
+            told,
         }
     }
 
@@ -73,11 +87,19 @@ impl Faults {
         drop(self.turn.lock().await);
     }
 
+    /// What failed of itself, if anything did: the machine, or a cluster that did not survive a fault.
+    pub fn failed(&self) -> Result<(), Failure> {
+        lock(&self.told).failed.take().map_or(Ok(()), Err)
+    }
+
     /// The faults that found nobody to strike, whose moment never came, or whose turn never came.
     pub fn never_struck(&self) -> Vec<String> {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.iter().flatten().cloned().collect()
+        lock(&self.told).waiting.iter().flatten().cloned().collect()
     }
+}
+
+fn lock(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
+    told.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether no more fault may strike, as the faults see it.

@@ -1,47 +1,45 @@
-//! Stand-ins for images that Docker does not have: this very program with the libraries that it runs with, told by the
-//! scenario how to behave. Nothing is pulled and nothing compiled.
+//! Stand-ins for images that Docker does not have: this very program ([`super::program`]), told by the scenario how to
+//! behave. Nothing is pulled.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use orrery_kubelet::docker::DockerRuntime;
-use orrery_kubelet::runtime::ContainerRuntime;
 use orrery_play::scenario::{Manifest, Scenario, StepAction};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::program::{self, Program};
 use super::stand_in::Script;
-use crate::daemon::Failure;
+use crate::daemon::{Failure, fail};
 
-/// Where the program is in the image, and the folder of its libraries.
-const PROGRAM: &str = "orrery";
-const LIBRARIES: &str = "lib";
 /// Readable and executable.
 const MODE: u32 = 0o755;
+/// Fields of a container that are commands of its own program, which a stand-in is not.
+const COMMANDS: [&str; 2] = ["command", "args"];
+const PROBES: [&str; 3] = ["startupProbe", "readinessProbe", "livenessProbe"];
 
 /// The images that a scenario uses, each with the ports that its containers are asked on.
 pub fn used(scenario: &Scenario) -> BTreeMap<String, BTreeSet<u16>> {
     let mut images: BTreeMap<String, BTreeSet<u16>> = BTreeMap::new();
+    let mut of_services = BTreeSet::new();
+    for name in scenario.images.keys() {
+        images.entry(name.clone()).or_default();
+    }
     for plan in &scenario.workload {
         match &plan.action {
             StepAction::Apply(Manifest::Inline(objects)) => {
-                objects.iter().for_each(|object| collect(object, &mut images));
+                for object in objects {
+                    of_services.extend(ports_of_service(object));
+                    containers(object, &mut |container| note(container, &mut images));
+                }
             }
+            StepAction::Edit(spec) => containers(&spec.patch, &mut |container| note(container, &mut images)),
             StepAction::SetImage(spec) => {
                 images.entry(spec.image.clone()).or_default();
             }
             _ => {}
         }
     }
-    images.extend(
-        scenario
-            .images
-            .keys()
-            .filter_map(|name| {
-                let known = images.contains_key(name);
-                (!known).then(|| (name.clone(), BTreeSet::new()))
-            })
-            .collect::<Vec<_>>(),
-    );
-    // Another version of a program is asked on the same ports.
+    // Another version of a program is asked on the same ports; and a service may name one that no container does.
     let of_name = |image: &str| image.rsplit_once(':').map_or(image, |(name, _)| name).to_owned();
     let mut ports: BTreeMap<String, BTreeSet<u16>> = BTreeMap::new();
     for (image, own) in &images {
@@ -49,120 +47,141 @@ pub fn used(scenario: &Scenario) -> BTreeMap<String, BTreeSet<u16>> {
     }
     for (image, own) in &mut images {
         own.extend(ports.get(&of_name(image)).into_iter().flatten());
+        own.extend(&of_services);
     }
     images
 }
 
-/// The images of all containers anywhere in an object, with their ports.
-fn collect(value: &Value, images: &mut BTreeMap<String, BTreeSet<u16>>) {
+/// The numbers at which a service asks its pods; none of what is no service.
+fn ports_of_service(object: &Value) -> Vec<u16> {
+    let ports = object.pointer("/spec/ports").and_then(Value::as_array);
+    let ports = ports.filter(|_| object["kind"] == "Service").into_iter().flatten();
+    let target = |port: &Value| {
+        let target = Some(&port["targetPort"]).filter(|target| !target.is_null());
+        u16::try_from(target.unwrap_or(&port["port"]).as_u64()?).ok()
+    };
+    ports.filter_map(target).collect()
+}
+
+/// Does something with all containers anywhere in an object: whatever has a name and an image.
+fn containers(value: &Value, act: &mut dyn FnMut(&Map<String, Value>)) {
     match value {
         Value::Object(fields) => {
-            if let (Some(image), true) = (fields.get("image").and_then(Value::as_str), fields.contains_key("name")) {
-                let ports = images.entry(image.to_owned()).or_default();
-                let named = fields.get("ports").and_then(Value::as_array).into_iter().flatten();
-                let named = named.map(|port| &port["containerPort"]);
-                let probed = ["startupProbe", "readinessProbe", "livenessProbe"]
-                    .into_iter()
-                    .filter_map(|probe| fields.get(probe));
-                let probed = probed.flat_map(|probe| [&probe["httpGet"]["port"], &probe["tcpSocket"]["port"]]);
-                let all = named
-                    .chain(probed)
-                    .filter_map(|port| u16::try_from(port.as_u64()?).ok());
-                ports.extend(all);
+            if fields.contains_key("name") && fields.get("image").is_some_and(Value::is_string) {
+                act(fields);
             }
-            fields.values().for_each(|value| collect(value, images));
+            fields.values().for_each(|value| containers(value, act));
         }
-        Value::Array(items) => items.iter().for_each(|value| collect(value, images)),
+        Value::Array(items) => items.iter().for_each(|value| containers(value, act)),
         _ => {}
     }
 }
 
-/// Makes stand-ins for the images of `scenario` that Docker does not have; their names.
-pub async fn make(docker: &DockerRuntime, scenario: &Scenario) -> Result<Vec<String>, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure(format!("stand-ins for images: {error}"));
-    let mut made = Vec::new();
-    let mut files = None;
+/// Notes the image of a container, with the ports at which it is asked.
+fn note(container: &Map<String, Value>, images: &mut BTreeMap<String, BTreeSet<u16>>) {
+    let Some(image) = container.get("image").and_then(Value::as_str) else {
+        return;
+    };
+    let named = container.get("ports").and_then(Value::as_array).into_iter().flatten();
+    let named = named.map(|port| &port["containerPort"]);
+    let probes = PROBES.iter().filter_map(|probe| container.get(*probe));
+    let probed = probes.flat_map(|probe| [&probe["httpGet"]["port"], &probe["tcpSocket"]["port"]]);
+    let all = named
+        .chain(probed)
+        .filter_map(|port| u16::try_from(port.as_u64()?).ok());
+    images.entry(image.to_owned()).or_default().extend(all);
+}
+
+/// Makes stand-ins for the images of `scenario` that Docker does not have, those of an earlier run anew; their names.
+/// `made` has all that may have been made, when this fails, too.
+pub async fn make(docker: &DockerRuntime, scenario: &Scenario, made: &mut Vec<String>) -> Result<(), Failure> {
+    let mut program: Option<Program> = None;
     for (image, ports) in used(scenario) {
-        if docker.image(&image).await.map_err(|error| failed(&error))?.is_some() {
+        // Of a name that Docker cannot read there will be no container, which the pod's status says.
+        if docker.is_stand_in(&image).await.unwrap_or(Some(false)) == Some(false) {
             continue;
         }
-        let files = match &mut files {
-            Some(files) => files,
-            none => none.insert(program().map_err(|error| failed(&error))?),
+        let program = match &mut program {
+            Some(program) => program,
+            none => none.insert(program::own().map_err(fail("stand-ins for images"))?),
         };
         let ports: Vec<u16> = ports.into_iter().collect();
         let script = scenario.images.get(&image).cloned().unwrap_or_default();
-        let script = serde_json::to_string(&Script::of(&script, &ports)).map_err(|error| failed(&error))?;
-        let content: Vec<(&str, &[u8], u32)> = files
-            .files
-            .iter()
+        let script = serde_json::to_string(&Script::of(&script, &ports)).map_err(fail("stand-ins for images"))?;
+        let content = program.files.iter();
+        let content: Vec<(&str, &[u8], u32)> = content
             .map(|(path, bytes)| (path.as_str(), bytes.as_slice(), MODE))
             .collect();
-        let mut entrypoint = files.entrypoint.clone();
+        let mut entrypoint = program.entrypoint.clone();
         entrypoint.extend(["stand-in".to_owned(), script]);
-        let imported = docker.import_image(&image, &content, &entrypoint).await;
-        imported.map_err(|error| failed(&error))?;
-        made.push(image);
-    }
-    Ok(made)
-}
-
-/// Removes stand-ins.
-pub async fn remove(docker: &DockerRuntime, images: &[String]) -> Result<(), Failure> {
-    for image in images {
-        let removed = docker.remove_image(image).await;
-        removed.map_err(|error| Failure(format!("the stand-in {image}: {error}")))?;
+        made.push(image.clone());
+        let imported = docker.make_stand_in(&image, &content, &entrypoint).await;
+        imported.map_err(fail("stand-ins for images"))?;
     }
     Ok(())
 }
 
-/// A program with all that it needs, as files of an image.
-struct Program {
-    files: Vec<(String, Vec<u8>)>,
-    /// How it is started.
-    entrypoint: Vec<String>,
-}
-
-/// This program.
-fn program() -> std::io::Result<Program> {
-    let own = std::env::current_exe()?;
-    let maps = std::fs::read_to_string("/proc/self/maps")?;
-    let mut files = vec![(PROGRAM.to_owned(), std::fs::read(own)?)];
-    let libraries = libraries(&maps);
-    for path in &libraries {
-        files.push((format!("{LIBRARIES}/{}", file_name(path)), std::fs::read(path)?));
+/// Fits the containers of a scenario to the stand-ins of their images: nothing is pulled for them, and what would be run in
+/// them is left out. Whether anything is.
+pub fn fit(scenario: &mut Scenario, made: &[String]) -> bool {
+    let mut left_out = false;
+    for plan in &mut scenario.workload {
+        match &mut plan.action {
+            StepAction::Apply(Manifest::Inline(objects)) => {
+                objects
+                    .iter_mut()
+                    .for_each(|object| left_out |= fit_containers(object, made));
+            }
+            StepAction::Edit(spec) => left_out |= fit_containers(&mut spec.patch, made),
+            _ => {}
+        }
     }
-    let loader = libraries
-        .iter()
-        .map(|path| file_name(path))
-        .find(|name| is_loader(name));
-    let program = format!("/{PROGRAM}");
-    let entrypoint = match loader {
-        // Named, so that the places do not matter where this system has its libraries.
-        Some(loader) => vec![
-            format!("/{LIBRARIES}/{loader}"),
-            "--library-path".to_owned(),
-            format!("/{LIBRARIES}"),
-            program,
-        ],
-        None => vec![program],
-    };
-    Ok(Program { files, entrypoint })
+    left_out
 }
 
-fn file_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
+fn fit_containers(value: &mut Value, made: &[String]) -> bool {
+    match value {
+        Value::Object(fields) => {
+            let image = fields.get("image").and_then(Value::as_str);
+            let stands_in = image.is_some_and(|image| made.iter().any(|own| own == image));
+            let mut left_out = stands_in && fields.contains_key("name") && fit_container(fields);
+            for value in fields.values_mut() {
+                left_out |= fit_containers(value, made);
+            }
+            left_out
+        }
+        Value::Array(items) => items
+            .iter_mut()
+            .fold(false, |left_out, value| fit_containers(value, made) | left_out),
+        _ => false,
+    }
 }
 
-fn is_loader(name: &str) -> bool {
-    name.starts_with("ld-") || name.starts_with("ld.so")
+fn fit_container(container: &mut Map<String, Value>) -> bool {
+    container.insert("imagePullPolicy".to_owned(), Value::from("IfNotPresent"));
+    let before = container.len();
+    container.retain(|field, value| match field.as_str() {
+        field if COMMANDS.contains(&field) => false,
+        field if PROBES.contains(&field) => value.get("exec").is_none(),
+        "lifecycle" => !value
+            .as_object()
+            .is_some_and(|hooks| hooks.values().any(|hook| hook.get("exec").is_some())),
+        _ => true,
+    });
+    container.len() < before
 }
 
-/// The shared libraries in a process' map of its memory (proc(5)), the loader among them.
-fn libraries(maps: &str) -> BTreeSet<String> {
-    let paths = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
-    let is_library = |path: &&str| path.starts_with('/') && file_name(path).contains(".so");
-    paths.filter(is_library).map(str::to_owned).collect()
+/// Removes stand-ins: all of them, though one may not go.
+pub async fn remove(docker: &DockerRuntime, images: &[String]) -> Result<(), Failure> {
+    let mut outcome = Ok(());
+    for image in images {
+        let removed = docker
+            .remove_image(image)
+            .await
+            .map_err(fail(&format!("the stand-in {image}")));
+        outcome = outcome.and(removed);
+    }
+    outcome
 }
 
 #[cfg(test)]
@@ -171,47 +190,52 @@ mod tests {
 
     use super::*;
 
+    const SCENARIO: &str = "
+name: a
+duration: 1m
+images: { web:bad: { exit: 1 } }
+workload:
+  - at: 0s
+    apply:
+      - { apiVersion: apps/v1, kind: Deployment, metadata: { name: web }, spec: { selector: { matchLabels: { a: b } },
+          template: { metadata: { labels: { a: b } }, spec: { containers: [{ name: c, image: web:1, args: [x],
+            ports: [{ containerPort: 8080 }], readinessProbe: { httpGet: { port: 9000 } }, livenessProbe: { exec: { command: [y] } } }] } } } }
+      - { apiVersion: v1, kind: Service, metadata: { name: web }, spec: { selector: { a: b }, ports: [{ port: 80, targetPort: 7000 }] } }
+  - at: 8s
+    edit: { object: Deployment/web, patch: { spec: { template: { spec: { containers: [{ name: c, image: other:1 }] } } } } }
+  - at: 9s
+    set-image: { deployment: web, container: c, image: web:2 }
+";
+
+    fn scenario() -> Scenario {
+        read("a.yaml", SCENARIO, |_| Err(String::new())).expect("a scenario")
+    }
+
     #[test]
     fn all_images_of_a_scenario_are_found_with_the_ports_they_are_asked_on() {
-        let scenario = read(
-            "a.yaml",
-            "name: a\nduration: 1m\nimages: { web:bad: { exit: 1 } }\nworkload:\n  - at: 0s\n    apply: { apiVersion: apps/v1, kind: Deployment, \
-             metadata: { name: web }, spec: { selector: { matchLabels: { a: b } }, template: { metadata: { labels: { a: b } }, \
-             spec: { containers: [{ name: c, image: web:1, ports: [{ containerPort: 8080 }], readinessProbe: { httpGet: { port: 9000 } } }] } } } }\n  \
-             - at: 9s\n    set-image: { deployment: web, container: c, image: web:2 }\n",
-            |_| Err(String::new()),
-        )
-        .expect("a scenario");
-        let used = used(&scenario);
-        assert_eq!(
-            used.keys().map(String::as_str).collect::<Vec<_>>(),
-            ["web:1", "web:2", "web:bad"]
-        );
-        for (image, ports) in used {
-            assert_eq!(ports.into_iter().collect::<Vec<_>>(), [8080, 9000], "{image}");
+        let used = used(&scenario());
+        let names: Vec<&str> = used.keys().map(String::as_str).collect();
+        assert_eq!(names, ["other:1", "web:1", "web:2", "web:bad"]);
+        let ports = |image: &str| used[image].iter().copied().collect::<Vec<_>>();
+        assert_eq!(ports("other:1"), [7000]);
+        for image in ["web:1", "web:2", "web:bad"] {
+            assert_eq!(ports(image), [7000, 8080, 9000], "{image}");
         }
     }
 
     #[test]
-    fn the_libraries_of_a_process_are_in_the_map_of_its_memory() {
-        let maps = "\
-55e0-55e1 r--p 00000000 08:01 12 /usr/bin/orrery
-7f00-7f01 r-xp 00000000 08:01 13 /usr/lib/x86_64-linux-gnu/libc.so.6
-7f01-7f02 r--p 00000000 08:01 13 /usr/lib/x86_64-linux-gnu/libc.so.6
-7f02-7f03 r-xp 00000000 08:01 14 /usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2
-7ffc-7ffd rw-p 00000000 00:00 0 [stack]
-7ffd-7ffe rw-p 00000000 00:00 0
-";
-        let found = libraries(maps);
-        assert_eq!(found.len(), 2);
-        assert!(found.iter().any(|path| is_loader(file_name(path))));
-    }
-
-    #[test]
-    fn this_program_is_found_with_its_loader_if_it_has_one() {
-        let program = program().expect("readable");
-        assert_eq!(program.files[0].0, PROGRAM);
-        assert_eq!(program.entrypoint.last().map(String::as_str), Some("/orrery"));
-        assert_eq!(program.entrypoint.len() > 1, program.files.len() > 1);
+    fn nothing_is_run_in_a_stand_in_and_nothing_pulled_for_it() {
+        let mut fitted = scenario();
+        assert!(!fit(&mut fitted, &["another:1".to_owned()]));
+        assert_eq!(fitted, scenario());
+        assert!(fit(&mut fitted, &["web:1".to_owned()]));
+        let StepAction::Apply(Manifest::Inline(objects)) = &fitted.workload[0].action else {
+            panic!("objects");
+        };
+        let container = objects[0]
+            .pointer("/spec/template/spec/containers/0")
+            .and_then(Value::as_object);
+        let fields: Vec<&String> = container.expect("a container").keys().collect();
+        assert_eq!(fields, ["image", "imagePullPolicy", "name", "ports", "readinessProbe"]);
     }
 }

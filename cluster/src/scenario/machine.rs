@@ -17,10 +17,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
-use crate::daemon::{Failure, docker_options, packet_filter};
+use crate::daemon::{Failure, docker_options, fail, packet_filter};
 use crate::kubeconfig;
+use crate::lock;
 use crate::place::{self, Place, TemporaryFolder};
-use crate::{command, lock};
 
 /// What a command may take.
 const COMMAND: Duration = Duration::from_secs(120);
@@ -29,31 +29,22 @@ const DEATH: Duration = Duration::from_secs(10);
 /// What a container gets that is asked to end.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// See the module. Deleted with all that it made, unless it is kept.
+/// See the module. Its folder is deleted with it, unless it is kept.
 pub struct Machine {
     place: Place,
     port: u16,
     program: PathBuf,
     docker: Arc<DockerRuntime>,
-    folder: Option<TemporaryFolder>,
-}
-
-fn fail<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Failure {
-    move |error| Failure(format!("{what}: {error}"))
+    folder: TemporaryFolder,
+    _room: Room,
 }
 
 impl Machine {
-    /// A place for a cluster; nothing is started. `user` is where the user's own cluster lives, which must not run.
-    pub async fn new(user: Option<&Place>) -> Result<Self, Failure> {
-        if let Some(place) = user
-            && command::running(place)?.is_some()
-        {
-            return Err(Failure(
-                "a cluster runs on this machine, which a scenario would crash and delete; `orrery stop` first"
-                    .to_owned(),
-            ));
-        }
-        let folder = TemporaryFolder::new("orrery-scenario");
+    /// A place for a cluster; nothing is started. `user` is where the user's own cluster lives, which can neither be there
+    /// nor begin before this is dropped.
+    pub async fn new(user: &Place) -> Result<Self, Failure> {
+        let room = Room::take(user)?;
+        let folder = TemporaryFolder::new("orrery-scenario").map_err(fail("the cluster's folder"))?;
         let place = Place::new(folder.path());
         place.make().map_err(fail("the cluster's folder"))?;
         let docker = DockerRuntime::connect(docker_options(&place))
@@ -62,7 +53,7 @@ impl Machine {
         let others = docker.list_pods().await.map_err(fail("Docker"))?;
         if !others.is_empty() {
             return Err(Failure(format!(
-                "{} pods of another cluster of ours are in Docker; `orrery stop` or `orrery delete` first",
+                "Docker has {} pods of another cluster of ours, and a machine can have but one: `orrery delete` makes room",
                 others.len()
             )));
         }
@@ -73,7 +64,8 @@ impl Machine {
             port,
             program: std::env::current_exe().map_err(fail("cannot find this program"))?,
             docker,
-            folder: Some(folder),
+            folder,
+            _room: room,
         })
     }
 
@@ -103,6 +95,8 @@ impl Machine {
             .env("ORRERY_HOME", self.place.folder())
             .env("KUBECONFIG", self.place.folder().join("kubeconfig"))
             .stdin(Stdio::null())
+            // What is typed into the terminal (control-C) is for the scenario, which then tidies up.
+            .process_group(0)
             .kill_on_drop(true)
             .output();
         let output = timeout(COMMAND, child)
@@ -128,7 +122,7 @@ impl Machine {
         lock::holder(&self.place.lock()).map_err(fail("cannot read the lock"))
     }
 
-    /// Kills the cluster's process, if it is there, and waits until it is gone.
+    /// Kills the cluster's process and waits until it is gone; a failure if it was gone before.
     pub async fn kill(&self) -> Result<(), Failure> {
         self.signal(Signal::KILL)?;
         let gone = async {
@@ -142,12 +136,20 @@ impl Machine {
             .map_err(|_| Failure("the killed process does not go".to_owned()))?
     }
 
-    /// Signals the cluster's process, if it is there.
+    /// Signals the cluster's process; a failure if it is gone.
     pub fn signal(&self, signal: Signal) -> Result<(), Failure> {
-        match self.process()? {
-            Some(process) => kill_process(process, signal).map_err(fail("cannot signal the cluster's process")),
-            None => Ok(()),
-        }
+        let process = self.process()?.ok_or_else(|| {
+            let said = self.log().lines().next_back().unwrap_or_default().to_owned();
+            Failure(format!(
+                "the cluster's process has ended by itself; the last that it said: {said}"
+            ))
+        })?;
+        kill_process(process, signal).map_err(fail("cannot signal the cluster's process"))
+    }
+
+    /// What the cluster's process has said.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.place.log()).unwrap_or_default()
     }
 
     /// Ends all that a power loss ends: the process, all containers, and the packet rules.
@@ -193,26 +195,65 @@ impl Machine {
         ended.map_err(fail("Docker"))
     }
 
-    /// Makes the cluster run again, whatever a fault that was cut short left of it.
-    pub async fn heal(&self) -> Result<(), Failure> {
-        match self.process()? {
-            Some(_) => self.signal(Signal::CONT),
-            None => self.start().await,
-        }
+    /// Whether the cluster's process runs, as it should; a failure if it has ended by itself.
+    pub fn is_alive(&self) -> Result<(), Failure> {
+        self.signal(Signal::CONT)
     }
 
-    /// Deletes the cluster and all that it made.
+    /// Deletes the cluster and all that it made. If that fails its folder stays, and the error says where.
     pub async fn delete(&self) -> Result<(), Failure> {
-        self.signal(Signal::CONT)?;
-        self.orrery(&["delete"]).await
+        // One that stands still could not end; one that is gone need not.
+        let _ = self.signal(Signal::CONT);
+        self.orrery(&["delete"]).await.map_err(|failure| {
+            self.folder.keep();
+            Failure(format!("{failure}; what is left: {}", self.reached()))
+        })
     }
 
     /// Leaves the cluster as it is. Says how it is reached, and how it goes.
-    pub fn keep(mut self) -> String {
-        if let Some(folder) = self.folder.take() {
-            folder.keep();
-        }
+    pub fn keep(&self) -> String {
+        self.folder.keep();
+        self.reached()
+    }
+
+    fn reached(&self) -> String {
         let folder = self.place.folder().display();
         format!("export ORRERY_HOME={folder} KUBECONFIG={folder}/kubeconfig; `orrery delete` removes it")
+    }
+}
+
+/// The machine's room for a cluster, held against the user's own: as if that ran.
+struct Room {
+    _held: lock::Held,
+    /// Folder and lock, if they were made for this.
+    made: Option<(PathBuf, PathBuf)>,
+}
+
+impl Room {
+    fn take(user: &Place) -> Result<Self, Failure> {
+        if user.exists() {
+            return Err(Failure(format!(
+                "there is a cluster in {}, and a machine can have but one: `orrery delete` makes room",
+                user.folder().display()
+            )));
+        }
+        let is_new = !user.folder().exists();
+        std::fs::create_dir_all(user.folder()).map_err(fail("the folder of clusters"))?;
+        let held = lock::take(&user.lock()).map_err(fail("the lock"))?;
+        let held = held.ok_or_else(|| Failure("another scenario is played on this machine".to_owned()))?;
+        Ok(Room {
+            _held: held,
+            made: is_new.then(|| (user.lock(), user.folder().to_owned())),
+        })
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Some((lock, folder)) = &self.made {
+            // Whoever has put something there meanwhile keeps it.
+            let _ = std::fs::remove_file(lock);
+            let _ = std::fs::remove_dir(folder);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Secret, Service, ServiceAccount};
@@ -11,6 +12,8 @@ use orrery_api::random::Random;
 use orrery_api::task::TaskGroup;
 use orrery_client::{Cache, Change, Client, Informer, Resource};
 use orrery_play::model::{Cluster, ObjectId, noise, resource_of};
+use orrery_play::scenario::Trigger;
+use orrery_play::triggers::{Triggers, Waiter};
 use tokio::time::Instant;
 
 /// See the module. Events are not in it: they only tell of what is.
@@ -20,8 +23,35 @@ pub struct Mirror {
 
 struct Inner {
     cluster: Cluster,
+    /// Since when triggers count, and what they wait for.
+    triggers: Option<(Instant, Triggers)>,
     /// When something was last written that was no heartbeat, and what.
     noise: (Instant, String),
+}
+
+/// Follows one kind.
+type Follow = for<'a> fn(&'a Arc<Mirror>, &'a Client, &'a Random, &'a TaskGroup) -> BoxFuture<'a, ()>;
+
+/// The resources that are followed.
+const KINDS: &[(&str, Follow)] = &[
+    kind::<Namespace>(),
+    kind::<Node>(),
+    kind::<Lease>(),
+    kind::<Deployment>(),
+    kind::<ReplicaSet>(),
+    kind::<Pod>(),
+    kind::<Service>(),
+    kind::<Endpoints>(),
+    kind::<EndpointSlice>(),
+    kind::<ConfigMap>(),
+    kind::<Secret>(),
+    kind::<ServiceAccount>(),
+];
+
+const fn kind<K: Resource>() -> (&'static str, Follow) {
+    (K::URL_PATH_SEGMENT, |mirror, client, random, tasks| {
+        Box::pin(mirror.follow_kind::<K>(client, random, tasks))
+    })
 }
 
 impl Mirror {
@@ -30,6 +60,7 @@ impl Mirror {
         Arc::new(Mirror {
             inner: Mutex::new(Inner {
                 cluster: Cluster::default(),
+                triggers: None,
                 noise: (Instant::now(), "nothing".to_owned()),
             }),
         })
@@ -37,18 +68,9 @@ impl Mirror {
 
     /// Follows the API server until the tasks are dropped; returns when all that is there is shown.
     pub async fn follow(self: &Arc<Self>, client: &Client, random: &Random, tasks: &TaskGroup) {
-        self.follow_kind::<Namespace>(client, random, tasks).await;
-        self.follow_kind::<Node>(client, random, tasks).await;
-        self.follow_kind::<Lease>(client, random, tasks).await;
-        self.follow_kind::<Deployment>(client, random, tasks).await;
-        self.follow_kind::<ReplicaSet>(client, random, tasks).await;
-        self.follow_kind::<Pod>(client, random, tasks).await;
-        self.follow_kind::<Service>(client, random, tasks).await;
-        self.follow_kind::<Endpoints>(client, random, tasks).await;
-        self.follow_kind::<EndpointSlice>(client, random, tasks).await;
-        self.follow_kind::<ConfigMap>(client, random, tasks).await;
-        self.follow_kind::<Secret>(client, random, tasks).await;
-        self.follow_kind::<ServiceAccount>(client, random, tasks).await;
+        for (_, follow) in KINDS {
+            follow(self, client, random, tasks).await;
+        }
     }
 
     async fn follow_kind<K: Resource>(self: &Arc<Self>, client: &Client, random: &Random, tasks: &TaskGroup) {
@@ -80,12 +102,28 @@ impl Mirror {
         };
         let mut inner = self.lock();
         let change = inner.cluster.apply(id, revision, bytes);
+        if let Some((start, triggers)) = &inner.triggers {
+            triggers.wrote(&change, start.elapsed());
+        }
         if !noise::is_heartbeat(&change) {
             inner.noise = (
                 Instant::now(),
                 format!("{} was written at revision {revision}", change.id),
             );
         }
+    }
+
+    /// Tells triggers of what is written; their time counts from `start`.
+    pub fn tell(&self, triggers: Triggers, start: Instant) {
+        self.lock().triggers = Some((start, triggers));
+    }
+
+    /// Waits for a trigger from now on; for ever, if nobody is told of anything.
+    pub fn arm(&self, trigger: &Trigger) -> Option<Waiter> {
+        let inner = self.lock();
+        let (start, triggers) = inner.triggers.as_ref()?;
+        let start = *start;
+        Some(triggers.arm(trigger, move || start.elapsed()))
     }
 
     /// Looks at what there is.
@@ -101,5 +139,21 @@ impl Mirror {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_that_is_served_is_followed_but_events() {
+        let mut followed: Vec<&str> = KINDS.iter().map(|(plural, _)| *plural).collect();
+        followed.push("events");
+        followed.sort_unstable();
+        let kinds = &orrery_play::vocabulary().kinds;
+        let mut served: Vec<&str> = kinds.iter().map(|resource| resource.info().plural).collect();
+        served.sort_unstable();
+        assert_eq!(followed, served);
     }
 }

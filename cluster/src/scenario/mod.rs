@@ -9,10 +9,12 @@
 //! simulated world's. Invariants on the way are the simulator's.
 
 mod faults;
+mod here;
 mod images;
 mod machine;
 mod mirror;
 mod playable;
+mod program;
 mod run;
 mod services;
 mod stage;

@@ -1,12 +1,12 @@
 //! What of a scenario one real machine can play. What it cannot is left out, and said.
 
 use orrery_play::scenario::{
-    ContainerTrouble, CrashSpec, FaultAction, FaultPlan, Heal, Moment, NodeTarget, PacketsTrouble, PauseSpec, Scenario,
+    ContainerTrouble, CrashSpec, FaultAction, FaultPlan, Heal, Manifest, Moment, PacketsTrouble, PauseSpec, Scenario,
     Span, StepAction, StepPlan,
 };
 use orrery_play::workload::{named, plural};
 
-use crate::place;
+use super::here;
 
 /// What a fault does to a real machine.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +42,7 @@ impl Strike {
                 node: Some(_), lasts, ..
             }) => Ok(Strike::PowerLoss(*lasts)),
             FaultAction::Crash(spec) => Ok(Strike::Crash(spec.lasts)),
-            FaultAction::Pause(PauseSpec { until: Some(_), .. }) => Err(UNSEEN),
+            FaultAction::Pause(PauseSpec { until: Some(_), .. }) => Err("who stands still sees nothing happen"),
             FaultAction::Pause(spec) => Ok(Strike::Pause(spec.lasts)),
             FaultAction::Containers(spec) => match spec.trouble {
                 ContainerTrouble::Crash | ContainerTrouble::OomKill => Ok(Strike::KillContainer {
@@ -74,15 +74,18 @@ impl Strike {
             | FaultAction::ApiErrors(_)
             | FaultAction::Duplicate(_)
             | FaultAction::LostAnswers(_)
-            | FaultAction::SlowReader(_) => Err("components of one process have no network between them"),
-            FaultAction::Partition(_) | FaultAction::SlowLink(_) | FaultAction::Loss(_) | FaultAction::Reset(_) => {
-                Err("components of one process have no network between them")
-            }
+            | FaultAction::SlowReader(_)
+            | FaultAction::Partition(_)
+            | FaultAction::SlowLink(_)
+            | FaultAction::Loss(_)
+            | FaultAction::Reset(_) => Err("components of one process have no network between them"),
         }
     }
 }
 
 const UNSEEN: &str = "what it waits for is only seen in a simulated world";
+const NO_NETWORK: &str = "components of one process have no network between them";
+const ONE: &str = "there is one machine here, which has to run everything";
 
 /// What can be played of a scenario, and what cannot.
 #[derive(Debug)]
@@ -96,7 +99,7 @@ pub struct Playable {
 impl Playable {
     /// See the module.
     pub fn of(scenario: &Scenario) -> Self {
-        let mut left_out = Vec::new();
+        let mut left_out = differences(scenario);
         let is_alone = scenario.topology.nodes.len() == 1;
         let mut played = scenario.clone();
         played.faults.retain(|plan| match fault(plan) {
@@ -113,9 +116,21 @@ impl Playable {
                 false
             }
         });
-        played.workload.iter_mut().for_each(|plan| here(&mut plan.action));
-        if scenario.network.loss > 0.0 {
-            left_out.push("loss of the network: components of one process have no network between them".to_owned());
+        for plan in &mut played.workload {
+            here::step(&mut plan.action);
+        }
+        for entry in &mut played.expect.state {
+            *entry = std::mem::take(entry)
+                .into_iter()
+                .filter_map(|(object, fields)| match is_node(&object) {
+                    true if !is_alone => {
+                        left_out.push(format!("what is expected of {object}: {ONE}"));
+                        None
+                    }
+                    true => Some((here::node(), fields)),
+                    false => Some((object, fields)),
+                })
+                .collect();
         }
         played.heal = Heal::All;
         Playable {
@@ -125,10 +140,44 @@ impl Playable {
     }
 }
 
+/// What the world of a scenario has that this machine has not.
+fn differences(scenario: &Scenario) -> Vec<String> {
+    let topology = &scenario.topology;
+    let mut left_out = Vec::new();
+    match topology.nodes.as_slice() {
+        [node] if !node.labels.is_empty() || !node.taints.is_empty() => {
+            left_out.push(format!(
+                "the labels and taints of {}: the node is this machine",
+                node.name
+            ));
+        }
+        [_] => {}
+        nodes => left_out.push(format!("{} nodes, and what is said of them: {ONE}", nodes.len())),
+    }
+    let several = [
+        (topology.apiservers, "API servers"),
+        (topology.schedulers, "schedulers"),
+        (topology.controller_managers, "controller managers"),
+    ];
+    for (count, what) in several.into_iter().filter(|(count, _)| *count > 1) {
+        left_out.push(format!("{count} {what}: one process has one of each"));
+    }
+    if scenario.network.loss > 0.0 {
+        left_out.push(format!("loss of the network: {NO_NETWORK}"));
+    }
+    left_out
+}
+
 fn fault(plan: &FaultPlan) -> Result<(), &'static str> {
-    match plan.moment {
-        Moment::When(_) => Err(UNSEEN),
-        _ => Strike::of(&plan.action).map(drop),
+    is_seen(&plan.moment)?;
+    Strike::of(&plan.action).map(drop)
+}
+
+/// Whether it is seen on a real cluster that a moment has come.
+fn is_seen(moment: &Moment) -> Result<(), &'static str> {
+    match moment {
+        Moment::When(trigger) if !trigger.is_about_store() => Err(UNSEEN),
+        _ => Ok(()),
     }
 }
 
@@ -136,30 +185,23 @@ fn step(plan: &StepPlan, is_alone: bool) -> Result<(), &'static str> {
     let of_node = match &plan.action {
         StepAction::Edit(spec) => is_node(&spec.object),
         StepAction::Delete(spec) => is_node(&spec.object),
+        StepAction::AddFinalizer(spec) | StepAction::RemoveFinalizer(spec) => is_node(&spec.object),
+        StepAction::Apply(Manifest::Inline(objects)) => {
+            if objects.iter().any(|object| object["kind"] == "Node") {
+                return Err("a machine that is not there cannot become a node");
+            }
+            false
+        }
         action => !action.whom().nodes.is_empty(),
     };
-    match plan.moment {
-        Moment::When(_) => Err(UNSEEN),
-        _ if of_node && !is_alone => Err("there is only one machine here, which has to run everything"),
-        _ => Ok(()),
+    if of_node && !is_alone {
+        return Err(ONE);
     }
+    is_seen(&plan.moment)
 }
 
 fn is_node(object: &str) -> bool {
     named(object).is_some_and(|(kind, ..)| plural(kind) == "nodes")
-}
-
-/// The node of a step is this machine, whatever the scenario calls it.
-fn here(action: &mut StepAction) {
-    let own = || NodeTarget::Named(place::NAME.to_owned());
-    match action {
-        StepAction::Cordon(spec) | StepAction::Uncordon(spec) => spec.node = own(),
-        StepAction::Drain(spec) => spec.node = own(),
-        StepAction::Taint(spec) | StepAction::Untaint(spec) => spec.node = own(),
-        StepAction::Edit(spec) if is_node(&spec.object) => spec.object = format!("Node/{}", place::NAME),
-        StepAction::Delete(spec) if is_node(&spec.object) => spec.object = format!("Node/{}", place::NAME),
-        _ => {}
-    }
 }
 
 #[cfg(test)]
@@ -167,9 +209,17 @@ mod tests {
     use orrery_play::scenario::read;
 
     use super::*;
+    use crate::place;
 
     fn playable(text: &str) -> Playable {
-        let text = format!("name: a\nduration: 1m\n{text}");
+        let text = format!(
+            "name: a\nduration: 1m\n{}{text}",
+            if text.contains("topology") {
+                ""
+            } else {
+                "topology: { nodes: 1 }\n"
+            }
+        );
         Playable::of(&read("a.yaml", &text, |_| Err(String::new())).expect("a scenario"))
     }
 
@@ -199,20 +249,49 @@ mod tests {
 
     #[test]
     fn the_only_node_is_this_machine_and_one_of_several_is_left_alone() {
-        let steps = "workload:\n  - { at: 1s, cordon: node-1 }\n  - { at: 2s, drain: any }\n";
+        let steps = "workload:\n  - { at: 1s, cordon: { node: node-1 } }\n  - { at: 2s, drain: { node: any } }\n";
         let alone = playable(&format!("topology: {{ nodes: 1 }}\n{steps}"));
         assert_eq!(alone.left_out, Vec::<String>::new());
         for plan in &alone.scenario.workload {
             assert!(plan.action.to_line().contains(place::NAME), "{}", plan.action.to_line());
         }
-        let several = playable(&format!("topology: {{ nodes: 2 }}\n{steps}"));
+        let several = playable(&format!("topology: {{ nodes: 2, schedulers: 2 }}\n{steps}"));
         assert_eq!(several.scenario.workload.len(), 0);
-        assert_eq!(several.left_out.len(), 2);
+        assert_eq!(several.left_out.len(), 4, "{:?}", several.left_out);
+    }
+
+    #[test]
+    fn what_is_expected_of_the_node_is_expected_of_this_machine() {
+        let expect = "expect: { state: [{ node/node-1: { spec.unschedulable: true } }, { deployment/web: { spec.replicas: 1 } }] }\n";
+        let alone = playable(expect);
+        let objects: Vec<&String> = alone
+            .scenario
+            .expect
+            .state
+            .iter()
+            .flat_map(|entry| entry.keys())
+            .collect();
+        assert_eq!(objects, ["Node/orrery", "deployment/web"]);
+        let several = playable(&format!("topology: {{ nodes: 3 }}\n{expect}"));
+        let objects: Vec<&String> = several
+            .scenario
+            .expect
+            .state
+            .iter()
+            .flat_map(|entry| entry.keys())
+            .collect();
+        assert_eq!(objects, ["deployment/web"]);
     }
 
     #[test]
     fn what_waits_for_the_unseen_is_left_out() {
-        let played = playable("faults:\n  - { when: { update: Deployment/web }, restart: scheduler }\n");
-        assert_eq!(played.left_out, [format!("restart of scheduler: {UNSEEN}")]);
+        let web = "workload:\n  - { at: 1s, apply: { apiVersion: v1, kind: ConfigMap, metadata: { name: web } } }\n";
+        let played = playable(&format!(
+            "{web}faults:\n  \
+               - {{ when: {{ update: ConfigMap/web }}, restart: scheduler }}\n  \
+               - {{ when: {{ update: ConfigMap/web, observed-by: kubelet }}, restart: kubelet }}\n"
+        ));
+        assert_eq!(played.left_out, [format!("restart of kubelet: {UNSEEN}")]);
+        assert_eq!(played.scenario.faults.len(), 1);
     }
 }

@@ -12,9 +12,10 @@ use orrery_play::Stage;
 use orrery_play::convergence::{self, Rest};
 use orrery_play::end_state::EndState;
 use orrery_play::scenario::{self, Scenario};
+use orrery_play::triggers::Triggers;
 use orrery_play::workload::Workload;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::faults::Faults;
 use super::images;
@@ -23,7 +24,7 @@ use super::mirror::Mirror;
 use super::playable::Playable;
 use super::services;
 use super::stage::RealStage;
-use crate::daemon::Failure;
+use crate::daemon::{Failure, fail};
 use crate::place::{self, Place, write_private};
 use crate::progress::{Progress, say};
 
@@ -31,12 +32,15 @@ use crate::progress::{Progress, say};
 const QUIET: Duration = Duration::from_secs(30);
 /// How often it is looked at what is missing.
 const LOOK: Duration = Duration::from_secs(1);
+/// So long a look, or the first list of all there is, may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How many lines of what is missing are shown.
 const SHOWN: usize = 20;
 
 /// The exit codes are the simulator's.
 const WRONG: u8 = 2;
 const NOT_CONVERGED: u8 = 11;
+const PANICKED: u8 = 13;
 const INTERRUPTED: u8 = 130;
 
 /// What to play, and what becomes of it.
@@ -56,47 +60,83 @@ pub struct Settings {
 enum Verdict {
     Held(Duration),
     NotConverged(Vec<String>),
+    Panicked(String),
     Wrong(String),
     Interrupted,
 }
 
-/// Plays a scenario. `user` is where the user's own cluster lives, which must not run meanwhile.
+/// Plays a scenario. `user` is where the user's own cluster would live: there can be none beside this one.
 ///
 /// # Errors
-/// What a cluster needs is not there, or the machine does not do what a fault asks for; in words.
-pub async fn run(settings: &Settings, user: Option<&Place>) -> Result<ExitCode, Failure> {
-    let scenario = match scenario::read_file(&settings.file) {
+/// What a cluster needs is not there, the machine does not do what a fault asks for, or the cluster does not survive it;
+/// in words.
+pub async fn run(settings: &Settings, user: &Place) -> Result<ExitCode, Failure> {
+    let scenario = match prepare(settings) {
         Ok(scenario) => scenario,
-        Err(error) => {
-            eprintln!("error: {error}");
+        Err(why) => {
+            eprintln!("error: {why}");
             return Ok(ExitCode::from(WRONG));
         }
     };
-    let seed = settings.seed.or(scenario.seed).unwrap_or(1);
     // What informers say while the server is away is no news here.
     orrery_api::log::set_sink(|_, _| {});
+    let seed = settings.seed.or(scenario.seed).unwrap_or(1);
     let played = Playable::of(&scenario);
     tell(&scenario, &played, seed);
+    // From here on nobody ends this process but by its own order.
+    let mut interruption = Interruption::new().map_err(fail("cannot listen for signals"))?;
     let machine = Arc::new(Machine::new(user).await?);
     let mut made = Vec::new();
-    let outcome = play(settings, seed, played, &machine, &mut made).await;
-    let kept = settings.keep && outcome.is_ok();
-    if !kept {
-        let deleted = machine.delete().await;
-        let removed = images::remove(machine.docker(), &made).await;
-        // What went wrong first is what is told.
-        outcome
-            .as_ref()
-            .map(drop)
-            .map_err(|failure| Failure(failure.0.clone()))
-            .and(deleted)
-            .and(removed)?;
+    let outcome = tokio::select! {
+        biased;
+        () = interruption.comes() => Ok(Verdict::Interrupted),
+        outcome = play(settings, seed, played, &machine, &mut made) => outcome,
+    };
+    if let Ok(verdict) = &outcome {
+        report(verdict);
     }
-    let code = report(&outcome?);
-    if kept && let Some(machine) = Arc::into_inner(machine) {
+    say(&format!("again: orrery scenario run {} --seed {seed}", settings.file));
+    if settings.keep && !matches!(outcome, Err(_) | Ok(Verdict::Interrupted)) {
         say(&format!("the cluster is kept: {}", machine.keep()));
+        return outcome.map(|verdict| verdict.code());
     }
-    Ok(code)
+    let deleted = machine.delete().await;
+    let removed = images::remove(machine.docker(), &made).await;
+    // What went wrong first is what is told.
+    outcome.and_then(|verdict| deleted.and(removed).map(|()| verdict.code()))
+}
+
+/// Reads the scenario, and sees to it that the end can be written: what an earlier run left there is no end of this one.
+fn prepare(settings: &Settings) -> Result<Scenario, String> {
+    let scenario = scenario::read_file(&settings.file).map_err(|error| error.to_string())?;
+    if let Some(path) = &settings.end_state {
+        write_private(path, b"").map_err(|error| error.to_string())?;
+        std::fs::remove_file(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    }
+    Ok(scenario)
+}
+
+/// The signals that end a run.
+struct Interruption([Signal; 3]);
+
+impl Interruption {
+    fn new() -> std::io::Result<Self> {
+        Ok(Interruption([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    async fn comes(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
 }
 
 fn tell(scenario: &Scenario, played: &Playable, seed: u64) {
@@ -105,12 +145,6 @@ fn tell(scenario: &Scenario, played: &Playable, seed: u64) {
         "{}, seed {seed}: {lasts} s, and until it has converged",
         scenario.name
     ));
-    if scenario.topology.nodes.len() > 1 {
-        say(&format!(
-            "one machine is all of its {} nodes",
-            scenario.topology.nodes.len()
-        ));
-    }
     for what in &played.left_out {
         say(&format!("left out: {what}"));
     }
@@ -119,36 +153,42 @@ fn tell(scenario: &Scenario, played: &Playable, seed: u64) {
 async fn play(
     settings: &Settings,
     seed: u64,
-    played: Playable,
+    mut played: Playable,
     machine: &Arc<Machine>,
     made: &mut Vec<String>,
 ) -> Result<Verdict, Failure> {
     let setup = Progress::default();
-    *made = images::make(machine.docker(), &played.scenario).await?;
+    images::make(machine.docker(), &played.scenario, made).await?;
     if !made.is_empty() {
         setup.done(&format!(
             "stand-ins are made for images that Docker does not have: {}",
             made.join(", ")
         ));
     }
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| Failure(error.to_string()))?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| Failure(error.to_string()))?;
-    let whole = async {
-        machine.start().await?;
-        let random = Random::from_number(seed);
-        let client = machine.client()?;
-        let (mirror, watches) = (Mirror::new(), TaskGroup::new());
-        mirror.follow(&client, &random.stream("mirror"), &watches).await;
-        setup.done("a cluster of its own is ready; the scenario begins");
-        let stage = Arc::new(RealStage::new(played.scenario, random, mirror, &client));
-        chaos_and_heal(settings, machine, &stage).await
-    };
-    tokio::select! {
-        biased;
-        _ = interrupt.recv() => Ok(Verdict::Interrupted),
-        _ = terminate.recv() => Ok(Verdict::Interrupted),
-        verdict = whole => verdict,
+    if images::fit(&mut played.scenario, made) {
+        say("left out: commands, and probes and hooks that run one: a stand-in has nothing to run");
     }
+    machine.start().await?;
+    let random = Random::from_number(seed);
+    let client = machine.client()?;
+    let (mirror, watches) = (Mirror::new(), TaskGroup::new());
+    timeout(PATIENCE, mirror.follow(&client, &random.stream("mirror"), &watches))
+        .await
+        .map_err(|_| Failure("the API server does not say what there is".to_owned()))?;
+    setup.done("a cluster of its own is ready; the scenario begins");
+    let stage = Arc::new(RealStage::new(played.scenario, random, mirror, &client));
+    let verdict = chaos_and_heal(settings, machine, &stage).await?;
+    Ok(match panic(&machine.log()) {
+        Some(said) => Verdict::Panicked(said),
+        None => verdict,
+    })
+}
+
+/// What a component that panicked has said, if one did.
+fn panic(log: &str) -> Option<String> {
+    let mut lines = log.lines();
+    let place = lines.find(|line| line.contains("panicked at"))?;
+    Some(format!("{place} {}", lines.next().unwrap_or_default()))
 }
 
 async fn chaos_and_heal(
@@ -158,6 +198,7 @@ async fn chaos_and_heal(
 ) -> Result<Verdict, Failure> {
     let start = Instant::now();
     stage.choices.begin(start);
+    stage.mirror.tell(Triggers::new(false), start);
     let faults = Faults::begin(stage, machine, start);
     let users: Arc<dyn Stage> = stage.clone();
     let workload = Workload::begin(&users, start);
@@ -167,23 +208,25 @@ async fn chaos_and_heal(
         () = sleep_until(start + stage.scenario.duration) => {}
     }
     faults.end().await;
+    faults.failed()?;
     if let Some(why) = stage.trouble_so_far() {
         return Ok(Verdict::Wrong(why));
     }
-    machine.heal().await?;
+    machine.is_alive()?;
     stage.progress.done("the faults are over");
     let verdict = tokio::select! {
         biased;
         () = stage.stop.notified() => Verdict::Wrong(stage.trouble_so_far().unwrap_or_default()),
         verdict = converge(machine, stage, &workload) => verdict?,
     };
+    machine.is_alive()?;
     for fault in faults.never_struck() {
         say(&format!("never struck: {fault}"));
     }
     if let (Some(path), Verdict::Held(_)) = (&settings.end_state, &verdict) {
         let end = stage.mirror.look(EndState::of);
-        let bytes = serde_json::to_vec(&end).map_err(|error| Failure(error.to_string()))?;
-        write_private(path, &bytes).map_err(|error| Failure(error.to_string()))?;
+        let bytes = serde_json::to_vec(&end).map_err(fail("the end state"))?;
+        write_private(path, &bytes).map_err(fail("the end state"))?;
     }
     Ok(verdict)
 }
@@ -195,7 +238,8 @@ async fn converge(machine: &Machine, stage: &RealStage, workload: &Workload) -> 
     let mut since: Option<Instant> = None;
     loop {
         sleep(LOOK).await;
-        let mut missing = missing(machine, stage).await?;
+        let looked = timeout(PATIENCE, missing(machine, stage)).await;
+        let mut missing = looked.map_err(|_| Failure("Docker does not answer".to_owned()))??;
         if workload.open() > 0 {
             missing.push(format!("{} steps of the workload are not done", workload.open()));
         }
@@ -243,14 +287,25 @@ async fn missing(machine: &Machine, stage: &RealStage) -> Result<Vec<String>, Fa
     Ok(missing)
 }
 
-fn report(verdict: &Verdict) -> ExitCode {
+impl Verdict {
+    fn code(&self) -> ExitCode {
+        match self {
+            Verdict::Held(_) => ExitCode::SUCCESS,
+            Verdict::NotConverged(_) => ExitCode::from(NOT_CONVERGED),
+            Verdict::Panicked(_) => ExitCode::from(PANICKED),
+            Verdict::Wrong(_) => ExitCode::from(WRONG),
+            Verdict::Interrupted => ExitCode::from(INTERRUPTED),
+        }
+    }
+}
+
+fn report(verdict: &Verdict) {
     match verdict {
         Verdict::Held(after) => {
+            let after = after.as_secs_f64();
             say(&format!(
-                "held: converged {:.0} s after the faults, and stayed quiet",
-                after.as_secs_f64()
+                "held: converged {after:.0} s after the faults, and stayed quiet"
             ));
-            ExitCode::SUCCESS
         }
         Verdict::NotConverged(missing) => {
             say("did not converge within the bound; what is missing:");
@@ -258,15 +313,24 @@ fn report(verdict: &Verdict) -> ExitCode {
             if missing.len() > SHOWN {
                 say(&format!("  and {} more", missing.len() - SHOWN));
             }
-            ExitCode::from(NOT_CONVERGED)
         }
-        Verdict::Wrong(why) => {
-            say(&format!("the scenario cannot be played: {why}"));
-            ExitCode::from(WRONG)
-        }
-        Verdict::Interrupted => {
-            say("interrupted; the cluster is gone");
-            ExitCode::from(INTERRUPTED)
-        }
+        Verdict::Panicked(said) => say(&format!("a component panicked: {said}")),
+        Verdict::Wrong(why) => say(&format!("the scenario cannot be played: {why}")),
+        Verdict::Interrupted => say("interrupted"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_found_in_what_the_process_said() {
+        let log = "2026 kubelet: x\n\nthread 'tokio' (7) panicked at a.rs:1:2:\noh no\nnote: y\n";
+        assert_eq!(
+            panic(log).as_deref(),
+            Some("thread 'tokio' (7) panicked at a.rs:1:2: oh no")
+        );
+        assert_eq!(panic("2026 kubelet: x\n"), None);
     }
 }

@@ -103,9 +103,11 @@ impl Stage for RealStage {
         self.mirror.look(look);
     }
 
-    /// Nobody waits for one here: what does is left out.
-    fn arm(self: Arc<Self>, _trigger: &Trigger) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::pending())
+    fn arm(self: Arc<Self>, trigger: &Trigger) -> BoxFuture<'static, ()> {
+        match self.mirror.arm(trigger) {
+            Some(waiter) => Box::pin(waiter.wait()),
+            None => Box::pin(std::future::pending()),
+        }
     }
 
     fn does(&self, moment: Moment, action: StepAction) {

@@ -5,6 +5,7 @@
 //! some probability, and ends when asked to. As the first process of its container it gets no signal that it does not
 //! listen for.
 
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -109,6 +110,8 @@ async fn serve(ports: &[u16]) -> String {
     for port in ports {
         let listener = match TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).await {
             Ok(listener) => listener,
+            // Another container of the pod answers there.
+            Err(error) if error.kind() == ErrorKind::AddrInUse => continue,
             Err(error) => return format!("port {port}: {error}"),
         };
         let name = name.clone();

@@ -220,10 +220,7 @@ fn known_component(name: &str) -> Result<(), (String, String)> {
         [] => ": it has none of a user's own".to_owned(),
         known => nearest::hint(name, known),
     };
-    Err((
-        name.to_owned(),
-        format!("this simulator has no component {name:?}{hint}"),
-    ))
+    Err((name.to_owned(), format!("this program has no component {name:?}{hint}")))
 }
 
 fn known(name: &str, names: &[&str]) -> Result<(), (String, String)> {

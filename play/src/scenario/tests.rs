@@ -84,7 +84,7 @@ fn what_was_expected_is_told_in_words_of_the_format() {
     insta::assert_snapshot!(part("seed: -1"), @"a.yaml:3:7: seed: invalid type: integer `-1`, expected a whole number from 0 to 18446744073709551615");
     insta::assert_snapshot!(part("heal: some"), @r#"a.yaml:3:7: heal: invalid value: string "some", expected `core`, `all`, or `{ all-but: [node-1] }`"#);
     insta::assert_snapshot!(part("heal: { all-butt: [node-1] }"), @r#"a.yaml:3:9: heal: unknown key "all-butt"; did you mean "all-but"? (known: all-but)"#);
-    insta::assert_snapshot!(part("topology: { components: { website: 2 } }"), @r#"a.yaml:3:27: this simulator has no component "website": it has none of a user's own"#);
+    insta::assert_snapshot!(part("topology: { components: { website: 2 } }"), @r#"a.yaml:3:27: this program has no component "website": it has none of a user's own"#);
 }
 
 #[test]

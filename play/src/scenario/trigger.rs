@@ -227,6 +227,18 @@ fn fields(
 }
 
 impl Trigger {
+    /// Whether it waits for nothing but what the store sees, and for time.
+    pub fn is_about_store(&self) -> bool {
+        match self {
+            Trigger::Write(write) => write.observed_by.is_none(),
+            Trigger::Call { .. } => false,
+            Trigger::After(_) => true,
+            Trigger::All(parts) | Trigger::Any(parts) | Trigger::Sequence(parts) => {
+                parts.iter().all(Trigger::is_about_store)
+            }
+        }
+    }
+
     /// The trigger as it is written.
     pub(super) fn write(&self) -> Yaml {
         self.keys().map()

@@ -84,7 +84,7 @@ pub async fn strike(world: &Arc<World>, spec: &ApiLagSpec, random: &Random, stru
     });
     match &spec.until {
         Some(trigger) => {
-            world.triggers.arm(world, trigger).wait().await;
+            world.arm(trigger).wait().await;
             world.lags.end(number);
             world.network.notify();
             Role::all().for_each(|role| world.stall_ends(role, began));

@@ -45,7 +45,7 @@ pub async fn strike(world: &Arc<World>, spec: &DelayCallSpec, random: &Random, s
     }
     match &spec.until {
         Some(trigger) => {
-            world.triggers.arm(world, trigger).wait().await;
+            world.arm(trigger).wait().await;
             let roles: Vec<Role> = role.map_or_else(|| Role::all().collect(), |role| vec![role]);
             roles.iter().for_each(|role| world.stall_ends(*role, began));
         }

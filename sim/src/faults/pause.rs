@@ -68,7 +68,7 @@ pub async fn strike(world: &Arc<World>, spec: &PauseSpec, random: &Random, struc
     }
     match &spec.until {
         Some(trigger) => {
-            world.triggers.arm(world, trigger).wait().await;
+            world.arm(trigger).wait().await;
             Role::all().for_each(|role| world.stall_ends(role, began));
         }
         None => sleep(lasts).await,

@@ -592,3 +592,8 @@ fn collecting_what_has_a_living_owner_breaks_g1() {
     let delete = asked("controller-manager/1", http::Method::DELETE, POD);
     assert_eq!(needed.see(&Seen::Asked(&delete)).broken(), ["G1"]);
 }
+
+#[test]
+fn scenarios_may_choose_from_what_is_there() {
+    assert_eq!(super::ids(), orrery_play::INVARIANTS);
+}

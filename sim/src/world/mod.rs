@@ -30,15 +30,15 @@ use crate::feed::Lags;
 use crate::invariants::Finding;
 use crate::link::{Connections, Holds, Network, Priorities};
 use crate::recording::What;
-use crate::scenario::{Role, Scenario};
+use crate::scenario::{Role, Scenario, Trigger};
 use crate::trace::Trace;
-use crate::triggers::Triggers;
+use crate::triggers::{Triggers, Waiter};
 use crate::variation::Variation;
 
 pub use components::AUTHORITY;
 pub use machine::Machine;
 pub use process::Process;
-pub use witness::{Witness, names};
+pub use witness::Witness;
 
 /// The machine of the control plane.
 const CONTROL_PLANE: &str = "control-plane";
@@ -360,6 +360,12 @@ impl World {
     /// Why the scenario cannot be played.
     pub fn troubles(&self) -> Vec<String> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for a trigger from now on.
+    pub fn arm(self: &Arc<Self>, trigger: &Trigger) -> Waiter {
+        let world = self.clone();
+        self.triggers.arm(trigger, move || world.now())
     }
 
     /// Whether the chaos is over.

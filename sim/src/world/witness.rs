@@ -285,23 +285,6 @@ impl Inner {
     }
 }
 
-/// Whether a trigger's object, `Kind/namespace/name` or `Kind/name`, is the one written; `web-*` is any that begins so.
-pub fn names(pattern: &str, id: &ObjectId) -> bool {
-    let parts: Vec<&str> = pattern.split('/').collect();
-    let (kind, namespace, name) = match parts.as_slice() {
-        [kind, namespace, name] => (*kind, Some(*namespace), *name),
-        [kind, name] => (*kind, None, *name),
-        _ => return false,
-    };
-    let plural = id.resource.split('.').next().unwrap_or_default();
-    crate::workload::plural(kind) == plural
-        && namespace.is_none_or(|namespace| namespace == "*" || namespace == id.namespace)
-        && match name.strip_suffix('*') {
-            Some(prefix) => id.name.starts_with(prefix),
-            None => name == id.name,
-        }
-}
-
 /// How the store differs, at `revision`, from what it had shown.
 fn differences(cluster: &Cluster, store: &Store, revision: u64) -> Vec<String> {
     if store.revision() < revision {

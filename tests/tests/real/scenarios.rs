@@ -1,7 +1,9 @@
 //! `orrery scenario run`: a scenario of the simulator on a real cluster.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use orrery_tests::harness::Test;
 use orrery_tests::session::Session;
@@ -10,6 +12,8 @@ use orrery_tests::{machine, tests};
 tests![
     a_scenario_is_played_on_a_cluster_of_its_own_of_which_nothing_is_left,
     a_scenario_that_does_not_converge_says_what_is_missing,
+    an_interrupted_scenario_leaves_nothing,
+    a_kept_cluster_is_there_until_it_is_deleted,
     a_wrong_scenario_is_refused_with_its_place,
 ];
 
@@ -98,6 +102,63 @@ fn a_scenario_that_does_not_converge_says_what_is_missing(session: &Session<'_>)
     );
 }
 
+/// The images that stand in for others.
+fn stand_ins() -> Vec<String> {
+    machine::docker_lines(&[
+        "images",
+        "--filter",
+        "label=io.orrery.stand-in",
+        "--format",
+        "{{.Repository}}",
+    ])
+}
+
+fn an_interrupted_scenario_leaves_nothing(session: &Session<'_>) {
+    let before = machine::traces();
+    let long = PLAYED.replace("duration: 10s", "duration: 10m");
+    let scenario = write(session, "long.yaml", &long);
+    let mut child = session.cluster().orrery_command(&format!("scenario run {scenario}"));
+    child.stdout(Stdio::piped());
+    let mut child = child.spawn().expect("orrery can be run");
+    let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    // In the middle of a fault: the process is gone, and nobody but this command could start it again.
+    let mut lines = lines.map(|line| line.expect("text"));
+    assert!(lines.any(|line| line.contains("fault: the cluster's process is killed")));
+    assert!(!stand_ins().is_empty());
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupted.expect("kill can be run").success());
+    let said: Vec<String> = lines.collect();
+    assert_eq!(child.wait().expect("it ends").code(), Some(130), "{said:?}");
+    assert!(said.iter().any(|line| line == "interrupted"), "{said:?}");
+    let left: Vec<_> = machine::traces().difference(&before).cloned().collect();
+    assert_eq!((left, stand_ins()), (Vec::new(), Vec::new()));
+}
+
+fn a_kept_cluster_is_there_until_it_is_deleted(session: &Session<'_>) {
+    let before = machine::traces();
+    let short = PLAYED
+        .replace("converge: 1m", "converge: 1s")
+        .replace("duration: 10s", "duration: 1s");
+    let scenario = write(session, "kept.yaml", &short);
+    let outcome = session.cluster().orrery(&format!("scenario run {scenario} --keep"));
+    // It had no time to do what it should.
+    assert_eq!(outcome.code, Some(11), "{outcome}");
+    let home = outcome
+        .stdout
+        .split("ORRERY_HOME=")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    let home = home.unwrap_or_else(|| panic!("where it is: {outcome}")).to_owned();
+    let kubeconfig = format!("{home}/kubeconfig");
+    let place = [("ORRERY_HOME", home.as_str()), ("KUBECONFIG", kubeconfig.as_str())];
+    let status = session.cluster().orrery_with("status", &place);
+    let deleted = session.cluster().orrery_with("delete", &place);
+    assert!(status.is_success(), "{status}");
+    assert!(deleted.is_success(), "{deleted}");
+    let left: Vec<_> = machine::traces().difference(&before).cloned().collect();
+    assert_eq!((left, stand_ins()), (Vec::new(), Vec::new()));
+}
+
 fn a_wrong_scenario_is_refused_with_its_place(session: &Session<'_>) {
     let scenario = write(session, "wrong.yaml", "name: a\nduratoin: 1m\n");
     let outcome = session.cluster().orrery(&format!("scenario run {scenario}"));
@@ -114,6 +175,6 @@ fn a_scenario_is_refused_while_a_cluster_runs(session: &Session<'_>) {
     let scenario = write(session, "short.yaml", PLAYED);
     let outcome = session.cluster().orrery(&format!("scenario run {scenario}"));
     assert_eq!(outcome.code, Some(1), "{outcome}");
-    assert!(outcome.stderr.contains("`orrery stop` first"), "{outcome}");
+    assert!(outcome.stderr.contains("`orrery delete` makes room"), "{outcome}");
     session.kubectl("get nodes");
 }

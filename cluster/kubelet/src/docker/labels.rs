@@ -26,6 +26,9 @@ pub(super) const HASH: &str = "io.orrery.hash";
 pub(super) const SHARED: &str = "io.orrery.shared-processes";
 pub(super) const MESSAGE_FROM_LOGS: &str = "io.orrery.message-from-logs";
 
+/// On images that stand in for others.
+pub(super) const STAND_IN: &str = "io.orrery.stand-in";
+
 const KIND_SANDBOX: &str = "sandbox";
 const KIND_CONTAINER: &str = "container";
 

@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use bollard::models::ContainerSummary;
 use bollard::query_parameters::{
-    ListContainersOptions, RemoveContainerOptions, RemoveImageOptions, StopContainerOptions,
+    ListContainersOptions, ListImagesOptions, RemoveContainerOptions, RemoveImageOptions, StopContainerOptions,
 };
 use bollard::{ClientVersion, Docker};
 
@@ -193,15 +193,55 @@ impl DockerRuntime {
             .context("cannot remove an image")
     }
 
-    /// Makes the image `reference` of files: path, content, permission bits; and of what is started if nobody says
-    /// anything else. For tests and for what comes with the product.
-    pub async fn import_image(
+    /// Makes the image `reference` of files: path, content, permission bits. For tests and for what comes with the
+    /// product.
+    pub async fn import_image(&self, reference: &str, files: &[(&str, &[u8], u32)]) -> Result<(), DockerError> {
+        pause::import(&self.docker, reference, tar::archive(files), Vec::new()).await
+    }
+
+    /// Makes the image `reference` of files, as [`import_image`](Self::import_image) does, to stand in for one that
+    /// nobody has. `entrypoint` is what is started.
+    pub async fn make_stand_in(
         &self,
         reference: &str,
         files: &[(&str, &[u8], u32)],
         entrypoint: &[String],
     ) -> Result<(), DockerError> {
-        pause::import(&self.docker, reference, tar::archive(files), entrypoint).await
+        let changes = vec![
+            format!("ENTRYPOINT {}", serde_json::json!(entrypoint)),
+            format!("LABEL {}=true", labels::STAND_IN),
+        ];
+        pause::import(&self.docker, reference, tar::archive(files), changes).await
+    }
+
+    /// Whether the image `reference` stands in for one that nobody has; none if there is no such image.
+    pub async fn is_stand_in(&self, reference: &str) -> Result<Option<bool>, DockerError> {
+        let image = match self.docker.inspect_image(reference).await {
+            Ok(image) => image,
+            Err(error) if error::code(&error) == Some(404) => return Ok(None),
+            Err(error) => return Err(error).context("cannot look at an image"),
+        };
+        let labels = image.config.and_then(|config| config.labels).unwrap_or_default();
+        Ok(Some(labels.contains_key(labels::STAND_IN)))
+    }
+
+    /// Removes all images that stand in for others.
+    pub async fn remove_stand_ins() -> Result<(), DockerError> {
+        let docker = reach().await?;
+        let options = ListImagesOptions {
+            filters: Some(HashMap::from([("label".to_owned(), vec![labels::STAND_IN.to_owned()])])),
+            ..ListImagesOptions::default()
+        };
+        let images = docker.list_images(Some(options)).await.context("cannot list images")?;
+        for image in images {
+            let options = RemoveImageOptions {
+                force: true,
+                ..RemoveImageOptions::default()
+            };
+            let removed = docker.remove_image(&image.id, Some(options), None).await;
+            error::settled(removed.map(drop)).context("cannot remove an image")?;
+        }
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -41,24 +41,24 @@ pub(super) async fn ensure(docker: &Docker, reference: &str) -> Result<(), Docke
         docker,
         reference,
         archive(&[(PROGRAM.trim_start_matches('/'), &program, 0o755)]),
-        &[],
+        Vec::new(),
     )
     .await
 }
 
-/// Makes the image `reference` of a root file system in a tar archive. Its entrypoint is empty if none is given.
+/// Makes the image `reference` of a root file system in a tar archive, with `changes` in a Dockerfile's words.
 pub(super) async fn import(
     docker: &Docker,
     reference: &str,
     archive: Vec<u8>,
-    entrypoint: &[String],
+    changes: Vec<String>,
 ) -> Result<(), DockerError> {
-    let (repository, tag) = reference.rsplit_once(':').unwrap_or((reference, "latest"));
+    let (repository, tag) = repository_and_tag(reference);
     let options = CreateImageOptions {
         from_src: Some("-".to_owned()),
         repo: Some(repository.to_owned()),
         tag: Some(tag.to_owned()),
-        changes: entrypoint_change(entrypoint).into_iter().collect(),
+        changes,
         ..CreateImageOptions::default()
     };
     let body = bollard::body_full(Bytes::from(archive));
@@ -72,9 +72,13 @@ pub(super) async fn import(
     Ok(())
 }
 
-/// What is to be said of an image's entrypoint, if anything, in a Dockerfile's words.
-fn entrypoint_change(entrypoint: &[String]) -> Option<String> {
-    (!entrypoint.is_empty()).then(|| format!("ENTRYPOINT {}", serde_json::json!(entrypoint)))
+/// The parts of an image's name; what stands before the last slash may be a host with a port.
+fn repository_and_tag(reference: &str) -> (&str, &str) {
+    let name = reference.rfind('/').map_or(0, |slash| slash + 1);
+    match reference[name..].rfind(':') {
+        Some(colon) => (&reference[..name + colon], &reference[name + colon + 1..]),
+        None => (reference, "latest"),
+    }
 }
 
 /// The program for a processor (in Rust's words), as a static ELF executable; none for a processor unknown here.
@@ -251,5 +255,13 @@ mod tests {
             assert!(elf.len() < 512, "{} bytes", elf.len());
         }
         assert_eq!(program("vax"), None);
+    }
+
+    #[test]
+    fn a_port_is_no_tag() {
+        assert_eq!(repository_and_tag("web:1"), ("web", "1"));
+        assert_eq!(repository_and_tag("web"), ("web", "latest"));
+        assert_eq!(repository_and_tag("host:5000/a/web"), ("host:5000/a/web", "latest"));
+        assert_eq!(repository_and_tag("host:5000/web:2"), ("host:5000/web", "2"));
     }
 }

@@ -129,7 +129,7 @@ async fn a_pod_lives_and_dies_on_docker() {
     };
     let files = [("hello", hello()), ("three", three())];
     let files: Vec<(&str, &[u8], u32)> = files.iter().map(|(path, code)| (*path, &code[..], 0o755)).collect();
-    runtime.import_image(IMAGE, &files, &[]).await.expect("an image");
+    runtime.import_image(IMAGE, &files).await.expect("an image");
     assert!(runtime.image(IMAGE).await.expect("an answer").is_some());
     assert_eq!(runtime.image("orrery-test/none:1").await.expect("an answer"), None);
     assert_eq!(runtime.version().await.expect("a version").name, "docker");

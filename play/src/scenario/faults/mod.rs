@@ -2,7 +2,7 @@
 //!
 //! Each family of faults has a file, in which a kind of fault says all its [`Words`]: how it is written and described, whom
 //! it is about, what is simpler. One line in the list below makes it a part of the format. What it does to a world is in
-//! `crate::faults`.
+//! `sim/src/faults`.
 
 mod answers;
 mod calls;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Happened;
-use crate::model::{Asked, Item};
+use crate::model::{Asked, Item, ObjectId};
 use crate::scenario::{CallEnd, CallSpec, ClientTarget, FieldChange, Trigger, WriteTrigger};
-use crate::world::names;
+use crate::workload::plural;
 
 /// A trigger, or a part of one, and how far it has come.
 #[derive(Debug)]
@@ -176,6 +176,23 @@ fn is_meant(trigger: &WriteTrigger, what: &Happened<'_>) -> bool {
             trigger.fields.iter().all(|field| changes(field, &before, &after))
         }
     }
+}
+
+/// Whether a trigger's object, `Kind/namespace/name` or `Kind/name`, is the one written; `web-*` is any that begins so.
+pub fn names(pattern: &str, id: &ObjectId) -> bool {
+    let parts: Vec<&str> = pattern.split('/').collect();
+    let (kind, namespace, name) = match parts.as_slice() {
+        [kind, namespace, name] => (*kind, Some(*namespace), *name),
+        [kind, name] => (*kind, None, *name),
+        _ => return false,
+    };
+    let resource = id.resource.split('.').next().unwrap_or_default();
+    plural(kind) == resource
+        && namespace.is_none_or(|namespace| namespace == "*" || namespace == id.namespace)
+        && match name.strip_suffix('*') {
+            Some(prefix) => id.name.starts_with(prefix),
+            None => name == id.name,
+        }
 }
 
 fn value(item: Option<&Item>) -> Value {

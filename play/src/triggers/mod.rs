@@ -1,6 +1,6 @@
 //! Triggers: whoever waits for a write, a call or a time arms one here, and is told when it has happened.
 //!
-//! The witness tells of writes, the feeds of API servers and the links of what was shown to whom, the links of calls.
+//! A world tells of writes; a simulated one also of what was shown to whom, and of calls.
 //! What happens is judged at once and in order, so that of two writes at the same moment the second is not missed by a
 //! sequence that waited for the first; only time passes in the tasks that wait.
 
@@ -15,14 +15,13 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::model::{Asked, Change, Cluster, Entry, Item, ObjectId, Seen};
 use crate::scenario::{CallEnd, Trigger, TriggerKind};
-use crate::world::World;
 use conditions::Node;
-pub use conditions::{calls, field};
+pub use conditions::{calls, field, names};
 use views::Views;
 
 /// The triggers that are waited for.
 pub struct Triggers {
-    inner: Mutex<Inner>,
+    inner: Arc<Mutex<Inner>>,
     /// Whether anybody ever asks what components were shown.
     views: bool,
 }
@@ -60,28 +59,29 @@ pub enum Happened<'a> {
 
 /// A trigger that is waited for.
 pub struct Waiter {
-    world: Arc<World>,
+    inner: Arc<Mutex<Inner>>,
     number: usize,
     wake: Arc<Notify>,
+    now: Box<dyn Fn() -> Duration + Send>,
 }
 
 impl Triggers {
     /// Nothing is waited for yet; `views` says whether triggers will ask what components were shown.
     pub fn new(views: bool) -> Self {
         Triggers {
-            inner: Mutex::default(),
+            inner: Arc::default(),
             views,
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 
-    /// Waits for a trigger from now on.
-    pub fn arm(&self, world: &Arc<World>, trigger: &Trigger) -> Waiter {
+    /// Waits for a trigger from now on. `now` says what time it is, in the time in which everything is told.
+    pub fn arm(&self, trigger: &Trigger, now: impl Fn() -> Duration + Send + 'static) -> Waiter {
         let mut node = Node::of(trigger);
-        node.begin(world.now());
+        node.begin(now());
         let wake = Arc::new(Notify::new());
         let mut inner = self.lock();
         inner.armed.push(Armed {
@@ -89,9 +89,10 @@ impl Triggers {
             wake: wake.clone(),
         });
         Waiter {
-            world: world.clone(),
+            inner: self.inner.clone(),
             number: inner.armed.len() - 1,
             wake,
+            now: Box::new(now),
         }
     }
 
@@ -151,6 +152,10 @@ fn seen_by<'a>(by: Option<&'a str>, change: &'a Change) -> Happened<'a> {
     }
 }
 
+fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
+    inner.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Inner {
     fn happens(&mut self, what: &Happened<'_>, now: Duration) {
         for armed in self.armed.iter_mut().filter(|armed| !armed.node.is_done()) {
@@ -165,9 +170,9 @@ impl Waiter {
     /// Waits until it has happened.
     pub async fn wait(self) {
         loop {
-            let now = self.world.now();
+            let now = (self.now)();
             let due = {
-                let mut inner = self.world.triggers.lock();
+                let mut inner = lock(&self.inner);
                 let node = &mut inner.armed[self.number].node;
                 node.passes(now);
                 if node.is_done() {

@@ -1,0 +1,67 @@
+//! The one node of a scenario is this machine, whatever the scenario calls it.
+
+use orrery_play::scenario::{Manifest, NodeTarget, StepAction};
+use orrery_play::workload::{named, plural};
+use serde_json::Value;
+
+use crate::place;
+
+/// The node as steps and expectations name it.
+pub fn node() -> String {
+    format!("Node/{}", place::NAME)
+}
+
+/// Makes a step about this machine that is about a node.
+pub fn step(action: &mut StepAction) {
+    let own = || NodeTarget::Named(place::NAME.to_owned());
+    match action {
+        StepAction::Cordon(spec) | StepAction::Uncordon(spec) => spec.node = own(),
+        StepAction::Drain(spec) => spec.node = own(),
+        StepAction::Taint(spec) | StepAction::Untaint(spec) => spec.node = own(),
+        StepAction::Edit(spec) => object(&mut spec.object),
+        StepAction::Delete(spec) => object(&mut spec.object),
+        StepAction::AddFinalizer(spec) | StepAction::RemoveFinalizer(spec) => object(&mut spec.object),
+        StepAction::Apply(Manifest::Inline(objects)) => objects.iter_mut().for_each(pods),
+        _ => {}
+    }
+}
+
+fn object(name: &mut String) {
+    if named(name).is_some_and(|(kind, ..)| plural(kind) == "nodes") {
+        *name = node();
+    }
+}
+
+/// Pods that name their node are of this machine.
+fn pods(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if fields.contains_key("containers")
+                && let Some(node) = fields.get_mut("nodeName")
+            {
+                *node = Value::from(place::NAME);
+            }
+            fields.values_mut().for_each(pods);
+        }
+        Value::Array(items) => items.iter_mut().for_each(pods),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn pods_that_name_their_node_are_of_this_machine() {
+        let mut objects = json!([
+            {"kind": "Pod", "spec": {"nodeName": "node-1", "containers": []}},
+            {"kind": "ConfigMap", "data": {"nodeName": "node-1"}},
+        ]);
+        pods(&mut objects);
+        assert_eq!(objects[0]["spec"]["nodeName"], place::NAME);
+        assert_eq!(objects[1]["data"]["nodeName"], "node-1");
+    }
+}
