@@ -14,7 +14,12 @@ use tokio::time::{Instant, sleep};
 use super::machine::Machine;
 use super::playable::Strike;
 use super::stage::RealStage;
+use super::swarm::Swarm;
 use crate::daemon::Failure;
+
+/// So often a container may have been restarted that is drawn to end once more: who crashes on and on waits for minutes
+/// between two lives.
+const PATIENCE: u32 = 3;
 
 /// What has become of the faults.
 #[derive(Default)]
@@ -54,22 +59,19 @@ impl Faults {
                 .random
                 .stream(&format!("fault/{}", names.next(plan.action.to_line())));
             let moment = Waiting::new(&users, &plan.moment, &random);
-            let (stage, machine, action) = (stage.clone(), machine.clone(), plan.action.clone());
-            let (told, turn, mut over) = (told.clone(), turn.clone(), Over(over.subscribe()));
+            let (stage, action, told) = (stage.clone(), plan.action.clone(), told.clone());
+            let mut striker = Striker {
+                stage: stage.clone(),
+                machine: machine.clone(),
+                turn: turn.clone(),
+                over: Over(over.subscribe()),
+            };
             tasks.spawn(async move {
-                let due = async {
-                    moment.wait(start).await;
-                    turn.lock().await
-                };
-                let Some(_mine) = over.unless(due).await else { return };
-                match strike(&stage, &machine, &action, &random, &mut over).await {
-                    Ok(false) => {}
-                    Ok(true) => lock(&told).waiting[index] = None,
-                    Err(failure) => {
-                        let what = format!("{}: {failure}", action.describe());
-                        lock(&told).failed.get_or_insert(Failure(what));
-                        stage.stop.notify_one();
-                    }
+                let struck = || lock(&told).waiting[index] = None;
+                if let Err(failure) = striker.play(&action, moment, start, &random, struck).await {
+                    let what = format!("{}: {failure}", action.describe());
+                    lock(&told).failed.get_or_insert(Failure(what));
+                    stage.stop.notify_one();
                 }
             });
         }
@@ -116,63 +118,108 @@ impl Over {
     }
 }
 
-/// Lets one fault strike, to its end; whether it found somebody.
-async fn strike(
-    stage: &RealStage,
-    machine: &Machine,
-    action: &FaultAction,
-    random: &Random,
-    over: &mut Over,
-) -> Result<bool, Failure> {
-    let say = |what: &str| stage.progress.done(&format!("fault: {what}"));
-    let strike = Strike::of(action).map_err(|why| Failure(why.to_owned()))?;
-    match strike {
-        Strike::Restart => {
-            say("the cluster's process is killed, and started again");
-            machine.kill().await?;
-            machine.start().await?;
+/// Who lets faults strike.
+struct Striker {
+    stage: Arc<RealStage>,
+    machine: Arc<Machine>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+    over: Over,
+}
+
+impl Striker {
+    /// Lets a fault strike when its moment comes, or those of a swarm; `struck` is told when it found somebody.
+    async fn play(
+        &mut self,
+        action: &FaultAction,
+        moment: Waiting,
+        start: Instant,
+        random: &Random,
+        struck: impl Fn(),
+    ) -> Result<(), Failure> {
+        let FaultAction::Swarm(spec) = action else {
+            let strike = Strike::of(action).map_err(|why| Failure(why.to_owned()))?;
+            if self.over.unless(moment.wait(start)).await.is_some() && self.strike(&strike, random).await? {
+                struck();
+            }
+            return Ok(());
+        };
+        let Some(end) = self.over.unless(moment.wait_for_range(start)).await else {
+            return Ok(());
+        };
+        let swarm = Swarm::draw(spec, random);
+        for number in 0u32.. {
+            let random = random.stream(&number.to_string());
+            let pause = swarm.pause(&random);
+            if Instant::now() + pause >= end || self.over.unless(sleep(pause)).await.is_none() {
+                break;
+            }
+            let Some(strike) = swarm.strike(&random) else { break };
+            if self.strike(&strike, &random).await? {
+                struck();
+            }
         }
-        Strike::Crash(lasts) => {
-            let lasts = lasts.draw(random);
-            say(&format!("the cluster's process is killed, for {lasts:.1?}"));
-            machine.kill().await?;
-            over.unless(sleep(lasts)).await;
-            machine.start().await?;
-        }
-        Strike::PowerLoss(lasts) => {
-            let lasts = lasts.draw(random);
-            say(&format!("the machine loses power, for {lasts:.1?}"));
-            machine.lose_power().await?;
-            over.unless(sleep(lasts)).await;
-            machine.start().await?;
-        }
-        Strike::Pause(lasts) => {
-            let lasts = lasts.draw(random);
-            say(&format!("the cluster's process stands still, for {lasts:.1?}"));
-            machine.signal(Signal::STOP)?;
-            over.unless(sleep(lasts)).await;
-            machine.signal(Signal::CONT)?;
-        }
-        Strike::KillContainer { nth, gently } => {
-            let running = machine.running().await?;
-            let drawn = || random.below(running.len() as u64) as usize;
-            let index = nth.map_or_else(drawn, |nth| (nth as usize).saturating_sub(1));
-            let Some((_, container)) = running.get(index) else {
-                return Ok(false);
-            };
-            let what = if gently { "asked to end" } else { "killed" };
-            say(&format!(
-                "container {} ({}) is {what}",
-                container.name,
-                &container.id[..12.min(container.id.len())]
-            ));
-            machine.end_container(container, gently).await?;
-        }
-        Strike::FlushRules => {
-            say("the packet rules are removed");
-            machine.flush_rules().await?;
-        }
+        Ok(())
     }
-    say("is over");
-    Ok(true)
+
+    /// Lets one fault strike, to its end, when its turn comes; whether it found somebody.
+    async fn strike(&mut self, strike: &Strike, random: &Random) -> Result<bool, Failure> {
+        let turn = self.turn.clone();
+        let Some(_mine) = self.over.unless(turn.lock()).await else {
+            return Ok(false);
+        };
+        let stage = self.stage.clone();
+        let say = |what: &str| stage.progress.done(&format!("fault: {what}"));
+        match strike {
+            Strike::Restart => {
+                say("the cluster's process is killed, and started again");
+                self.machine.kill().await?;
+                self.machine.start().await?;
+            }
+            Strike::Crash(lasts) => {
+                let lasts = lasts.draw(random);
+                say(&format!("the cluster's process is killed, for {lasts:.1?}"));
+                self.machine.kill().await?;
+                self.over.unless(sleep(lasts)).await;
+                self.machine.start().await?;
+            }
+            Strike::PowerLoss(lasts) => {
+                let lasts = lasts.draw(random);
+                say(&format!("the machine loses power, for {lasts:.1?}"));
+                self.machine.lose_power().await?;
+                self.over.unless(sleep(lasts)).await;
+                self.machine.start().await?;
+            }
+            Strike::Pause(lasts) => {
+                let lasts = lasts.draw(random);
+                say(&format!("the cluster's process stands still, for {lasts:.1?}"));
+                self.machine.signal(Signal::STOP)?;
+                self.over.unless(sleep(lasts)).await;
+                self.machine.signal(Signal::CONT)?;
+            }
+            Strike::KillContainer { nth, gently } => {
+                let mut running = self.machine.running().await?;
+                if nth.is_none() {
+                    running.retain(|(_, container)| container.attempt < PATIENCE);
+                }
+                let drawn = || random.below(running.len() as u64) as usize;
+                let index = nth.map_or_else(drawn, |nth: u32| (nth as usize).saturating_sub(1));
+                let Some((_, container)) = running.get(index) else {
+                    return Ok(false);
+                };
+                let what = if *gently { "asked to end" } else { "killed" };
+                say(&format!(
+                    "container {} ({}) is {what}",
+                    container.name,
+                    &container.id[..12.min(container.id.len())]
+                ));
+                self.machine.end_container(container, *gently).await?;
+            }
+            Strike::FlushRules => {
+                say("the packet rules are removed");
+                self.machine.flush_rules().await?;
+            }
+        }
+        say("is over");
+        Ok(true)
+    }
 }

@@ -8,6 +8,7 @@
 //! services answer, and that the cluster is quiet. What the cluster holds then can be written down, for `cargo sim compare` to compare with the
 //! simulated world's. Invariants on the way are the simulator's.
 
+mod brief;
 mod faults;
 mod here;
 mod images;
@@ -19,5 +20,6 @@ mod run;
 mod services;
 mod stage;
 pub mod stand_in;
+mod swarm;
 
 pub use run::{Settings, run};

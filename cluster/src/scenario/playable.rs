@@ -6,7 +6,8 @@ use orrery_play::scenario::{
 };
 use orrery_play::workload::{named, plural};
 
-use super::here;
+use super::brief::brief;
+use super::{here, swarm};
 
 /// What a fault does to a real machine.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,7 +60,7 @@ impl Strike {
                 PacketsTrouble::Flushed => Ok(Strike::FlushRules),
                 _ => Err("iptables does as it is told"),
             },
-            FaultAction::Swarm(_) => Err("it draws from all that a simulated world can suffer"),
+            FaultAction::Swarm(_) => Err("a swarm is of many faults"),
             FaultAction::Nodes(_) | FaultAction::HandOver(_) => Err("there is one machine, and one process"),
             FaultAction::Runtime(_) => Err("Docker is not the cluster's to harm"),
             FaultAction::Disk(_) => Err("the disk is not the cluster's to harm"),
@@ -112,10 +113,11 @@ impl Playable {
         played.workload.retain(|plan| match step(plan, is_alone) {
             Ok(()) => true,
             Err(why) => {
-                left_out.push(format!("{}: {why}", plan.action.to_line()));
+                left_out.push(format!("{}: {why}", brief(&plan.action)));
                 false
             }
         });
+        left_out.extend(played.faults.iter().filter_map(rest_of_swarm));
         for plan in &mut played.workload {
             here::step(&mut plan.action);
         }
@@ -170,7 +172,24 @@ fn differences(scenario: &Scenario) -> Vec<String> {
 
 fn fault(plan: &FaultPlan) -> Result<(), &'static str> {
     is_seen(&plan.moment)?;
-    Strike::of(&plan.action).map(drop)
+    match &plan.action {
+        FaultAction::Swarm(spec) if swarm::possible(spec).is_empty() => Err("a real machine has no fault of its kinds"),
+        FaultAction::Swarm(_) => Ok(()),
+        action => Strike::of(action).map(drop),
+    }
+}
+
+/// What is left out of a swarm that can be played.
+fn rest_of_swarm(plan: &FaultPlan) -> Option<String> {
+    let FaultAction::Swarm(spec) = &plan.action else {
+        return None;
+    };
+    let possible = swarm::possible(spec);
+    let kept: Vec<&str> = possible.iter().map(|kind| kind.as_str()).collect();
+    (possible.len() < spec.kinds.len()).then(|| {
+        let kept = kept.join(", ");
+        format!("of the swarm all kinds but {kept}: a real machine has no others")
+    })
 }
 
 /// Whether it is seen on a real cluster that a moment has come.
@@ -234,11 +253,12 @@ mod tests {
                - { at: 5s, packets: { node: any, flushed: true } }\n  \
                - { between: 0s..1m, swarm: all }\n",
         );
-        let strikes: Vec<Strike> = (played.scenario.faults.iter())
+        let strikes: Vec<Strike> = (played.scenario.faults[..3].iter())
             .map(|plan| Strike::of(&plan.action).expect("possible"))
             .collect();
         let ten = Span::seconds(10, 10);
         assert_eq!(strikes, [Strike::PowerLoss(ten), Strike::Restart, Strike::FlushRules]);
+        assert!(matches!(played.scenario.faults[3].action, FaultAction::Swarm(_)));
         assert_eq!(played.left_out.len(), 3, "{:?}", played.left_out);
         assert!(
             played.left_out.iter().all(|line| line.contains(": ")),

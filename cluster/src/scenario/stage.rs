@@ -10,10 +10,10 @@ use orrery_client::Client;
 use orrery_play::Stage;
 use orrery_play::choices::Choices;
 use orrery_play::model::Cluster;
-use orrery_play::scenario::{Manifest, Moment, Scenario, StepAction, Trigger};
-use serde_json::Value;
+use orrery_play::scenario::{Moment, Scenario, StepAction, Trigger};
 use tokio::sync::Notify;
 
+use super::brief::brief;
 use super::mirror::Mirror;
 use crate::place;
 use crate::progress::Progress;
@@ -58,27 +58,6 @@ impl RealStage {
     pub fn trouble_so_far(&self) -> Option<String> {
         let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         troubles.first().cloned()
-    }
-}
-
-/// A step in a few words.
-fn brief(action: &StepAction) -> String {
-    match action {
-        StepAction::Apply(Manifest::Inline(objects)) => {
-            let text = |object: &Value, path: &str| {
-                let text = object.pointer(path).and_then(Value::as_str);
-                text.unwrap_or_default().to_owned()
-            };
-            let names = objects
-                .iter()
-                .map(|object| format!("{}/{}", text(object, "/kind"), text(object, "/metadata/name")));
-            format!("apply {}", names.collect::<Vec<_>>().join(", "))
-        }
-        action => {
-            let line = action.to_line();
-            let bare = line.strip_prefix("{ ").and_then(|line| line.strip_suffix(" }"));
-            bare.unwrap_or(&line).to_owned()
-        }
     }
 }
 
@@ -129,24 +108,4 @@ impl Stage for RealStage {
     }
 
     fn saw(&self, _what: &'static str) {}
-}
-
-#[cfg(test)]
-mod tests {
-    use orrery_play::scenario::read;
-
-    use super::*;
-
-    #[test]
-    fn a_step_is_told_in_a_few_words() {
-        let steps = "workload:\n  - { at: 1s, apply: { apiVersion: v1, kind: ConfigMap, metadata: { name: settings } } }\n  \
-                     - { at: 2s, scale: { deployment: web, replicas: 6 } }\n";
-        let text = format!("name: a\nduration: 1m\n{steps}");
-        let scenario = read("a.yaml", &text, |_| Err(String::new())).expect("a scenario");
-        let told: Vec<String> = scenario.workload.iter().map(|plan| brief(&plan.action)).collect();
-        assert_eq!(
-            told,
-            ["apply ConfigMap/settings", "scale: { deployment: web, replicas: 6 }"]
-        );
-    }
 }
