@@ -30,8 +30,13 @@ pub fn examine_file(path: &str) -> Result<(Scenario, Vec<Error>), Error> {
     let folder = Path::new(path).parent().unwrap_or(Path::new("."));
     examine(path, &source, |name| {
         let file = folder.join(name);
-        std::fs::read_to_string(&file).map_err(|error| format!("cannot read {}: {error}", file.display()))
+        text(&file).map_err(|error| format!("cannot read {}: {error}", file.display()))
     })
+}
+
+#[allow(clippy::disallowed_methods, reason = "scenarios are read before any world begins")]
+fn text(file: &Path) -> std::io::Result<String> {
+    std::fs::read_to_string(file)
 }
 
 /// Reads a scenario from its text, as [`examine_file`] does.
@@ -62,7 +67,7 @@ pub fn examine(
 }
 
 fn load(path: &str) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|error| Error::of(path, format!("cannot read the scenario: {error}")))
+    text(Path::new(path)).map_err(|error| Error::of(path, format!("cannot read the scenario: {error}")))
 }
 
 /// Reads a scenario from its text; `load` finds the manifests it names. What it asks for may be nonsense.

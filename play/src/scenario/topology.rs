@@ -62,7 +62,7 @@ impl Topology {
     /// How many there are of a component of a user's own.
     pub fn replicas(&self, component: &ComponentWords) -> u32 {
         let asked = self.components.get(component.name).copied();
-        asked.unwrap_or_else(|| component.replicas)
+        asked.unwrap_or(component.replicas)
     }
 
     /// What is wrong beyond the types with what machines have, and with their taints: the word it is about, and why. A

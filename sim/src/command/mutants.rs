@@ -15,7 +15,7 @@ use clap::{Args, value_parser};
 
 use super::summary::Summary;
 use crate::campaign::{Input, in_process_of};
-use crate::mutants::{CARDS, Card};
+use crate::mutants::{Card, cards};
 use crate::simulator;
 
 /// Exit code when a mutant was not found.
@@ -263,7 +263,7 @@ fn list(cards: &[&Card]) {
 
 fn chosen(ids: &[String]) -> Result<Vec<&'static Card>, String> {
     if ids.is_empty() {
-        return Ok(CARDS.iter().collect());
+        return Ok(cards().collect());
     }
     let find = |id: &String| Card::of(id).ok_or_else(|| format!("there is no mutant {id:?}; `--list` shows all"));
     ids.iter().map(find).collect()
