@@ -1,5 +1,6 @@
 //! `orrery scenario run`: a scenario of the simulator on a real cluster.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -83,8 +84,7 @@ fn a_scenario_is_played_on_a_cluster_of_its_own_of_which_nothing_is_left(session
     assert!(!outcome.stdout.contains("never struck"), "{outcome}");
     let end = fs::read_to_string(end).expect("what the cluster held");
     assert!(end.contains("deployments.apps/default/web"), "{end}");
-    let left: Vec<_> = machine::traces().difference(&before).cloned().collect();
-    assert_eq!(left, Vec::<String>::new());
+    assert_eq!(left(&before, &outcome.text()), Vec::<String>::new());
 }
 
 fn a_scenario_that_does_not_converge_says_what_is_missing(session: &Session<'_>) {
@@ -100,6 +100,18 @@ fn a_scenario_that_does_not_converge_says_what_is_missing(session: &Session<'_>)
             .contains("status.availableReplicas of deployment/web is 1, not 2"),
         "{outcome}"
     );
+}
+
+/// What is there that was not there before; but for the network, where `said` tells that Docker keeps it: it may count
+/// users that are gone (moby issue 42119), and then lets nobody remove it.
+fn left(before: &BTreeSet<String>, said: &str) -> Vec<String> {
+    let is_stuck = said.contains("Docker keeps the network orrery");
+    let is_kept = |trace: &String| is_stuck && (trace.contains("orrery0") || trace == "network orrery");
+    let now = machine::traces();
+    now.difference(before)
+        .filter(|trace| !is_kept(trace))
+        .cloned()
+        .collect()
 }
 
 /// The images that stand in for others.
@@ -130,18 +142,24 @@ fn an_interrupted_scenario_leaves_nothing(session: &Session<'_>) {
     let said: Vec<String> = lines.collect();
     assert_eq!(child.wait().expect("it ends").code(), Some(130), "{said:?}");
     assert!(said.iter().any(|line| line == "interrupted"), "{said:?}");
-    let left: Vec<_> = machine::traces().difference(&before).cloned().collect();
-    assert_eq!((left, stand_ins()), (Vec::new(), Vec::new()));
+    assert_eq!((left(&before, &said.join("\n")), stand_ins()), (Vec::new(), Vec::new()));
 }
+
+/// Expects what will never be.
+const KEPT: &str = "\
+name: kept
+topology: { nodes: 1 }
+expect:
+  converge: 1s
+  state:
+    - configmap/kube-root-ca.crt: { data.nothing: there }
+duration: 1s
+";
 
 fn a_kept_cluster_is_there_until_it_is_deleted(session: &Session<'_>) {
     let before = machine::traces();
-    let short = PLAYED
-        .replace("converge: 1m", "converge: 1s")
-        .replace("duration: 10s", "duration: 1s");
-    let scenario = write(session, "kept.yaml", &short);
+    let scenario = write(session, "kept.yaml", KEPT);
     let outcome = session.cluster().orrery(&format!("scenario run {scenario} --keep"));
-    // It had no time to do what it should.
     assert_eq!(outcome.code, Some(11), "{outcome}");
     let home = outcome
         .stdout
@@ -154,9 +172,9 @@ fn a_kept_cluster_is_there_until_it_is_deleted(session: &Session<'_>) {
     let status = session.cluster().orrery_with("status", &place);
     let deleted = session.cluster().orrery_with("delete", &place);
     assert!(status.is_success(), "{status}");
-    assert!(deleted.is_success(), "{deleted}");
-    let left: Vec<_> = machine::traces().difference(&before).cloned().collect();
-    assert_eq!((left, stand_ins()), (Vec::new(), Vec::new()));
+    let is_stuck = deleted.stderr.contains("Docker keeps the network orrery");
+    assert!(deleted.is_success() || is_stuck, "{deleted}");
+    assert_eq!((left(&before, &deleted.text()), stand_ins()), (Vec::new(), Vec::new()));
 }
 
 fn a_wrong_scenario_is_refused_with_its_place(session: &Session<'_>) {
