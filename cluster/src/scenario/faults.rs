@@ -189,6 +189,13 @@ impl Striker {
                 self.over.unless(sleep(lasts)).await;
                 self.machine.start().await?;
             }
+            Strike::Wipe(lasts) => {
+                let lasts = lasts.draw(random);
+                say(&format!("the machine is set up anew, within {lasts:.1?}"));
+                self.machine.wipe().await?;
+                self.over.unless(sleep(lasts)).await;
+                self.machine.start().await?;
+            }
             Strike::Pause(lasts) => {
                 let lasts = lasts.draw(random);
                 say(&format!("the cluster's process stands still, for {lasts:.1?}"));

@@ -162,6 +162,16 @@ impl Machine {
         self.flush_rules().await
     }
 
+    /// Removes what a machine loses that is set up anew, beyond what a power loss costs it: containers and volumes.
+    pub async fn wipe(&self) -> Result<(), Failure> {
+        self.lose_power().await?;
+        for pod in self.docker.list_pods().await.map_err(fail("Docker"))? {
+            self.docker.remove_sandbox(&pod.id).await.map_err(fail("Docker"))?;
+            self.docker.remove_volumes(&pod.pod.uid).await.map_err(fail("Docker"))?;
+        }
+        Ok(())
+    }
+
     /// Removes the cluster's packet rules.
     pub async fn flush_rules(&self) -> Result<(), Failure> {
         packet_filter().clear().await.map_err(fail("iptables"))

@@ -1,8 +1,8 @@
 //! What of a scenario one real machine can play. What it cannot is left out, and said.
 
 use orrery_play::scenario::{
-    ContainerTrouble, CrashSpec, FaultAction, FaultPlan, Heal, Manifest, Moment, PacketsTrouble, PauseSpec, Scenario,
-    Span, StepAction, StepPlan,
+    ContainerTrouble, CrashSpec, FaultAction, FaultPlan, Heal, Manifest, Moment, NodeTrouble, PacketsTrouble,
+    PauseSpec, Scenario, Span, StepAction, StepPlan,
 };
 use orrery_play::workload::{named, plural};
 
@@ -18,6 +18,8 @@ pub enum Strike {
     Crash(Span),
     /// The machine loses power for a while: the process is killed, containers and packet rules are gone.
     PowerLoss(Span),
+    /// The machine is set up anew, which takes a while: as by a power loss, and containers and volumes are removed.
+    Wipe(Span),
     /// The process stands still for a while.
     Pause(Span),
     /// A container is killed.
@@ -61,6 +63,7 @@ impl Strike {
                 _ => Err("iptables does as it is told"),
             },
             FaultAction::Swarm(_) => Err("a swarm is of many faults"),
+            FaultAction::Nodes(spec) if spec.trouble == NodeTrouble::Wipe => Ok(Strike::Wipe(spec.lasts)),
             FaultAction::Nodes(_) | FaultAction::HandOver(_) => Err("there is one machine, and one process"),
             FaultAction::Runtime(_) => Err("Docker is not the cluster's to harm"),
             FaultAction::Disk(_) => Err("the disk is not the cluster's to harm"),
