@@ -3,9 +3,12 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use orrery_client::Client;
+use orrery_client::https::{Https, TlsError};
 use serde_yaml::{Mapping, Value};
 
 use crate::pki::Pair;
@@ -69,6 +72,15 @@ pub struct Found {
     pub certificate: Vec<u8>,
     /// The user's key, PEM.
     pub key: Vec<u8>,
+}
+
+impl Found {
+    /// A client of that cluster, which calls itself `agent`.
+    pub fn client(&self, agent: &str) -> Result<Client, TlsError> {
+        let address = self.server.trim_start_matches("https://");
+        let transport = Https::new(address, &self.authority, &self.certificate, &self.key)?;
+        Ok(Client::new(Arc::new(transport), agent))
+    }
 }
 
 /// Reads what `path` says about the cluster and user called `name`.

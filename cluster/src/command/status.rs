@@ -1,12 +1,10 @@
 //! `orrery status`: whether the cluster runs, and how it is.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
-use orrery_client::https::Https;
-use orrery_client::{Api, Client, ListParams};
+use orrery_client::{Api, ListParams};
 
 use super::{executor, stop};
 use crate::daemon::Failure;
@@ -30,10 +28,8 @@ pub fn status(place: &Place) -> Result<ExitCode, Failure> {
     say(&format!("cluster     running, process {}", process.as_raw_nonzero()));
     let access = kubeconfig::access(&place.kubeconfig(), place::NAME).map_err(|error| Failure(error.to_string()))?;
     say(&format!("API server  {}", access.server));
-    let address = access.server.trim_start_matches("https://");
-    let transport = Https::new(address, &access.authority, &access.certificate, &access.key)
-        .map_err(|error| Failure(error.to_string()))?;
-    let client = Client::new(Arc::new(transport), "orrery").with_limit(Duration::from_secs(5));
+    let client = access.client("orrery").map_err(|error| Failure(error.to_string()))?;
+    let client = client.with_limit(Duration::from_secs(5));
     let failed = |error: orrery_client::Error| Failure(error.to_string());
     executor()?.block_on(async {
         let nodes = Api::<Node>::new(&client)

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::machine::Machine;
+use super::machine::{Machine, running};
 use super::playable::Strike;
 use super::stage::RealStage;
 use super::swarm::Swarm;
@@ -204,7 +204,8 @@ impl Striker {
                 self.machine.signal(Signal::CONT)?;
             }
             Strike::KillContainer { nth, gently } => {
-                let mut running = self.machine.running().await?;
+                let pods = self.machine.pods().await?;
+                let mut running = running(&pods);
                 if nth.is_none() {
                     running.retain(|(_, container)| container.attempt < PATIENCE);
                 }

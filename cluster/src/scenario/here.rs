@@ -4,11 +4,17 @@ use orrery_play::scenario::{Manifest, NodeTarget, StepAction};
 use orrery_play::workload::{named, plural};
 use serde_json::Value;
 
+use super::walk;
 use crate::place;
 
 /// The node as steps and expectations name it.
 pub fn node() -> String {
     format!("Node/{}", place::NAME)
+}
+
+/// Whether steps and expectations name a node so.
+pub fn is_node(object: &str) -> bool {
+    named(object).is_some_and(|(kind, ..)| plural(kind) == "nodes")
 }
 
 /// Makes a step about this machine that is about a node.
@@ -27,25 +33,20 @@ pub fn step(action: &mut StepAction) {
 }
 
 fn object(name: &mut String) {
-    if named(name).is_some_and(|(kind, ..)| plural(kind) == "nodes") {
+    if is_node(name) {
         *name = node();
     }
 }
 
 /// Pods that name their node are of this machine.
-fn pods(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            if fields.contains_key("containers")
-                && let Some(node) = fields.get_mut("nodeName")
-            {
-                *node = Value::from(place::NAME);
-            }
-            fields.values_mut().for_each(pods);
+fn pods(object: &mut Value) {
+    walk::maps(object, &mut |fields| {
+        if fields.contains_key("containers")
+            && let Some(node) = fields.get_mut("nodeName")
+        {
+            *node = Value::from(place::NAME);
         }
-        Value::Array(items) => items.iter_mut().for_each(pods),
-        _ => {}
-    }
+    });
 }
 
 #[cfg(test)]

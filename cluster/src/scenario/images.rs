@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::program::{self, Program};
 use super::stand_in::Script;
+use super::walk;
 use crate::daemon::{Failure, fail};
 
 /// Readable and executable.
@@ -27,26 +28,25 @@ pub fn used(scenario: &Scenario) -> BTreeMap<String, BTreeSet<u16>> {
     for plan in &scenario.workload {
         match &plan.action {
             StepAction::Apply(Manifest::Inline(objects)) => {
-                for object in objects {
-                    of_services.extend(ports_of_service(object));
-                    containers(object, &mut |container| note(container, &mut images));
-                }
+                of_services.extend(objects.iter().flat_map(ports_of_service));
             }
-            StepAction::Edit(spec) => containers(&spec.patch, &mut |container| note(container, &mut images)),
             StepAction::SetImage(spec) => {
                 images.entry(spec.image.clone()).or_default();
             }
             _ => {}
         }
     }
+    containers(&mut scenario.clone(), |image, container| {
+        images.entry(image).or_default().extend(ports(container));
+    });
     // Another version of a program is asked on the same ports; and a service may name one that no container does.
     let of_name = |image: &str| image.rsplit_once(':').map_or(image, |(name, _)| name).to_owned();
-    let mut ports: BTreeMap<String, BTreeSet<u16>> = BTreeMap::new();
+    let mut of_names: BTreeMap<String, BTreeSet<u16>> = BTreeMap::new();
     for (image, own) in &images {
-        ports.entry(of_name(image)).or_default().extend(own);
+        of_names.entry(of_name(image)).or_default().extend(own);
     }
     for (image, own) in &mut images {
-        own.extend(ports.get(&of_name(image)).into_iter().flatten());
+        own.extend(of_names.get(&of_name(image)).into_iter().flatten());
         own.extend(&of_services);
     }
     images
@@ -63,33 +63,32 @@ fn ports_of_service(object: &Value) -> Vec<u16> {
     ports.filter_map(target).collect()
 }
 
-/// Does something with all containers anywhere in an object: whatever has a name and an image.
-fn containers(value: &Value, act: &mut dyn FnMut(&Map<String, Value>)) {
-    match value {
-        Value::Object(fields) => {
-            if fields.contains_key("name") && fields.get("image").is_some_and(Value::is_string) {
-                act(fields);
+/// Does something with all containers in what a scenario applies or edits, each with its image: whatever has a name and
+/// an image.
+fn containers(scenario: &mut Scenario, mut act: impl FnMut(String, &mut Map<String, Value>)) {
+    let objects = scenario.workload.iter_mut().flat_map(|plan| match &mut plan.action {
+        StepAction::Apply(Manifest::Inline(objects)) => objects.iter_mut().collect(),
+        StepAction::Edit(spec) => vec![&mut spec.patch],
+        _ => Vec::new(),
+    });
+    for object in objects {
+        walk::maps(object, &mut |fields| {
+            let image = fields.get("image").and_then(Value::as_str).map(str::to_owned);
+            if let Some(image) = image.filter(|_| fields.contains_key("name")) {
+                act(image, fields);
             }
-            fields.values().for_each(|value| containers(value, act));
-        }
-        Value::Array(items) => items.iter().for_each(|value| containers(value, act)),
-        _ => {}
+        });
     }
 }
 
-/// Notes the image of a container, with the ports at which it is asked.
-fn note(container: &Map<String, Value>, images: &mut BTreeMap<String, BTreeSet<u16>>) {
-    let Some(image) = container.get("image").and_then(Value::as_str) else {
-        return;
-    };
+/// The ports at which a container is asked.
+fn ports(container: &Map<String, Value>) -> Vec<u16> {
     let named = container.get("ports").and_then(Value::as_array).into_iter().flatten();
     let named = named.map(|port| &port["containerPort"]);
     let probes = PROBES.iter().filter_map(|probe| container.get(*probe));
     let probed = probes.flat_map(|probe| [&probe["httpGet"]["port"], &probe["tcpSocket"]["port"]]);
-    let all = named
-        .chain(probed)
-        .filter_map(|port| u16::try_from(port.as_u64()?).ok());
-    images.entry(image.to_owned()).or_default().extend(all);
+    let all = named.chain(probed);
+    all.filter_map(|port| u16::try_from(port.as_u64()?).ok()).collect()
 }
 
 /// Makes stand-ins for the images of `scenario` that Docker does not have, those of an earlier run anew; their names.
@@ -125,36 +124,12 @@ pub async fn make(docker: &DockerRuntime, scenario: &Scenario, made: &mut Vec<St
 /// them is left out. Whether anything is.
 pub fn fit(scenario: &mut Scenario, made: &[String]) -> bool {
     let mut left_out = false;
-    for plan in &mut scenario.workload {
-        match &mut plan.action {
-            StepAction::Apply(Manifest::Inline(objects)) => {
-                objects
-                    .iter_mut()
-                    .for_each(|object| left_out |= fit_containers(object, made));
-            }
-            StepAction::Edit(spec) => left_out |= fit_containers(&mut spec.patch, made),
-            _ => {}
+    containers(scenario, |image, container| {
+        if made.contains(&image) {
+            left_out |= fit_container(container);
         }
-    }
+    });
     left_out
-}
-
-fn fit_containers(value: &mut Value, made: &[String]) -> bool {
-    match value {
-        Value::Object(fields) => {
-            let image = fields.get("image").and_then(Value::as_str);
-            let stands_in = image.is_some_and(|image| made.iter().any(|own| own == image));
-            let mut left_out = stands_in && fields.contains_key("name") && fit_container(fields);
-            for value in fields.values_mut() {
-                left_out |= fit_containers(value, made);
-            }
-            left_out
-        }
-        Value::Array(items) => items
-            .iter_mut()
-            .fold(false, |left_out, value| fit_containers(value, made) | left_out),
-        _ => false,
-    }
 }
 
 fn fit_container(container: &mut Map<String, Value>) -> bool {

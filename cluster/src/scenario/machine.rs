@@ -1,7 +1,6 @@
 //! The cluster that a scenario is played on, and this machine as far as a fault may touch it. The cluster is driven by the
 //! command `orrery`, as its users do.
 
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -9,9 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orrery_client::Client;
-use orrery_client::https::Https;
 use orrery_kubelet::docker::DockerRuntime;
-use orrery_kubelet::runtime::{Container, ContainerRuntime, ContainerState};
+use orrery_kubelet::runtime::{Container, ContainerRuntime, ContainerState, PodSandbox};
 use orrery_proxy::PacketFilter as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
@@ -83,10 +81,7 @@ impl Machine {
     /// The administrator's way to the API server.
     pub fn client(&self) -> Result<Client, Failure> {
         let access = kubeconfig::access(&self.place.kubeconfig(), place::NAME).map_err(fail("the kubeconfig"))?;
-        let address = access.server.trim_start_matches("https://");
-        let transport = Https::new(address, &access.authority, &access.certificate, &access.key)
-            .map_err(fail("the certificates"))?;
-        Ok(Client::new(Arc::new(transport), "kubectl"))
+        access.client("kubectl").map_err(fail("the certificates"))
     }
 
     async fn orrery(&self, arguments: &[&str]) -> Result<(), Failure> {
@@ -156,7 +151,7 @@ impl Machine {
     /// Ends all that a power loss ends: the process, all containers, and the packet rules.
     pub async fn lose_power(&self) -> Result<(), Failure> {
         self.kill().await?;
-        for pod in self.docker.list_pods().await.map_err(fail("Docker"))? {
+        for pod in self.pods().await? {
             self.docker.stop_sandbox(&pod.id).await.map_err(fail("Docker"))?;
         }
         self.flush_rules().await
@@ -165,7 +160,7 @@ impl Machine {
     /// Removes what a machine loses that is set up anew, beyond what a power loss costs it: containers and volumes.
     pub async fn wipe(&self) -> Result<(), Failure> {
         self.lose_power().await?;
-        for pod in self.docker.list_pods().await.map_err(fail("Docker"))? {
+        for pod in self.pods().await? {
             self.docker.remove_sandbox(&pod.id).await.map_err(fail("Docker"))?;
             self.docker.remove_volumes(&pod.pod.uid).await.map_err(fail("Docker"))?;
         }
@@ -177,26 +172,9 @@ impl Machine {
         packet_filter().clear().await.map_err(fail("iptables"))
     }
 
-    /// The containers that run now, the one that runs longest first, with the uids of their pods.
-    pub async fn running(&self) -> Result<Vec<(String, Container)>, Failure> {
-        let pods = self.docker.list_pods().await.map_err(fail("Docker"))?;
-        let containers = pods
-            .into_iter()
-            .flat_map(|pod| pod.containers.into_iter().map(move |own| (pod.pod.uid.clone(), own)));
-        let mut running: Vec<_> = containers
-            .filter_map(|(uid, own)| match own.state {
-                ContainerState::Running { started_at } => Some((started_at, uid, own)),
-                _ => None,
-            })
-            .collect();
-        running.sort_by(|one, other| (one.0, &one.2.id).cmp(&(other.0, &other.2.id)));
-        Ok(running.into_iter().map(|(_, uid, own)| (uid, own)).collect())
-    }
-
-    /// The uids of the pods that Docker has something of.
-    pub async fn pods(&self) -> Result<BTreeSet<String>, Failure> {
-        let pods = self.docker.list_pods().await.map_err(fail("Docker"))?;
-        Ok(pods.into_iter().map(|pod| pod.pod.uid).collect())
+    /// What Docker has of pods.
+    pub async fn pods(&self) -> Result<Vec<PodSandbox>, Failure> {
+        self.docker.list_pods().await.map_err(fail("Docker"))
     }
 
     /// Kills a container, or asks it to end.
@@ -237,6 +215,21 @@ impl Machine {
         let folder = self.place.folder().display();
         format!("export ORRERY_HOME={folder} KUBECONFIG={folder}/kubeconfig; `orrery delete` removes it")
     }
+}
+
+/// The containers of `pods` that run, the one that runs longest first, with the uids of their pods.
+pub fn running(pods: &[PodSandbox]) -> Vec<(&str, &Container)> {
+    let containers = pods
+        .iter()
+        .flat_map(|pod| pod.containers.iter().map(|own| (pod.pod.uid.as_str(), own)));
+    let mut running: Vec<_> = containers
+        .filter_map(|(uid, own)| match own.state {
+            ContainerState::Running { started_at } => Some((started_at, uid, own)),
+            _ => None,
+        })
+        .collect();
+    running.sort_by(|one, other| (one.0, &one.2.id).cmp(&(other.0, &other.2.id)));
+    running.into_iter().map(|(_, uid, own)| (uid, own)).collect()
 }
 
 /// The machine's room for a cluster, held against the user's own: as if that ran.

@@ -18,13 +18,14 @@ use tokio::time::Instant;
 
 /// See the module. Events are not in it: they only tell of what is.
 pub struct Mirror {
+    /// Since when there is one: the time of triggers.
+    since: Instant,
+    triggers: Triggers,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     cluster: Cluster,
-    /// Since when triggers count, and what they wait for.
-    triggers: Option<(Instant, Triggers)>,
     /// When something was last written that was no heartbeat, and what.
     noise: (Instant, String),
 }
@@ -58,9 +59,10 @@ impl Mirror {
     /// One that shows nothing yet.
     pub fn new() -> Arc<Self> {
         Arc::new(Mirror {
+            since: Instant::now(),
+            triggers: Triggers::new(false),
             inner: Mutex::new(Inner {
                 cluster: Cluster::default(),
-                triggers: None,
                 noise: (Instant::now(), "nothing".to_owned()),
             }),
         })
@@ -102,9 +104,7 @@ impl Mirror {
         };
         let mut inner = self.lock();
         let change = inner.cluster.apply(id, revision, bytes);
-        if let Some((start, triggers)) = &inner.triggers {
-            triggers.wrote(&change, start.elapsed());
-        }
+        self.triggers.wrote(&change, self.since.elapsed());
         if !noise::is_heartbeat(&change) {
             inner.noise = (
                 Instant::now(),
@@ -113,17 +113,10 @@ impl Mirror {
         }
     }
 
-    /// Tells triggers of what is written; their time counts from `start`.
-    pub fn tell(&self, triggers: Triggers, start: Instant) {
-        self.lock().triggers = Some((start, triggers));
-    }
-
-    /// Waits for a trigger from now on; for ever, if nobody is told of anything.
-    pub fn arm(&self, trigger: &Trigger) -> Option<Waiter> {
-        let inner = self.lock();
-        let (start, triggers) = inner.triggers.as_ref()?;
-        let start = *start;
-        Some(triggers.arm(trigger, move || start.elapsed()))
+    /// Waits for a trigger from now on.
+    pub fn arm(&self, trigger: &Trigger) -> Waiter {
+        let since = self.since;
+        self.triggers.arm(trigger, move || since.elapsed())
     }
 
     /// Looks at what there is.

@@ -21,5 +21,6 @@ mod services;
 mod stage;
 pub mod stand_in;
 mod swarm;
+mod walk;
 
 pub use run::{Settings, run};

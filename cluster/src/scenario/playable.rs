@@ -4,9 +4,9 @@ use orrery_play::scenario::{
     ContainerTrouble, CrashSpec, FaultAction, FaultPlan, Heal, Manifest, Moment, NodeTrouble, PacketsTrouble,
     PauseSpec, Scenario, Span, StepAction, StepPlan,
 };
-use orrery_play::workload::{named, plural};
 
 use super::brief::brief;
+use super::here::is_node;
 use super::{here, swarm};
 
 /// What a fault does to a real machine.
@@ -220,10 +220,6 @@ fn step(plan: &StepPlan, is_alone: bool) -> Result<(), &'static str> {
         return Err(ONE);
     }
     is_seen(&plan.moment)
-}
-
-fn is_node(object: &str) -> bool {
-    named(object).is_some_and(|(kind, ..)| plural(kind) == "nodes")
 }
 
 #[cfg(test)]

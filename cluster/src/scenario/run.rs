@@ -12,14 +12,13 @@ use orrery_play::Stage;
 use orrery_play::convergence::{self, Rest};
 use orrery_play::end_state::EndState;
 use orrery_play::scenario::{self, Scenario};
-use orrery_play::triggers::Triggers;
 use orrery_play::workload::Workload;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::faults::Faults;
 use super::images;
-use super::machine::Machine;
+use super::machine::{Machine, running};
 use super::mirror::Mirror;
 use super::playable::Playable;
 use super::services;
@@ -196,9 +195,7 @@ async fn chaos_and_heal(
     machine: &Arc<Machine>,
     stage: &Arc<RealStage>,
 ) -> Result<Verdict, Failure> {
-    let start = Instant::now();
-    stage.choices.begin(start);
-    stage.mirror.tell(Triggers::new(false), start);
+    let start = stage.start;
     let faults = Faults::begin(stage, machine, start);
     let users: Arc<dyn Stage> = stage.clone();
     let workload = Workload::begin(&users, start);
@@ -265,9 +262,11 @@ async fn converge(machine: &Machine, stage: &RealStage, workload: &Workload) -> 
 
 /// What is still missing: in the store, in Docker, and of what services answer.
 async fn missing(machine: &Machine, stage: &RealStage) -> Result<Vec<String>, Failure> {
-    let running = machine.running().await?.into_iter();
-    let running: Vec<(String, String)> = running.map(|(uid, container)| (uid, container.name)).collect();
     let pods = machine.pods().await?;
+    let running = running(&pods).into_iter();
+    let running: Vec<(String, String)> = running
+        .map(|(uid, container)| (uid.to_owned(), container.name.clone()))
+        .collect();
     let authority = machine.authority();
     let rest = Rest {
         nodes: &[place::NAME.to_owned()],
@@ -279,8 +278,8 @@ async fn missing(machine: &Machine, stage: &RealStage) -> Result<Vec<String>, Fa
     let (mut missing, addresses) = stage.mirror.look(|cluster| {
         let mut missing = convergence::missing(cluster, &rest);
         convergence::containers(cluster, place::NAME, &running, &mut missing);
-        let strangers = pods.iter().filter(|uid| cluster.by_uid(uid).is_none());
-        missing.extend(strangers.map(|uid| format!("a sandbox of a pod with uid {uid} is left, which nobody has")));
+        let strangers = pods.iter().filter(|own| cluster.by_uid(&own.pod.uid).is_none());
+        missing.extend(strangers.map(|own| format!("a sandbox of {} is left, which nobody has", own.pod)));
         (missing, services::addresses(cluster))
     });
     missing.extend(services::silent(&addresses).await);

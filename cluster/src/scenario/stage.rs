@@ -8,10 +8,10 @@ use futures_util::future::BoxFuture;
 use orrery_api::random::Random;
 use orrery_client::Client;
 use orrery_play::Stage;
-use orrery_play::choices::Choices;
 use orrery_play::model::Cluster;
 use orrery_play::scenario::{Moment, Scenario, StepAction, Trigger};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::brief::brief;
 use super::mirror::Mirror;
@@ -29,12 +29,12 @@ pub struct RealStage {
     pub random: Random,
     /// What the store holds.
     pub mirror: Arc<Mirror>,
-    /// What was drawn.
-    pub choices: Choices,
+    /// When it begins.
+    pub start: Instant,
     /// Says what happens.
     pub progress: Progress,
     client: Client,
-    troubles: Mutex<Vec<String>>,
+    trouble: Mutex<Option<String>>,
     /// Woken when the scenario cannot be played on.
     pub stop: Notify,
 }
@@ -46,18 +46,17 @@ impl RealStage {
             scenario,
             random,
             mirror,
-            choices: Choices::default(),
+            start: Instant::now(),
             progress: Progress::default(),
             client: client.clone().with_limit(LIMIT),
-            troubles: Mutex::default(),
+            trouble: Mutex::default(),
             stop: Notify::new(),
         }
     }
 
     /// Why the scenario cannot be played on, if so.
     pub fn trouble_so_far(&self) -> Option<String> {
-        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        troubles.first().cloned()
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -83,23 +82,21 @@ impl Stage for RealStage {
     }
 
     fn arm(self: Arc<Self>, trigger: &Trigger) -> BoxFuture<'static, ()> {
-        match self.mirror.arm(trigger) {
-            Some(waiter) => Box::pin(waiter.wait()),
-            None => Box::pin(std::future::pending()),
-        }
+        Box::pin(self.mirror.arm(trigger).wait())
     }
 
-    fn does(&self, moment: Moment, action: StepAction) {
+    fn does(&self, _moment: Moment, action: StepAction) {
         self.progress.done(&format!("user: {}", brief(&action)));
-        self.choices.step(moment, action);
     }
 
     fn elapsed(&self) -> Duration {
-        self.choices.elapsed()
+        self.start.elapsed()
     }
 
     fn trouble(&self, what: String) {
-        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+        // The first one is the reason.
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.get_or_insert(what);
         self.stop.notify_one();
     }
 

@@ -47,7 +47,7 @@ pub use faults::{
     WhichRequests,
 };
 pub use quantity::{Span, parse_duration, write_duration};
-pub use read::{ends_are_comparable, examine, examine_file, read, read_file};
+pub use read::{drawn_step, examine, examine_file, read, read_file};
 pub use target::{ClientTarget, ComponentTarget, NodeTarget, Role, Whom, whose};
 pub use topology::{NodeSpec, StoreSpec, TaintSpec, Topology, numbered};
 pub use trigger::{FieldChange, Trigger, TriggerKind, WriteTrigger};

@@ -184,35 +184,30 @@ fn check(scenario: &Scenario) -> Result<(), (String, String)> {
 
 /// What a cluster holds in the end has to be a function of the scenario, for its runs to be compared.
 fn check_ends(scenario: &Scenario) -> Result<(), (String, String)> {
-    let refuse = |word: &str, why: String| {
+    let refuse = |word: &str, why: &str| {
         let why = format!("the end is compared with that of runs without faults, so {why}");
         Err((word.to_owned(), why))
     };
     if scenario.heal != Heal::All {
-        return refuse("expect", "everything has to be healed: `heal: all`".to_owned());
+        return refuse("expect", "everything has to be healed: `heal: all`");
     }
-    ends_are_comparable(scenario).or_else(|(word, why)| refuse(word, why))
+    drawn_step(scenario).map_or(Ok(()), |step| {
+        refuse(step, "what users do, and when, may not be drawn by the seed")
+    })
 }
 
-/// Whether what users ask for in a scenario is the same in each of its runs; if not, the step that draws something, and
-/// what it may not.
-///
-/// # Errors
-/// As said.
-pub fn ends_are_comparable(scenario: &Scenario) -> Result<(), (&'static str, String)> {
-    for step in &scenario.workload {
+/// A step of which the seed draws what it is, or when; if there is none, users ask for the same in each run.
+pub fn drawn_step(scenario: &Scenario) -> Option<&'static str> {
+    let drawn = scenario.workload.iter().find(|step| {
         let draws = match &step.action {
             StepAction::Churn(_) => true,
             StepAction::DeletePod(pod) => pod.nth.is_none(),
             StepAction::LabelPod(pod) => pod.nth.is_none(),
             action => action.whom().nodes.contains(&&NodeTarget::Any),
         };
-        if draws || matches!(step.moment, Moment::Between(_)) {
-            let why = "what users do, and when, may not be drawn by the seed";
-            return Err((step.action.key(), why.to_owned()));
-        }
-    }
-    Ok(())
+        draws || matches!(step.moment, Moment::Between(_))
+    });
+    drawn.map(|step| step.action.key())
 }
 
 /// A component of a user's own has to be in the program that reads the scenario.
