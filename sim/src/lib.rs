@@ -68,6 +68,7 @@ pub mod runtime;
 pub mod shrink;
 mod simulator;
 mod stage;
+mod sweep;
 pub mod timeline;
 pub mod trace;
 pub mod traffic;

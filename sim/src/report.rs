@@ -7,9 +7,21 @@ use crate::run::{Outcome, Verdict};
 use crate::simulator;
 use crate::variation::Variation;
 
+/// How this simulator is called. One with a known bug in it is this very program: the usual command builds one without.
+pub fn program(mutant: Option<&str>) -> String {
+    let called = mutant.and_then(|_| std::env::args().next());
+    called.unwrap_or_else(|| simulator::parts().command.clone())
+}
+
 /// The command that replays a run.
 pub fn replay(scenario: &str, seed: u64, variation: &Variation) -> String {
-    let mut words = vec![format!("{} run {scenario} --seed {seed}", simulator::parts().command)];
+    command("run", scenario, seed, variation)
+}
+
+/// The command that does `what` with a run.
+pub fn command(what: &str, scenario: &str, seed: u64, variation: &Variation) -> String {
+    let program = program(variation.mutant.as_deref());
+    let mut words = vec![format!("{program} {what} {scenario} --seed {seed}")];
     words.extend(variation.arguments());
     words.join(" ")
 }

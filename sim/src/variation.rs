@@ -1,4 +1,5 @@
-//! What a run is varied by beside its seed: streams of chance that are drawn anew, and how interleavings are explored.
+//! What a run is varied by beside its seed: streams of chance that are drawn anew, how interleavings are explored, and a
+//! known bug that is put back.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,6 +23,10 @@ pub struct Variation {
     #[arg(long, default_value_t, value_name = "EXPLORER")]
     #[serde(skip_serializing_if = "Explore::is_random")]
     pub explore: Explore,
+    /// Put this known bug into the components; only in a build with the feature `mutants`.
+    #[arg(long, value_name = "ID")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mutant: Option<String>,
 }
 
 impl Variation {
@@ -40,6 +45,9 @@ impl Variation {
         }
         if !self.explore.is_random() {
             arguments.extend(["--explore".to_owned(), self.explore.to_string()]);
+        }
+        if let Some(mutant) = &self.mutant {
+            arguments.extend(["--mutant".to_owned(), mutant.clone()]);
         }
         arguments
     }
@@ -164,7 +172,12 @@ mod tests {
             Just(Explore::Random),
             (1u32..=100).prop_map(|depth| Explore::Pct { depth })
         ];
-        (proptest::collection::vec(redraw, 0..4), explore).prop_map(|(redraw, explore)| Variation { redraw, explore })
+        let mutant = proptest::option::of("[A-Z][0-9]{2}");
+        (proptest::collection::vec(redraw, 0..4), explore, mutant).prop_map(|(redraw, explore, mutant)| Variation {
+            redraw,
+            explore,
+            mutant,
+        })
     }
 
     proptest! {

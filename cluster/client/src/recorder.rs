@@ -52,6 +52,15 @@ impl Sameness {
         };
         self.uid != other.uid && own == *other
     }
+
+    /// Whether the other is the same but for the message.
+    fn says_something_else(&self, other: &Sameness) -> bool {
+        let own = Sameness {
+            message: other.message.clone(),
+            ..self.clone()
+        };
+        self.message != other.message && own == *other
+    }
 }
 
 struct Remembered {
@@ -156,6 +165,12 @@ impl Recorder {
                 && mutant::active("O62")
             {
                 sameness.uid.clone_from(&namesake.uid);
+            }
+            if mutant::is_on("O69")
+                && let Some(similar) = memory.keys().find(|known| known.says_something_else(&sameness))
+                && mutant::active("O69")
+            {
+                sameness.message.clone_from(&similar.message);
             }
             if let Some(known) = memory.get_mut(&sameness) {
                 let count = known.count + 1;

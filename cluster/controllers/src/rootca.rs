@@ -80,7 +80,9 @@ impl RootCaController {
         };
         match result {
             // Somebody made it meanwhile; its event tells with what content.
-            Err(error) if !error.is_already_exists() => Err(error),
+            Err(error) if !error.is_already_exists() && !(matches!(error, Error::Api(_)) && mutant::active("O68")) => {
+                Err(error)
+            }
             _ => Ok(Next::Done),
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use orrery_api::meta::Object;
+use orrery_api::mutant;
 use orrery_client::{Api, Client, DeleteParams, Error, Next, Patch, WorkQueue, process};
 use serde_json::{Map, Value, json};
 
@@ -190,7 +191,8 @@ fn merged(old: Option<&Value>, new: &Value, key: &str, delete: bool) -> Value {
     if delete {
         let gone = old
             .iter()
-            .filter(|before| !new.iter().any(|entry| entry[key] == before[key]));
+            .filter(|before| !new.iter().any(|entry| entry[key] == before[key]))
+            .filter(|_| !mutant::active("O72"));
         entries.extend(gone.map(|before| json!({key: before[key], "$patch": "delete"})));
     }
     Value::Array(entries)

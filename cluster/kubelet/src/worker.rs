@@ -240,7 +240,9 @@ impl Worker {
         };
         self.tell_held_back(pod, &plan);
         self.report(pod, sandboxes, &plan, false);
-        if let Some(left) = deadline.filter(|_| !over) {
+        if let Some(left) = deadline.filter(|_| !over)
+            && !mutant::active("O74")
+        {
             plan.wake = Some(plan.wake.map_or(left, |wake| wake.min(left)));
         }
         match plan.actions.first() {

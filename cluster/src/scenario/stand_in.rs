@@ -1,8 +1,8 @@
 //! What runs in a container whose image is only described by a scenario: this very program, which behaves as the
 //! description says.
 //!
-//! It starts, after a while answers HTTP requests on its ports (200, with the host's name), crashes some time later with
-//! some probability, and ends when asked to. As the first process of its container it gets no signal that it does not
+//! It starts, after a while answers HTTP requests on its ports (200, with the host's name), ends by itself some time later
+//! if it is to, and ends when asked to. As the first process of its container it gets no signal that it does not
 //! listen for.
 
 use std::io::ErrorKind;
@@ -57,7 +57,7 @@ impl Script {
         Script {
             ready: millis(ready),
             stop: millis(image.stop),
-            lifetime: millis(image.lifetime),
+            lifetime: millis(image.lifetime()),
             crash: image.crash,
             exit: image.exit,
             listen,
@@ -68,18 +68,15 @@ impl Script {
 /// Behaves as `script` (JSON) says; returns how the container ends.
 pub async fn run(script: &str) -> Result<ExitCode, String> {
     let script: Script = serde_json::from_str(script).map_err(|error| format!("the script: {error}"))?;
-    if let Some(code) = script.exit {
-        return Ok(ExitCode::from(code as u8));
-    }
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| error.to_string())?;
     let random = Random::from_seed(seed);
     let draw = |(low, high): (u64, u64)| Duration::from_millis(random.between(low, high));
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
-    let crashes = random.chance(script.crash);
-    let death = async {
-        match crashes {
+    let ends = script.exit.is_some() || random.chance(script.crash);
+    let end = async {
+        match ends {
             true => sleep(draw(script.lifetime)).await,
             false => std::future::pending().await,
         }
@@ -93,9 +90,10 @@ pub async fn run(script: &str) -> Result<ExitCode, String> {
         biased;
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        () = death => {
-            println!("crashing, as the scenario wants it now and then");
-            return Ok(ExitCode::FAILURE);
+        () = end => {
+            let code = script.exit.unwrap_or(1);
+            println!("ending with {code}, as the scenario wants it");
+            return Ok(ExitCode::from(code as u8));
         }
         failed = work => return Err(failed),
     }

@@ -9,6 +9,8 @@ use k8s_openapi::api::core::v1::{Node, PodTemplateSpec};
 use crate::model::{Cluster, Item};
 
 const HASH: &str = "pod-template-hash";
+/// The condition of ReplicaSets and Deployments that could not make or delete a pod.
+const FAILURE: &str = "ReplicaFailure";
 /// How many old sets are kept when the Deployment does not say.
 pub const HISTORY: i32 = 10;
 /// The taints that follow from a node's conditions, by the condition's status.
@@ -76,6 +78,14 @@ fn replica_set(cluster: &Cluster, item: &Item, missing: &mut Vec<String>) {
     for (name, count, is) in counts.into_iter().filter(|(_, count, is)| count.unwrap_or(0) != *is) {
         missing.push(format!("{} says {} {name}, but has {is}", item.id, count.unwrap_or(0)));
     }
+    let complete = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1) == status.replicas;
+    let mut conditions = status.conditions.iter().flatten();
+    if complete && conditions.any(|condition| condition.type_ == FAILURE && condition.status == "True") {
+        missing.push(format!(
+            "{} has all its pods, but its condition {FAILURE} is True",
+            item.id
+        ));
+    }
 }
 
 /// The sets of a Deployment, each with whether it is of the newest template.
@@ -130,6 +140,14 @@ fn conditions(item: &Item, deployment: &Deployment, missing: &mut Vec<String>) {
             "{} is complete, but its condition Available is {other:?}",
             item.id
         )),
+    }
+    if let Some((value, reason)) = find(&status, FAILURE)
+        && value == "True"
+    {
+        missing.push(format!(
+            "{} is complete, but its condition {FAILURE} says {reason}",
+            item.id
+        ));
     }
     let paused = spec.and_then(|spec| spec.paused).unwrap_or(false);
     let deadline = spec.and_then(|spec| spec.progress_deadline_seconds);

@@ -123,6 +123,19 @@ fn a_condition_that_disagrees_with_the_counts_is_found() {
         });
         assert_eq!(found.len(), 1, "{found:?}");
     }
+    // What could once not be made is there now.
+    for kind in ["deployments.apps", "replicasets.apps"] {
+        let failed = rollout(|resource, mut object| {
+            if resource == kind && object["metadata"]["name"] != "old" {
+                let failure = json!({"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate"});
+                let conditions = object["status"]["conditions"].as_array().cloned();
+                object["status"]["conditions"] = [conditions.unwrap_or_default(), vec![failure]].concat().into();
+            }
+            object
+        });
+        assert_eq!(failed.len(), 1, "{failed:?}");
+        assert!(failed[0].contains("ReplicaFailure"), "{failed:?}");
+    }
     // A paused rollout says so instead.
     let paused = rollout(|resource, mut object| {
         if resource == "deployments.apps" {

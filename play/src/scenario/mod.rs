@@ -146,11 +146,11 @@ pub struct ImageScript {
     /// How likely a container is to crash some time after its start.
     #[serde(deserialize_with = "quantity::probability")]
     pub crash: f64,
-    /// How long a container lives before it crashes, if it does.
-    pub lifetime: Span,
+    /// How long a container lives that crashes or has an `exit`, if it is not as [usual](ImageScript::lifetime).
+    pub lifetime: Option<Span>,
     /// The ports that it answers on; if none are named, all that no other container of its pod names.
     pub listen: Vec<u16>,
-    /// It ends at once with this code.
+    /// It ends by itself with this code.
     pub exit: Option<i32>,
     /// How long it takes to end when asked to.
     pub stop: Span,
@@ -163,11 +163,22 @@ impl Default for ImageScript {
             start: Span::millis(50, 500),
             ready: Span::millis(0, 1000),
             crash: 0.0,
-            lifetime: Span::seconds(1, 60),
+            lifetime: None,
             listen: Vec::new(),
             exit: None,
             stop: Span::millis(10, 1000),
         }
+    }
+}
+
+impl ImageScript {
+    /// How long a container lives that ends by itself: one with an `exit` usually ends at once.
+    pub fn lifetime(&self) -> Span {
+        let usual = match self.exit {
+            Some(_) => Span::millis(1, 50),
+            None => Span::seconds(1, 60),
+        };
+        self.lifetime.unwrap_or(usual)
     }
 }
 

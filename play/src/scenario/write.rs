@@ -221,7 +221,7 @@ fn image(script: &ImageScript) -> Yaml {
         .unless(*ready == default.ready, "ready", || Yaml::plain(ready))
         .unless(*stop == default.stop, "stop", || Yaml::plain(stop))
         .unless(*crash == default.crash, "crash", || Yaml::plain(crash))
-        .unless(*lifetime == default.lifetime, "lifetime", || Yaml::plain(lifetime))
+        .some("lifetime", lifetime.as_ref(), Yaml::plain)
         .some("exit", exit.as_ref(), Yaml::plain)
         .unless(listen.is_empty(), "listen", || words(listen, Yaml::plain))
         .map()

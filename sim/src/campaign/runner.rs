@@ -106,17 +106,16 @@ fn lock<'a, 'b, T: ?Sized>(mutex: &'a Mutex<&'b mut T>) -> MutexGuard<'a, &'b mu
 /// Runs one input in a process of its own, for no longer than `limit`.
 pub fn in_process(input: &Input, limit: Duration) -> Summary {
     match std::env::current_exe() {
-        Ok(own) => in_process_of(&own, &[], input, limit),
+        Ok(own) => in_process_of(&own, input, limit),
         Err(error) => Summary::died(input, &error.to_string()),
     }
 }
 
-/// Runs one input in a process of `program`, which may be built with other features, with `more` arguments.
-pub fn in_process_of(program: &Path, more: &[String], input: &Input, limit: Duration) -> Summary {
+/// Runs one input in a process of `program`, which may be built with other features.
+pub fn in_process_of(program: &Path, input: &Input, limit: Duration) -> Summary {
     let child = Command::new(program)
         .args(input.arguments())
         .arg("--json")
-        .args(more)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

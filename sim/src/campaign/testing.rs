@@ -60,5 +60,6 @@ fn varied(redraw: Option<u64>) -> Variation {
     Variation {
         redraw: redraw.into_iter().collect(),
         explore,
+        mutant: None,
     }
 }

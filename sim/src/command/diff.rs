@@ -26,15 +26,15 @@ const FIELDS: usize = 6;
 
 /// Compares two runs, each `SCENARIO@SEED`, or files written by `run --trace`: the first event where they part.
 ///
-/// With `--redraw` or `--explore` B is the varied run; if it is not named, it is A varied. Ends with 0 if they are the
-/// same, with 1 if they differ.
+/// With `--redraw`, `--explore` or `--mutant` B is the varied run; if it is not named, it is A varied. Ends with 0 if
+/// they are the same, with 1 if they differ.
 #[derive(Args)]
 pub struct Diff {
     /// The one: `SCENARIO@SEED` or a trace's file.
     #[arg(value_name = "A")]
     one: String,
     /// The other.
-    #[arg(value_name = "B", required_unless_present_any = ["redraw", "explore"])]
+    #[arg(value_name = "B", required_unless_present_any = ["redraw", "explore", "mutant"])]
     other: Option<String>,
     #[command(flatten)]
     variation: Variation,
@@ -139,7 +139,7 @@ impl Diff {
             if let Side::File(path) = side
                 && *variation != plain
             {
-                eprintln!("error: --redraw and --explore vary runs, and {path} is none: write SCENARIO@SEED");
+                eprintln!("error: --redraw, --explore and --mutant vary runs, and {path} is none: write SCENARIO@SEED");
                 return Err(2);
             }
         }
@@ -387,6 +387,7 @@ mod tests {
         };
         assert_eq!(varied(sides(&["a@7", "--redraw", "tasks=2"])), Ok([false, true]));
         assert_eq!(varied(sides(&["a@7", "--explore", "pct:3"])), Ok([false, true]));
+        assert_eq!(varied(sides(&["a@7", "--mutant", "B41"])), Ok([false, true]));
         assert_eq!(
             varied(sides(&["a@7", "b@8", "--redraw", "tasks=2", "--both"])),
             Ok([true, true])

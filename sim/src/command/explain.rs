@@ -6,8 +6,7 @@ use super::record::obtain;
 use super::subject::Subject;
 use crate::explain::{Explanation, compare, explain, words};
 use crate::recording::{Ending, Index, Recording};
-use crate::report::replay;
-use crate::simulator;
+use crate::report::command;
 
 /// So many neighbouring seeds are tried for one that holds.
 const NEIGHBOURS: u64 = 8;
@@ -46,11 +45,9 @@ impl Explain {
         if is_played && !self.alone {
             self.compare(seed, &index, &explanation);
         }
-        println!("replay: {}", replay(scenario, seed, &self.subject.variation));
-        println!(
-            "look at it: {} report {scenario} --seed {seed} --out report.html",
-            simulator::parts().command,
-        );
+        let command = |what| command(what, scenario, seed, &self.subject.variation);
+        println!("replay: {}", command("run"));
+        println!("look at it: {} --out report.html", command("report"));
         recording.ending.code()
     }
 

@@ -144,14 +144,6 @@ fn seed(asked: Option<u64>, scenario: &crate::scenario::Scenario) -> u64 {
     asked.or(scenario.seed).unwrap_or(1)
 }
 
-/// What becomes of the end of a run of a scenario, or says why it cannot be compared.
-fn end(path: &str, scenario: &crate::scenario::Scenario, mutant: Option<&str>) -> Result<crate::run::End, u8> {
-    yardstick::of(path, scenario, mutant).map_err(|error| {
-        eprintln!("error: {error}");
-        2
-    })
-}
-
 /// Reads a scenario, or says what is wrong with it.
 fn read(path: &str) -> Result<crate::scenario::Scenario, u8> {
     crate::scenario::read_file(path).map_err(|error| {

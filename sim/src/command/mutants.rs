@@ -237,12 +237,9 @@ impl Mutants {
     }
 
     fn run(&self, binary: &Path, mutant: Option<&str>, turn: Turn<'_>) -> Summary {
-        let more: Vec<String> = mutant
-            .into_iter()
-            .flat_map(|id| ["--mutant".to_owned(), id.to_owned()])
-            .collect();
-        let input = Input::new(turn.scenario, turn.seed);
-        in_process_of(binary, &more, &input, Duration::from_secs(self.limit))
+        let mut input = Input::new(turn.scenario, turn.seed);
+        input.variation.mutant = mutant.map(str::to_owned);
+        in_process_of(binary, &input, Duration::from_secs(self.limit))
     }
 }
 

@@ -33,7 +33,7 @@ impl Record {
             Ok(settings) => settings,
             Err(code) => return code,
         };
-        let end = match super::end(&self.subject.scenario, &settings.scenario, None) {
+        let end = match self.subject.end(&settings.scenario) {
             Ok(end) => end,
             Err(code) => return code,
         };

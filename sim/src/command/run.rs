@@ -31,9 +31,6 @@ pub struct Run {
     /// Print one line of JSON instead of words; for campaigns.
     #[arg(long, hide = true)]
     json: bool,
-    /// Put this known bug into the components; only in a build with the feature `mutants`.
-    #[arg(long, value_name = "ID")]
-    mutant: Option<String>,
     /// Show what the components say.
     #[arg(short, long)]
     verbose: bool,
@@ -47,10 +44,6 @@ impl Run {
             Err(code) => return code,
         };
         let (path, seed) = (&self.subject.scenario, settings.seed);
-        if let Some(Err(why)) = self.mutant.as_deref().map(crate::mutants::switch_on) {
-            eprintln!("error: {why}");
-            return 2;
-        }
         let to_stdout = self.trace.as_deref() == Some("-");
         let (trace, history) = match (open(self.trace.as_deref()), open(self.history.as_deref())) {
             (Ok(trace), Ok(history)) => (trace, history),
@@ -94,7 +87,7 @@ impl Run {
         settings.verbose = self.verbose;
         settings.end = match &self.end_state {
             Some(_) => End::Tell,
-            None => super::end(&self.subject.scenario, &settings.scenario, self.mutant.as_deref())?,
+            None => self.subject.end(&settings.scenario)?,
         };
         Ok(settings)
     }

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::subject::Subject;
+use crate::report::program;
 use crate::run::{Settings, Verdict, run};
 use crate::scenario::Scenario;
 use crate::shrink::{Failure, OTHERS, Oracle, Shrunk, shrink, triggers};
-use crate::simulator;
 
 /// Without a smaller scenario a line is written so often.
 const LINE: Duration = Duration::from_secs(10);
@@ -31,9 +31,6 @@ pub struct Shrink {
     /// How many runs at once; as many as there are cores by default.
     #[arg(long)]
     jobs: Option<NonZeroUsize>,
-    /// Put this known bug into the components; only in a build with the feature `mutants`.
-    #[arg(long, value_name = "ID")]
-    mutant: Option<String>,
 }
 
 /// What the header of the result says, and where it goes.
@@ -54,12 +51,9 @@ impl Shrink {
             Err(code) => return code,
         };
         let (path, original, seed) = (&self.subject.scenario, settings.scenario.clone(), settings.seed);
+        let mutant = self.subject.variation.mutant.as_deref();
         let started = Instant::now();
-        if let Some(Err(why)) = self.mutant.as_deref().map(crate::mutants::switch_on) {
-            eprintln!("error: {why}");
-            return 2;
-        }
-        let end = match super::end(path, &original, self.mutant.as_deref()) {
+        let end = match self.subject.end(&original) {
             Ok(end) => end,
             Err(code) => return code,
         };
@@ -83,19 +77,14 @@ impl Shrink {
             seed,
             failure: &failure,
             before: pinned.lines(),
-            mutant: self.mutant.as_deref(),
+            mutant,
         };
         eprintln!("{}: {}", failure.kind, failure.message);
         let limit = Duration::try_from_secs_f64(self.limit * 60.0).unwrap_or(Duration::MAX);
         let deadline = started
             .checked_add(limit)
             .unwrap_or(started + Duration::from_secs(1 << 30));
-        let oracle = match Oracle::new(
-            failure.clone(),
-            super::jobs(self.jobs),
-            deadline,
-            self.mutant.as_deref(),
-        ) {
+        let oracle = match Oracle::new(failure.clone(), super::jobs(self.jobs), deadline, mutant) {
             Ok(oracle) => oracle,
             Err(error) => {
                 eprintln!("error: cannot write temporary files: {error}");
@@ -123,7 +112,7 @@ impl Shrink {
                 );
             }
         };
-        let writes = |scenario: &Scenario, seed| writes(scenario, seed, self.mutant.as_deref());
+        let writes = |scenario: &Scenario, seed| writes(scenario, seed, mutant);
         let shrunk = shrink((&original, pinned, seed), &failure, &oracle, &writes, &better);
         if let Err(error) = output.write(&shrunk.scenario, Some(&shrunk)) {
             eprintln!("error: {error}");
@@ -141,7 +130,7 @@ impl Shrink {
             if oracle.is_over() { "; the time was up" } else { "" }
         );
         println!("{}", about_seed(&shrunk));
-        println!("run it: {}", run_line(&out, self.mutant.as_deref()));
+        println!("run it: {}", run_line(&out, mutant));
         0
     }
 }
@@ -191,16 +180,10 @@ impl Output<'_> {
     }
 }
 
-/// The command that runs the result. With a mutant it is this very program: the ordinary command builds one without.
+/// The command that runs the result.
 fn run_line(file: &str, mutant: Option<&str>) -> String {
-    let usual = &simulator::parts().command;
-    match mutant {
-        None => format!("{usual} run {file}"),
-        Some(id) => {
-            let program = std::env::args().next();
-            format!("{} run {file} --mutant {id}", program.as_ref().unwrap_or(usual))
-        }
-    }
+    let with = mutant.map(|id| format!(" --mutant {id}")).unwrap_or_default();
+    format!("{} run {file}{with}", program(mutant))
 }
 
 /// Whether the seed matters, in words.

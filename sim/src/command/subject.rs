@@ -3,9 +3,11 @@
 use clap::Args;
 
 use super::record::obtain;
+use super::{WRONG, yardstick};
 use crate::campaign::Streams;
+use crate::mutants;
 use crate::recording::Recording;
-use crate::run::Settings;
+use crate::run::{End, Settings};
 use crate::scenario::Scenario;
 use crate::variation::{Redraw, Variation};
 
@@ -22,13 +24,15 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Reads the scenario; what to run, with nothing that the command line does not say here.
+    /// Reads the scenario; what to run, with nothing that the command line does not say here. If it has a known bug in
+    /// it, this process has it from here on.
     ///
     /// # Errors
     ///
     /// The exit code to end with, when the scenario or the variation is wrong; it has been said why.
     pub fn settings(&self) -> Result<Settings, u8> {
         let scenario = read(&self.scenario, &self.variation)?;
+        possible(self.variation.mutant.as_deref().map_or(Ok(()), mutants::switch_on))?;
         let seed = super::seed(self.seed, &scenario);
         Ok(Settings {
             variation: self.variation.clone(),
@@ -45,6 +49,19 @@ impl Subject {
         Ok(super::seed(self.seed, &read(&self.scenario, &self.variation)?))
     }
 
+    /// What becomes of the run's end, or says why it cannot be compared.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Subject::settings`].
+    pub fn end(&self, scenario: &Scenario) -> Result<End, u8> {
+        possible(yardstick::of(
+            &self.scenario,
+            scenario,
+            self.variation.mutant.as_deref(),
+        ))
+    }
+
     /// Records the run, in a process of its own.
     ///
     /// # Errors
@@ -55,6 +72,14 @@ impl Subject {
     }
 }
 
+/// What came of something; if nothing, says why.
+fn possible<T>(outcome: Result<T, String>) -> Result<T, u8> {
+    outcome.map_err(|error| {
+        eprintln!("error: {error}");
+        WRONG
+    })
+}
+
 /// Reads a scenario whose run shall be varied, or says what is wrong with one of them.
 pub(super) fn read(scenario: &str, variation: &Variation) -> Result<Scenario, u8> {
     let read = super::read(scenario)?;
@@ -62,7 +87,8 @@ pub(super) fn read(scenario: &str, variation: &Variation) -> Result<Scenario, u8
     let mistyped = |redraw: &Redraw| Some((redraw.stream.clone(), streams.meant_by(&redraw.stream)?.to_owned()));
     if let Some((wrong, near)) = variation.redraw.iter().find_map(mistyped) {
         eprintln!("error: --redraw: {scenario} has no stream {wrong:?} to draw anew; did you mean {near:?}?");
-        return Err(2);
+        return Err(WRONG);
     }
+    possible(variation.mutant.as_deref().map_or(Ok(()), mutants::check))?;
     Ok(read)
 }

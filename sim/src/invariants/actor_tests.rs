@@ -341,6 +341,20 @@ fn an_event_of_a_namesake_that_is_counted_for_what_is_gone_breaks_r1() {
 }
 
 #[test]
+fn a_pod_that_is_told_to_be_made_twice_breaks_r1() {
+    let told = |reason: &str, count: i32| {
+        let mut event = event("replicaset-controller", "uid-set", 100);
+        (event["reason"], event["count"]) = (json!(reason), json!(count));
+        event["message"] = json!("Created pod: a");
+        History::of(|id| id == "R1").put("events", event).broken()
+    };
+    assert_eq!(told("SuccessfulCreate", 2), ["R1"]);
+    assert!(told("SuccessfulCreate", 1).is_empty());
+    // Of which the controller may be told late, so that it deletes again.
+    assert!(told("SuccessfulDelete", 2).is_empty());
+}
+
+#[test]
 fn an_event_that_is_late_or_of_a_kubelet_or_of_a_wrong_clock_or_of_what_is_there_does_not_break_r1() {
     let told = |component, uid, at| replaced().put("events", event(component, uid, at)).broken();
     let none = [""; 0];

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::{Invariant, Report};
 use crate::model::{Change, Cluster, Item, ObjectId, Seen};
+use crate::sweep::Sweep;
 
 /// So old may the request be that took the finalizers away.
 const ASKED: Duration = Duration::from_secs(60);
@@ -24,6 +25,7 @@ const PROPAGATION: [&str; 2] = ["foregroundDeletion", "orphan"];
 pub struct Deletion {
     /// When somebody last asked to change an object.
     asked: BTreeMap<ObjectId, Duration>,
+    sweep: Sweep,
     /// When somebody last asked to delete a pod, or all of a namespace, without grace.
     forced: BTreeMap<ObjectId, Duration>,
 }
@@ -115,8 +117,9 @@ impl Invariant for Deletion {
                 }
                 if path.subresource.is_empty() || path.subresource == "finalize" {
                     self.asked.insert(path.id(), cluster.now);
-                    if self.asked.len() > 1000 {
+                    if self.sweep.is_due(self.asked.len()) {
                         self.asked.retain(|_, at| *at + ASKED > cluster.now);
+                        self.sweep.left(self.asked.len());
                     }
                 }
             }

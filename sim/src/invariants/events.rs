@@ -1,4 +1,5 @@
-//! R1: an event is about an object that is there, or was a moment ago.
+//! R1: an event is about an object that is there, or was a moment ago; and of each pod that a controller has made it is
+//! told once.
 //!
 //! Judged when an event of a scheduler or a controller is written, a new one or one that counts once more: at the
 //! moment that it names as its last, its object must not have been gone for longer than whoever tells of it may lag
@@ -28,6 +29,9 @@ const JUDGED: [(&str, Role, &str); 5] = [
     ),
 ];
 
+/// The reason of events whose message names a pod that has been made: it can be no other's.
+const MADE: &str = "SuccessfulCreate";
+
 /// How long a component may be at a thing that it tells of when it is done: a request that has no answer lasts 30 s.
 const AT_WORK: Duration = Duration::from_secs(45);
 
@@ -44,7 +48,7 @@ impl Invariant for Events {
     }
 
     fn statement(&self) -> &'static str {
-        "An event is about an object that is there, or was a moment ago."
+        "An event is about an object that is there, or was a moment ago, and none tells twice of a pod that was made."
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
@@ -63,6 +67,14 @@ impl Events {
     fn judge(&self, item: &Item, cluster: &Cluster, report: &mut Report) {
         let Some(event) = item.read::<Event>() else { return };
         let about = &event.involved_object;
+        if event.reason.as_deref() == Some(MADE) && event.count.is_some_and(|count| count > 1) {
+            let (count, what) = (
+                event.count.unwrap_or_default(),
+                event.message.as_deref().unwrap_or_default(),
+            );
+            let message = format!("{} tells {count} times: {what}", item.id);
+            report.broken(self.id(), message, &["controller-manager"]);
+        }
         let Some(gone) = about.uid.as_ref().and_then(|uid| self.gone.get(uid)) else {
             return;
         };

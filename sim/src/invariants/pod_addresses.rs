@@ -1,4 +1,5 @@
-//! K4: pod IPs are unique, and the address that a pod's status shows is one that a sandbox of it really had.
+//! K4: pod IPs are unique, and the address that a pod's status shows is one that a sandbox of it really had; the list of
+//! its addresses holds that one, and none beside it of the same family.
 //!
 //! Checked over the sandboxes that really are, when one becomes ready, and over every write of a pod's address; in the
 //! end a pod that runs must show the address of the sandbox that it has. Not judged: a status that meanwhile still shows
@@ -25,6 +26,18 @@ pub struct PodAddresses {
 fn address(item: &Item) -> Option<String> {
     let ip = item.pod()?.status.as_ref()?.pod_ip.clone();
     ip.filter(|ip| !ip.is_empty())
+}
+
+/// What is wrong with the list of a pod's addresses beside its address.
+///
+/// See `podIPs` in the [API reference](https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#PodStatus).
+fn wrong_list(item: &Item) -> Option<String> {
+    let status = item.pod()?.status.as_ref()?;
+    let all: Vec<&str> = status.pod_ips.iter().flatten().map(|one| one.ip.as_str()).collect();
+    let is_six = |ip: &&str| ip.contains(':');
+    let alike = all.iter().filter(|ip| is_six(ip)).count() > 1 || all.iter().filter(|ip| !is_six(ip)).count() > 1;
+    let differs = !all.is_empty() && all.first().copied() != status.pod_ip.as_deref().filter(|ip| !ip.is_empty());
+    (alike || differs).then(|| format!("{all:?} beside {:?}", status.pod_ip.as_deref().unwrap_or_default()))
 }
 
 fn is_in_the_hosts_network(item: &Item) -> bool {
@@ -73,6 +86,13 @@ impl Invariant for PodAddresses {
                     }
                     return;
                 };
+                if let Some(wrong) = wrong_list(after) {
+                    let message = format!(
+                        "{} shows the addresses {wrong} at revision {}",
+                        change.id, change.revision
+                    );
+                    report.broken(self.id(), message, &[&format!("kubelet/{}", after.node_name())]);
+                }
                 let Some(shown) = address(after) else { return };
                 let known = change.before.as_ref().and_then(|item| address(item));
                 if is_in_the_hosts_network(after) || known.as_ref() == Some(&shown) {
@@ -106,6 +126,37 @@ impl Invariant for PodAddresses {
                 let what = format!("K4: {} shows {shown}, which no sandbox of it has now", pod.id);
                 missing.push_on(pod.node_name(), what);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::{History, pod};
+    use super::*;
+
+    #[test]
+    fn a_list_of_addresses_that_holds_another_beside_the_pods_own_breaks_k4() {
+        let broken = |own: &str, all: &[&str]| {
+            let ready = |sandbox, last| Seen::SandboxReady {
+                machine: "n",
+                pod_uid: "uid-a",
+                sandbox,
+                ip: Some(IpAddr::from([10, 244, 1, last])),
+            };
+            let history = History::of(|id| id == "K4").see(&ready("s1", 2)).see(&ready("s2", 3));
+            let mut shown = pod("a", "n", "Running");
+            shown["status"]["podIP"] = json!(own);
+            shown["status"]["podIPs"] = all.iter().map(|ip| json!({"ip": ip})).collect();
+            history.put("pods", shown).broken()
+        };
+        for all in [&["10.244.1.3"][..], &["10.244.1.3", "fd00::3"], &[]] {
+            assert!(broken("10.244.1.3", all).is_empty(), "{all:?}");
+        }
+        for all in [&["10.244.1.2"][..], &["10.244.1.3", "10.244.1.2"]] {
+            assert_eq!(broken("10.244.1.3", all), ["K4"], "{all:?}");
         }
     }
 }

@@ -14,6 +14,7 @@ use super::is_meant;
 pub use super::mishaps::Refusal;
 use crate::model::Asked;
 use crate::scenario::{ComponentTarget, Role};
+use crate::sweep::Sweep;
 
 /// Which watches break, and what their clients are told when they come again.
 #[derive(Debug, Clone)]
@@ -38,6 +39,7 @@ impl Gate {
 #[derive(Default)]
 pub struct Gates {
     open: Vec<OpenWatch>,
+    sweep: Sweep,
     closed: Vec<Closed>,
 }
 
@@ -58,7 +60,10 @@ impl Gates {
     /// A watch is open; who is told when it breaks.
     pub fn opened(&mut self, client: &str, role: Option<Role>, resource: &str) -> Arc<Notify> {
         let broken = Arc::new(Notify::new());
-        self.open.retain(|watch| watch.broken.strong_count() > 0);
+        if self.sweep.is_due(self.open.len()) {
+            self.open.retain(|watch| watch.broken.strong_count() > 0);
+            self.sweep.left(self.open.len());
+        }
         self.open.push(OpenWatch {
             client: client.to_owned(),
             role,

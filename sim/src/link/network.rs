@@ -20,6 +20,7 @@ use super::mishaps::{Befell, Mishaps, Route};
 use super::slow::{Delay, Links, Slow};
 use crate::model::Asked;
 use crate::scenario::{ComponentTarget, LostAnswersSpec, Role};
+use crate::sweep::Sweep;
 
 /// See the module.
 pub struct Network {
@@ -37,6 +38,7 @@ struct Inner {
     mishaps: Mishaps,
     gates: Gates,
     connections: Vec<Weak<Connection>>,
+    sweep: Sweep,
 }
 
 impl Default for Network {
@@ -206,8 +208,12 @@ impl Network {
     /// A connection that can be reset.
     pub fn connected(&self, connection: &Arc<Connection>) {
         let mut inner = self.lock();
-        inner.connections.retain(|own| own.strong_count() > 0);
-        inner.connections.push(Arc::downgrade(connection));
+        let Inner { connections, sweep, .. } = &mut *inner;
+        if sweep.is_due(connections.len()) {
+            connections.retain(|own| own.strong_count() > 0);
+            sweep.left(connections.len());
+        }
+        connections.push(Arc::downgrade(connection));
     }
 
     /// Resets the connections that `meant` accepts; how many there were.

@@ -32,24 +32,37 @@ impl Card {
     }
 }
 
-/// Switches a mutant on for the life of this process.
+/// Whether a mutant can be switched on.
 ///
 /// # Errors
 ///
-/// Says why that is impossible: there is no such mutant, its component is not built, or this build has no switches.
-pub fn switch_on(id: &str) -> Result<(), String> {
+/// Says why it cannot: there is no such mutant, its component is not built, or this build has no switches.
+pub fn check(id: &str) -> Result<(), String> {
     let card =
         Card::of(id).ok_or_else(|| format!("there is no mutant {id:?}; `cargo sim mutants --list` shows all"))?;
     if card.component.is_none() {
         return Err(format!("mutant {id}: its component is not built yet"));
     }
+    if !cfg!(feature = "mutants") {
+        return Err(
+            "this build has no mutants; `cargo sim mutants` builds one that has and says how to replay".to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// Switches a mutant on for the life of this process.
+///
+/// # Errors
+///
+/// Says why that is impossible: it [cannot be](check), or another one is on.
+pub fn switch_on(id: &str) -> Result<(), String> {
+    check(id)?;
     #[cfg(feature = "mutants")]
-    return match orrery_api::mutant::switch_on(id) {
-        true => Ok(()),
-        false => Err("another mutant is on already".to_owned()),
-    };
-    #[cfg(not(feature = "mutants"))]
-    Err("this build has no mutants; `cargo sim mutants` builds one that has and says how to replay".to_owned())
+    if !orrery_api::mutant::switch_on(id) {
+        return Err("another mutant is on already".to_owned());
+    }
+    Ok(())
 }
 
 /// How often the branch of the mutant that is on was taken; 0 if none is.

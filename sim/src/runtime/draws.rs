@@ -54,8 +54,8 @@ impl Draws {
         let ready = script.ready.draw(&random);
         let stop = script.stop.draw(&random);
         let end = match script.exit {
-            Some(code) => Some((Duration::from_millis(random.between(1, 50)), code)),
-            None if random.chance(script.crash) => Some((script.lifetime.draw(&random), 1)),
+            Some(code) => Some((script.lifetime().draw(&random), code)),
+            None if random.chance(script.crash) => Some((script.lifetime().draw(&random), 1)),
             None => None,
         };
         Life {
@@ -70,6 +70,7 @@ impl Draws {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::Span;
 
     #[test]
     fn the_containers_of_an_image_do_the_same_whatever_others_do() {
@@ -85,5 +86,21 @@ mod tests {
             assert_eq!(alone.life("web:1", &script), among_others.life("web:1", &script));
             assert_eq!(alone.pull("web:1", &script), among_others.pull("web:1", &script));
         }
+    }
+
+    #[test]
+    fn a_task_ends_at_once_unless_it_takes_its_time() {
+        let end = |lifetime| {
+            let script = ImageScript {
+                exit: Some(3),
+                lifetime,
+                ..ImageScript::default()
+            };
+            let life = Draws::new(Random::from_number(9)).life("task:1", &script);
+            life.end.expect("it ends")
+        };
+        let (after, code) = end(None);
+        assert!(after < Duration::from_millis(51) && code == 3, "{after:?}, {code}");
+        assert_eq!(end(Some(Span::seconds(40, 40))), (Duration::from_secs(40), 3));
     }
 }

@@ -284,8 +284,12 @@ fn surplus_history(deployment: &Deployment, old: &[Arc<ReplicaSet>]) -> Vec<Arc<
         facts.size == 0 && facts.live == 0 && facts.settled && !set.is_terminating()
     };
     let mut empty: Vec<_> = old.iter().filter(empty).cloned().collect();
-    empty.sort_by_key(|set| revision_of(set));
-    empty.truncate(empty.len().saturating_sub(limit));
+    let surplus = empty.len().saturating_sub(limit);
+    // They come in the order in which they were made.
+    if surplus == 0 || !mutant::active("O75") {
+        empty.sort_by_key(|set| revision_of(set));
+    }
+    empty.truncate(surplus);
     empty
 }
 

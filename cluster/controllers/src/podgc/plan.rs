@@ -36,6 +36,7 @@ pub(super) fn orphans(all: &[Arc<Pod>], exists: impl Fn(&str) -> bool) -> BTreeM
     for pod in all {
         if let Some(node) = pods::node_name(pod).filter(|node| !exists(node))
             && (!pod.is_terminating() || !mutant::active("O39"))
+            && (pods::phase(pod) != "Pending" || !mutant::active("O67"))
         {
             orphans.entry(node.to_owned()).or_default().push(pod.clone());
         }

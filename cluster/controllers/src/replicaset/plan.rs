@@ -193,6 +193,10 @@ fn conditions(
                     last_transition_time: Some(Time(whole_seconds(now))),
                 }),
         );
+    } else if let Some(stands) = stands
+        && mutant::active("O66")
+    {
+        conditions.push(stands);
     }
     (!conditions.is_empty()).then_some(conditions)
 }

@@ -359,7 +359,7 @@ fn topology() -> impl Strategy<Value = Topology> {
 }
 
 fn image() -> impl Strategy<Value = ImageScript> {
-    let spans = (span(), span(), span(), span(), span());
+    let spans = (span(), span(), span(), option::of(span()), span());
     (
         spans,
         probability(),
