@@ -102,7 +102,8 @@ impl Recorder {
     pub fn event(&self, about: &ObjectReference, kind: EventKind, reason: &str, message: &str) {
         let shared = &self.shared;
         let namespace = about.namespace.clone().filter(|namespace| !namespace.is_empty());
-        let namespace = namespace.unwrap_or_else(|| "default".to_owned());
+        let usual = || if mutant::active("O79") { "" } else { "default" }.to_owned();
+        let namespace = namespace.unwrap_or_else(usual);
         let name = about.name.clone().unwrap_or_default();
         let now = clock::now_time();
         // Names tell the order of events of one second: time above, chance below (two may fall on one moment).
@@ -174,7 +175,11 @@ impl Recorder {
             }
             if let Some(known) = memory.get_mut(&sameness) {
                 let count = known.count + 1;
-                let patch = Patch::Merge(json!({"count": count, "lastTimestamp": event.last_timestamp}));
+                let mut change = json!({"count": count});
+                if !mutant::active("O80") {
+                    change["lastTimestamp"] = json!(event.last_timestamp);
+                }
+                let patch = Patch::Merge(change);
                 match self.shared.api.patch(&known.key, &patch).await {
                     Ok(_) => {
                         known.count = count;

@@ -3,13 +3,13 @@
 //! Of each pod that a service selects, that has an address and has not finished, there is one endpoint in the slices:
 //! `serving` if it is ready, `terminating` if it is being deleted, `ready` if it serves and is not terminating, or if
 //! the service publishes all. The `Endpoints` object has the same pods but for terminating ones (unless all are
-//! published), those that are ready as addresses, the others as not ready. Not judged: services without a selector,
-//! slices and objects that others keep, pods in their host's network, ports, services whose ports go by name (a pod may
-//! lack them), and lists that were cut off.
+//! published), those that are ready as addresses, the others as not ready. Both have the ports that the service leads
+//! to. Not judged: services without a selector, slices and objects that others keep, pods in their host's network,
+//! services whose ports go by name (a pod may lack them), and lists that were cut off.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::ServiceSpec;
+use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::slices;
@@ -32,10 +32,56 @@ pub(super) fn missing(cluster: &Cluster, missing: &mut Vec<String>) {
             continue;
         };
         in_slices(cluster, service, &wanted, missing);
-        let by_name = |target: &Option<IntOrString>| matches!(target, Some(IntOrString::String(_)));
-        if !spec.ports.iter().flatten().any(|port| by_name(&port.target_port)) {
+        if let Some(ports) = ports(spec) {
             in_object(cluster, service, spec, &wanted, missing);
+            on_ports(cluster, service, &ports, missing);
         }
+    }
+}
+
+/// A port where a pod is asked: its name, number and protocol.
+type Port = (String, i32, String);
+
+fn port(name: Option<&String>, number: i32, protocol: Option<&String>) -> Port {
+    let protocol = protocol.map_or("TCP", String::as_str).to_owned();
+    (name.cloned().unwrap_or_default(), number, protocol)
+}
+
+/// Where the service's pods are asked; none if that goes by name.
+fn ports(spec: &ServiceSpec) -> Option<BTreeSet<Port>> {
+    let target = |own: &ServicePort| match &own.target_port {
+        Some(IntOrString::String(_)) => None,
+        Some(IntOrString::Int(number)) if *number != 0 => Some(*number),
+        _ => Some(own.port),
+    };
+    let all = spec.ports.iter().flatten();
+    all.map(|own| Some(port(own.name.as_ref(), target(own)?, own.protocol.as_ref())))
+        .collect()
+}
+
+/// The slices and the object that have addresses have them on the service's ports.
+fn on_ports(cluster: &Cluster, service: &Item, wanted: &BTreeSet<Port>, missing: &mut Vec<String>) {
+    let kept =
+        slices(cluster, service).filter(|slice| slice.is_kept_slice() && slice.slice_endpoints().next().is_some());
+    let mut found: Vec<(&Item, BTreeSet<Port>)> = Vec::new();
+    for item in kept {
+        let ports = item.slice().into_iter().flat_map(|slice| slice.ports.iter().flatten());
+        let ports = ports.map(|own| port(own.name.as_ref(), own.port.unwrap_or(0), own.protocol.as_ref()));
+        found.push((item, ports.collect()));
+    }
+    if let Some(item) = cluster.find("endpoints", &service.id.namespace, &service.id.name) {
+        let subsets = item
+            .endpoints()
+            .into_iter()
+            .flat_map(|own| own.subsets.iter().flatten());
+        for subset in subsets {
+            let ports = subset.ports.iter().flatten();
+            let ports = ports.map(|own| port(own.name.as_ref(), own.port, own.protocol.as_ref()));
+            found.push((item, ports.collect()));
+        }
+    }
+    for (item, is) in found.into_iter().filter(|(_, is)| is != wanted) {
+        missing.push(format!("{} is on ports {is:?}, not {wanted:?}", item.id));
     }
 }
 

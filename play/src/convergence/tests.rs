@@ -244,13 +244,13 @@ fn slice(endpoints: &[Value]) -> Value {
     json!({"metadata": {"name": "s-1", "namespace": "a", "uid": "s-1", "labels": {
             "kubernetes.io/service-name": "s",
             "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"}},
-        "addressType": "IPv4", "endpoints": endpoints})
+        "addressType": "IPv4", "endpoints": endpoints, "ports": [{"port": 80}]})
 }
 
 fn object(ready: &[&str], unready: &[&str]) -> Value {
     let list = |ips: &[&str]| ips.iter().map(|ip| json!({"ip": ip})).collect::<Vec<_>>();
     json!({"metadata": {"name": "s", "namespace": "a", "uid": "e"},
-        "subsets": [{"addresses": list(ready), "notReadyAddresses": list(unready)}]})
+        "subsets": [{"addresses": list(ready), "notReadyAddresses": list(unready), "ports": [{"port": 80}]}]})
 }
 
 /// A service over a ready pod, one that is not, and one that ends.
@@ -301,6 +301,12 @@ fn endpoints_that_say_otherwise_are_found() {
         ]
     };
     let in_object = || object(&["10.0.0.1"], &["10.0.0.2"]);
+    let elsewhere = with(service(), "/spec/ports", json!([{"port": 80, "targetPort": 8080}]));
+    let found = backends_of(elsewhere, &right(), in_object());
+    assert!(
+        found.len() == 2 && found.iter().all(|found| found.contains("8080")),
+        "{found:?}"
+    );
     let mut left_out = right();
     left_out.remove(1);
     assert_eq!(backends_of(service(), &left_out, in_object()).len(), 1);

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +81,17 @@ pub struct Contents {
     pub damage: Vec<String>,
 }
 
+/// Takes a file for this process alone; whether that was possible. What another process is just starting still holds,
+/// for a moment, what that one has let go.
+fn lock(file: &File) -> bool {
+    (0..50).any(|turn| {
+        if turn > 0 {
+            thread::sleep(Duration::from_millis(10));
+        }
+        file.try_lock().is_ok()
+    })
+}
+
 /// A folder that is written to.
 #[derive(Debug)]
 pub struct Folder {
@@ -102,8 +115,9 @@ impl Folder {
             .truncate(false)
             .open(path.join(RUNS))
             .map_err(wrong)?;
-        runs.try_lock()
-            .map_err(|_| format!("another process writes to {name}"))?;
+        if !lock(&runs) {
+            return Err(format!("another process writes to {name}"));
+        }
         let old = read_head(path)?;
         let again = "give another --dir, or remove it";
         let head = match old.clone() {

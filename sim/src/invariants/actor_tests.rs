@@ -341,6 +341,21 @@ fn an_event_of_a_namesake_that_is_counted_for_what_is_gone_breaks_r1() {
 }
 
 #[test]
+fn what_is_told_again_without_its_moment_breaks_r1() {
+    let told = |count: i32, at: u64| {
+        let mut event = event("default-scheduler", "uid-a", at);
+        event["count"] = json!(count);
+        event
+    };
+    let twice = |at| {
+        let history = History::of(|id| id == "R1").at(100).put("events", told(1, 100));
+        history.at(300).put("events", told(2, at)).broken()
+    };
+    assert_eq!(twice(100), ["R1"]);
+    assert!(twice(290).is_empty());
+}
+
+#[test]
 fn a_pod_that_is_told_to_be_made_twice_breaks_r1() {
     let told = |reason: &str, count: i32| {
         let mut event = event("replicaset-controller", "uid-set", 100);

@@ -92,15 +92,25 @@ fn desired(set: &Item) -> Option<&str> {
     set.meta.annotations.as_ref()?.get(DESIRED).map(String::as_str)
 }
 
+fn recreates(deployment: &Deployment) -> bool {
+    let strategy = deployment.spec.as_ref().and_then(|spec| spec.strategy.as_ref());
+    strategy.and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate")
+}
+
 /// The fewest ready pods that a rollout may leave; none if it is not bounded.
 fn least(deployment: &Deployment) -> Option<i32> {
-    let spec = deployment.spec.as_ref()?;
-    let strategy = spec.strategy.as_ref();
-    let recreate = strategy.and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate");
-    if recreate || spec.paused.unwrap_or(false) {
-        return None;
+    let paused = deployment.spec.as_ref()?.paused.unwrap_or(false);
+    (!paused && !recreates(deployment)).then(|| least_available(deployment))
+}
+
+/// How many pods have to be available for the whole to be; of what recreates its pods, all.
+pub(super) fn least_available(deployment: &Deployment) -> i32 {
+    let spec = deployment.spec.as_ref();
+    let replicas = spec.and_then(|spec| spec.replicas).unwrap_or(1);
+    if recreates(deployment) {
+        return replicas;
     }
-    let replicas = spec.replicas.unwrap_or(1);
+    let strategy = spec.and_then(|spec| spec.strategy.as_ref());
     let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
     let share = |value: Option<&IntOrString>, up: bool| match value {
         Some(IntOrString::Int(number)) => *number,
@@ -118,7 +128,7 @@ fn least(deployment: &Deployment) -> Option<i32> {
     let unavailable = share(rolling.and_then(|rolling| rolling.max_unavailable.as_ref()), false);
     // Both zero would never get anywhere.
     let unavailable = if surge == 0 { unavailable.max(1) } else { unavailable };
-    Some(replicas - unavailable)
+    replicas - unavailable.min(replicas)
 }
 
 impl Availability {

@@ -1,5 +1,5 @@
-//! R1: an event is about an object that is there, or was a moment ago; and of each pod that a controller has made it is
-//! told once.
+//! R1: an event is about an object that is there, or was a moment ago; of each pod that a controller has made it is told
+//! once; and what is told again bears the moment of that.
 //!
 //! Judged when an event of a scheduler or a controller is written, a new one or one that counts once more: at the
 //! moment that it names as its last, its object must not have been gone for longer than whoever tells of it may lag
@@ -54,7 +54,9 @@ impl Invariant for Events {
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         let Seen::Change(change) = seen else { return };
         match (&change.before, &change.after) {
-            (_, Some(event)) if &*change.id.resource == "events" => self.judge(event, cluster, report),
+            (before, Some(event)) if &*change.id.resource == "events" => {
+                self.judge(before.as_deref(), event, cluster, report);
+            }
             (Some(before), None) if &*change.id.resource != "events" => {
                 self.gone.insert(before.uid().to_owned(), cluster.now);
             }
@@ -64,20 +66,14 @@ impl Invariant for Events {
 }
 
 impl Events {
-    fn judge(&self, item: &Item, cluster: &Cluster, report: &mut Report) {
+    fn judge(&self, before: Option<&Item>, item: &Item, cluster: &Cluster, report: &mut Report) {
         let Some(event) = item.read::<Event>() else { return };
         let about = &event.involved_object;
-        if event.reason.as_deref() == Some(MADE) && event.count.is_some_and(|count| count > 1) {
-            let (count, what) = (
-                event.count.unwrap_or_default(),
-                event.message.as_deref().unwrap_or_default(),
-            );
+        if let (Some(MADE), Some(count @ 2..)) = (event.reason.as_deref(), event.count) {
+            let what = event.message.as_deref().unwrap_or_default();
             let message = format!("{} tells {count} times: {what}", item.id);
             report.broken(self.id(), message, &["controller-manager"]);
         }
-        let Some(gone) = about.uid.as_ref().and_then(|uid| self.gone.get(uid)) else {
-            return;
-        };
         let teller = event.source.as_ref().and_then(|source| source.component.as_deref());
         let Some((_, role, process)) = JUDGED.iter().find(|(component, ..)| teller == Some(component)) else {
             return;
@@ -85,9 +81,20 @@ impl Events {
         let Some(last) = event.last_timestamp.as_ref().map(|time| cluster.moment(time.0)) else {
             return;
         };
-        if last <= *gone + cluster.lag(*role) + AT_WORK || cluster.is_clock_wrong(MEMORY) {
+        let patience = cluster.lag(*role) + AT_WORK;
+        if cluster.is_clock_wrong(MEMORY) {
             return;
         }
+        let again = before.and_then(|before| before.read::<Event>());
+        let again = again.filter(|before| before.count < event.count && before.last_timestamp == event.last_timestamp);
+        if again.is_some() && last + patience < cluster.now && !cluster.is_disturbed(MEMORY) {
+            let message = format!("{} is told again, and still bears the moment {last:?}", item.id);
+            report.broken(self.id(), message, &[process]);
+        }
+        let gone = about.uid.as_ref().and_then(|uid| self.gone.get(uid));
+        let Some(gone) = gone.filter(|gone| last > **gone + patience) else {
+            return;
+        };
         let message = format!(
             "{} tells at {last:?} of {} {} (uid {}), which has been gone since {gone:?}",
             item.id,

@@ -5,7 +5,7 @@
 //! its duration, so that anybody may take it. That leaves the leader as much overlap as the lease does, and no more: a
 //! leader gives up before others may take over (`orrery_client::lead`, ten seconds and fifteen), and what it sends later
 //! would be accepted in another's term. *Who takes*: a lease changes hands only when it was given back, or not renewed
-//! for its duration.
+//! for its duration; and it counts how often it did.
 //!
 //! It lets pass: a write that was sent in its own term and is accepted later, since it was under way; reads; leases
 //! themselves and events, which are nobody's work; and processes without twins, which need no lease.
@@ -53,9 +53,33 @@ fn held(lease: &Item) -> Option<(&str, Duration)> {
     Some((lease.lease_holder()?, lasts))
 }
 
+/// The holder that a lease names, and how often it has changed hands.
+fn count(lease: &Item) -> Option<(&str, i32)> {
+    let spec = lease.lease()?.spec.as_ref()?;
+    let holder = spec.holder_identity.as_deref().unwrap_or_default();
+    Some((holder, spec.lease_transitions.unwrap_or(0)))
+}
+
+/// What is wrong with the count of a lease that was written: it grows by one with each new holder.
+fn miscounted(change: &Change) -> Option<String> {
+    let (before, was) = count(change.before.as_deref()?)?;
+    let (after, is) = count(change.after.as_deref()?)?;
+    let taken = before != after && !after.is_empty();
+    let should = was + i32::from(taken);
+    (is != should).then(|| {
+        let (name, revision) = (&change.id.name, change.revision);
+        format!(
+            "the lease {name} of {before:?}, now of {after:?}, has leaseTransitions {is}, not {should}, at revision {revision}"
+        )
+    })
+}
+
 impl Leadership {
     /// Takes in a write of a lease.
     fn changed(&mut self, change: &Change, now: Duration, report: &mut Report) {
+        if let Some(message) = miscounted(change) {
+            report.broken(self.id(), message, &["scheduler", "controller-manager"]);
+        }
         let Some((holder, lasts)) = change.after.as_deref().and_then(held) else {
             self.terms.remove(&change.id.name);
             return;
@@ -119,7 +143,7 @@ impl Invariant for Leadership {
     }
 
     fn statement(&self) -> &'static str {
-        "Two leaders never work in one lease's term, and a lease is not taken before its time."
+        "Two leaders never work in one lease's term; a lease is not taken before its time, and counts its holders."
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
@@ -142,17 +166,36 @@ mod tests {
     use super::super::tests::{History, asked};
     use super::*;
 
-    fn lease(holder: &str) -> Value {
+    fn lease(holder: &str, transitions: i32) -> Value {
         json!({"metadata": {"name": "kube-scheduler", "namespace": "kube-system", "uid": "uid-lease"},
-            "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15}})
+            "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15, "leaseTransitions": transitions}})
     }
 
     /// The holders of the lease, with the seconds at which they say so.
     fn held(holders: &[(u64, &str)]) -> History {
-        let begin = History::of(|id| id == "L1");
-        holders.iter().fold(begin, |history, (at, holder)| {
-            history.at(*at).put("leases.coordination.k8s.io", lease(holder))
-        })
+        let mut history = History::of(|id| id == "L1");
+        let (mut last, mut transitions) = (holders.first().map(|(_, holder)| *holder), 0);
+        for (at, holder) in holders {
+            transitions += i32::from(last != Some(holder) && !holder.is_empty());
+            last = Some(holder);
+            let lease = lease(holder, transitions);
+            history = history.at(*at).put("leases.coordination.k8s.io", lease);
+        }
+        history
+    }
+
+    #[test]
+    fn a_lease_that_does_not_count_its_holders_breaks_l1() {
+        let written = |holder: &str, transitions| {
+            let next = lease(holder, transitions);
+            held(&[(0, "scheduler/1_1"), (5, "")])
+                .at(6)
+                .put("leases.coordination.k8s.io", next)
+                .broken()
+        };
+        assert!(written("scheduler/2_1", 1).is_empty());
+        assert_eq!(written("scheduler/2_1", 0), ["L1"]);
+        assert_eq!(written("", 1), ["L1"]);
     }
 
     fn binds(history: History, client: &str, at: u64) -> Vec<&'static str> {

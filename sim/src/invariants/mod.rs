@@ -9,6 +9,7 @@ mod addresses;
 mod admitted;
 mod affinity;
 mod availability;
+mod available;
 mod binding;
 mod capacity;
 mod collector;
@@ -40,6 +41,7 @@ mod pod_addresses;
 mod readiness;
 mod readiness_gates;
 mod replicas;
+mod requests;
 mod restarts;
 mod revisions;
 mod rollouts;
@@ -192,6 +194,8 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(shrinking::Shrinking::default()),
         Box::new(endings::Endings::default()),
         Box::new(events::Events::default()),
+        Box::new(available::Available),
+        Box::new(requests::Requests),
     ]
 }
 

@@ -34,8 +34,8 @@ fn address(item: &Item) -> Option<String> {
 fn wrong_list(item: &Item) -> Option<String> {
     let status = item.pod()?.status.as_ref()?;
     let all: Vec<&str> = status.pod_ips.iter().flatten().map(|one| one.ip.as_str()).collect();
-    let is_six = |ip: &&str| ip.contains(':');
-    let alike = all.iter().filter(|ip| is_six(ip)).count() > 1 || all.iter().filter(|ip| !is_six(ip)).count() > 1;
+    let of_family = |six: bool| all.iter().filter(|ip| ip.contains(':') == six).count();
+    let alike = of_family(true) > 1 || of_family(false) > 1;
     let differs = !all.is_empty() && all.first().copied() != status.pod_ip.as_deref().filter(|ip| !ip.is_empty());
     (alike || differs).then(|| format!("{all:?} beside {:?}", status.pod_ip.as_deref().unwrap_or_default()))
 }

@@ -8,6 +8,7 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStat
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use orrery_api::clock::whole_seconds;
 use orrery_api::meta::Object;
+use orrery_api::mutant;
 
 use super::rollout::Bounds;
 
@@ -58,7 +59,11 @@ pub(super) fn status(
             "Deployment does not have minimum availability.",
         )
     };
-    set(&mut conditions, "Available", value, reason, message, &now);
+    let mut known = conditions.iter().filter(|condition| condition.type_ == "Available");
+    let stays = !available && known.any(|condition| condition.status == "True") && mutant::active("O76");
+    if !stays {
+        set(&mut conditions, "Available", value, reason, message, &now);
+    }
 
     let failure = newest.into_iter().chain(sets.iter().map(|set| &**set)).find_map(|set| {
         set.status

@@ -1,0 +1,71 @@
+//! A1: no component asks for what the API refuses as wrong.
+//!
+//! Judged at every answer that a server itself gives to a component of the cluster: none may say that the request cannot
+//! be read, or that what it would write is invalid. That there is nothing or something already, that somebody was faster,
+//! or that it may not be is no mistake of who asks: the world may have changed meanwhile. Users may be wrong.
+
+use super::{Invariant, Report};
+use crate::model::{Cluster, Seen};
+use crate::scenario::Role;
+
+/// Bad request, method not allowed, not acceptable, too large, unsupported media type, unprocessable.
+///
+/// See Kubernetes' [API conventions](https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md#http-status-codes).
+const WRONG: [u16; 6] = [400, 405, 406, 413, 415, 422];
+
+/// See the module.
+pub struct Requests;
+
+impl Invariant for Requests {
+    fn id(&self) -> &'static str {
+        "A1"
+    }
+
+    fn statement(&self) -> &'static str {
+        "No component asks for what the API refuses as wrong."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, _cluster: &Cluster, report: &mut Report) {
+        let Seen::Answered(asked, answered) = seen else { return };
+        if answered.by_fault || !WRONG.contains(&answered.status) || Role::of(&asked.client).is_none() {
+            return;
+        }
+        let place = asked
+            .path
+            .as_ref()
+            .map(|path| path.id().to_string())
+            .unwrap_or_default();
+        let (client, method, status) = (&asked.client, &asked.method, answered.status);
+        let told = String::from_utf8_lossy(&answered.body);
+        let message = format!("{client} asks {method} {place}, and is told {status}: {told}");
+        report.broken(self.id(), message, &[client]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{History, asked};
+    use super::*;
+    use crate::model::Answered;
+
+    #[test]
+    fn a_component_that_is_told_that_it_is_wrong_breaks_a1() {
+        let told = |client: &str, status: u16, by_fault: bool| {
+            let asked = asked(client, http::Method::POST, "/api/v1/namespaces/default/events");
+            let answered = Answered {
+                status,
+                by_fault,
+                ..Answered::default()
+            };
+            let history = History::of(|id| id == "A1");
+            history.see(&Seen::Answered(&asked, &answered)).broken()
+        };
+        assert_eq!(told("scheduler/1", 422, false), ["A1"]);
+        assert_eq!(told("kubelet/node-1", 400, false), ["A1"]);
+        for status in [201, 404, 409, 403, 503] {
+            assert!(told("scheduler/1", status, false).is_empty(), "{status}");
+        }
+        assert!(told("user", 422, false).is_empty());
+        assert!(told("scheduler/1", 400, true).is_empty());
+    }
+}
