@@ -146,7 +146,7 @@ pub struct ImageScript {
     /// How likely a container is to crash some time after its start.
     #[serde(deserialize_with = "quantity::probability")]
     pub crash: f64,
-    /// How long a container lives that crashes or has an `exit`, if it is not as [usual](ImageScript::lifetime).
+    /// How long a container lives that crashes or has an `exit`, if it is not as [usual](ImageScript::lifetime()).
     pub lifetime: Option<Span>,
     /// The ports that it answers on; if none are named, all that no other container of its pod names.
     pub listen: Vec<u16>,
