@@ -1,8 +1,8 @@
 //! What runs in a container whose image is only described by a scenario: this very program, which behaves as the
 //! description says.
 //!
-//! It starts, after a while answers HTTP requests on its ports (200, with the host's name), ends by itself some time later
-//! if it is to, and ends when asked to. As the first process of its container it gets no signal that it does not
+//! It starts, after a while answers HTTP requests on its ports (200, with the host's name), ends by itself some time
+//! later if it is to, and ends when asked to. As the first process of its container it gets no signal that it does not
 //! listen for.
 
 use std::io::ErrorKind;
