@@ -30,12 +30,11 @@ pub fn heal(world: &World) -> Vec<String> {
     for name in broken {
         let room = (left.len() + 1) * 3 <= total;
         let needed = !world.own_components_on(std::slice::from_ref(&name)).is_empty();
-        let lost = !world.is_up(&name) || world.network.is_cut(&name) || world.is_at_a_loss(&name);
         let stays = match &world.scenario.heal {
             Heal::All => false,
             Heal::AllBut(machines) => machines.contains(&name),
             Heal::Core if world.is_control_plane(&name) => false,
-            Heal::Core => room && lost && !needed && random.stream(&name).stream("stays").chance(0.5),
+            Heal::Core => room && world.is_lost(&name) && !needed && random.stream(&name).stream("stays").chance(0.5),
         };
         if stays {
             left.push(name);

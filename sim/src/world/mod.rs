@@ -398,12 +398,27 @@ impl World {
         let processes = self.processes();
         let held_up = processes.values().filter(|process| !process.is_well());
         let mut broken: BTreeSet<String> = held_up.map(|process| process.machine.clone()).collect();
-        let machines = self.machines.values();
-        let down = machines.filter(|machine| {
-            !machine.is_up() || self.network.is_cut(&machine.name) || self.is_at_a_loss(&machine.name)
-        });
-        broken.extend(down.map(|machine| machine.name.clone()));
+        let lost = self.machines.keys().filter(|name| self.is_lost(name));
+        broken.extend(lost.cloned());
         broken
+    }
+
+    /// Whether a machine is down or cut off, or its container runtime does not answer.
+    pub fn is_lost(&self, machine: &str) -> bool {
+        !self.is_up(machine) || self.is_cut_off(machine) || self.is_at_a_loss(machine)
+    }
+
+    /// Whether the network keeps a machine from its work: a worker that still speaks with one of several API servers
+    /// goes on working through it, and one that only other workers do not hear does, too.
+    fn is_cut_off(&self, machine: &str) -> bool {
+        let speaks = |place: &Place| {
+            self.network.passes(machine, &place.machine) && self.network.passes(&place.machine, machine)
+        };
+        if self.is_control_plane(machine) {
+            self.network.is_cut(machine)
+        } else {
+            !self.places.iter().any(speaks)
+        }
     }
 
     /// Whether a machine's container runtime cannot be relied on to answer.
