@@ -116,7 +116,9 @@ impl ApiServer {
                     .get_or_insert_default()
                     .insert(key.clone(), value.clone());
             }
-            set_scheduled(pod);
+            if !mutant::active("O86") {
+                set_scheduled(pod);
+            }
             if dry_run {
                 return Ok(created());
             }

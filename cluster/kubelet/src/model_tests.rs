@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use proptest::prelude::*;
 
 use crate::plan::{Action, Memory, Plan, Trouble, Waiting, cleanup, finished, running, terminating};
 use crate::runtime::{Container, ContainerState, Exit, PodSandbox, SandboxState};
 use crate::status::{Seen, pod_status};
-use crate::view::{api_phase, identity, is_terminal, spec_hash};
+use crate::view::{Place, api_phase, api_status, identity, is_terminal, restart_policy, spec_hash, views};
 
 /// A runtime that does what it is told, and the kubelet's memory.
 struct World {
@@ -87,7 +87,25 @@ impl World {
             gone,
             now: at(self.now),
         };
-        self.pod.status = Some(pod_status(&self.pod, &self.sandboxes, &seen));
+        let status = pod_status(&self.pod, &self.sandboxes, &seen);
+        self.keeps_ends(&status);
+        self.pod.status = Some(status);
+    }
+
+    /// The API takes no end back of a container that is not to be started again.
+    fn keeps_ends(&self, status: &PodStatus) {
+        let policy = restart_policy(&self.pod);
+        for view in views(&self.pod, &self.sandboxes) {
+            let end = |status: Option<&ContainerStatus>| Some(status?.state.as_ref()?.terminated.as_ref()?.exit_code);
+            let name = &view.spec.name;
+            let may_restart = |code| policy == "Always" || (policy == "OnFailure" && code != 0);
+            let kept = end(api_status(&self.pod, name)).filter(|code| !may_restart(*code));
+            let mut own = status.init_container_statuses.iter().chain(&status.container_statuses);
+            let shown = own.find_map(|all| all.iter().find(|own| own.name == *name));
+            if view.place != Place::Sidecar && kept.is_some() {
+                assert!(end(shown).is_some(), "the end of {name} is taken back: {shown:?}");
+            }
+        }
     }
 
     fn status(&self) -> &PodStatus {
@@ -314,6 +332,24 @@ fn a_pod_gets_a_sandbox_and_its_containers() {
             "PodScheduled"
         ]
     );
+}
+
+#[test]
+fn an_init_container_that_runs_anew_shows_its_former_end_where_the_api_takes_none_back() {
+    let task = |name| serde_json::json!({"name": name, "image": "image"});
+    let mut world = World::new(serde_json::json!({"restartPolicy": "OnFailure",
+        "initContainers": [task("first")], "containers": [task("then")]}));
+    world.settle();
+    world.exit("c2", 0);
+    world.settle();
+    assert_eq!(world.names_running(), ["then"]);
+    world.kill_sandbox("s1");
+    world.settle();
+    assert_eq!(world.names_running(), ["first"]);
+    let first = api_status(&world.pod, "first").expect("a status");
+    assert!(first.state.as_ref().is_some_and(|state| state.terminated.is_some()));
+    let then = api_status(&world.pod, "then").expect("a status");
+    assert!(then.state.as_ref().is_some_and(|state| state.waiting.is_some()));
 }
 
 #[test]

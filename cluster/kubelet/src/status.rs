@@ -54,7 +54,10 @@ pub fn pod_status(pod: &Pod, sandboxes: &[PodSandbox], seen: &Seen<'_>) -> PodSt
     let views = views_replacing(pod, sandboxes, seen.replaced);
     let statuses: Vec<(Place, ContainerStatus)> = views
         .iter()
-        .map(|view| (view.place, container_status(pod, &views, view, sandboxes, seen)))
+        .map(|view| {
+            let status = container_status(pod, &views, view, sandboxes, seen);
+            (view.place, until_it_ends_again(pod, view, status))
+        })
         .collect();
     let phase = phase(pod, &views, seen);
     let ip = match usable_sandbox(pod, sandboxes) {
@@ -238,6 +241,20 @@ fn container_status(
         }
     }
     status
+}
+
+/// What an init container shows that may run anew because its pod's sandbox was lost: where the API takes no end back,
+/// its former end until there is another.
+fn until_it_ends_again(pod: &Pod, view: &View<'_>, status: ContainerStatus) -> ContainerStatus {
+    let end = |status: &ContainerStatus| status.state.as_ref().and_then(|state| state.terminated.clone());
+    let policy = restart_policy(pod);
+    let is_final = |end: ContainerStateTerminated| policy == "Never" || (policy == "OnFailure" && end.exit_code == 0);
+    match api_status(pod, &view.spec.name) {
+        Some(known) if view.place == Place::Init && end(known).is_some_and(is_final) && end(&status).is_none() => {
+            known.clone()
+        }
+        _ => status,
+    }
 }
 
 /// The status of a container that has run and of which the runtime has nothing left.

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{
     Node, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, PreferredSchedulingTerm, Taint, Toleration,
 };
 use orrery_api::meta::Object;
+use orrery_api::mutant;
 
 /// The taint of a cordoned node; who tolerates it may go there all the same.
 const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
@@ -93,7 +94,10 @@ fn tolerated(spec: &PodSpec, taint: &Taint) -> bool {
 /// The first taint of the node that keeps the pod away.
 pub fn repelling_taint<'a>(spec: &PodSpec, node: &'a Node) -> Option<&'a Taint> {
     let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-    let mut hard = taints.filter(|taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute"));
+    let mut hard = taints.filter(|taint| {
+        matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute")
+            || (taint.effect == "PreferNoSchedule" && mutant::active("O83"))
+    });
     hard.find(|taint| !tolerated(spec, taint))
 }
 

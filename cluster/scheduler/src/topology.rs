@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, PodSpec, TopologySpreadCo
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use orrery_api::labels::Selector;
 use orrery_api::meta::Object;
+use orrery_api::mutant;
 
 use crate::affinity::{repelling_taint, wants_node};
 use crate::state::{NodeInfo, PodInfo, State};
@@ -254,7 +255,8 @@ fn spread(constraint: &TopologySpreadConstraint, pod: &Pod, spec: &PodSpec, stat
         hard: constraint.when_unsatisfiable != "ScheduleAnyway",
         max_skew: i64::from(constraint.max_skew),
         least: if enough {
-            domains.values().min().copied().unwrap_or(0)
+            let sees = |count: &&i64| **count > 0 || !mutant::active("O81");
+            domains.values().filter(sees).min().copied().unwrap_or(0)
         } else {
             0
         },

@@ -43,6 +43,9 @@ pub(super) fn missing(cluster: &Cluster, left: &[String], missing: &mut Vec<Stri
         if let Some(why) = hindrance(pod) {
             missing.push(format!("{} is shown ready, but {why}", pod.id));
         }
+        if !pod.condition("PodScheduled") {
+            missing.push(format!("{} is shown ready, and not scheduled", pod.id));
+        }
     }
     for item in cluster.all("nodes").filter(|item| !left.contains(&item.id.name)) {
         if let Some(node) = item.node() {

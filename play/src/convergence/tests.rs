@@ -76,7 +76,8 @@ fn pod(name: &str, set: &str, ip: &str, ready: bool) -> Value {
             "ownerReferences": [
                 {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": set, "uid": set, "controller": true}]},
         "spec": {"nodeName": "n", "containers": []},
-        "status": {"phase": "Running", "podIP": ip, "conditions": [{"type": "Ready", "status": ready}]}})
+        "status": {"phase": "Running", "podIP": ip, "conditions": [
+            {"type": "Ready", "status": ready}, {"type": "PodScheduled", "status": "True"}]}})
 }
 
 fn rollout(change: impl Fn(&str, Value) -> Value) -> Vec<String> {
@@ -195,6 +196,13 @@ fn a_ready_pod_with_a_closed_gate_is_found() {
     };
     assert_eq!(gated("True"), [""; 0]);
     assert_eq!(gated("False").len(), 1);
+}
+
+#[test]
+fn a_ready_pod_that_does_not_say_that_it_is_scheduled_is_found() {
+    let mut pod = pod("p", "new", "10.0.0.1", true);
+    pod["status"]["conditions"][1]["status"] = json!("False");
+    assert_eq!(of_statuses(&[("pods", pod)]).len(), 1);
 }
 
 #[test]

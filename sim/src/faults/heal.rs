@@ -23,7 +23,10 @@ pub fn heal(world: &World) -> Vec<String> {
     let total = world.workers().count();
     let mut machines = world.scenario.topology.control_planes();
     machines.extend(world.workers().map(|machine| machine.name.clone()));
-    let mut broken: Vec<String> = world.broken_machines().into_iter().collect();
+    let mut broken = world.broken_machines();
+    // A machine that is cut off from some others only works on, and stays so only if the scenario says it.
+    broken.extend(machines.iter().filter(|name| world.network.is_cut(name)).cloned());
+    let mut broken: Vec<String> = broken.into_iter().collect();
     // Each machine draws its own lot: one more broken one changes nothing for the others.
     broken.sort_by_key(|name| random.stream(name).bits());
     let mut left = Vec::new();

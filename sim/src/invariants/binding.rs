@@ -1,4 +1,5 @@
-//! Q1: a pod is bound once: its node, once set, never changes.
+//! Q1: a pod is bound once: its node, once set, never changes, and the write that sets it says in the pod's status that it
+//! is scheduled.
 //!
 //! Checked over every write of a pod.
 
@@ -14,7 +15,7 @@ impl Invariant for BoundOnce {
     }
 
     fn statement(&self) -> &'static str {
-        "A pod is bound once."
+        "A pod is bound once, and says from then on that it is scheduled."
     }
 
     fn observe(&mut self, seen: &Seen<'_>, _cluster: &Cluster, report: &mut Report) {
@@ -23,7 +24,19 @@ impl Invariant for BoundOnce {
             return;
         };
         let (old, new) = (before.node_name(), after.node_name());
-        if before.uid() == after.uid() && !old.is_empty() && old != new {
+        if before.uid() != after.uid() || old == new {
+            return;
+        }
+        if old.is_empty() && !after.condition("PodScheduled") {
+            let message = format!(
+                "{} (uid {}) was bound to {new} at revision {}, and does not say that it is scheduled",
+                change.id,
+                after.uid(),
+                change.revision
+            );
+            report.broken(self.id(), message, &["scheduler", "apiserver"]);
+        }
+        if !old.is_empty() {
             report.broken(
                 self.id(),
                 format!(

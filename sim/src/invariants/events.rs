@@ -85,6 +85,7 @@ impl Events {
         if cluster.is_clock_wrong(MEMORY) {
             return;
         }
+        let before = before.filter(|_| event.count > Some(1));
         let again = before.and_then(|before| before.read::<Event>());
         let again = again.filter(|before| before.count < event.count && before.last_timestamp == event.last_timestamp);
         if again.is_some() && last + patience < cluster.now && !cluster.is_disturbed(MEMORY) {

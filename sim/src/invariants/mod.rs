@@ -52,6 +52,7 @@ mod slices;
 mod stale_acts;
 mod statuses;
 mod target_node;
+mod unschedulable;
 mod updates;
 mod watches;
 
@@ -168,6 +169,7 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(generations::Generations),
         Box::new(placement::Placement::default()),
         Box::new(company::Company::default()),
+        Box::new(unschedulable::WhyUnschedulable::default()),
         Box::new(availability::Availability::default()),
         Box::new(rollouts::Rollouts::default()),
         Box::new(ownership::Ownership::default()),

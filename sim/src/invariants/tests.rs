@@ -103,9 +103,12 @@ fn id(resource: &str, object: &Value) -> ObjectId {
 }
 
 pub(super) fn pod(name: &str, node: &str, phase: &str) -> Value {
+    let is_bound = !node.is_empty();
+    let conditions: &[Value] = &[json!({"type": "PodScheduled", "status": "True"})];
+    let conditions = if is_bound { conditions } else { &[] };
     json!({"metadata": {"name": name, "namespace": "default", "uid": format!("uid-{name}")},
         "spec": {"nodeName": node, "containers": [{"name": "c", "resources": {"requests": {"cpu": "600m"}}}]},
-        "status": {"phase": phase}})
+        "status": {"phase": phase, "conditions": conditions}})
 }
 
 pub(super) fn owned(mut object: Value, kind: &str, owner: &str) -> Value {
@@ -227,17 +230,25 @@ fn an_update_from_another_base_breaks_s4() {
             .put("pods", pod("a", "", "Pending"))
             .put("pods", pod("a", "", "Running"))
     };
-    let put = |base| Asked {
+    let by = |method, base| Asked {
         base: Some(base),
-        ..asked("kubelet/n", http::Method::PUT, POD)
+        ..asked("kubelet/n", method, POD)
     };
+    let put = |base| by(http::Method::PUT, base);
     let answer = Answered {
         status: 200,
         revision: Some(3),
         ..Answered::default()
     };
-    assert_eq!(history().see(&Seen::Answered(&put(1), &answer)).broken(), ["S4"]);
-    assert!(history().see(&Seen::Answered(&put(2), &answer)).broken().is_empty());
+    for method in [http::Method::PUT, http::Method::PATCH] {
+        let on = |base| {
+            history()
+                .see(&Seen::Answered(&by(method.clone(), base), &answer))
+                .broken()
+        };
+        assert_eq!(on(1), ["S4"]);
+        assert!(on(2).is_empty());
+    }
     // The same base cannot win twice.
     let twice = history()
         .see(&Seen::Answered(&put(2), &answer))
@@ -310,6 +321,19 @@ fn a_pod_bound_twice_breaks_q1() {
         .put("pods", pod("a", "", "Pending"))
         .put("pods", pod("a", "n", "Pending"));
     assert_eq!(history.put("pods", pod("a", "m", "Pending")).broken(), ["Q1"]);
+}
+
+#[test]
+fn a_pod_that_does_not_say_that_it_was_bound_breaks_q1() {
+    let mut silent = pod("a", "n", "Pending");
+    silent["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False"}]);
+    let history = || History::new().put("nodes", node("n"));
+    let broken = history()
+        .put("pods", pod("a", "", "Pending"))
+        .put("pods", silent.clone());
+    assert_eq!(broken.broken(), ["Q1"]);
+    // Made there: nobody has bound it.
+    assert!(history().put("pods", silent).broken().is_empty());
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! S4: an update with resourceVersion v succeeded ⇒ the object was at v just before; two successes never share a base.
 //!
-//! Checked over every answer that a PUT gets, against the store's history: the write at the revision the answer shows
-//! must be of that object, with the base that was sent. An update that changed nothing is answered with the object
-//! as it was, and passes. So must the write that a delete with a resourceVersion made. Not checked: patches without a
-//! base, whose base the server chooses.
+//! Checked over every answer that a PUT, or a patch that names a base, gets, against the store's history: the write at the
+//! revision the answer shows must be of that object, with the base that was sent. An update that changed nothing is
+//! answered with the object as it was, and passes. So must the write that a delete with a resourceVersion made. Not
+//! checked: patches without a base, whose base the server chooses.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +45,8 @@ impl Invariant for Updates {
             return;
         };
         let deletes = asked.method == http::Method::DELETE && !path.name.is_empty();
-        if !(deletes || asked.method == http::Method::PUT) || !(200..300).contains(&answer.status) {
+        let updates = [http::Method::PUT, http::Method::PATCH].contains(&asked.method);
+        if !(deletes || updates) || !(200..300).contains(&answer.status) {
             return;
         }
         let Some(history) = cluster.history(&path.resource) else {

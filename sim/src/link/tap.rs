@@ -103,10 +103,12 @@ pub fn describe(client: &str, request: &Request, at: Duration) -> Asked {
             selection(path, labels.as_deref(), fields.as_deref())
         });
     }
-    if request.method() == http::Method::PUT || (request.method() == http::Method::POST && is_collection) {
+    let is_whole = request.method() == http::Method::PUT || (request.method() == http::Method::POST && is_collection);
+    if is_whole || asked.patch.is_some() {
         let meta = head::read(request.body()).unwrap_or_default().metadata;
         asked.base = meta.resource_version.parse().ok().filter(|base| *base > 0);
-        asked.uid = meta.uid.filter(|uid| !uid.is_empty());
+        // A patch that names no base may be refused for contention alone, whatever uid it names.
+        asked.uid = meta.uid.filter(|uid| is_whole && !uid.is_empty());
         asked.named = Some(meta.name).filter(|name| is_collection && !name.is_empty());
     } else if request.method() == http::Method::DELETE
         && let Ok(options) = serde_json::from_slice::<Delete>(request.body())

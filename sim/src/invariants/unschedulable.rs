@@ -1,0 +1,163 @@
+//! Q6: why a pod fits nowhere is said in its status as in its events.
+//!
+//! Judged when the scheduler tells by an event `FailedScheduling` why a pod fits nowhere: soon the pod's condition
+//! `PodScheduled` must say the same, unless it says something newer, or the pod has a node or goes
+//! ([pod conditions](https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-conditions)). Not judged: what a
+//! single try to bind ran into, which is no matter of the status; and whatever is told near a fault.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Event;
+
+use super::{Invariant, MEMORY, Report};
+use crate::model::{Change, Cluster, Item, Seen};
+use crate::scenario::Role;
+
+/// How the message of an event begins that tells of a try to bind.
+const TRY: &str = "binding rejected: ";
+
+/// See the module.
+#[derive(Default)]
+pub struct WhyUnschedulable {
+    /// What pods are to say, and until when, by uid.
+    told: BTreeMap<String, Told>,
+}
+
+struct Told {
+    pod: String,
+    message: String,
+    until: Duration,
+}
+
+/// Whether nothing is to be heard of a pod that fits nowhere, or it says `message`.
+fn says(pod: &Item, message: &str) -> bool {
+    let status = pod.pod().and_then(|pod| pod.status.as_ref());
+    let mut conditions = status
+        .and_then(|status| status.conditions.as_ref())
+        .into_iter()
+        .flatten();
+    let said = conditions.find(|condition| condition.type_ == "PodScheduled");
+    let says = said.is_some_and(|said| said.status == "False" && said.message.as_deref() == Some(message));
+    says || !pod.node_name().is_empty() || pod.is_terminating()
+}
+
+impl WhyUnschedulable {
+    fn hear(&mut self, event: &Item, cluster: &Cluster) {
+        let Some(event) = event.read::<Event>() else { return };
+        let message = event.message.unwrap_or_default();
+        if event.reason.as_deref() != Some("FailedScheduling") || message.starts_with(TRY) {
+            return;
+        }
+        let about = event.involved_object;
+        let (Some(namespace), Some(name), Some(uid)) = (about.namespace, about.name, about.uid) else {
+            return;
+        };
+        let pod = cluster.find("pods", &namespace, &name).filter(|pod| pod.uid() == uid);
+        match pod.filter(|pod| !says(pod, &message)) {
+            None => self.told.remove(&uid),
+            Some(pod) => self.told.insert(
+                uid,
+                Told {
+                    pod: pod.id.to_string(),
+                    message,
+                    until: cluster.now + cluster.lag(Role::Scheduler),
+                },
+            ),
+        };
+    }
+
+    fn look(&mut self, change: &Change) {
+        let Some(pod) = change.after.as_ref().or(change.before.as_ref()) else {
+            return;
+        };
+        let is_said = |told: &Told| change.after.is_none() || says(pod, &told.message);
+        if self.told.get(pod.uid()).is_some_and(is_said) {
+            self.told.remove(pod.uid());
+        }
+    }
+}
+
+impl Invariant for WhyUnschedulable {
+    fn id(&self) -> &'static str {
+        "Q6"
+    }
+
+    fn statement(&self) -> &'static str {
+        "Why a pod fits nowhere is said in its status as in its events."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        let Seen::Change(change) = seen else { return };
+        match &*change.id.resource {
+            "pods" => self.look(change),
+            "events" => {
+                if let Some(event) = &change.after {
+                    self.hear(event, cluster);
+                }
+            }
+            _ => {}
+        }
+        if self.told.is_empty() {
+            return;
+        }
+        if cluster.is_disturbed(MEMORY) {
+            self.told.clear();
+        }
+        self.told.retain(|_, told| {
+            let waits = told.until >= cluster.now;
+            if !waits {
+                let message = format!("{} does not say what its events tell: {}", told.pod, told.message);
+                report.broken("Q6", message, &["scheduler"]);
+            }
+            waits
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::contract_tests::with;
+    use super::super::tests::{History, node, pod};
+
+    fn event(message: &str) -> Value {
+        json!({"metadata": {"name": "web.1", "namespace": "default", "uid": "e"}, "reason": "FailedScheduling",
+            "message": message, "involvedObject": {"kind": "Pod", "namespace": "default", "name": "web", "uid": "uid-web"}})
+    }
+
+    fn saying(message: &str) -> Value {
+        let conditions = json!([{"type": "PodScheduled", "status": "False", "message": message}]);
+        with(pod("web", "", "Pending"), "/status/conditions", conditions)
+    }
+
+    fn told(message: &str) -> History {
+        let first = History::of(|id| id == "Q6").at(100).put("pods", saying("no room"));
+        first.put("events", event(message))
+    }
+
+    fn later(history: History) -> History {
+        history.at(200).put("nodes", node("n"))
+    }
+
+    #[test]
+    fn a_pod_whose_status_keeps_an_old_reason_breaks_q6() {
+        assert!(later(told("no room")).broken().is_empty());
+        assert!(later(told("binding rejected: too late")).broken().is_empty());
+        assert_eq!(later(told("no such node")).broken(), ["Q6"]);
+        assert!(
+            later(told("no such node").put("pods", saying("no such node")))
+                .broken()
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_pod_that_has_a_node_or_is_gone_need_not_say_why() {
+        let bound = told("no such node").put("pods", pod("web", "n", "Pending"));
+        assert!(later(bound).broken().is_empty());
+        let gone = told("no such node").delete("pods", &saying("no room"));
+        assert!(later(gone).broken().is_empty());
+    }
+}
