@@ -11,4 +11,4 @@ mod seen;
 pub use cluster::{Cluster, History, Made};
 pub use endpoints::EndpointState;
 pub use item::{Item, ObjectId, Typed, resource_of};
-pub use seen::{Answered, Asked, Change, Entry, Path, Seen, Selection, WatchEventKind};
+pub use seen::{Answered, Asked, Call, Caller, Change, Entry, Path, Seen, Selection, WatchEventKind};

@@ -1,6 +1,6 @@
 //! What the world sees happen: the words in which invariants are told of it.
 
-use std::net::{IpAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -327,6 +327,31 @@ pub enum WatchEventKind {
     Error,
 }
 
+/// Who calls a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// A pod of this address, at the service's own address.
+    Pod(Ipv4Addr),
+    /// Somebody beyond the node, at its node port.
+    Outside,
+}
+
+/// What became of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// It goes to this address.
+    Arrives {
+        /// Whose.
+        at: SocketAddrV4,
+        /// Whether who is called sees the node as the caller.
+        masqueraded: bool,
+    },
+    /// It is refused, and the caller told.
+    Refused,
+    /// Nobody hears of it.
+    Lost,
+}
+
 /// Something that happened.
 #[derive(Debug, Clone)]
 pub enum Seen<'a> {
@@ -412,6 +437,19 @@ pub enum Seen<'a> {
         service: &'a ObjectId,
         /// Where it goes, if anywhere.
         goes_to: Option<SocketAddrV4>,
+    },
+    /// Somebody has called a port of a service, by another way than a node's own processes do.
+    Called {
+        /// The node whose rules led the call.
+        machine: &'a str,
+        /// The service.
+        service: &'a ObjectId,
+        /// The port's name; empty if it has none.
+        port: &'a str,
+        /// Who calls.
+        caller: Caller,
+        /// What became of it.
+        call: Call,
     },
     /// A watch is over.
     WatchClosed {

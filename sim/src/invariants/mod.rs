@@ -11,6 +11,7 @@ mod affinity;
 mod availability;
 mod available;
 mod binding;
+mod calls;
 mod capacity;
 mod collector;
 mod company;
@@ -193,6 +194,7 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(admitted::Admitted::default()),
         Box::new(flows::Flows::default()),
         Box::new(connections::Connections::default()),
+        Box::new(calls::Calls::default()),
         Box::new(shrinking::Shrinking::default()),
         Box::new(endings::Endings::default()),
         Box::new(events::Events::default()),

@@ -1,10 +1,12 @@
 //! Clients of services: from every node that is up, one that sends a UDP packet a second to each UDP service, and one
 //! that opens a connection a second to each service with session affinity; and from one node after the other, one that
-//! opens a connection to each TCP service.
+//! opens a connection to each TCP service. Those are processes of the nodes; others call by other ways ([`calls`]).
 //!
 //! The first keeps its port, so that its packets are one flow for connection tracking, which remembers where the first
 //! one went (E5). The others take another port each time, so that only the service's rules decide where they get to
 //! (E7, E8). Not simulated: what follows a connection's first packet, and what is in them.
+
+mod calls;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
@@ -28,6 +30,8 @@ pub struct Clients {
     known: BTreeMap<ObjectId, SocketAddrV4>,
     /// How many connections each client has opened.
     turn: u16,
+    /// How often every service was called.
+    calls: usize,
 }
 
 impl Clients {
@@ -46,6 +50,8 @@ impl Clients {
         for service in &targets {
             connect(world, service, self.turn, random);
         }
+        calls::call(world, self.calls, &random.stream("calls"));
+        self.calls += 1;
     }
 }
 

@@ -1,0 +1,176 @@
+//! E9: a call of a service's port gets to an endpoint of just that port, and its answer back.
+//!
+//! Seen by pods that call their own services, and by clients outside that call node ports ([`crate::traffic`]). Judged
+//! where all has been as it is for longer than a proxy may lag: the service's specification, its slices, and no fault in
+//! the last minute. Then
+//!
+//! * a call goes to a ready endpoint, or where there is none to one that goes and still serves; with a traffic policy
+//!   `Local`, to one of the node that it meets;
+//! * where there is none it is refused, and not lost;
+//! * the node shows itself as the caller where the answer would miss its way else: to a pod that calls itself, and to
+//!   calls of node ports, but not where the policy `Local` is to keep the caller's address; and to no other pod.
+//!
+//! Source: Kubernetes' documentation, "Virtual IPs and Service Proxies". That lets pass: services without a selector;
+//! calls that a policy `Local` leaves without an endpoint, which proxies may drop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use super::{Invariant, Report};
+use crate::model::{Call, Caller, Change, Cluster, EndpointState, Item, Seen};
+use crate::scenario::Role;
+
+/// How long after a fault a proxy may still be without news: what it watches is resumed and read again.
+const CALM: Duration = Duration::from_secs(60);
+/// A sync that follows another, and one that follows a failure.
+const SYNC: Duration = Duration::from_secs(5);
+
+/// See the module.
+#[derive(Default)]
+pub struct Calls {
+    /// By uid of a service: when it or a slice of it last changed.
+    changed: BTreeMap<String, Duration>,
+}
+
+/// Whether calls stay on their node.
+fn is_local(service: &Item, caller: Caller) -> bool {
+    let spec = service.service().and_then(|service| service.spec.as_ref());
+    let policy = spec.and_then(|spec| match caller {
+        Caller::Pod(_) => spec.internal_traffic_policy.as_deref(),
+        Caller::Outside => spec.external_traffic_policy.as_deref(),
+    });
+    policy == Some("Local")
+}
+
+/// Where calls of `port` may go: the endpoints of all nodes, or of `node`.
+fn endpoints(service: &Item, port: &str, node: Option<&str>, cluster: &Cluster) -> BTreeSet<SocketAddrV4> {
+    let of = |wanted: fn(EndpointState) -> bool| {
+        let mut found = BTreeSet::new();
+        for slice in cluster.owned(service.uid()) {
+            let ports = slice
+                .slice()
+                .and_then(|slice| slice.ports.as_ref())
+                .into_iter()
+                .flatten();
+            let numbers = ports.filter(|own| own.name.as_deref().unwrap_or_default() == port);
+            let numbers: Vec<u16> = numbers.filter_map(|own| u16::try_from(own.port?).ok()).collect();
+            let here = |of: Option<&str>| node.is_none_or(|node| of == Some(node));
+            let own = slice.slice_endpoints().filter(|one| here(one.node_name.as_deref()));
+            for ip in own
+                .filter(|one| wanted(EndpointState::of(one)))
+                .flat_map(|one| &one.addresses)
+            {
+                let Ok(ip) = ip.parse() else { continue };
+                found.extend(numbers.iter().map(|number| SocketAddrV4::new(ip, *number)));
+            }
+        }
+        found
+    };
+    let ready = of(|state| state.ready);
+    if ready.is_empty() {
+        of(|state| state.serving && state.terminating)
+    } else {
+        ready
+    }
+}
+
+impl Calls {
+    fn remember(&mut self, change: &Change, now: Duration) {
+        let spec = |item: &Item| item.service().and_then(|service| service.spec.clone());
+        match &*change.id.resource {
+            "services" => match (&change.before, &change.after) {
+                (Some(before), Some(after)) if before.uid() == after.uid() && spec(before) == spec(after) => {}
+                (_, Some(after)) => {
+                    self.changed.insert(after.uid().to_owned(), now);
+                }
+                (Some(before), None) => {
+                    self.changed.remove(before.uid());
+                }
+                (None, None) => {}
+            },
+            "endpointslices.discovery.k8s.io" => {
+                let sides = [&change.before, &change.after];
+                let owners = sides.into_iter().filter_map(|slice| slice.as_ref()?.controller_uid());
+                for owner in owners {
+                    if let Some(at) = self.changed.get_mut(owner) {
+                        *at = now;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What is wrong with a call that met `machine`.
+    fn wrong(
+        &self,
+        machine: &str,
+        service: &Item,
+        port: &str,
+        caller: Caller,
+        call: Call,
+        cluster: &Cluster,
+    ) -> Option<String> {
+        let spec = service.service()?.spec.as_ref()?;
+        spec.selector.as_ref().filter(|selector| !selector.is_empty())?;
+        let since = *self.changed.get(service.uid())?;
+        if since + cluster.lag(Role::Proxy) + SYNC >= cluster.now || cluster.is_disturbed(CALM) {
+            return None;
+        }
+        let local = is_local(service, caller);
+        let endpoints = endpoints(service, port, local.then_some(machine), cluster);
+        match call {
+            Call::Arrives { at, .. } if !endpoints.contains(&at) => {
+                Some(format!("goes to {at}, and its endpoints are {endpoints:?}"))
+            }
+            Call::Arrives { at, masqueraded } => {
+                let shall = match caller {
+                    Caller::Pod(address) => address == *at.ip(),
+                    Caller::Outside => !local,
+                };
+                let does = if masqueraded { "shows" } else { "does not show" };
+                (masqueraded != shall).then(|| format!("goes to {at}, and {does} the node as the caller"))
+            }
+            Call::Refused if endpoints.is_empty() => None,
+            Call::Refused => Some(format!("is refused, and its endpoints are {endpoints:?}")),
+            Call::Lost if endpoints.is_empty() && local => None,
+            Call::Lost if endpoints.is_empty() => Some("is lost and not refused, though nobody is there".to_owned()),
+            Call::Lost => Some(format!("is lost, and its endpoints are {endpoints:?}")),
+        }
+    }
+}
+
+impl Invariant for Calls {
+    fn id(&self) -> &'static str {
+        "E9"
+    }
+
+    fn statement(&self) -> &'static str {
+        "A call of a service's port gets to an endpoint of just that port, and its answer back."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        match seen {
+            Seen::Change(change) => self.remember(change, cluster.now),
+            Seen::Called {
+                machine,
+                service,
+                port,
+                caller,
+                call,
+            } => {
+                let Some(item) = cluster.get(service) else { return };
+                if let Some(wrong) = self.wrong(machine, item, port, *caller, *call, cluster) {
+                    let who = match caller {
+                        Caller::Pod(address) => format!("the pod {address} on {machine}"),
+                        Caller::Outside => format!("outside at the node port of {machine}"),
+                    };
+                    let message = format!("a call from {who} of port {port:?} of {service} {wrong}");
+                    report.broken(self.id(), message, &[&format!("proxy/{machine}")]);
+                }
+            }
+            _ => {}
+        }
+    }
+}
