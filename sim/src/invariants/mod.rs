@@ -53,6 +53,7 @@ mod slices;
 mod stale_acts;
 mod statuses;
 mod target_node;
+mod transitions;
 mod unschedulable;
 mod updates;
 mod watches;
@@ -199,6 +200,7 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(endings::Endings::default()),
         Box::new(events::Events::default()),
         Box::new(available::Available),
+        Box::new(transitions::Transitions::default()),
         Box::new(requests::Requests),
     ]
 }

@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::tests::{History, POD, asked, owned, pod, set};
-use crate::model::{Asked, ObjectId, Seen};
+use crate::model::{Asked, Call, Caller, ObjectId, Seen};
 
 /// Judged by one invariant alone.
 fn history(id: &'static str) -> History {
@@ -376,4 +376,84 @@ fn a_ready_pod_that_is_given_up_before_one_that_is_not_breaks_p10() {
         "it is evicted"
     );
     assert!(gives_up(None, |asked| asked.client = "user".to_owned(), 1).is_empty());
+}
+
+/// A call of port `http` of a service with two ports that has been over these endpoints for long: one on the node that
+/// the call meets, and one on another.
+fn called(endpoints: &[Value], policy: &str, caller: Caller, call: Call) -> Vec<&'static str> {
+    let mut service = service();
+    service["spec"]["externalTrafficPolicy"] = json!(policy);
+    let mut slice = slice(endpoints);
+    slice["ports"] = json!([{"name": "http", "port": 80}, {"name": "admin", "port": 81}]);
+    for (endpoint, node) in slice["endpoints"].as_array_mut().unwrap().iter_mut().zip(["n", "m"]) {
+        endpoint["nodeName"] = json!(node);
+    }
+    let id = ObjectId {
+        resource: "services".into(),
+        namespace: "default".to_owned(),
+        name: "s".to_owned(),
+    };
+    let history = history("E9").at(1).put("services", service).put(SLICES, slice);
+    let seen = Seen::Called {
+        machine: "n",
+        service: &id,
+        port: "http",
+        caller,
+        call,
+    };
+    history.at(100).see(&seen).broken()
+}
+
+#[test]
+fn a_call_that_ends_elsewhere_or_whose_answer_misses_its_way_breaks_e9() {
+    let [here, there] = ["10.0.0.1", "10.0.0.2"];
+    let both = [
+        endpoint("a", here, true, true, false),
+        endpoint("b", there, true, true, false),
+    ];
+    let to = |ip: &str, port, masqueraded| Call::Arrives {
+        at: SocketAddrV4::new(ip.parse().unwrap(), port),
+        masqueraded,
+    };
+    let pod = Caller::Pod(here.parse().unwrap());
+    let right = [
+        ("Cluster", pod, to(here, 80, true)),
+        ("Cluster", pod, to(there, 80, false)),
+        ("Cluster", Caller::Outside, to(there, 80, true)),
+        ("Local", Caller::Outside, to(here, 80, false)),
+    ];
+    for (policy, caller, call) in right {
+        assert!(
+            called(&both, policy, caller, call).is_empty(),
+            "{policy} {caller:?} {call:?}"
+        );
+    }
+    let wrong = [
+        ("Cluster", pod, to(here, 80, false)),
+        ("Cluster", pod, to(there, 80, true)),
+        ("Cluster", pod, to(there, 81, false)),
+        ("Cluster", pod, Call::Refused),
+        ("Cluster", Caller::Outside, to(there, 80, false)),
+        ("Cluster", Caller::Outside, Call::Lost),
+        ("Local", Caller::Outside, to(here, 80, true)),
+        ("Local", Caller::Outside, to(there, 80, false)),
+    ];
+    for (policy, caller, call) in wrong {
+        assert_eq!(
+            called(&both, policy, caller, call),
+            ["E9"],
+            "{policy} {caller:?} {call:?}"
+        );
+    }
+}
+
+#[test]
+fn a_call_of_nobody_is_to_be_refused() {
+    let nobody = [endpoint("a", "10.0.0.1", false, false, false)];
+    assert!(called(&nobody, "Cluster", Caller::Outside, Call::Refused).is_empty());
+    assert_eq!(called(&nobody, "Cluster", Caller::Outside, Call::Lost), ["E9"]);
+    assert!(called(&nobody, "Local", Caller::Outside, Call::Lost).is_empty());
+    // Who is on its way out and still serves is called where there is no other.
+    let leaving = [endpoint("a", "10.0.0.1", false, true, true)];
+    assert_eq!(called(&leaving, "Cluster", Caller::Outside, Call::Refused), ["E9"]);
 }

@@ -6,7 +6,8 @@
 //!
 //! * *Running*, *ready* or *started*: the container of that id has been started, and did not end a while ago
 //!   (as long as a kubelet's picture may be old, or a lost write takes, and in troubled times for minutes more).
-//! * *Ended*: the container of that id has ended, with that code.
+//! * *Ended*: the container of that id has ended, with that code; so has the one of the last state, and while the next one
+//!   is awaited, it was the newest.
 //! * *Succeeded*: the newest container of each name has ended with 0, whether or not the runtime still has it.
 //! * *restartCount* does not fall in the life of a pod, unless by a write that left before the last one was done, and as
 //!   long as no fault has struck lately: a start that failed counts until it is tried again. What has been shown for
@@ -21,7 +22,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Probe};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Probe};
 
 use super::restarts::{UNDER_WAY, containers, tolerance};
 use super::{Invariant, Report, UNANSWERED};
@@ -126,13 +127,23 @@ fn patience(pod: &Item, name: &str) -> Option<Duration> {
     container.startup_probe.is_none().then_some(period * between)
 }
 
-/// The container that is said to have ended, and its code.
-fn ended(status: &ContainerStatus) -> Option<(&str, i32)> {
-    let ended = status.state.as_ref()?.terminated.as_ref()?;
+/// The container that a state says has ended, and its code.
+fn end(state: Option<&ContainerState>) -> Option<(&str, i32)> {
+    let ended = state?.terminated.as_ref()?;
     if ended.reason.as_deref() == Some(UNKNOWN) {
         return None;
     }
     Some((id_of(ended.container_id.as_ref())?, ended.exit_code))
+}
+
+/// The container that is said to have ended, and its code.
+fn ended(status: &ContainerStatus) -> Option<(&str, i32)> {
+    end(status.state.as_ref())
+}
+
+/// The container that is said to have ended before, and its code.
+fn ended_before(status: &ContainerStatus) -> Option<(&str, i32)> {
+    end(status.last_state.as_ref())
 }
 
 impl Statuses {
@@ -173,10 +184,9 @@ impl Statuses {
         } else if after.started == Some(true) {
             return Some(format!("shows {name} started, and not running"));
         }
-        if let Some((id, code)) = ended(after)
-            && before.and_then(ended) != Some((id, code))
-            && !is_removed(id)
-        {
+        let was_said = |end| [before.and_then(ended), before.and_then(ended_before)].contains(&Some(end));
+        let ends = [ended(after), ended_before(after)].into_iter().flatten();
+        for (id, code) in ends.filter(|end| !was_said(*end) && !is_removed(end.0)) {
             match self.ends.get(id) {
                 None => return Some(format!("shows the end of {name} as {id}, which was never started")),
                 Some(None) => return Some(format!("shows the end of {name} as {id}, which runs")),
@@ -187,6 +197,9 @@ impl Statuses {
                 }
                 Some(_) => {}
             }
+        }
+        if let Some(wrong) = self.outdated(change, uid, before, after, cluster) {
+            return Some(wrong);
         }
         let count = before.map_or(0, |before| before.restart_count);
         let based = change.before.as_ref().map_or(0, |before| before.revision);
@@ -204,6 +217,26 @@ impl Statuses {
                 after.restart_count
             )
         })
+    }
+
+    /// What is wrong with the last state of a container whose next one is awaited: it must be that of the newest.
+    fn outdated(
+        &self,
+        change: &Change,
+        uid: &str,
+        before: Option<&ContainerStatus>,
+        after: &ContainerStatus,
+        cluster: &Cluster,
+    ) -> Option<String> {
+        after.state.as_ref()?.waiting.as_ref()?;
+        let (id, _) = ended_before(after).filter(|end| before.and_then(ended_before) != Some(*end))?;
+        let newest = self.newest.get(&(uid.to_owned(), after.name.clone()))?;
+        let (at, _) = (*self.ends.get(newest)?)?;
+        let said = self.writes_of(change).map(|write| write.left).min();
+        let is_known = at + tolerance(cluster) + UNANSWERED < said.unwrap_or(cluster.now);
+        let is_removed = self.removed.get(uid).is_some_and(|ids| ids.contains(newest));
+        (newest != id && is_known && !is_removed)
+            .then(|| format!("shows {id} as the last {}, and {newest} ended at {at:?}", after.name))
     }
 
     /// What is wrong with a status that shows a container not ready any more that runs on.

@@ -193,9 +193,10 @@ impl ContainerRuntime for SharedRuntime {
     }
 
     async fn write_volume(&self, pod: &PodIdentity, volume: &Volume) -> Result<(), RuntimeError> {
-        let volume = (pod.uid.clone(), volume.name.clone());
+        let (pod, volume) = (pod.uid.clone(), volume.clone());
         self.call(|runtime| async move {
-            runtime.lock().volumes.insert(volume);
+            let volumes = &mut runtime.lock().volumes;
+            volumes.entry(pod).or_default().insert(volume.name, volume.content);
             Ok(())
         })
         .await
@@ -204,7 +205,7 @@ impl ContainerRuntime for SharedRuntime {
     async fn remove_volumes(&self, pod_uid: &str) -> Result<(), RuntimeError> {
         let pod = pod_uid.to_owned();
         self.call(|runtime| async move {
-            runtime.lock().volumes.retain(|(uid, _)| *uid != pod);
+            runtime.lock().volumes.remove(&pod);
             Ok(())
         })
         .await

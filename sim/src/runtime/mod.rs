@@ -2,7 +2,7 @@
 //!
 //! It outlives its kubelet and dies with its machine: a crash ends every container and sandbox, and a new boot finds
 //! them dead. Each call takes a while and may be cut off half-way, before or after it took effect; faults make it sick
-//! ([`Trouble`]). Not simulated: resource usage, files (volumes are remembered by name), and a runtime that lies.
+//! ([`Trouble`]). Not simulated: resource usage, files beyond what volumes were written with, and a runtime that lies.
 
 mod calls;
 mod draws;
@@ -11,13 +11,14 @@ mod pods;
 mod state;
 mod troubles;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use orrery_api::clock;
 use orrery_api::random::Random;
-use orrery_kubelet::runtime::{Exit, PodIdentity, SandboxConfig};
+use orrery_kubelet::runtime::{Exit, PodIdentity, SandboxConfig, VolumeContent};
 use tokio::time::sleep;
 
 use crate::model::Seen;
@@ -46,6 +47,9 @@ pub struct RunningContainer {
     pub attempt: u32,
     started: u64,
 }
+
+/// What a container was told: its pod's uid, its name, its environment, and the address of its sandbox.
+pub type Environment = (String, String, Vec<(String, String)>, Option<IpAddr>);
 
 /// The container runtime of one machine.
 pub struct SimRuntime {
@@ -263,6 +267,24 @@ impl SimRuntime {
         running
             .map(|container| (container.config.pod.clone(), container.config.name.clone()))
             .collect()
+    }
+
+    /// What running containers were told.
+    pub fn environments(&self) -> Vec<Environment> {
+        let state = self.lock();
+        let running = state.containers.values().filter(|container| container.is_running());
+        running
+            .map(|container| {
+                let (config, sandbox) = (&container.config, state.sandboxes.get(&container.sandbox));
+                let address = sandbox.and_then(|sandbox| sandbox.ip);
+                (config.pod.uid.clone(), config.name.clone(), config.env.clone(), address)
+            })
+            .collect()
+    }
+
+    /// What is in the volumes of pods, by the pod's uid and the volume's name.
+    pub fn volumes(&self) -> BTreeMap<String, BTreeMap<String, VolumeContent>> {
+        self.lock().volumes.clone()
     }
 
     fn take_down(&self, id: &str, uid: &str) {

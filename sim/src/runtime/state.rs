@@ -9,7 +9,7 @@ use orrery_api::clock;
 use orrery_api::random::Random;
 use orrery_kubelet::runtime::{
     Container, ContainerConfig, ContainerState, ErrorKind, Exit, ImageInfo, PodSandbox, RuntimeError, SandboxConfig,
-    SandboxState,
+    SandboxState, VolumeContent,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -23,7 +23,8 @@ pub struct State {
     pub images: BTreeSet<String>,
     pub sandboxes: BTreeMap<String, SimSandbox>,
     pub containers: BTreeMap<String, SimContainer>,
-    pub volumes: BTreeSet<(String, String)>,
+    /// By the pod's uid and the volume's name.
+    pub volumes: BTreeMap<String, BTreeMap<String, VolumeContent>>,
     pub followers: Vec<mpsc::UnboundedSender<String>>,
     pub draws: Draws,
     starts: u64,
@@ -94,7 +95,7 @@ impl State {
             images: BTreeSet::new(),
             sandboxes: BTreeMap::new(),
             containers: BTreeMap::new(),
-            volumes: BTreeSet::new(),
+            volumes: BTreeMap::new(),
             followers: Vec::new(),
             draws: Draws::new(random),
             starts: 0,

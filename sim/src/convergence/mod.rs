@@ -1,7 +1,10 @@
 //! Convergence: after the heal the cluster reaches what was asked for, and then is quiet.
 //!
-//! Judged over the store ([`orrery_play::convergence`]), the containers that really run and the rules that really stand.
+//! Judged over the store ([`orrery_play::convergence`]), the containers that really run, what they were given
+//! ([`given`]), and the rules that really stand.
 //! Machines that stay broken are left out: their containers may run on unheard.
+
+mod given;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
@@ -45,6 +48,7 @@ fn machines(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec
         let running = worker.runtime.running().into_iter();
         let running: Vec<(String, String)> = running.map(|(pod, container)| (pod.uid, container)).collect();
         containers(cluster, &machine.name, &running, missing);
+        given::missing(&worker.runtime, cluster, &machine.name, missing);
         for pod in worker.runtime.pods() {
             if cluster.by_uid(&pod.uid).is_none() {
                 missing.push(format!(

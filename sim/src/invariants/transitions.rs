@@ -1,0 +1,172 @@
+//! K13: a condition's transition time is that of its status's last change.
+//!
+//! Judged at every write of a pod, a node or a Deployment. A status that changes must bring another time with it than it
+//! had, unless that one is of just now: it may change twice within a second. A status that stays keeps its time; once it
+//! may have changed and changed back between two writes, but not write after write. Not judged: whatever is written while a
+//! clock is wrong, or shortly after.
+//!
+//! Source: the API's documentation of `lastTransitionTime`. Users read from it since when something is so, and
+//! controllers count `minReadySeconds` from it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{Invariant, MEMORY, Report};
+use crate::model::{Cluster, Item, Seen};
+
+/// A change this young may have been written late, after another within the same second.
+const JUST_NOW: Duration = Duration::from_secs(60);
+/// So many writes on end must not move the time of a status that stays.
+const ON_END: u32 = 3;
+
+/// See the module.
+#[derive(Default)]
+pub struct Transitions {
+    /// By uid and type of condition: how many writes on end have moved its time alone.
+    moved: BTreeMap<(String, String), u32>,
+}
+
+/// A condition: its type, its status, and since when.
+type Condition<'a> = (&'a str, &'a str, Option<&'a Time>);
+
+fn conditions(item: &Item) -> Vec<Condition<'_>> {
+    if let Some(status) = item.pod().and_then(|pod| pod.status.as_ref()) {
+        let all = status.conditions.iter().flatten();
+        return all
+            .map(|own| (&*own.type_, &*own.status, own.last_transition_time.as_ref()))
+            .collect();
+    }
+    if let Some(status) = item.node().and_then(|node| node.status.as_ref()) {
+        let all = status.conditions.iter().flatten();
+        return all
+            .map(|own| (&*own.type_, &*own.status, own.last_transition_time.as_ref()))
+            .collect();
+    }
+    let status = item.deployment().and_then(|deployment| deployment.status.as_ref());
+    let all = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
+    all.map(|own| (&*own.type_, &*own.status, own.last_transition_time.as_ref()))
+        .collect()
+}
+
+impl Transitions {
+    /// What is wrong with how `after` follows `before`, both of the object with this uid.
+    fn wrong(&mut self, uid: &str, before: Condition<'_>, after: Condition<'_>, cluster: &Cluster) -> Option<String> {
+        let (kind, was, since) = before;
+        let (_, is, now) = after;
+        let key = || (uid.to_owned(), kind.to_owned());
+        if was != is {
+            self.moved.remove(&key());
+            let at = cluster.moment(now?.0);
+            return (since == now && at + JUST_NOW < cluster.now)
+                .then(|| format!("says that {kind} is {is} since {at:?}, when it became {was}"));
+        }
+        if since == now {
+            self.moved.remove(&key());
+            return None;
+        }
+        let moved = self.moved.entry(key()).or_default();
+        *moved += 1;
+        (*moved >= ON_END).then(|| format!("says for the {moved}. time on end that {kind} has only now become {is}"))
+    }
+}
+
+impl Invariant for Transitions {
+    fn id(&self) -> &'static str {
+        "K13"
+    }
+
+    fn statement(&self) -> &'static str {
+        "A condition's transition time is that of its status's last change."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        let Seen::Change(change) = seen else { return };
+        if !matches!(&*change.id.resource, "pods" | "nodes" | "deployments.apps") {
+            return;
+        }
+        let Some(before) = &change.before else { return };
+        let after = change.after.as_ref().filter(|after| after.uid() == before.uid());
+        let Some(after) = after else {
+            let uid = before.uid().to_owned();
+            let own = self.moved.range((uid.clone(), String::new())..);
+            let own: Vec<_> = own
+                .take_while(|((of, _), _)| *of == uid)
+                .map(|(key, _)| key.clone())
+                .collect();
+            for key in own {
+                self.moved.remove(&key);
+            }
+            return;
+        };
+        let known = conditions(before);
+        for own in conditions(after) {
+            let Some(was) = known.iter().find(|was| was.0 == own.0) else {
+                continue;
+            };
+            if was.1 == own.1 && was.2 == own.2 && self.moved.is_empty() {
+                continue;
+            }
+            if let Some(wrong) = self.wrong(after.uid(), *was, own, cluster)
+                && !cluster.is_clock_wrong(MEMORY)
+            {
+                let message = format!(
+                    "{} (uid {}) {wrong}, at revision {}",
+                    change.id,
+                    after.uid(),
+                    change.revision
+                );
+                report.broken(self.id(), message, &["kubelet", "controller-manager"]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::contract_tests::with;
+    use super::super::tests::{History, pod};
+
+    /// Writes of a pod, each with the moment at which it comes, its status and the second since when.
+    fn written(writes: &[(u64, &str, i64)]) -> Vec<&'static str> {
+        let mut history = History::of(|id| id == "K13");
+        for (at, status, since) in writes {
+            let since = k8s_openapi::jiff::Timestamp::from_second(*since).unwrap().to_string();
+            let conditions = json!([{"type": "Ready", "status": status, "lastTransitionTime": since}]);
+            history = history
+                .at(*at)
+                .put("pods", with(pod("a", "n", "Running"), "/status/conditions", conditions));
+        }
+        history.broken()
+    }
+
+    #[test]
+    fn a_status_that_changes_without_its_time_breaks_k13() {
+        assert!(written(&[(1, "False", 1), (100, "True", 100)]).is_empty());
+        assert_eq!(written(&[(1, "False", 1), (100, "True", 1)]), ["K13"]);
+        // Twice within a second.
+        assert!(written(&[(1, "False", 1), (2, "True", 1)]).is_empty());
+    }
+
+    #[test]
+    fn a_time_that_moves_with_each_write_breaks_k13() {
+        assert_eq!(
+            written(&[(1, "True", 1), (10, "True", 10), (20, "True", 20), (30, "True", 30)]),
+            ["K13"]
+        );
+        // It changed back and forth between two writes.
+        assert!(
+            written(&[
+                (1, "True", 1),
+                (10, "True", 10),
+                (20, "True", 10),
+                (30, "True", 30),
+                (40, "True", 30)
+            ])
+            .is_empty()
+        );
+    }
+}
