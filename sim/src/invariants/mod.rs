@@ -48,6 +48,7 @@ mod revisions;
 mod rollouts;
 mod sandboxes;
 mod shrinking;
+mod sidecars;
 mod silence;
 mod slices;
 mod stale_acts;
@@ -201,6 +202,7 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(events::Events::default()),
         Box::new(available::Available),
         Box::new(transitions::Transitions::default()),
+        Box::new(sidecars::Sidecars::default()),
         Box::new(requests::Requests),
     ]
 }
