@@ -292,7 +292,7 @@ async fn play(
     let epoch = clock::now();
     world.witness.change(&world, |cluster| {
         cluster.epoch = epoch;
-        cluster.lateness = world.priorities.longest();
+        cluster.lateness = world.priorities.longest() + world.scenario.network.latency.high;
     });
     if world.scenario.network.loss > 0.0 {
         // A link that loses messages is a fault until the heal.

@@ -240,7 +240,7 @@ pub struct Cluster {
     pub now: Duration,
     /// What right clocks show at the beginning.
     pub epoch: Timestamp,
-    /// How much later than its link would have it any message may arrive in this run.
+    /// How long any message may take in this run, as long as no fault holds it up.
     pub lateness: Duration,
     /// The last revision seen.
     pub revision: u64,
