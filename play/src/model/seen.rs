@@ -330,10 +330,10 @@ pub enum WatchEventKind {
 /// Who calls a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
-    /// A pod of this address, at the service's own address.
+    /// A pod of this address.
     Pod(Ipv4Addr),
-    /// Somebody beyond the node, at its node port.
-    Outside,
+    /// A process of the node.
+    Node,
 }
 
 /// What became of a call.
@@ -438,7 +438,7 @@ pub enum Seen<'a> {
         /// Where it goes, if anywhere.
         goes_to: Option<SocketAddrV4>,
     },
-    /// Somebody has called a port of a service, by another way than a node's own processes do.
+    /// Somebody has called a port of a service, not only as a node's own processes do at its first one.
     Called {
         /// The node whose rules led the call.
         machine: &'a str,
@@ -448,6 +448,8 @@ pub enum Seen<'a> {
         port: &'a str,
         /// Who calls.
         caller: Caller,
+        /// Whether the call is to the port on the node, and not to the service's own address.
+        at_node_port: bool,
         /// What became of it.
         call: Call,
     },

@@ -1,17 +1,18 @@
 //! E9: a call of a service's port gets to an endpoint of just that port, and its answer back.
 //!
-//! Seen by pods that call their own services, and by clients outside that call node ports ([`crate::traffic`]). Judged
-//! where all has been as it is for longer than a proxy may lag: the service's specification, its slices, and no fault in
-//! the last minute. Then
+//! Seen by pods that call their own services, at their addresses and at node ports ([`crate::traffic`]). Judged where all
+//! has been as it is for longer than a proxy may lag: the service's specification, its slices, and no fault in the last
+//! minute. Then
 //!
-//! * a call goes to a ready endpoint, or where there is none to one that goes and still serves; with a traffic policy
-//!   `Local`, to one of the node that it meets;
+//! * a call goes to a ready endpoint, or where there is none to one that goes and still serves; with an internal traffic
+//!   policy `Local`, to one of the node that it meets;
 //! * where there is none it is refused, and not lost;
-//! * the node shows itself as the caller where the answer would miss its way else: to a pod that calls itself, and to
-//!   calls of node ports, but not where the policy `Local` is to keep the caller's address; and to no other pod.
+//! * the node shows itself as the caller where the answer would miss its way else: to a pod that calls itself, and to calls
+//!   of node ports; and to no other pod.
 //!
 //! Source: Kubernetes' documentation, "Virtual IPs and Service Proxies". That lets pass: services without a selector;
-//! calls that a policy `Local` leaves without an endpoint, which proxies may drop.
+//! calls that a policy `Local` leaves without an endpoint, which proxies may drop; and node ports of services with an
+//! external traffic policy `Local`, which is about callers from beyond the node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
@@ -33,14 +34,14 @@ pub struct Calls {
     changed: BTreeMap<String, Duration>,
 }
 
-/// Whether calls stay on their node.
-fn is_local(service: &Item, caller: Caller) -> bool {
-    let spec = service.service().and_then(|service| service.spec.as_ref());
-    let policy = spec.and_then(|spec| match caller {
-        Caller::Pod(_) => spec.internal_traffic_policy.as_deref(),
-        Caller::Outside => spec.external_traffic_policy.as_deref(),
-    });
-    policy == Some("Local")
+/// A call as it was seen.
+#[derive(Clone, Copy)]
+struct Made<'a> {
+    machine: &'a str,
+    port: &'a str,
+    caller: Caller,
+    at_node_port: bool,
+    call: Call,
 }
 
 /// Where calls of `port` may go: the endpoints of all nodes, or of `node`.
@@ -102,34 +103,31 @@ impl Calls {
         }
     }
 
-    /// What is wrong with a call that met `machine`.
-    fn wrong(
-        &self,
-        machine: &str,
-        service: &Item,
-        port: &str,
-        caller: Caller,
-        call: Call,
-        cluster: &Cluster,
-    ) -> Option<String> {
+    /// What is wrong with a call of `service`.
+    fn wrong(&self, service: &Item, made: Made<'_>, cluster: &Cluster) -> Option<String> {
         let spec = service.service()?.spec.as_ref()?;
         spec.selector.as_ref().filter(|selector| !selector.is_empty())?;
         let since = *self.changed.get(service.uid())?;
         if since + cluster.lag(Role::Proxy) + SYNC >= cluster.now || cluster.is_disturbed(CALM) {
             return None;
         }
-        let local = is_local(service, caller);
-        let endpoints = endpoints(service, port, local.then_some(machine), cluster);
-        match call {
+        let policy = match made.at_node_port {
+            true => &spec.external_traffic_policy,
+            false => &spec.internal_traffic_policy,
+        };
+        let local = policy.as_deref() == Some("Local");
+        if local && made.at_node_port {
+            return None;
+        }
+        let endpoints = endpoints(service, made.port, local.then_some(made.machine), cluster);
+        match made.call {
             Call::Arrives { at, .. } if !endpoints.contains(&at) => {
                 Some(format!("goes to {at}, and its endpoints are {endpoints:?}"))
             }
             Call::Arrives { at, masqueraded } => {
-                let shall = match caller {
-                    Caller::Pod(address) => address == *at.ip(),
-                    Caller::Outside => !local,
-                };
+                let Caller::Pod(address) = made.caller else { return None };
                 let does = if masqueraded { "shows" } else { "does not show" };
+                let shall = made.at_node_port || address == *at.ip();
                 (masqueraded != shall).then(|| format!("goes to {at}, and {does} the node as the caller"))
             }
             Call::Refused if endpoints.is_empty() => None,
@@ -158,15 +156,24 @@ impl Invariant for Calls {
                 service,
                 port,
                 caller,
+                at_node_port,
                 call,
             } => {
+                let made = Made {
+                    machine,
+                    port,
+                    caller: *caller,
+                    at_node_port: *at_node_port,
+                    call: *call,
+                };
                 let Some(item) = cluster.get(service) else { return };
-                if let Some(wrong) = self.wrong(machine, item, port, *caller, *call, cluster) {
+                if let Some(wrong) = self.wrong(item, made, cluster) {
                     let who = match caller {
                         Caller::Pod(address) => format!("the pod {address} on {machine}"),
-                        Caller::Outside => format!("outside at the node port of {machine}"),
+                        Caller::Node => (*machine).to_owned(),
                     };
-                    let message = format!("a call from {who} of port {port:?} of {service} {wrong}");
+                    let way = if *at_node_port { "the node port of " } else { "" };
+                    let message = format!("a call from {who} of {way}port {port:?} of {service} {wrong}");
                     report.broken(self.id(), message, &[&format!("proxy/{machine}")]);
                 }
             }

@@ -380,9 +380,14 @@ fn a_ready_pod_that_is_given_up_before_one_that_is_not_breaks_p10() {
 
 /// A call of port `http` of a service with two ports that has been over these endpoints for long: one on the node that
 /// the call meets, and one on another.
-fn called(endpoints: &[Value], policy: &str, caller: Caller, call: Call) -> Vec<&'static str> {
+fn called(endpoints: &[Value], policy: &str, at_node_port: bool, call: Call) -> Vec<&'static str> {
     let mut service = service();
-    service["spec"]["externalTrafficPolicy"] = json!(policy);
+    let key = if at_node_port {
+        "externalTrafficPolicy"
+    } else {
+        "internalTrafficPolicy"
+    };
+    service["spec"][key] = json!(policy);
     let mut slice = slice(endpoints);
     slice["ports"] = json!([{"name": "http", "port": 80}, {"name": "admin", "port": 81}]);
     for (endpoint, node) in slice["endpoints"].as_array_mut().unwrap().iter_mut().zip(["n", "m"]) {
@@ -398,7 +403,8 @@ fn called(endpoints: &[Value], policy: &str, caller: Caller, call: Call) -> Vec<
         machine: "n",
         service: &id,
         port: "http",
-        caller,
+        caller: Caller::Pod("10.0.0.1".parse().unwrap()),
+        at_node_port,
         call,
     };
     history.at(100).see(&seen).broken()
@@ -406,54 +412,47 @@ fn called(endpoints: &[Value], policy: &str, caller: Caller, call: Call) -> Vec<
 
 #[test]
 fn a_call_that_ends_elsewhere_or_whose_answer_misses_its_way_breaks_e9() {
-    let [here, there] = ["10.0.0.1", "10.0.0.2"];
+    let [own, other] = ["10.0.0.1", "10.0.0.2"];
     let both = [
-        endpoint("a", here, true, true, false),
-        endpoint("b", there, true, true, false),
+        endpoint("a", own, true, true, false),
+        endpoint("b", other, true, true, false),
     ];
     let to = |ip: &str, port, masqueraded| Call::Arrives {
         at: SocketAddrV4::new(ip.parse().unwrap(), port),
         masqueraded,
     };
-    let pod = Caller::Pod(here.parse().unwrap());
     let right = [
-        ("Cluster", pod, to(here, 80, true)),
-        ("Cluster", pod, to(there, 80, false)),
-        ("Cluster", Caller::Outside, to(there, 80, true)),
-        ("Local", Caller::Outside, to(here, 80, false)),
+        ("Cluster", false, to(own, 80, true)),
+        ("Cluster", false, to(other, 80, false)),
+        ("Cluster", true, to(other, 80, true)),
+        ("Local", false, to(own, 80, true)),
     ];
-    for (policy, caller, call) in right {
-        assert!(
-            called(&both, policy, caller, call).is_empty(),
-            "{policy} {caller:?} {call:?}"
-        );
+    for (policy, at_node_port, call) in right {
+        let broken = called(&both, policy, at_node_port, call);
+        assert!(broken.is_empty(), "{policy} {at_node_port} {call:?}");
     }
     let wrong = [
-        ("Cluster", pod, to(here, 80, false)),
-        ("Cluster", pod, to(there, 80, true)),
-        ("Cluster", pod, to(there, 81, false)),
-        ("Cluster", pod, Call::Refused),
-        ("Cluster", Caller::Outside, to(there, 80, false)),
-        ("Cluster", Caller::Outside, Call::Lost),
-        ("Local", Caller::Outside, to(here, 80, true)),
-        ("Local", Caller::Outside, to(there, 80, false)),
+        ("Cluster", false, to(own, 80, false)),
+        ("Cluster", false, to(other, 80, true)),
+        ("Cluster", false, to(other, 81, false)),
+        ("Cluster", false, Call::Refused),
+        ("Cluster", true, to(other, 80, false)),
+        ("Cluster", true, Call::Lost),
+        ("Local", false, to(other, 80, false)),
     ];
-    for (policy, caller, call) in wrong {
-        assert_eq!(
-            called(&both, policy, caller, call),
-            ["E9"],
-            "{policy} {caller:?} {call:?}"
-        );
+    for (policy, at_node_port, call) in wrong {
+        let broken = called(&both, policy, at_node_port, call);
+        assert_eq!(broken, ["E9"], "{policy} {at_node_port} {call:?}");
     }
 }
 
 #[test]
 fn a_call_of_nobody_is_to_be_refused() {
     let nobody = [endpoint("a", "10.0.0.1", false, false, false)];
-    assert!(called(&nobody, "Cluster", Caller::Outside, Call::Refused).is_empty());
-    assert_eq!(called(&nobody, "Cluster", Caller::Outside, Call::Lost), ["E9"]);
-    assert!(called(&nobody, "Local", Caller::Outside, Call::Lost).is_empty());
+    assert!(called(&nobody, "Cluster", true, Call::Refused).is_empty());
+    assert_eq!(called(&nobody, "Cluster", true, Call::Lost), ["E9"]);
+    assert!(called(&nobody, "Local", false, Call::Lost).is_empty());
     // Who is on its way out and still serves is called where there is no other.
     let leaving = [endpoint("a", "10.0.0.1", false, true, true)];
-    assert_eq!(called(&leaving, "Cluster", Caller::Outside, Call::Refused), ["E9"]);
+    assert_eq!(called(&leaving, "Cluster", true, Call::Refused), ["E9"]);
 }

@@ -1,7 +1,9 @@
-//! Calls of services by other ways than a node's own processes take: by pods, and from outside at node ports.
+//! Calls of services at all of their ports, by pods and at node ports.
 //!
-//! A call a second to each service: from one node after the other, to one port after the other, in turn by a pod of the
-//! service itself, which now and then is led back to itself, and from outside. What becomes of them is judged by E9.
+//! A call a second to each service: on one node after the other, of one port after the other, in turn at the service's
+//! address and at the node's. Who calls is a pod of the service itself, which now and then is led back to itself; at a
+//! node port it is the node where it has no such pod. What becomes of them is judged by E9. There are no calls from
+//! beyond the node, which the proxy keeps out.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -13,9 +15,6 @@ use crate::model::{Call, Caller, Cluster, Item, ObjectId, Seen};
 use crate::netfilter::{Origin, Packet, Verdict};
 use crate::world::{Machine, World};
 
-/// Who calls from outside: an address that is nobody's ([RFC 5737](https://www.rfc-editor.org/rfc/rfc5737)).
-const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
-
 /// The first port that calls come from, each from the next one, and of how many.
 const FIRST: u16 = 30_000;
 const PORTS: usize = 10_000;
@@ -25,6 +24,7 @@ struct Planned {
     service: ObjectId,
     port: String,
     caller: Caller,
+    at_node_port: bool,
     protocol: Protocol,
     to: SocketAddrV4,
 }
@@ -56,22 +56,19 @@ fn plan(service: &Item, cluster: &Cluster, machine: &Machine, round: usize) -> O
     let address: Ipv4Addr = spec.cluster_ip.as_deref()?.parse().ok()?;
     let ports = spec.ports.as_ref().filter(|ports| !ports.is_empty())?;
     let port: &ServicePort = &ports[(round / 2) % ports.len()];
-    let own = round
-        .is_multiple_of(2)
-        .then(|| own_pod(service, cluster, &machine.name))
-        .flatten();
-    let (caller, ip, number) = match own {
-        Some(pod) => (Caller::Pod(pod), address, port.port),
-        None => (
-            Caller::Outside,
-            machine.address,
-            port.node_port.filter(|number| *number != 0)?,
-        ),
+    let at_node_port = !round.is_multiple_of(2);
+    let own = own_pod(service, cluster, &machine.name).map(Caller::Pod);
+    let (caller, ip, number) = if at_node_port {
+        let number = port.node_port.filter(|number| *number != 0)?;
+        (own.unwrap_or(Caller::Node), machine.address, number)
+    } else {
+        (own?, address, port.port)
     };
     Some(Planned {
         service: service.id.clone(),
         port: port.name.clone().unwrap_or_default(),
         caller,
+        at_node_port,
         protocol: Protocol::of(port.protocol.as_deref())?,
         to: SocketAddrV4::new(ip, u16::try_from(number).ok()?),
     })
@@ -90,7 +87,7 @@ fn carry_out(world: &World, machine: &Machine, planned: &Planned, sport: u16, ra
     };
     let (src, from) = match planned.caller {
         Caller::Pod(address) => (address, Origin::Pod),
-        Caller::Outside => (OUTSIDE, Origin::Outside),
+        Caller::Node => (machine.address, Origin::Host),
     };
     let packet = Packet {
         src,
@@ -113,6 +110,7 @@ fn carry_out(world: &World, machine: &Machine, planned: &Planned, sport: u16, ra
         service: &planned.service,
         port: &planned.port,
         caller: planned.caller,
+        at_node_port: planned.at_node_port,
         call,
     };
     world.witness.observe(world, &seen);
