@@ -148,11 +148,13 @@ impl DeploymentController {
         }
     }
 
-    /// Whether what the cache shows is still what the deployment's owner wants, as the API server says.
+    /// Whether what the cache shows is still what the deployment's owner wants, as the API server says, and new sets are
+    /// still named by it as they were: one whose creation is on its way is found by its name alone.
     async fn is_current(&self, deployment: &Deployment) -> Result<bool, Error> {
         match self.deployment_api.get(&deployment.key()).await {
             Ok(live) => Ok(live.uid() == deployment.uid()
                 && live.metadata.generation == deployment.metadata.generation
+                && template::collisions(&live) == template::collisions(deployment)
                 && !live.is_terminating()),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
@@ -290,7 +292,7 @@ impl DeploymentController {
             return Ok(true);
         }
         let mut status = deployment.status.clone().unwrap_or_default();
-        status.collision_count = Some(status.collision_count.unwrap_or(0) + 1);
+        status.collision_count = Some(template::collisions(deployment) + 1);
         let deployment = Deployment {
             status: Some(status),
             ..deployment.clone()

@@ -109,15 +109,16 @@ pub(super) fn size(set: &ReplicaSet) -> i32 {
     set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
 }
 
+/// How often the name of a replica set of the deployment was another's.
+pub(super) fn collisions(deployment: &Deployment) -> i32 {
+    let status = deployment.status.as_ref();
+    status.and_then(|status| status.collision_count).unwrap_or(0)
+}
+
 /// The new replica set of the deployment's template.
 pub(super) fn new_set(deployment: &Deployment, revision: i64, bounds: Bounds, size: i32) -> ReplicaSet {
     let mut template = template(deployment);
-    let collisions = deployment
-        .status
-        .as_ref()
-        .and_then(|status| status.collision_count)
-        .unwrap_or(0);
-    let hash = template_hash(&template, collisions);
+    let hash = template_hash(&template, collisions(deployment));
     let labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();
     labels.insert(HASH_LABEL.to_owned(), hash.clone());
     let labels = labels.clone();
