@@ -424,9 +424,9 @@ pub enum Seen<'a> {
         machine: &'a str,
         /// The service.
         service: &'a ObjectId,
-        /// The service's address.
+        /// The service's address, or the node's with the port that the service has there.
         sent_to: SocketAddrV4,
-        /// Where the packet went, if anywhere; the service's address when nobody translated it.
+        /// Where the packet went, if anywhere; where it was sent when nobody translated it.
         goes_to: Option<SocketAddrV4>,
     },
     /// A client of a service has opened a connection.

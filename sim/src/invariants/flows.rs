@@ -1,14 +1,14 @@
 //! E5: no UDP flow stays pinned to an address that is no endpoint.
 //!
-//! Seen by clients that send a packet a second to every UDP service, from every node that is up ([`crate::traffic`]).
-//! A flow is pinned if connection tracking sends its packets to an address that none of the service's slices has, or has
-//! as one that does not serve, or that was untranslated though there are endpoints, packet after packet. Proxies need
-//! time: a flow is wrong if it has been pinned for longer than what a proxy watches may lag, a sync takes and a failed
-//! one waits, and no fault was in force in the last minute of it. In the end, on machines that are well, it must not be
-//! pinned at all.
+//! Seen by clients that send a packet a second to every UDP service, from every node that is up, at its address and at
+//! its node port ([`crate::traffic`]). A flow is pinned if connection tracking sends its packets to an address that none
+//! of the service's slices has, or has as one that does not serve, or that was untranslated though there are endpoints,
+//! packet after packet. Proxies need time: a flow is wrong if it has been pinned for longer than what a proxy watches may
+//! lag, a sync takes and a failed one waits, and no fault was in force in the last minute of it. In the end, on machines
+//! that are well, it must not be pinned at all.
 //!
-//! That lets pass: flows to terminating pods that slices still have, whether or not they serve; rules that a fault keeps from being written;
-//! machines that are cut off.
+//! That lets pass: flows to terminating pods that slices still have, whether or not they serve; rules that a fault keeps
+//! from being written; machines that are cut off.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
@@ -26,8 +26,9 @@ const SYNC: Duration = Duration::from_secs(5);
 /// See the module.
 #[derive(Default)]
 pub struct Flows {
-    /// By machine and service: since when its flow is pinned to what is no endpoint, and to what.
-    pinned: BTreeMap<(String, ObjectId), (Duration, SocketAddrV4)>,
+    /// By machine, service and the address that is called: since when the flow is pinned to what is no endpoint, and to
+    /// what.
+    pinned: BTreeMap<(String, ObjectId, SocketAddrV4), (Duration, SocketAddrV4)>,
 }
 
 impl Invariant for Flows {
@@ -49,7 +50,7 @@ impl Invariant for Flows {
         else {
             return;
         };
-        let key = ((*machine).to_owned(), (*service).clone());
+        let key = ((*machine).to_owned(), (*service).clone(), *sent_to);
         let endpoints = cluster
             .get(service)
             .map(|service| endpoints(service, cluster))
@@ -74,7 +75,7 @@ impl Invariant for Flows {
     }
 
     fn missing(&self, _cluster: &Cluster, missing: &mut Missing) {
-        for ((machine, service), (_, to)) in &self.pinned {
+        for ((machine, service, _), (_, to)) in &self.pinned {
             let what = format!("E5: the UDP flow from {machine} to {service} goes to {to}, which is no endpoint");
             missing.push_on(machine, what);
         }

@@ -7,7 +7,7 @@
 //! * *Running*, *ready* or *started*: the container of that id has been started, and did not end a while ago
 //!   (as long as a kubelet's picture may be old, or a lost write takes, and in troubled times for minutes more).
 //! * *Ended*: the container of that id has ended, with that code; so has the one of the last state, and while the next one
-//!   is awaited, it was the newest.
+//!   is awaited, that is no older than what was shown to run.
 //! * *Succeeded*: the newest container of each name has ended with 0, whether or not the runtime still has it.
 //! * *restartCount* does not fall in the life of a pod, unless by a write that left before the last one was done, and as
 //!   long as no fault has struck lately: a start that failed counts until it is tried again. What has been shown for
@@ -44,6 +44,9 @@ pub struct Statuses {
     /// When every container ended, and with which code, by id: of those that the runtimes have, and of those that they
     /// no longer have as long as there is the pod.
     ends: BTreeMap<String, Option<(Duration, i32)>>,
+    /// The how manieth start each of them was, by id.
+    order: BTreeMap<String, u64>,
+    starts: u64,
     /// The newest one of each name, by the pod's uid and its name.
     newest: BTreeMap<(String, String), String>,
     /// Those that the runtimes no longer have, by the pod's uid.
@@ -198,7 +201,7 @@ impl Statuses {
                 Some(_) => {}
             }
         }
-        if let Some(wrong) = self.outdated(change, uid, before, after, cluster) {
+        if let Some(wrong) = self.outdated(before, after) {
             return Some(wrong);
         }
         let count = before.map_or(0, |before| before.restart_count);
@@ -219,24 +222,15 @@ impl Statuses {
         })
     }
 
-    /// What is wrong with the last state of a container whose next one is awaited: it must be that of the newest.
-    fn outdated(
-        &self,
-        change: &Change,
-        uid: &str,
-        before: Option<&ContainerStatus>,
-        after: &ContainerStatus,
-        cluster: &Cluster,
-    ) -> Option<String> {
+    /// What is wrong with the last state of a container whose next one is awaited: it must be no older than what ran by
+    /// the status before.
+    fn outdated(&self, before: Option<&ContainerStatus>, after: &ContainerStatus) -> Option<String> {
         after.state.as_ref()?.waiting.as_ref()?;
-        let (id, _) = ended_before(after).filter(|end| before.and_then(ended_before) != Some(*end))?;
-        let newest = self.newest.get(&(uid.to_owned(), after.name.clone()))?;
-        let (at, _) = (*self.ends.get(newest)?)?;
-        let said = self.writes_of(change).map(|write| write.left).min();
-        let is_known = at + tolerance(cluster) + UNANSWERED < said.unwrap_or(cluster.now);
-        let is_removed = self.removed.get(uid).is_some_and(|ids| ids.contains(newest));
-        (newest != id && is_known && !is_removed)
-            .then(|| format!("shows {id} as the last {}, and {newest} ended at {at:?}", after.name))
+        let (ran, ..) = runs(before?)?;
+        let (last, _) = ended_before(after)?;
+        let started = |id: &str| self.order.get(id);
+        (started(last)? < started(ran)?)
+            .then(|| format!("shows {last} as the last {}, and {ran} ran after it", after.name))
     }
 
     /// What is wrong with a status that shows a container not ready any more that runs on.
@@ -303,6 +297,7 @@ impl Statuses {
         let uid = pod.uid();
         for id in self.removed.remove(uid).unwrap_or_default() {
             self.ends.remove(&id);
+            self.order.remove(&id);
         }
         let spec = pod.pod().and_then(|pod| pod.spec.as_ref());
         for own in spec.into_iter().flat_map(containers) {
@@ -331,6 +326,8 @@ impl Invariant for Statuses {
                 ..
             } => {
                 self.ends.insert((*container).to_owned(), None);
+                self.starts += 1;
+                self.order.insert((*container).to_owned(), self.starts);
                 self.pods.insert((*container).to_owned(), (*pod_uid).to_owned());
                 if cluster.by_uid(pod_uid).is_some() {
                     let key = ((*pod_uid).to_owned(), (*name).to_owned());
@@ -364,6 +361,7 @@ impl Invariant for Statuses {
                     Some(uid) => self.removed.entry(uid).or_default().push((*container).to_owned()),
                     None => {
                         self.ends.remove(*container);
+                        self.order.remove(*container);
                     }
                 }
             }

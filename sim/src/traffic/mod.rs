@@ -1,6 +1,7 @@
-//! Clients of services: from every node that is up, one that sends a UDP packet a second to each UDP service, and one
-//! that opens a connection a second to each service with session affinity; and from one node after the other, one that
-//! opens a connection to each TCP service. Those are processes of the nodes; others call by other ways ([`calls`]).
+//! Clients of services: from every node that is up, one that sends a UDP packet a second to each UDP service, at its
+//! address and at its node port, and one that opens a connection a second to each service with session affinity; and
+//! from one node after the other, one that opens a connection to each TCP service. Those are processes of the nodes;
+//! others call by other ways ([`calls`]).
 //!
 //! The first keeps its port, so that its packets are one flow for connection tracking, which remembers where the first
 //! one went (E5). The others take another port each time, so that only the service's rules decide where they get to
@@ -27,7 +28,7 @@ const CONNECTIONS: u16 = 20_000;
 /// The clients: what they know of services. They go on when a service is deleted, as clients do.
 #[derive(Default)]
 pub struct Clients {
-    known: BTreeMap<ObjectId, SocketAddrV4>,
+    known: BTreeMap<ObjectId, Udp>,
     /// How many connections each client has opened.
     turn: u16,
     /// How often every service was called.
@@ -40,7 +41,7 @@ impl Clients {
         let targets: Vec<_> = world.witness.look(world, |cluster| {
             let addresses = cluster
                 .all("services")
-                .filter_map(|item| Some((item.id.clone(), address(item)?)));
+                .filter_map(|item| Some((item.id.clone(), udp(item)?)));
             self.known.extend(addresses);
             let targets = cluster.all("services").filter_map(|item| target(item));
             targets.collect()
@@ -55,8 +56,14 @@ impl Clients {
     }
 }
 
+/// Where a service takes UDP: at its address, and at the nodes' if it has a port there.
+struct Udp {
+    address: SocketAddrV4,
+    node_port: Option<u16>,
+}
+
 /// Where a service takes UDP, if it does.
-fn address(service: &Item) -> Option<SocketAddrV4> {
+fn udp(service: &Item) -> Option<Udp> {
     let spec = service.service()?.spec.as_ref()?;
     let ip: Ipv4Addr = spec.cluster_ip.as_deref()?.parse().ok()?;
     let mut udp = spec
@@ -64,8 +71,12 @@ fn address(service: &Item) -> Option<SocketAddrV4> {
         .iter()
         .flatten()
         .filter(|port| port.protocol.as_deref() == Some("UDP"));
-    let port = u16::try_from(udp.next()?.port).ok()?;
-    Some(SocketAddrV4::new(ip, port))
+    let port = udp.next()?;
+    let node_port = port.node_port.and_then(|number| u16::try_from(number).ok());
+    Some(Udp {
+        address: SocketAddrV4::new(ip, u16::try_from(port.port).ok()?),
+        node_port: node_port.filter(|number| *number != 0),
+    })
 }
 
 /// A service as its clients see it: its protocol and its address.
@@ -131,37 +142,44 @@ fn connect(world: &World, service: &Target, turn: u16, random: &Random) {
     }
 }
 
-fn send(world: &World, services: &BTreeMap<ObjectId, SocketAddrV4>, random: &Random) {
-    for (service, to) in services {
+fn send(world: &World, services: &BTreeMap<ObjectId, Udp>, random: &Random) {
+    for (service, udp) in services {
         for machine in world.workers().filter(|machine| machine.is_up()) {
-            let Some(worker) = &machine.worker else { continue };
-            let packet = Packet {
-                src: machine.address,
-                dst: *to.ip(),
-                protocol: Protocol::Udp,
-                sport: FIRST_PORT + (fnv1a(service.to_string().as_bytes()) % 10_000) as u16,
-                dport: to.port(),
-                from: Origin::Host,
-            };
-            let goes_to = match worker.filter.evaluate(&packet, random) {
-                Verdict::Delivered { ip, port, .. } => Some(SocketAddrV4::new(ip, port)),
-                Verdict::NoRule => Some(*to),
-                Verdict::Rejected | Verdict::Dropped => None,
-            };
-            if let Some(receiver) = goes_to
-                && answers(world, receiver)
-            {
-                worker.filter.answered(&packet);
+            let at_node = udp.node_port.map(|port| SocketAddrV4::new(machine.address, port));
+            for to in [Some(udp.address), at_node].into_iter().flatten() {
+                send_one(world, machine, service, to, random);
             }
-            let seen = Seen::Flow {
-                machine: &machine.name,
-                service,
-                sent_to: *to,
-                goes_to,
-            };
-            world.witness.observe(world, &seen);
         }
     }
+}
+
+fn send_one(world: &World, machine: &Machine, service: &ObjectId, to: SocketAddrV4, random: &Random) {
+    let Some(worker) = &machine.worker else { return };
+    let packet = Packet {
+        src: machine.address,
+        dst: *to.ip(),
+        protocol: Protocol::Udp,
+        sport: FIRST_PORT + (fnv1a(service.to_string().as_bytes()) % 10_000) as u16,
+        dport: to.port(),
+        from: Origin::Host,
+    };
+    let goes_to = match worker.filter.evaluate(&packet, random) {
+        Verdict::Delivered { ip, port, .. } => Some(SocketAddrV4::new(ip, port)),
+        Verdict::NoRule => Some(to),
+        Verdict::Rejected | Verdict::Dropped => None,
+    };
+    if let Some(receiver) = goes_to
+        && answers(world, receiver)
+    {
+        worker.filter.answered(&packet);
+    }
+    let seen = Seen::Flow {
+        machine: &machine.name,
+        service,
+        sent_to: to,
+        goes_to,
+    };
+    world.witness.observe(world, &seen);
 }
 
 /// Whether a pod answers there.
