@@ -59,7 +59,10 @@ impl Shortage {
         };
         Pressure {
             memory: lately(&mut self.memory, pressure.memory),
-            disk: lately(&mut self.disk, pressure.disk),
+            disk: match pressure.memory != pressure.disk && mutant::active("O91") {
+                true => lately(&mut self.memory, pressure.disk),
+                false => lately(&mut self.disk, pressure.disk),
+            },
         }
     }
 }

@@ -232,7 +232,7 @@ fn container_status(
             let waits = seen.waiting.contains_key(name) || view.replaced;
             if waits && !view.is_finished(restart_policy(pod)) && !seen.gone {
                 status.state = Some(waiting());
-                status.last_state = Some(ended);
+                status.last_state = previous.filter(|_| mutant::active("O88")).or(Some(ended));
             } else {
                 status.state = Some(ended);
                 status.last_state = previous.map(Some).unwrap_or(status.last_state);
@@ -464,7 +464,7 @@ fn settle(claim: Claim, old: &[PodCondition], generation: Option<i64>, now: Time
         return before.clone();
     }
     let since = before
-        .filter(|before| before.status == status)
+        .filter(|before| before.status == status || mutant::active("O87"))
         .and_then(|before| before.last_transition_time.clone());
     PodCondition {
         type_: claim.type_.to_owned(),

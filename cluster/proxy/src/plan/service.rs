@@ -97,6 +97,7 @@ impl ServiceRules {
         let hosts = [&port.external_ips[..], &port.balancer_ips, &[port.cluster_ip]].concat();
         let hosts = hosts.into_iter().map(|address| (Cidr::host(address), port.port));
         let node_ports = port.node_port.into_iter();
+        let node_ports = node_ports.filter(|_| port.protocol != Protocol::Udp || !mutant::active("O94"));
         let node_ports = node_ports.flat_map(|number| {
             options
                 .node_port_addresses
@@ -284,7 +285,11 @@ impl ServiceRules {
         if port.affinity.is_some() && !mutant::active("O30") {
             lead = lead.when(Match::Remember(name.clone()));
         }
-        self.chains.insert(name, [hairpin, lead].into());
+        let rules = match mutant::active("O92") {
+            true => vec![lead],
+            false => vec![hairpin, lead],
+        };
+        self.chains.insert(name, rules.into());
     }
 }
 
