@@ -243,8 +243,8 @@ fn container_status(
     status
 }
 
-/// What an init container shows that may run anew because its pod's sandbox was lost: where the API takes no end back,
-/// its former end until there is another.
+/// What an init container shows that runs anew, as all do in a new sandbox: where the API takes no end back, all that it
+/// showed when it ended, until it has ended again.
 fn until_it_ends_again(pod: &Pod, view: &View<'_>, status: ContainerStatus) -> ContainerStatus {
     let end = |status: &ContainerStatus| status.state.as_ref().and_then(|state| state.terminated.clone());
     let policy = restart_policy(pod);

@@ -438,7 +438,7 @@ pub enum Seen<'a> {
         /// Where it goes, if anywhere.
         goes_to: Option<SocketAddrV4>,
     },
-    /// Somebody has called a port of a service, not only as a node's own processes do at its first one.
+    /// Somebody has called a port of a service: a pod, or a node at its node port.
     Called {
         /// The node whose rules led the call.
         machine: &'a str,

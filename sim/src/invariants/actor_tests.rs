@@ -226,7 +226,7 @@ fn slice(address: &str) -> Value {
     owned(slice, "Service", "dns")
 }
 
-/// A flow that goes to 10.244.1.2 since second 10, seen again at `second`.
+/// A flow that goes to 10.244.1.2 since second 10, until `second`.
 fn flow(history: History, second: u64) -> History {
     let service = ObjectId {
         resource: "services".into(),
@@ -240,7 +240,8 @@ fn flow(history: History, second: u64) -> History {
         sent_to: address("10.96.0.10:53"),
         goes_to: Some(address("10.244.1.2:53")),
     };
-    history.at(10).see(&seen).at(second).see(&seen)
+    let moments = (10..second).step_by(2).chain([second]);
+    moments.fold(history, |history, second| history.at(second).see(&seen))
 }
 
 fn dns(address: &str) -> History {
@@ -251,10 +252,12 @@ fn dns(address: &str) -> History {
 
 #[test]
 fn a_flow_that_stays_pinned_to_what_is_no_endpoint_breaks_e5() {
-    assert_eq!(flow(dns("10.244.1.3"), 60).broken(), ["E5"]);
+    assert!(flow(dns("10.244.1.3"), 60).broken().contains(&"E5"));
     let missing = flow(dns("10.244.1.3"), 12).missing();
     assert!(missing.iter().any(|what| what.starts_with("E5")), "{missing:?}");
     assert_eq!(flow(dns("10.244.1.3"), 12).missing_without(&["n"]), [""; 0]);
+    // Nobody calls there any more, as at a node port that was given up.
+    assert_eq!(flow(dns("10.244.1.3"), 12).at(30).missing(), [""; 0]);
 }
 
 #[test]
@@ -272,7 +275,7 @@ fn a_flow_stays_with_an_endpoint_that_ends_and_not_with_one_that_is_not_ready() 
         let history = History::new().put("services", service());
         flow(history.put("endpointslices.discovery.k8s.io", slice), 60).broken()
     };
-    assert_eq!(shown(json!({"ready": false, "serving": false})), ["E5"]);
+    assert!(shown(json!({"ready": false, "serving": false})).contains(&"E5"));
     assert!(shown(json!({"ready": false, "serving": true, "terminating": true})).is_empty());
     assert!(shown(json!({"ready": true, "serving": true})).is_empty());
 }

@@ -13,14 +13,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use super::{Invariant, Report};
+use super::{CALM, Invariant, Report, SYNC};
 use crate::model::{Change, Cluster, Item, ObjectId, Seen};
 use crate::scenario::Role;
-
-/// How long after a fault a proxy may still be without news: what it watches is resumed and read again.
-const CALM: Duration = Duration::from_secs(60);
-/// A sync that follows another, and one that follows a failure.
-const SYNC: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Default)]

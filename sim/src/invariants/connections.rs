@@ -17,14 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use super::{Invariant, MEMORY, Report};
+use super::{CALM, Invariant, MEMORY, Report, SYNC};
 use crate::model::{Change, Cluster, EndpointState, Item, ObjectId, Seen};
 use crate::scenario::Role;
-
-/// How long after a fault a proxy may still be without news: what it watches is resumed and read again.
-const CALM: Duration = Duration::from_secs(60);
-/// A sync that follows another, and one that follows a failure.
-const SYNC: Duration = Duration::from_secs(5);
 
 /// When an address was last an endpoint.
 struct Span {

@@ -14,22 +14,27 @@ use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use super::{Invariant, Missing, Report};
+use super::{CALM, Invariant, Missing, Report, SYNC};
 use crate::model::{Cluster, Item, ObjectId, Seen};
 use crate::scenario::Role;
-
-/// How long after a fault a proxy may still be without news: what it watches is resumed and read again.
-const CALM: Duration = Duration::from_secs(60);
-/// A sync that follows another, and one that follows a failure.
-const SYNC: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Default)]
 pub struct Flows {
-    /// By machine, service and the address that is called: since when the flow is pinned to what is no endpoint, and to
-    /// what.
-    pinned: BTreeMap<(String, ObjectId, SocketAddrV4), (Duration, SocketAddrV4)>,
+    /// By machine, service and the address that is called.
+    pinned: BTreeMap<(String, ObjectId, SocketAddrV4), Pinned>,
 }
+
+/// A flow to what is no endpoint.
+struct Pinned {
+    since: Duration,
+    /// When its last packet was sent: a node port may be given up.
+    last: Duration,
+    to: SocketAddrV4,
+}
+
+/// Clients send every second.
+const SILENT: Duration = Duration::from_secs(3);
 
 impl Invariant for Flows {
     fn id(&self) -> &'static str {
@@ -64,7 +69,17 @@ impl Invariant for Flows {
             self.pinned.remove(&key);
             return;
         };
-        let (since, _) = *self.pinned.entry(key).or_insert((cluster.now, to));
+        let now = cluster.now;
+        let pinned = self.pinned.entry(key).or_insert(Pinned {
+            since: now,
+            last: now,
+            to,
+        });
+        if pinned.last + SILENT < now {
+            pinned.since = now;
+        }
+        pinned.last = now;
+        let since = pinned.since;
         let patience = cluster.lag(Role::Proxy) + SYNC;
         if since + patience < cluster.now && !cluster.is_disturbed(CALM) {
             let message = format!(
@@ -74,8 +89,12 @@ impl Invariant for Flows {
         }
     }
 
-    fn missing(&self, _cluster: &Cluster, missing: &mut Missing) {
-        for ((machine, service, _), (_, to)) in &self.pinned {
+    fn missing(&self, cluster: &Cluster, missing: &mut Missing) {
+        let flows = self
+            .pinned
+            .iter()
+            .filter(|(_, pinned)| pinned.last + SILENT >= cluster.now);
+        for ((machine, service, _), Pinned { to, .. }) in flows {
             let what = format!("E5: the UDP flow from {machine} to {service} goes to {to}, which is no endpoint");
             missing.push_on(machine, what);
         }

@@ -274,6 +274,12 @@ impl Monitor {
 
 /// How long invariants remember what was, for controllers that act on an old picture.
 const MEMORY: Duration = Duration::from_secs(300);
+
+/// How long after a fault a proxy may still be without news: what it watches is resumed and read again.
+const CALM: Duration = Duration::from_secs(60);
+
+/// A proxy's sync that follows another, and one that follows a failure.
+const SYNC: Duration = Duration::from_secs(5);
 /// So long a request waits for its answer: what is written after one that was lost rests on what was seen before it.
 const UNANSWERED: Duration = Duration::from_secs(30);
 

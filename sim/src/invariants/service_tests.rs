@@ -381,6 +381,17 @@ fn a_ready_pod_that_is_given_up_before_one_that_is_not_breaks_p10() {
 /// A call of port `http` of a service with two ports that has been over these endpoints for long: one on the node that
 /// the call meets, and one on another.
 fn called(endpoints: &[Value], policy: &str, at_node_port: bool, call: Call) -> Vec<&'static str> {
+    calls(endpoints, policy, |history| history.at(100), at_node_port, call)
+}
+
+/// The same after whatever `until` has come to pass.
+fn calls(
+    endpoints: &[Value],
+    policy: &str,
+    until: impl Fn(History) -> History,
+    at_node_port: bool,
+    call: Call,
+) -> Vec<&'static str> {
     let mut service = service();
     let key = if at_node_port {
         "externalTrafficPolicy"
@@ -407,7 +418,16 @@ fn called(endpoints: &[Value], policy: &str, at_node_port: bool, call: Call) -> 
         at_node_port,
         call,
     };
-    history.at(100).see(&seen).broken()
+    until(history).see(&seen).broken()
+}
+
+#[test]
+fn a_call_soon_after_a_change_or_a_fault_does_not_break_e9() {
+    let one = [endpoint("a", "10.0.0.1", true, true, false)];
+    let lost = |until: fn(History) -> History| calls(&one, "Cluster", until, false, Call::Lost);
+    assert_eq!(lost(|history| history.at(100)), ["E9"]);
+    assert!(lost(|history| history.at(3)).is_empty());
+    assert!(lost(|history| history.at(100).know(|cluster| cluster.fault_begins())).is_empty());
 }
 
 #[test]

@@ -2,13 +2,14 @@
 //!
 //! Judged when a kubelet asks a sidecar (an init container that always restarts) of such a pod to end: no main container
 //! of the pod may run that has not been asked, or whose grace is not over. Source: Kubernetes' documentation, "Sidecar
-//! Containers". That lets pass: what is killed with its sandbox; sidecars with a liveness probe, which may fail just then.
+//! Containers". That lets pass what is asked to end for another reason: with its sandbox, by a probe that may have failed
+//! just then, for another image, or because the pod's time is over.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Invariant, Report};
-use crate::model::{Cluster, Seen};
+use crate::model::{Cluster, Item, Seen};
 
 /// See the module.
 #[derive(Default)]
@@ -20,8 +21,18 @@ pub struct Sidecars {
 struct Running {
     pod_uid: String,
     name: String,
+    image: String,
     /// Until when it may go on, since it was asked to end.
     until: Option<Duration>,
+}
+
+/// Whether the pod's status says that the init container `id` has started, by its startup probe.
+fn has_started(pod: &Item, id: &str) -> bool {
+    let status = pod.pod().and_then(|pod| pod.status.as_ref());
+    let mut init = status
+        .into_iter()
+        .flat_map(|status| status.init_container_statuses.iter().flatten());
+    init.any(|own| own.started == Some(true) && own.container_id.as_ref().is_some_and(|own| own.ends_with(id)))
 }
 
 impl Sidecars {
@@ -31,8 +42,12 @@ impl Sidecars {
         let (pod, spec) = cluster.pod_by_uid(&own.pod_uid)?;
         let mut init = spec.init_containers.iter().flatten();
         let container = init.find(|container| container.name == own.name)?;
-        let is_sidecar = container.restart_policy.as_deref() == Some("Always") && container.liveness_probe.is_none();
-        if !pod.is_terminating() || !is_sidecar {
+        let is_sidecar = container.restart_policy.as_deref() == Some("Always");
+        let may_fail =
+            container.liveness_probe.is_some() || (container.startup_probe.is_some() && !has_started(pod, id));
+        let is_replaced = container.image.as_deref() != Some(&own.image);
+        let is_over = pod.is_finished() || spec.active_deadline_seconds.is_some();
+        if !is_sidecar || !pod.is_terminating() || may_fail || is_replaced || is_over {
             return None;
         }
         let is_main = |name: &str| spec.containers.iter().any(|main| main.name == name);
@@ -60,6 +75,7 @@ impl Invariant for Sidecars {
                 pod_uid,
                 container,
                 name,
+                image,
                 ..
             } => {
                 let has_init = |uid| {
@@ -71,6 +87,7 @@ impl Invariant for Sidecars {
                     let running = Running {
                         pod_uid: (*pod_uid).to_owned(),
                         name: (*name).to_owned(),
+                        image: (*image).to_owned(),
                         until: None,
                     };
                     self.running.insert((*container).to_owned(), running);
@@ -137,7 +154,7 @@ mod tests {
 
     /// A pod with a sidecar, whose main container is called `c`.
     fn running(is_deleted: bool) -> History {
-        let side = json!([{"name": "side", "restartPolicy": "Always"}]);
+        let side = json!([{"name": "side", "image": "image", "restartPolicy": "Always"}]);
         let mut pod = with(pod("a", "n", "Running"), "/spec/initContainers", side);
         if is_deleted {
             pod["metadata"]["deletionTimestamp"] = json!("1970-01-01T00:00:05Z");

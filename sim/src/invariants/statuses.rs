@@ -201,15 +201,13 @@ impl Statuses {
                 Some(_) => {}
             }
         }
-        if let Some(wrong) = self.outdated(before, after) {
-            return Some(wrong);
-        }
         let count = before.map_or(0, |before| before.restart_count);
         let based = change.before.as_ref().map_or(0, |before| before.revision);
         let is_late = || self.writes_of(change).any(|write| write.floor < based);
         let is_old = |since: Duration| since + cluster.lag(Role::Kubelet) + UNANSWERED < cluster.now;
         let silenced = before.and_then(|before| self.silenced(change, before, after, cluster));
-        if let Some(wrong) = silenced.filter(|_| !is_late()) {
+        let wrong = silenced.or_else(|| self.outdated(before, after));
+        if let Some(wrong) = wrong.filter(|_| !is_late()) {
             return Some(wrong);
         }
         let counted = self.counted.get(&(uid.to_owned(), name.clone()));

@@ -3,7 +3,7 @@
 //! Judged at every write of a pod, a node or a Deployment. A status that changes must bring another time with it than it
 //! had, unless that one is of just now: it may change twice within a second. A status that stays keeps its time; once it
 //! may have changed and changed back between two writes, but not write after write. Not judged: whatever is written while a
-//! clock is wrong, or shortly after.
+//! clock is wrong or a fault in force, or shortly after; conditions without a time.
 //!
 //! Source: the API's documentation of `lastTransitionTime`. Users read from it since when something is so, and
 //! controllers count `minReadySeconds` from it.
@@ -17,7 +17,7 @@ use super::{Invariant, MEMORY, Report};
 use crate::model::{Cluster, Item, Seen};
 
 /// A change this young may have been written late, after another within the same second.
-const JUST_NOW: Duration = Duration::from_secs(60);
+const LATE: Duration = Duration::from_secs(60);
 /// So many writes on end must not move the time of a status that stays.
 const ON_END: u32 = 3;
 
@@ -31,23 +31,23 @@ pub struct Transitions {
 /// A condition: its type, its status, and since when.
 type Condition<'a> = (&'a str, &'a str, Option<&'a Time>);
 
+/// A list of conditions as what is judged of them: they are of another type for each kind.
+macro_rules! conditions {
+    ($status:expr) => {
+        $status
+            .and_then(|status| status.conditions.as_ref())
+            .into_iter()
+            .flatten()
+            .map(|own| (&*own.type_, &*own.status, own.last_transition_time.as_ref()))
+    };
+}
+
 fn conditions(item: &Item) -> Vec<Condition<'_>> {
-    if let Some(status) = item.pod().and_then(|pod| pod.status.as_ref()) {
-        let all = status.conditions.iter().flatten();
-        return all
-            .map(|own| (&*own.type_, &*own.status, own.last_transition_time.as_ref()))
-            .collect();
-    }
-    if let Some(status) = item.node().and_then(|node| node.status.as_ref()) {
-        let all = status.conditions.iter().flatten();
-        return all
-            .map(|own| (&*own.type_, &*own.status, own.last_transition_time.as_ref()))
-            .collect();
-    }
-    let status = item.deployment().and_then(|deployment| deployment.status.as_ref());
-    let all = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
-    all.map(|own| (&*own.type_, &*own.status, own.last_transition_time.as_ref()))
-        .collect()
+    let pod = item.pod().and_then(|pod| pod.status.as_ref());
+    let node = item.node().and_then(|node| node.status.as_ref());
+    let deployment = item.deployment().and_then(|deployment| deployment.status.as_ref());
+    let all = conditions!(pod).chain(conditions!(node));
+    all.chain(conditions!(deployment)).collect()
 }
 
 impl Transitions {
@@ -59,7 +59,7 @@ impl Transitions {
         if was != is {
             self.moved.remove(&key());
             let at = cluster.moment(now?.0);
-            return (since == now && at + JUST_NOW < cluster.now)
+            return (since == now && at + LATE < cluster.now)
                 .then(|| format!("says that {kind} is {is} since {at:?}, when it became {was}"));
         }
         if since == now {
@@ -105,11 +105,9 @@ impl Invariant for Transitions {
             let Some(was) = known.iter().find(|was| was.0 == own.0) else {
                 continue;
             };
-            if was.1 == own.1 && was.2 == own.2 && self.moved.is_empty() {
-                continue;
-            }
             if let Some(wrong) = self.wrong(after.uid(), *was, own, cluster)
                 && !cluster.is_clock_wrong(MEMORY)
+                && !cluster.is_disturbed(MEMORY)
             {
                 let message = format!(
                     "{} (uid {}) {wrong}, at revision {}",

@@ -35,7 +35,8 @@ pub fn call(world: &World, turn: usize, random: &Random) {
     let Some(node) = nodes.get(turn % nodes.len().max(1)) else {
         return;
     };
-    let Some(machine) = world.machine(&node.name).filter(|machine| machine.is_up()) else {
+    let machine = world.machine(&node.name);
+    let Some(machine) = machine.filter(|machine| super::has_clients(world, machine)) else {
         return;
     };
     let round = turn / nodes.len();
@@ -57,7 +58,9 @@ fn plan(service: &Item, cluster: &Cluster, machine: &Machine, round: usize) -> O
     let ports = spec.ports.as_ref().filter(|ports| !ports.is_empty())?;
     let port: &ServicePort = &ports[(round / 2) % ports.len()];
     let at_node_port = !round.is_multiple_of(2);
-    let own = own_pod(service, cluster, &machine.name).map(Caller::Pod);
+    let own = own_pod(service, cluster, &machine.name);
+    // On the host's network a pod calls as the node does.
+    let own = own.filter(|ip| *ip != machine.address).map(Caller::Pod);
     let (caller, ip, number) = if at_node_port {
         let number = port.node_port.filter(|number| *number != 0)?;
         (own.unwrap_or(Caller::Node), machine.address, number)

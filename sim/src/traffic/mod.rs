@@ -38,6 +38,10 @@ pub struct Clients {
 impl Clients {
     /// Lets every client send a packet.
     pub fn send(&mut self, world: &World, random: &Random) {
+        for udp in self.known.values_mut() {
+            // Those who called a service that is gone go on, but its port on the nodes may be another's by now.
+            udp.node_port = None;
+        }
         let targets: Vec<_> = world.witness.look(world, |cluster| {
             let addresses = cluster
                 .all("services")
@@ -108,6 +112,11 @@ fn target(service: &Item) -> Option<Target> {
     })
 }
 
+/// Whether there are clients on `machine`: it is up, and not left broken, where nobody minds old rules.
+fn has_clients(world: &World, machine: &Machine) -> bool {
+    machine.is_up() && !(world.is_healed() && world.is_lost(&machine.name))
+}
+
 /// Opens a connection to a service: from every node that is up, or from the one whose turn it is.
 fn connect(world: &World, service: &Target, turn: u16, random: &Random) {
     let senders: Vec<&Machine> = if service.is_sticky {
@@ -117,7 +126,7 @@ fn connect(world: &World, service: &Target, turn: u16, random: &Random) {
         let chosen = nodes.get(usize::from(turn) % nodes.len().max(1));
         chosen.and_then(|node| world.machine(&node.name)).into_iter().collect()
     };
-    for machine in senders.into_iter().filter(|machine| machine.is_up()) {
+    for machine in senders.into_iter().filter(|machine| has_clients(world, machine)) {
         let Some(worker) = machine.worker.as_ref().filter(|worker| worker.filter.is_whole()) else {
             continue;
         };
@@ -144,7 +153,7 @@ fn connect(world: &World, service: &Target, turn: u16, random: &Random) {
 
 fn send(world: &World, services: &BTreeMap<ObjectId, Udp>, random: &Random) {
     for (service, udp) in services {
-        for machine in world.workers().filter(|machine| machine.is_up()) {
+        for machine in world.workers().filter(|machine| has_clients(world, machine)) {
             let at_node = udp.node_port.map(|port| SocketAddrV4::new(machine.address, port));
             for to in [Some(udp.address), at_node].into_iter().flatten() {
                 send_one(world, machine, service, to, random);
