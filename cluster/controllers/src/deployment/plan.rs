@@ -80,14 +80,15 @@ fn recreates(deployment: &Deployment) -> bool {
 /// A replica set as the arithmetic sees it.
 fn facts(set: &ReplicaSet) -> Set {
     let status = set.status.as_ref();
-    let observed = status.and_then(|status| status.observed_generation).unwrap_or(0);
-    let settled = observed >= set.metadata.generation.unwrap_or(0);
+    let observed = status.and_then(|status| status.observed_generation);
+    let generation = set.metadata.generation.unwrap_or(0);
+    let is_untouched = observed.is_none() && status.is_none_or(|status| status.replicas == 0);
     Set {
         size: size(set),
         live: status.map_or(0, |status| status.replicas),
         available: status.and_then(|status| status.available_replicas).unwrap_or(0),
-        // A set that nobody has worked on yet has no pods.
-        settled: settled || status.is_none_or(|status| status.observed_generation.is_none() && status.replicas == 0),
+        // A set that nobody has worked on yet has no pods; but for one that has been resized since, some may be on their way.
+        settled: observed.unwrap_or(0) >= generation || (is_untouched && generation <= 1),
         max_then: number(set, MOST),
     }
 }

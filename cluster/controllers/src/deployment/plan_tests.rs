@@ -147,6 +147,10 @@ fn recreate_starts_the_new_set_only_when_no_old_pod_runs() {
         now: now(),
     });
     assert_eq!(waiting.create, None);
+    // It was resized before anybody had worked on it: its first pods may be on their way.
+    let mut resized = ReplicaSet::clone(&empty);
+    (resized.metadata.generation, resized.status) = (Some(2), None);
+    assert_eq!(plan_of(&recreate, &[&Arc::new(resized)]).create, None);
     let started = plan_of(&recreate, &[&empty]).create.expect("a set is created");
     assert_eq!(size(&started), 2);
 }
