@@ -408,21 +408,13 @@ impl World {
         !self.is_up(machine) || self.is_cut_off(machine) || self.is_at_a_loss(machine)
     }
 
-    /// Whether the network keeps a machine from its work: a worker that still speaks with the machine of one of several
-    /// API servers goes on working through it, and so does one that is cut off from other workers only.
+    /// Whether a cut keeps a machine from its work: a worker that still speaks with one of several API servers goes on
+    /// working through it, and so does one that is cut off from other workers only.
     fn is_cut_off(&self, machine: &str) -> bool {
-        let speaks = |place: &Place| {
-            let (there, back) = (
-                self.network.passes(machine, &place.machine),
-                self.network.passes(&place.machine, machine),
-            );
-            there && back && self.is_up(&place.machine)
-        };
-        if self.is_control_plane(machine) {
-            self.network.is_cut(machine)
-        } else {
-            !self.places.iter().any(speaks)
-        }
+        let passes = |from: &str, to: &str| self.network.passes(from, to);
+        let speaks = |place: &Place| passes(machine, &place.machine) && passes(&place.machine, machine);
+        let mut servers = self.places.iter().filter(|place| self.is_up(&place.machine));
+        self.network.is_cut(machine) && (self.is_control_plane(machine) || !servers.any(speaks))
     }
 
     /// Whether a machine's container runtime cannot be relied on to answer.
