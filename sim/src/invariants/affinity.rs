@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+use super::specified::Specified;
 use super::{CALM, Invariant, Report, SYNC};
 use crate::model::{Change, Cluster, Item, ObjectId, Seen};
 use crate::scenario::Role;
@@ -22,8 +23,8 @@ use crate::scenario::Role;
 pub struct Affinity {
     /// By machine and service: where the last connection went, and when.
     last: BTreeMap<(String, ObjectId), (SocketAddrV4, Duration)>,
-    /// By uid of a service: when its specification last changed.
-    services: BTreeMap<String, Duration>,
+    /// Since when services are specified as they are.
+    services: Specified,
     /// By slice: since when each of its addresses is ready.
     ready: BTreeMap<ObjectId, BTreeMap<String, Duration>>,
 }
@@ -40,7 +41,7 @@ impl Invariant for Affinity {
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         match seen {
             Seen::Change(change) => match &*change.id.resource {
-                "services" => self.remember_service(change, cluster.now),
+                "services" => self.services.note(change, cluster.now),
                 "endpointslices.discovery.k8s.io" => self.remember_slice(change, cluster.now),
                 _ => {}
             },
@@ -75,20 +76,6 @@ fn ready(slice: &Item) -> impl Iterator<Item = &String> {
 }
 
 impl Affinity {
-    fn remember_service(&mut self, change: &Change, now: Duration) {
-        let spec = |item: &Item| item.service().and_then(|service| service.spec.clone());
-        match (&change.before, &change.after) {
-            (Some(before), None) => {
-                self.services.remove(before.uid());
-            }
-            (Some(before), Some(after)) if before.uid() == after.uid() && spec(before) == spec(after) => {}
-            (_, Some(after)) => {
-                self.services.insert(after.uid().to_owned(), now);
-            }
-            (None, None) => {}
-        }
-    }
-
     fn remember_slice(&mut self, change: &Change, now: Duration) {
         let Some(after) = &change.after else {
             self.ready.remove(&change.id);
@@ -119,15 +106,16 @@ impl Affinity {
         let timeout = Duration::from_secs(u64::try_from(seconds.unwrap_or(10_800)).unwrap_or(0));
         let is_sticky = spec.session_affinity.as_deref() == Some("ClientIP");
         let patience = cluster.lag(Role::Proxy) + SYNC;
-        let rests = |since: &Duration| *since + patience < cluster.now;
+        let rests = |since: Duration| since + patience < cluster.now;
         let slices = cluster.owned(item.uid()).filter(|own| own.slice().is_some());
         let ip = last.ip().to_string();
         let mut since = slices
             .filter_map(|slice| self.ready.get(&slice.id)?.get(&ip))
+            .copied()
             .peekable();
         is_sticky
             && at + timeout > cluster.now
-            && self.services.get(item.uid()).is_some_and(rests)
+            && self.services.since(item.uid()).is_some_and(rests)
             && since.peek().is_some()
             && since.all(rests)
             && !cluster.is_disturbed(CALM)

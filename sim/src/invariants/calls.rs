@@ -14,10 +14,11 @@
 //! calls that a policy `Local` leaves without an endpoint, which proxies may drop; and node ports of services with an
 //! external traffic policy `Local`, which is about callers from beyond the node.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+use super::specified::Specified;
 use super::{CALM, Invariant, Report, SYNC};
 use crate::model::{Call, Caller, Change, Cluster, EndpointState, Item, Seen};
 use crate::scenario::Role;
@@ -25,8 +26,8 @@ use crate::scenario::Role;
 /// See the module.
 #[derive(Default)]
 pub struct Calls {
-    /// By uid of a service: when it or a slice of it last changed.
-    changed: BTreeMap<String, Duration>,
+    /// Since when services and their slices are as they are.
+    settled: Specified,
 }
 
 /// A call as it was seen.
@@ -73,25 +74,13 @@ fn endpoints(service: &Item, port: &str, node: Option<&str>, cluster: &Cluster) 
 
 impl Calls {
     fn remember(&mut self, change: &Change, now: Duration) {
-        let spec = |item: &Item| item.service().and_then(|service| service.spec.clone());
         match &*change.id.resource {
-            "services" => match (&change.before, &change.after) {
-                (Some(before), Some(after)) if before.uid() == after.uid() && spec(before) == spec(after) => {}
-                (_, Some(after)) => {
-                    self.changed.insert(after.uid().to_owned(), now);
-                }
-                (Some(before), None) => {
-                    self.changed.remove(before.uid());
-                }
-                (None, None) => {}
-            },
+            "services" => self.settled.note(change, now),
             "endpointslices.discovery.k8s.io" => {
                 let sides = [&change.before, &change.after];
                 let owners = sides.into_iter().filter_map(|slice| slice.as_ref()?.controller_uid());
                 for owner in owners {
-                    if let Some(at) = self.changed.get_mut(owner) {
-                        *at = now;
-                    }
+                    self.settled.touch(owner, now);
                 }
             }
             _ => {}
@@ -102,7 +91,7 @@ impl Calls {
     fn wrong(&self, service: &Item, made: Made<'_>, cluster: &Cluster) -> Option<String> {
         let spec = service.service()?.spec.as_ref()?;
         spec.selector.as_ref().filter(|selector| !selector.is_empty())?;
-        let since = *self.changed.get(service.uid())?;
+        let since = self.settled.since(service.uid())?;
         if since + cluster.lag(Role::Proxy) + SYNC >= cluster.now || cluster.is_disturbed(CALM) {
             return None;
         }

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+use super::specified::Specified;
 use super::{CALM, Invariant, MEMORY, Report, SYNC};
 use crate::model::{Change, Cluster, EndpointState, Item, ObjectId, Seen};
 use crate::scenario::Role;
@@ -32,8 +33,8 @@ struct Span {
 pub struct Connections {
     /// By service: when its addresses were endpoints.
     endpoints: BTreeMap<ObjectId, BTreeMap<String, Span>>,
-    /// By uid of a service: when its specification last changed.
-    services: BTreeMap<String, Duration>,
+    /// Since when services are specified as they are.
+    services: Specified,
     /// By machine: the addresses of services to which connections have got since it started, and when last.
     reached: BTreeMap<String, BTreeMap<(ObjectId, String), Duration>>,
 }
@@ -103,17 +104,9 @@ impl Invariant for Connections {
 
 impl Connections {
     fn remember_service(&mut self, change: &Change, now: Duration) {
-        let spec = |item: &Item| item.service().and_then(|service| service.spec.clone());
-        match (&change.before, &change.after) {
-            (Some(before), Some(after)) if before.uid() == after.uid() && spec(before) == spec(after) => {}
-            (_, Some(after)) => {
-                self.services.insert(after.uid().to_owned(), now);
-            }
-            (Some(before), None) => {
-                self.services.remove(before.uid());
-                self.endpoints.remove(&change.id);
-            }
-            (None, None) => {}
+        self.services.note(change, now);
+        if change.after.is_none() {
+            self.endpoints.remove(&change.id);
         }
     }
 
@@ -153,7 +146,7 @@ impl Connections {
         selector.filter(|selector| !selector.is_empty())?;
         let patience = cluster.lag(Role::Proxy) + SYNC;
         let is_old = |at: Duration| at + patience < cluster.now;
-        if !self.services.get(item.uid()).is_some_and(|at| is_old(*at)) {
+        if !self.services.since(item.uid()).is_some_and(is_old) {
             return None;
         }
         let known = self.endpoints.get(service);

@@ -51,6 +51,7 @@ mod shrinking;
 mod sidecars;
 mod silence;
 mod slices;
+mod specified;
 mod stale_acts;
 mod statuses;
 mod target_node;
