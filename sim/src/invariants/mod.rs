@@ -59,6 +59,7 @@ mod transitions;
 mod unschedulable;
 mod updates;
 mod watches;
+mod writes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -156,7 +157,7 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(target_node::TargetNode),
         Box::new(capacity::Capacity),
         Box::new(replicas::Replicas::default()),
-        Box::new(phases::Phases),
+        Box::new(phases::Phases::default()),
         Box::new(containers::Containers::default()),
         Box::new(sandboxes::Sandboxes::default()),
         Box::new(pod_addresses::PodAddresses::default()),

@@ -2,12 +2,19 @@
 //!
 //! Checked over every write of a pod, and over every container that starts: none may start for a pod that the store
 //! already had as finished. `Unknown` and an empty phase count as Pending.
+//!
+//! Not judged: a phase that is written by a request which left its client before the pod had the phase before, and was
+//! held up. The API refuses what such a write says of containers that do not run again, and not its phase.
 
+use super::writes::StatusWrites;
 use super::{Invariant, Report};
 use crate::model::{Cluster, Seen};
 
 /// See the module.
-pub struct Phases;
+#[derive(Default)]
+pub struct Phases {
+    writes: StatusWrites,
+}
 
 fn rank(phase: &str) -> u32 {
     match phase {
@@ -27,6 +34,7 @@ impl Invariant for Phases {
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        self.writes.observe(seen, cluster);
         match seen {
             Seen::Change(change) => {
                 let (Some(before), Some(after)) = (&change.before, &change.after) else {
@@ -36,7 +44,8 @@ impl Invariant for Phases {
                     return;
                 }
                 let (old, new) = (before.phase(), after.phase());
-                if rank(new) < rank(old) || (rank(old) == 2 && old != new) {
+                let goes_back = rank(new) < rank(old) || (rank(old) == 2 && old != new);
+                if goes_back && !self.writes.is_late(change) {
                     let node = format!("kubelet/{}", after.node_name());
                     report.broken(
                         self.id(),

@@ -25,8 +25,9 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Probe};
 
 use super::restarts::{UNDER_WAY, containers, tolerance};
+use super::writes::StatusWrites;
 use super::{Invariant, Report, UNANSWERED};
-use crate::model::{Asked, Change, Cluster, Item, ObjectId, Seen};
+use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
 /// Why a status says that a container has ended whose end nobody saw.
@@ -34,9 +35,6 @@ const UNKNOWN: &str = "ContainerStatusUnknown";
 
 /// The probes of a container do not come quite in time.
 const ROUNDING: Duration = Duration::from_millis(500);
-
-/// So long after its server died a write may still come to light: a store that stands still may have had it in hand.
-const AFTERLIFE: Duration = Duration::from_secs(300);
 
 /// See the module.
 #[derive(Default)]
@@ -53,8 +51,7 @@ pub struct Statuses {
     removed: BTreeMap<String, Vec<String>>,
     /// The pods of containers, by id.
     pods: BTreeMap<String, String>,
-    /// Writes of statuses that are being carried out, by number.
-    writes: BTreeMap<u64, Write>,
+    writes: StatusWrites,
     /// Since when a container's count of restarts is shown, by the pod's uid and its name.
     counted: BTreeMap<(String, String), Duration>,
     /// The containers that are shown ready, by id.
@@ -68,30 +65,6 @@ struct Answering {
     since: Duration,
     /// The longest time since then for which it answered nobody.
     silence: Duration,
-}
-
-/// A write of a pod's status.
-struct Write {
-    pod: ObjectId,
-    /// When it left its client, and the store's revision then.
-    left: Duration,
-    floor: u64,
-    /// When its server died over it.
-    lost: Option<Duration>,
-}
-
-impl Write {
-    /// What `asked` writes, if it is a pod's status.
-    fn of(asked: &Asked) -> Option<Self> {
-        let path = asked.path.as_ref()?;
-        let is_status = &*path.resource == "pods" && path.subresource == "status";
-        is_status.then(|| Write {
-            pod: path.id(),
-            left: asked.at,
-            floor: asked.floor,
-            lost: None,
-        })
-    }
 }
 
 /// What a pod's status says of its containers.
@@ -150,11 +123,6 @@ fn ended_before(status: &ContainerStatus) -> Option<(&str, i32)> {
 }
 
 impl Statuses {
-    /// The writes that may have made `change`.
-    fn writes_of<'a>(&'a self, change: &'a Change) -> impl Iterator<Item = &'a Write> {
-        self.writes.values().filter(|write| write.pod == change.id)
-    }
-
     /// What is wrong with what `after`, a status that `change` wrote, says of a container, having said `before`.
     fn wrong(
         &self,
@@ -171,11 +139,7 @@ impl Statuses {
             let news = was.is_none_or(|(_, was_started, was_ready)| (started && !was_started) || (ready && !was_ready));
             // A status whose write was lost is written again, and its kubelet may be busy with the pod meanwhile.
             let limit = tolerance(cluster) + UNANSWERED;
-            let said = self
-                .writes_of(change)
-                .map(|write| write.left)
-                .min()
-                .unwrap_or(cluster.now);
+            let said = self.writes.left(change).unwrap_or(cluster.now);
             match self.ends.get(id) {
                 _ if !news || is_removed(id) => {}
                 None => return Some(format!("shows {name} run as {id}, which was never started")),
@@ -202,8 +166,7 @@ impl Statuses {
             }
         }
         let count = before.map_or(0, |before| before.restart_count);
-        let based = change.before.as_ref().map_or(0, |before| before.revision);
-        let is_late = || self.writes_of(change).any(|write| write.floor < based);
+        let is_late = || self.writes.is_late(change);
         let is_old = |since: Duration| since + cluster.lag(Role::Kubelet) + UNANSWERED < cluster.now;
         let silenced = before.and_then(|before| self.silenced(change, before, after, cluster));
         let wrong = silenced.or_else(|| self.outdated(before, after));
@@ -316,6 +279,7 @@ impl Invariant for Statuses {
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        self.writes.observe(seen, cluster);
         match seen {
             Seen::ContainerStarted {
                 pod_uid,
@@ -361,19 +325,6 @@ impl Invariant for Statuses {
                         self.ends.remove(*container);
                         self.order.remove(*container);
                     }
-                }
-            }
-            Seen::Begun { execution, asked } => {
-                self.writes
-                    .retain(|_, write| write.lost.is_none_or(|at| cluster.now < at + AFTERLIFE));
-                self.writes.extend(Write::of(asked).map(|write| (*execution, write)));
-            }
-            Seen::Answered(_, answer) => {
-                self.writes.remove(&answer.execution);
-            }
-            Seen::Lost { execution } => {
-                if let Some(write) = self.writes.get_mut(execution) {
-                    write.lost = Some(cluster.now);
                 }
             }
             Seen::Change(change) => {

@@ -63,7 +63,13 @@ impl DeploymentController {
         let written = Arc::new(Written::default());
         let (deployments, sets) = (informers.deployments.cache(), informers.replica_sets.cache());
         let wake = queue.clone();
-        informers.deployments.on_change(move |change| wake.add(change.key()));
+        let own = written.clone();
+        informers.deployments.on_change(move |change| {
+            if let Change::Deleted(deployment) = change {
+                own.forget_owner(deployment.uid());
+            }
+            wake.add(change.key());
+        });
         let (wake, known, own) = (queue.clone(), deployments.clone(), written.clone());
         informers.replica_sets.on_change(move |change| {
             if let Change::Deleted(set) = change {
@@ -202,6 +208,13 @@ impl DeploymentController {
                 Err(error) => return Err(error),
             }
         }
+        for unanswered in self.written.unanswered(deployment.uid()) {
+            match self.set_api.get(&unanswered).await {
+                Ok(live) => drop(self.written.note(live)),
+                Err(missing) if missing.is_not_found() => self.written.is_missing(&unanswered),
+                Err(error) => return Err(error),
+            }
+        }
         // A set just created may not be in the cache yet; the cache may still show a namesake that went before it.
         for set in self.written.unseen(deployment.uid(), seen) {
             if sets.iter().all(|known| known.uid() != set.uid()) {
@@ -277,8 +290,9 @@ impl DeploymentController {
             Err(error) if error.is_already_exists() || error.outcome_unknown() => error,
             Err(error) => return Err(error),
         };
+        self.written.note_unanswered(set.key(), deployment.uid());
         let live = match self.set_api.get(&set.key()).await {
-            Ok(live) => live,
+            Ok(live) => self.written.note(live),
             // Not there after all; a create that is still on its way will be found under the same name.
             Err(missing) if missing.is_not_found() && error.is_already_exists() => return Ok(false),
             Err(missing) if missing.is_not_found() => return Err(error),
@@ -288,7 +302,6 @@ impl DeploymentController {
         if is_controlled_by(&live.metadata, deployment.uid())
             && template::is_of_template(&live, &template::template(deployment))
         {
-            self.written.note(live);
             return Ok(true);
         }
         let mut status = deployment.status.clone().unwrap_or_default();

@@ -1,13 +1,17 @@
-//! The cards, in two tables.
+//! The cards: the bugs of Kubernetes, and sabotages of our own by where they are.
 
+mod control_plane;
 mod kubernetes;
-mod own;
+mod machines;
 
 use super::Card;
 
 /// Every mutant: the bugs of Kubernetes first.
 pub fn cards() -> impl Iterator<Item = &'static Card> {
-    kubernetes::CARDS.iter().chain(own::CARDS)
+    kubernetes::CARDS
+        .iter()
+        .chain(control_plane::CARDS)
+        .chain(machines::CARDS)
 }
 
 const fn card(
