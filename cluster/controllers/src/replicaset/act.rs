@@ -53,7 +53,7 @@ impl ReplicaSetController {
     pub(super) async fn settle(&self, set: &ReplicaSet, pods: &[Arc<Pod>]) -> Result<(), Failed> {
         let expected = self.expectations.of(set.uid());
         for (name, open) in &expected.creates {
-            if pods.iter().any(|pod| pod.name() == name) {
+            if pods.iter().any(|pod| pod.name() == name && open.is_of(pod.revision())) {
                 self.expectations.create_settled(set.uid(), name);
             } else if open.due() <= Instant::now() {
                 self.settle_create(set, pods, name, open).await?;
@@ -87,9 +87,7 @@ impl ReplicaSetController {
             }
         }
         match self.find(set, name).await? {
-            Some(pod) if is_controlled_by(&pod.metadata, set.uid()) && is_active(&pod) => {
-                self.expectations.create_answered(set.uid(), name, Answer::Done);
-            }
+            Some(pod) if is_controlled_by(&pod.metadata, set.uid()) && is_active(&pod) => self.exists(set, &pod),
             None if open.answer == Answer::Lost && open.asked.elapsed() < LOST_FOR_GOOD => {
                 self.expectations.create_answered(set.uid(), name, Answer::Lost);
             }
@@ -98,6 +96,15 @@ impl ReplicaSetController {
         refused.map_or(Ok(()), |error| {
             Err(self.refused(set, "FailedCreate", "creating", error))
         })
+    }
+
+    /// The pod is there; it is expected as long as the cache is behind.
+    fn exists(&self, set: &ReplicaSet, pod: &Pod) {
+        if self.pods.revision() < pod.revision() {
+            self.expectations.exists(set.uid(), pod.name(), pod.revision());
+        } else {
+            self.expectations.create_settled(set.uid(), pod.name());
+        }
     }
 
     /// The newest state of a pod of the set's namespace.
@@ -120,7 +127,7 @@ impl ReplicaSetController {
         for pod in self.pod_api.list(&params).await?.items {
             let unseen = self.pods.get(&pod.key()).is_none_or(|cached| cached.uid() != pod.uid());
             if unseen && is_active(&pod) && is_controlled_by(&pod.metadata, set.uid()) {
-                self.expectations.expect_create(set.uid(), pod.name(), Answer::Done);
+                self.exists(set, &pod);
             }
         }
         self.expectations.counted(set.uid());
@@ -166,7 +173,7 @@ impl ReplicaSetController {
             let taken = self.pods.get(&ObjectKey::new(set.namespace(), name.clone())).is_some()
                 || self.expectations.of(set.uid()).creates.contains_key(&name);
             if !taken {
-                self.expectations.expect_create(set.uid(), &name, Answer::Waiting);
+                self.expectations.expect_create(set.uid(), &name);
                 return name;
             }
         }
@@ -175,7 +182,7 @@ impl ReplicaSetController {
     /// Asks for one pod; `again` if its name was asked for before, and nobody knows what came of that.
     async fn create_one(&self, set: &ReplicaSet, name: &str, again: bool) -> Created {
         match self.pod_api.create(&plan::pod(set, name)).await {
-            Ok(_) => {}
+            Ok(pod) => self.exists(set, &pod),
             // As if the pod were on its way: nobody comes back for it.
             Err(error) if error.outcome_unknown() && mutant::active("B41") => {
                 self.expectations.create_answered(set.uid(), name, Answer::Waiting);
@@ -186,7 +193,7 @@ impl ReplicaSetController {
                 return Created::Unknown;
             }
             Err(error) if error.is_already_exists() => match self.find(set, name).await {
-                Ok(Some(pod)) if is_controlled_by(&pod.metadata, set.uid()) => {}
+                Ok(Some(pod)) if is_controlled_by(&pod.metadata, set.uid()) => self.exists(set, &pod),
                 Ok(_) => {
                     self.expectations.create_settled(set.uid(), name);
                     return Created::No;
@@ -210,7 +217,6 @@ impl ReplicaSetController {
                 };
             }
         }
-        self.expectations.create_answered(set.uid(), name, Answer::Done);
         let message = format!("Created pod: {name}");
         self.recorder
             .event(&set.object_reference(), EventKind::Normal, "SuccessfulCreate", &message);

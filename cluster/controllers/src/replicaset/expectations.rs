@@ -41,6 +41,9 @@ pub(crate) struct Open {
     pub asked: Instant,
     /// When the answer became known, or was last looked into.
     pub since: Instant,
+    /// Of a create, the revision at which its pod is known to be there: one of that name which is seen to be older is
+    /// another, that was there before it. 0 as long as none is known.
+    pub revision: u64,
 }
 
 impl Open {
@@ -50,7 +53,13 @@ impl Open {
             answer,
             asked: now,
             since: now,
+            revision: 0,
         }
+    }
+
+    /// Whether a pod of the create's name, seen at `revision`, is its pod.
+    pub(crate) fn is_of(&self, revision: u64) -> bool {
+        revision >= self.revision || mutant::active("O96")
     }
 
     /// When it should be looked at in the API server.
@@ -103,9 +112,21 @@ impl Expectations {
         self.sets().entry(set.to_owned()).or_default().counted = true;
     }
 
-    /// A create is about to be sent, or its pod is known to exist though the cache does not show it.
-    pub(crate) fn expect_create(&self, set: &str, name: &str, answer: Answer) {
-        let open = Open::new(answer);
+    /// A create is about to be sent.
+    pub(crate) fn expect_create(&self, set: &str, name: &str) {
+        self.open_create(set, name, Open::new(Answer::Waiting));
+    }
+
+    /// The pod is known to be there at `revision`, which the cache has not seen yet.
+    pub(crate) fn exists(&self, set: &str, name: &str, revision: u64) {
+        let open = Open {
+            revision,
+            ..Open::new(Answer::Done)
+        };
+        self.open_create(set, name, open);
+    }
+
+    fn open_create(&self, set: &str, name: &str, open: Open) {
         self.sets()
             .entry(set.to_owned())
             .or_default()
@@ -123,7 +144,7 @@ impl Expectations {
             .insert(uid.to_owned(), (name.to_owned(), open));
     }
 
-    /// The answer to a create came, or is lost. Nothing happens when the cache was quicker.
+    /// The answer to a create is lost, or awaited again. Nothing happens when the cache was quicker.
     pub(crate) fn create_answered(&self, set: &str, name: &str, answer: Answer) {
         if let Some(open) = self
             .sets()
@@ -153,6 +174,15 @@ impl Expectations {
         }
     }
 
+    /// A pod of that name was seen in the cache at `revision`.
+    pub(crate) fn create_seen(&self, set: &str, name: &str, revision: u64) {
+        let mut sets = self.sets();
+        let Some(expected) = sets.get_mut(set) else { return };
+        if expected.creates.get(name).is_some_and(|open| open.is_of(revision)) {
+            expected.creates.remove(name);
+        }
+    }
+
     /// The pod was seen in the cache, or it is certain that it never will be.
     pub(crate) fn create_settled(&self, set: &str, name: &str) {
         if let Some(expected) = self.sets().get_mut(set) {
@@ -175,20 +205,29 @@ mod tests {
     #[tokio::test]
     async fn an_answer_after_the_event_does_not_open_the_expectation_again() {
         let expectations = Expectations::default();
-        expectations.expect_create("set", "web-1", Answer::Waiting);
+        expectations.expect_create("set", "web-1");
         expectations.create_settled("set", "web-1");
-        expectations.create_answered("set", "web-1", Answer::Done);
+        expectations.create_answered("set", "web-1", Answer::Lost);
         assert!(expectations.of("set").creates.is_empty());
     }
 
     #[tokio::test]
     async fn a_lost_answer_is_looked_into_sooner_than_a_late_event() {
         let expectations = Expectations::default();
-        expectations.expect_create("set", "late", Answer::Waiting);
-        expectations.expect_create("set", "lost", Answer::Waiting);
-        expectations.create_answered("set", "late", Answer::Done);
+        expectations.exists("set", "late", 7);
+        expectations.expect_create("set", "lost");
         expectations.create_answered("set", "lost", Answer::Lost);
         let open = expectations.of("set").creates;
         assert!(open["lost"].due() < open["late"].due());
+    }
+
+    #[tokio::test]
+    async fn a_pod_of_the_name_that_was_there_before_does_not_settle_a_create() {
+        let expectations = Expectations::default();
+        expectations.exists("set", "web-1", 7);
+        expectations.create_seen("set", "web-1", 6);
+        assert!(expectations.of("set").creates.contains_key("web-1"));
+        expectations.create_seen("set", "web-1", 7);
+        assert!(expectations.of("set").creates.is_empty());
     }
 }

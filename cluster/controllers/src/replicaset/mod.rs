@@ -336,7 +336,7 @@ fn pod_changed(
     let gone = matches!(change, Change::Deleted(_));
     let owner = controller_of(&pod.metadata);
     if let Some(owner) = owner.filter(|owner| owner.kind == ReplicaSet::KIND) {
-        expectations.create_settled(&owner.uid, pod.name());
+        expectations.create_seen(&owner.uid, pod.name(), pod.revision());
         if gone || pod.is_terminating() {
             expectations.delete_settled(&owner.uid, pod.uid());
         }

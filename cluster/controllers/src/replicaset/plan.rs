@@ -11,7 +11,7 @@ use orrery_api::clock::whole_seconds;
 use orrery_api::meta::Object;
 use orrery_api::mutant;
 
-use super::expectations::{Answer, Expected};
+use super::expectations::{Answer, Expected, Open};
 use super::ranking::choose_victims;
 use crate::pods::{is_active, is_finished, is_ready, seconds};
 
@@ -68,10 +68,15 @@ fn present(pods: &[Arc<Pod>], expected: &Expected) -> Vec<Arc<Pod>> {
 
 /// How many pods may be alive in the worst case.
 pub(crate) fn possible(pods: &[Arc<Pod>], expected: &Expected) -> usize {
+    // A name is one pod at a time: where the cache still shows another one alive under it, that is the one counted.
+    let shows = |name: &str, open: &Open| {
+        let mut named = pods.iter().filter(|pod| pod.name() == name);
+        named.any(|pod| is_active(pod) || open.is_of(pod.revision()))
+    };
     let unseen = expected
         .creates
-        .keys()
-        .filter(|name| pods.iter().all(|pod| pod.name() != name.as_str()))
+        .iter()
+        .filter(|(name, open)| !shows(name, open))
         .count();
     let undead = pods.iter().filter(|pod| is_active(pod)).filter(|pod| {
         expected
@@ -227,7 +232,6 @@ mod tests {
     use serde_json::json;
     use tokio::time::Instant;
 
-    use super::super::expectations::Open;
     use super::*;
 
     fn pod_of(number: usize, terminating: bool) -> Arc<Pod> {
@@ -244,6 +248,7 @@ mod tests {
             answer,
             asked: Instant::now(),
             since: Instant::now(),
+            revision: 0,
         }
     }
 

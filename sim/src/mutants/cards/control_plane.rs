@@ -397,4 +397,12 @@ pub const CARDS: &[Card] = &[
         "answers about a new set get lost, its events too, and the template changes meanwhile",
         &["P2"],
     ),
+    card(
+        "O96",
+        "own",
+        "controllers",
+        "late news of a pod that is gone settle the creation of its namesake",
+        "the creation of a pod is repeated after that pod has come and gone unseen",
+        &["P2"],
+    ),
 ];
