@@ -1,5 +1,6 @@
 //! What a run tells people: how it ended, why, and how to get it again.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::end_state::is_told_by;
@@ -13,6 +14,15 @@ pub fn program(mutant: Option<&str>) -> String {
     called.unwrap_or_else(|| simulator::parts().command.clone())
 }
 
+/// A text as one word of a shell's.
+pub fn word(text: &str) -> Cow<'_, str> {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "_-./:,=@%+".contains(letter);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.into();
+    }
+    format!("'{}'", text.replace('\'', r"'\''")).into()
+}
+
 /// The command that replays a run.
 pub fn replay(scenario: &str, seed: u64, variation: &Variation) -> String {
     command("run", scenario, seed, variation)
@@ -21,7 +31,7 @@ pub fn replay(scenario: &str, seed: u64, variation: &Variation) -> String {
 /// The command that does `what` with a run.
 pub fn command(what: &str, scenario: &str, seed: u64, variation: &Variation) -> String {
     let program = program(variation.mutant.as_deref());
-    let mut words = vec![format!("{program} {what} {scenario} --seed {seed}")];
+    let mut words = vec![format!("{program} {what} {} --seed {seed}", word(scenario))];
     words.extend(variation.arguments());
     words.join(" ")
 }

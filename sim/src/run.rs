@@ -427,7 +427,7 @@ async fn converge(
     let bound = world.scenario.expect.converge;
     let mut since: Option<Instant> = None;
     loop {
-        sleep(if since.is_some() { LOOK_AGAIN } else { LOOK }).await;
+        sleep(if since.is_some() { LOOK_AGAIN } else { LOOK.min(bound) }).await;
         let mut missing = convergence::missing(world, left);
         if workload.open() > 0 {
             missing.push(format!("{} steps of the workload are not done", workload.open()));

@@ -130,7 +130,8 @@ impl Trace {
     /// Finishes the output; why it could not be written, if so.
     pub fn finish(&self) -> Result<(), String> {
         let mut inner = self.lock();
-        if let Some(output) = &mut inner.output
+        // What tasks say when they are dropped is no part of the run.
+        if let Some(mut output) = inner.output.take()
             && let Err(error) = output.flush()
         {
             return Err(error.to_string());

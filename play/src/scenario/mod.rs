@@ -9,6 +9,7 @@ mod call;
 mod error;
 mod faults;
 mod made;
+mod manifests;
 pub mod nearest;
 mod quantity;
 mod read;

@@ -3,7 +3,7 @@
 //! Traces are compared event by event, without the running hashes. Of runs it is also said which decision is the first
 //! that only one of them took, and how the stores differ at both moments.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -193,6 +193,16 @@ impl Diff {
     }
 }
 
+/// Says which faults struck only one of the runs.
+fn print_faults(one: &Index<'_>, other: &Index<'_>) {
+    for (name, index, counterpart) in [("A", one, other), ("B", other, one)] {
+        let known: BTreeSet<&str> = counterpart.faults().iter().map(|fault| &*fault.text).collect();
+        for fault in index.faults().iter().filter(|fault| !known.contains(&*fault.text)) {
+            println!("  only {name}  {}  {}", words::moment(fault.from), fault.text);
+        }
+    }
+}
+
 /// Says which decision only one of the runs took first, and how the stores differ then.
 fn print_decision(one: &Index<'_>, other: &Index<'_>) {
     let all = |index: &Index<'_>| -> Vec<Step> {
@@ -208,6 +218,7 @@ fn print_decision(one: &Index<'_>, other: &Index<'_>) {
         (None, Some(_)) => false,
         (None, None) => {
             println!("both take the same decisions; what differs is when");
+            print_faults(one, other);
             return;
         }
     };

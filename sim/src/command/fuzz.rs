@@ -34,7 +34,7 @@ pub struct Fuzz {
     #[arg(long, default_value_t = 1)]
     from: u64,
     /// Stop after so much real time, for example 10m.
-    #[arg(long = "for", value_parser = parse_duration, value_name = "TIME")]
+    #[arg(long = "for", value_parser = some_time, value_name = "TIME")]
     lasts: Option<Duration>,
     /// Stop after so many failures.
     #[arg(long, value_name = "FAILURES", value_parser = value_parser!(u64).range(1..))]
@@ -76,13 +76,30 @@ impl Fuzz {
 
     fn campaign(&self) -> Result<u8, String> {
         let mut scenarios: Vec<(&str, Scenario)> = Vec::new();
+        let mut files = BTreeSet::new();
         for path in &self.scenarios {
+            // One that is named twice, as `a.yaml` and `./a.yaml`, is one.
+            if !files.insert(std::fs::canonicalize(path).unwrap_or_else(|_| path.into())) {
+                continue;
+            }
             let scenario = crate::scenario::read_file(path).map_err(|error| error.to_string())?;
             scenarios.push((path, scenario));
         }
         let scenarios: Vec<(&str, &Scenario)> = scenarios.iter().map(|(path, scenario)| (*path, scenario)).collect();
+        if self
+            .seeds
+            .is_some_and(|seeds| self.from.checked_add(seeds - 1).is_none())
+        {
+            return Err(format!(
+                "{} seeds from {} on: there are none beyond {}",
+                self.seeds(),
+                self.from,
+                u64::MAX
+            ));
+        }
         let (mut folder, done) = self.folder(&scenarios)?;
-        let mut source = self.source(&scenarios, &done)?;
+        let paths = scenarios.iter().map(|(path, _)| (*path).to_owned()).collect();
+        let mut source = self.source(paths, &scenarios, &done)?;
         let mut tally = Tally::of(&done);
         let mut known: BTreeSet<String> = tally.features.clone();
         let limits = Limits {
@@ -151,9 +168,9 @@ impl Fuzz {
         self.seeds.unwrap_or(all)
     }
 
-    fn source(&self, scenarios: &[(&str, &Scenario)], done: &[Record]) -> Result<Planned, String> {
+    fn source(&self, paths: Vec<String>, scenarios: &[(&str, &Scenario)], done: &[Record]) -> Result<Planned, String> {
         let plan = Plan {
-            scenarios: self.scenarios.clone(),
+            scenarios: paths,
             from: self.from,
             seeds: self.seeds(),
             explorers: self.explore,
@@ -184,6 +201,14 @@ impl Fuzz {
 struct Planned {
     inputs: Box<dyn Source>,
     total: Option<u64>,
+}
+
+/// A time in which something can be run.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err("nothing can be run in no time".to_owned()),
+        time => Ok(time),
+    }
 }
 
 /// A flag that the first interrupt raises; the second one ends the process.

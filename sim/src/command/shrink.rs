@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::subject::Subject;
-use crate::report::program;
+use crate::report::{program, word};
 use crate::run::{Settings, Verdict, run};
 use crate::scenario::Scenario;
 use crate::shrink::{Failure, OTHERS, Oracle, Shrunk, shrink, triggers};
@@ -70,7 +70,7 @@ impl Shrink {
         let out = self
             .out
             .clone()
-            .unwrap_or_else(|| format!("{}-{seed}.yaml", original.name));
+            .unwrap_or_else(|| format!("{}-{seed}.yaml", original.name.replace('/', "-")));
         let output = Output {
             path: &out,
             source: path,
@@ -183,7 +183,7 @@ impl Output<'_> {
 /// The command that runs the result.
 fn run_line(file: &str, mutant: Option<&str>) -> String {
     let with = mutant.map(|id| format!(" --mutant {id}")).unwrap_or_default();
-    format!("{} run {file}{with}", program(mutant))
+    format!("{} run {}{with}", program(mutant), word(file))
 }
 
 /// Whether the seed matters, in words.

@@ -141,7 +141,7 @@ fn idle(index: &Index<'_>, about: &Subjects, end: usize) -> Option<String> {
     let since = words::span(index.recording.lasted.saturating_sub(index.at(newest)));
     (!idle.is_empty()).then(|| {
         format!(
-            "{} had been shown the newest state of all this, and did nothing about it for {since}",
+            "it is not news that is lacking: {} had been shown the newest state of all this {since} before",
             idle.join(", ")
         )
     })

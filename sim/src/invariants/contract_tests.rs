@@ -1,5 +1,7 @@
 //! The tests of the invariants that look at placement, rollouts, leaders, nodes, deletion, and answers.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::tests::{History, POD, asked, node, owned, pod, set};
@@ -177,6 +179,48 @@ fn a_pod_that_its_set_selects_no_more_is_no_replica_for_p2() {
     };
     assert!(history("released").is_empty());
     assert_eq!(history("web"), ["P2"]);
+}
+
+#[test]
+fn a_pod_that_a_former_controller_manager_asked_for_is_not_one_too_many_for_p2() {
+    let pod = |name: &str| owned(pod(name, "", "Pending"), "ReplicaSet", "web");
+    let create = |number, name: &str, at| {
+        let asked = Asked {
+            at: Duration::from_secs(at),
+            named: Some(name.to_owned()),
+            ..asked(
+                "controller-manager/1",
+                http::Method::POST,
+                "/api/v1/namespaces/default/pods",
+            )
+        };
+        (number, asked)
+    };
+    // The first create left before the process began anew; the second one at second `at`.
+    let history = |first| {
+        let ((one, late), (two, next)) = (create(1, "late", first), create(2, "next", 11));
+        History::of(|id| id == "P2")
+            .put("namespaces", namespace())
+            .put("replicasets.apps", set("web", 1))
+            .at(10)
+            .see(&Seen::Started {
+                process: "controller-manager/1",
+            })
+            .at(12)
+            .see(&Seen::Begun {
+                execution: one,
+                asked: &late,
+            })
+            .see(&Seen::Begun {
+                execution: two,
+                asked: &next,
+            })
+            .put("pods", pod("late"))
+            .put("pods", pod("next"))
+            .broken()
+    };
+    assert!(history(9).is_empty());
+    assert_eq!(history(11), ["P2"]);
 }
 
 fn lease(namespace: &str, name: &str, holder: &str) -> Value {

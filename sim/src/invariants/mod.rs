@@ -54,6 +54,7 @@ mod slices;
 mod specified;
 mod stale_acts;
 mod statuses;
+mod strays;
 mod target_node;
 mod transitions;
 mod unschedulable;

@@ -4,7 +4,8 @@
 //! Judged when something is added, since what a scale-down leaves over is lawful until it is deleted. A pod that is
 //! created counts together with the live pods (not finished, not terminating) of its set that the set selects: what was
 //! relabelled is no replica any more, though it may not be let go yet. The bound is the largest
-//! number of replicas that the set was asked for within the controller's lag. A set whose replicas grow counts with
+//! number of replicas that the set was asked for within the controller's lag. Pods that come late, asked for by a controller
+//! manager that is no longer in charge, do not count until the next one may know of them ([`strays`](super::strays)). A set whose replicas grow counts with
 //! the replicas its siblings are *asked* for (their pods follow later), against the deployment's replicas and surge
 //! within the same lag. A fault that held the controller manager up lengthens the lag.
 //!
@@ -24,6 +25,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::ownership::selects;
+use super::strays::Strays;
 use super::{Invariant, MEMORY, Report};
 use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
@@ -38,6 +40,7 @@ pub struct Replicas {
     past: BTreeMap<String, VecDeque<(Duration, i32)>>,
     /// By uid of a set or deployment: when something last came to it, or left it, other than by a create or delete.
     mixed: BTreeMap<String, Duration>,
+    strays: Strays,
 }
 
 impl Invariant for Replicas {
@@ -50,6 +53,7 @@ impl Invariant for Replicas {
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        self.strays.observe(seen, cluster);
         let Seen::Change(change) = seen else { return };
         self.remember(change, cluster.now);
         self.mix(change, cluster.now);
@@ -129,7 +133,9 @@ impl Replicas {
         let mut live = cluster.live_pods_of(set.uid());
         if live as i64 > i64::from(limit) {
             let pods = cluster.owned(set.uid()).filter(|pod| pod.is_live_pod());
-            live = pods.filter(|pod| selects(set, pod)).count();
+            live = pods
+                .filter(|pod| selects(set, pod) && !self.strays.has(pod, cluster))
+                .count();
         }
         if live as i64 > i64::from(limit) {
             report.broken(

@@ -1,0 +1,83 @@
+//! Pods that a controller manager asked for which is no longer in charge: whoever follows cannot know of a request that
+//! is still on its way, and makes its own.
+//!
+//! Kubernetes does not fence its controllers; what is then too much is taken away again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::UNANSWERED;
+use crate::model::{Asked, Cluster, Item, ObjectId, Seen};
+use crate::scenario::Role;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Strays {
+    /// Since when the controller manager in charge may be so.
+    in_charge: Duration,
+    /// The creates of pods that are being carried out, by number, with when each left.
+    creates: BTreeMap<u64, (ObjectId, Duration)>,
+    /// When pods came that nobody in charge knew of, by uid.
+    pods: BTreeMap<String, Duration>,
+}
+
+/// The pod that `asked` creates.
+fn created(asked: &Asked) -> Option<ObjectId> {
+    let path = asked.path.as_ref()?;
+    let creates = &*path.resource == "pods" && path.subresource.is_empty() && asked.method == http::Method::POST;
+    creates.then_some(ObjectId {
+        name: asked.named.clone()?,
+        ..path.id()
+    })
+}
+
+/// Who holds the lease of the controller managers.
+fn leader(item: Option<&Item>) -> Option<&str> {
+    item.filter(|item| item.id.name.contains("controller-manager"))?
+        .lease_holder()
+}
+
+impl Strays {
+    /// Keeps up with what happens; to be called with all that is seen.
+    pub(super) fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster) {
+        match seen {
+            Seen::Started { process } if process.starts_with("controller-manager/") => self.in_charge = cluster.now,
+            Seen::Begun { execution, asked } => {
+                let create = created(asked).map(|pod| (*execution, (pod, asked.at)));
+                self.creates.extend(create);
+            }
+            Seen::Answered(_, answer) => {
+                self.creates.remove(&answer.execution);
+            }
+            Seen::Lost { execution } => {
+                self.creates.remove(execution);
+            }
+            Seen::Change(change) => {
+                let (before, after) = (change.before.as_deref(), change.after.as_deref());
+                if leader(after).is_some() && leader(before) != leader(after) {
+                    self.in_charge = cluster.now;
+                }
+                let Some(pod) = after.filter(|pod| change.is_create() && pod.is_live_pod()) else {
+                    return;
+                };
+                let left = self.creates.values().filter(|(id, _)| *id == change.id);
+                if left
+                    .map(|(_, left)| *left)
+                    .min()
+                    .is_some_and(|left| left < self.in_charge)
+                {
+                    let lag = cluster.lag(Role::ControllerManager) + UNANSWERED;
+                    self.pods.retain(|_, came| *came + lag > cluster.now);
+                    self.pods.insert(pod.uid().to_owned(), cluster.now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the pod is one that whoever is in charge may not know of yet.
+    pub(super) fn has(&self, pod: &Item, cluster: &Cluster) -> bool {
+        let lag = cluster.lag(Role::ControllerManager) + UNANSWERED;
+        self.pods.get(pod.uid()).is_some_and(|came| *came + lag > cluster.now)
+    }
+}
