@@ -178,8 +178,10 @@ impl Patient {
                 },
                 async {
                     if let Some(readiness) = readiness {
-                        self.watch(&readiness, |ready| self.change(|health| health.ready = ready), false)
-                            .await;
+                        let tell = |ready: bool| {
+                            self.change(|health| health.ready = ready || (health.ready && mutant::active("O97")));
+                        };
+                        self.watch(&readiness, tell, false).await;
                     }
                 }
             );

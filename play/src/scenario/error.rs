@@ -43,9 +43,17 @@ impl Error {
         message: impl Into<String>,
     ) -> Self {
         let line = entry_line(source, list, index).unwrap_or(1);
+        // What stands in a file of its own is told with the entry that names the file.
+        let entry = || {
+            let column = source
+                .lines()
+                .nth(line - 1)?
+                .find(|letter| letter != ' ' && letter != '-')?;
+            Some((line, column + 1))
+        };
         Error {
             file: file.to_owned(),
-            at: locate_from(source, line, word),
+            at: locate_from(source, line, word).or_else(entry),
             message: message.into(),
         }
     }

@@ -121,8 +121,8 @@ spec:
 
     #[test]
     fn a_field_that_a_kind_does_not_have_is_refused() {
-        insta::assert_snapshot!(told("apply: wrong.yaml").unwrap_err(), @"");
-        insta::assert_snapshot!(told("apply: { apiVersion: v1, kind: ConfigMap, metadata: { name: a }, dtaa: {} }").unwrap_err(), @"");
+        insta::assert_snapshot!(told("apply: wrong.yaml").unwrap_err(), @r#"a.yaml:4:5: Deployment "web" has an unknown field "spec.replcias""#);
+        insta::assert_snapshot!(told("apply: { apiVersion: v1, kind: ConfigMap, metadata: { name: a }, dtaa: {} }").unwrap_err(), @r#"a.yaml:5:72: ConfigMap "a" has an unknown field "dtaa""#);
         assert_eq!(told("apply: right.yaml"), Ok(()));
         assert_eq!(
             told("apply: { apiVersion: my.org/v1, kind: Site, metadata: { name: a }, dtaa: {} }"),
@@ -137,7 +137,7 @@ spec:
                 "apply: right.yaml\n  - at: 2s\n    set-image: {{ deployment: web, container: {container}, image: 'web:2' }}"
             ))
         };
-        insta::assert_snapshot!(set("wbe").unwrap_err(), @"");
+        insta::assert_snapshot!(set("wbe").unwrap_err(), @r#"a.yaml:7:46: Deployment "web" has no container "wbe"; did you mean "web"? (known: web)"#);
         assert_eq!(set("web"), Ok(()));
     }
 }

@@ -333,6 +333,53 @@ fn terminated(id: &str, code: i32) -> Value {
 }
 
 #[test]
+fn a_container_that_answers_nobody_and_stays_ready_breaks_k15() {
+    let silent = Seen::ContainerSilent {
+        container: "c1",
+        silent: true,
+    };
+    let shown = |ready: bool| {
+        let mut pod = with(
+            shown("Running", running("c1", 0)),
+            "/spec/containers/0/readinessProbe",
+            json!({"httpGet": {"port": 80}, "periodSeconds": 2}),
+        );
+        pod["status"]["containerStatuses"][0]["ready"] = json!(ready);
+        pod
+    };
+    let lease = json!({"metadata": {"name": "n", "namespace": "kube-node-lease", "uid": "uid-lease"}});
+    let renewed = |mut history: History, until: u64| {
+        for second in (20..until).step_by(10) {
+            history = history.at(second).put("leases.coordination.k8s.io", lease.clone());
+        }
+        history
+    };
+    let history = |ready| {
+        History::of(|id| id == "K15")
+            .put("pods", shown(ready))
+            .at(10)
+            .see(&starts("s1", "c1", "c", 1))
+            .see(&silent)
+    };
+    assert_eq!(renewed(history(true), 150).broken(), ["K15"]);
+    assert!(renewed(history(false), 150).broken().is_empty());
+    assert!(renewed(history(true), 40).broken().is_empty(), "it has some time");
+    // A kubelet that has begun anew, or that nobody hears, does not know yet.
+    let reborn = renewed(history(true), 50)
+        .at(100)
+        .see(&Seen::Started { process: "kubelet/n" });
+    assert!(
+        reborn
+            .at(110)
+            .put("leases.coordination.k8s.io", lease.clone())
+            .broken()
+            .is_empty()
+    );
+    let unheard = history(true).at(150).put("leases.coordination.k8s.io", lease.clone());
+    assert!(unheard.broken().is_empty());
+}
+
+#[test]
 fn a_status_that_shows_a_container_run_that_does_not_breaks_k10() {
     let claimed = |pod| history(json!({})).put("pods", pod).broken();
     assert_eq!(claimed(shown("Running", running("c1", 0))), ["K10"]);

@@ -50,6 +50,7 @@ mod sandboxes;
 mod shrinking;
 mod sidecars;
 mod silence;
+mod silent_containers;
 mod slices;
 mod specified;
 mod stale_acts;
@@ -206,6 +207,7 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(available::Available),
         Box::new(transitions::Transitions::default()),
         Box::new(sidecars::Sidecars::default()),
+        Box::new(silent_containers::SilentContainers::default()),
         Box::new(requests::Requests),
     ]
 }

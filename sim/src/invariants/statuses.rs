@@ -68,7 +68,7 @@ struct Answering {
 }
 
 /// What a pod's status says of its containers.
-fn statuses(item: &Item) -> impl Iterator<Item = &ContainerStatus> {
+pub(super) fn statuses(item: &Item) -> impl Iterator<Item = &ContainerStatus> {
     let status = item.pod().and_then(|pod| pod.status.as_ref());
     status.into_iter().flat_map(|status| {
         let init = status.init_container_statuses.iter().flatten();
@@ -81,7 +81,7 @@ fn id_of(uri: Option<&String>) -> Option<&str> {
 }
 
 /// The container that is said to run, and whether also to be started and ready.
-fn runs(status: &ContainerStatus) -> Option<(&str, bool, bool)> {
+pub(super) fn runs(status: &ContainerStatus) -> Option<(&str, bool, bool)> {
     status.state.as_ref()?.running.as_ref()?;
     let id = id_of(status.container_id.as_ref())?;
     Some((id, status.started == Some(true), status.ready))

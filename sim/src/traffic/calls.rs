@@ -1,8 +1,8 @@
 //! Calls of services at all of their ports, by pods and at node ports.
 //!
 //! A call a second to each service: on one node after the other, of one port after the other, in turn at the service's
-//! address and at the node's. Who calls is a pod of the service itself, which now and then is led back to itself; at a
-//! node port it is the node where it has no such pod. What becomes of them is judged by E9. There are no calls from
+//! address and at the node's. Who calls is a pod of the service itself, which now and then is led back to itself, and the
+//! node where it has no such pod. What becomes of them is judged by E9. There are no calls from
 //! beyond the node, which the proxy keeps out.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -61,16 +61,15 @@ fn plan(service: &Item, cluster: &Cluster, machine: &Machine, round: usize) -> O
     let own = own_pod(service, cluster, &machine.name);
     // On the host's network a pod calls as the node does.
     let own = own.filter(|ip| *ip != machine.address).map(Caller::Pod);
-    let (caller, ip, number) = if at_node_port {
-        let number = port.node_port.filter(|number| *number != 0)?;
-        (own.unwrap_or(Caller::Node), machine.address, number)
+    let (ip, number) = if at_node_port {
+        (machine.address, port.node_port.filter(|number| *number != 0)?)
     } else {
-        (own?, address, port.port)
+        (address, port.port)
     };
     Some(Planned {
         service: service.id.clone(),
         port: port.name.clone().unwrap_or_default(),
-        caller,
+        caller: own.unwrap_or(Caller::Node),
         at_node_port,
         protocol: Protocol::of(port.protocol.as_deref())?,
         to: SocketAddrV4::new(ip, u16::try_from(number).ok()?),

@@ -35,7 +35,8 @@ pub(super) struct Backends {
 impl Backends {
     /// The endpoints for packets that must (or need not) stay on this node.
     pub fn of(&self, local: bool) -> &[SocketAddrV4] {
-        if local { &self.local } else { &self.cluster }
+        let leaves = local && self.local.is_empty() && !self.cluster.is_empty() && mutant::active("O98");
+        if local && !leaves { &self.local } else { &self.cluster }
     }
 
     /// Whether no packet of any kind has somewhere to go.

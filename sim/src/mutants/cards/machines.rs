@@ -285,4 +285,20 @@ pub const CARDS: &[Card] = &[
         "an endpoint of a UDP service with a node port goes, and a flow goes on",
         &["E5"],
     ),
+    card(
+        "O97",
+        "own",
+        "kubelet",
+        "a container that is ready stays so though its readiness probe fails",
+        "a container answers nobody for a while",
+        &["K15"],
+    ),
+    card(
+        "O98",
+        "own",
+        "proxy",
+        "a service that is to stay on its node leaves it where it has no endpoint",
+        "a node without an endpoint calls a service with a traffic policy Local",
+        &["E9"],
+    ),
 ];
