@@ -161,7 +161,7 @@ mod tests {
         found.metadata.namespace = Some("default".to_owned());
         found.metadata.name = Some("api".to_owned());
         written.note(Arc::new(found));
-        assert_eq!(written.unanswered("owner"), [web.clone()]);
+        assert_eq!(written.unanswered("owner"), std::slice::from_ref(&web));
         tokio::time::sleep(UNDER_WAY * 2).await;
         written.is_missing(&web);
         assert!(written.unanswered("owner").is_empty());
