@@ -8,9 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Probe;
-
-use super::statuses::{runs, statuses};
+use super::statuses::{probing, runs, statuses};
 use super::{Invariant, Report, UNANSWERED};
 use crate::model::{Cluster, Item, Seen};
 use crate::scenario::Role;
@@ -38,17 +36,8 @@ struct Running {
 /// How long a kubelet may probe a container until it knows that it answers nobody; none if it is not asked over the
 /// network.
 fn longest(pod: &Item, name: &str) -> Option<Duration> {
-    let spec = pod.pod()?.spec.as_ref()?;
-    let container = spec.containers.iter().find(|own| own.name == name)?;
-    let asks = |probe: &&Probe| probe.http_get.is_some() || probe.tcp_socket.is_some();
-    let probe = container.readiness_probe.as_ref().filter(asks)?;
-    let positive = |value: Option<i32>, default: u32| {
-        let value = value.and_then(|value| u32::try_from(value).ok());
-        value.filter(|value| *value > 0).unwrap_or(default)
-    };
-    let seconds = |value, default| Duration::from_secs(positive(value, default).into());
-    let once = seconds(probe.period_seconds, 10) + seconds(probe.timeout_seconds, 1);
-    Some(once * positive(probe.failure_threshold, 3))
+    let probing = probing(pod, name)?;
+    Some((probing.period + probing.timeout) * probing.threshold)
 }
 
 impl SilentContainers {

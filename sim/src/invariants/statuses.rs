@@ -87,9 +87,18 @@ pub(super) fn runs(status: &ContainerStatus) -> Option<(&str, bool, bool)> {
     Some((id, status.started == Some(true), status.ready))
 }
 
-/// How long a container must answer nobody before its readiness probe may say so; none if it is not asked over the
-/// network, or something else decides as well.
-fn patience(pod: &Item, name: &str) -> Option<Duration> {
+/// How a container's readiness is asked for.
+pub(super) struct Probing {
+    pub period: Duration,
+    pub timeout: Duration,
+    /// So many failures in a row make it not ready.
+    pub threshold: u32,
+    /// Whether a startup probe comes before.
+    starts: bool,
+}
+
+/// How the readiness of a container is asked for over the network; none if it is not.
+pub(super) fn probing(pod: &Item, name: &str) -> Option<Probing> {
     let spec = pod.pod()?.spec.as_ref()?;
     let container = spec.containers.iter().find(|own| own.name == name)?;
     let asks = |probe: &&Probe| probe.http_get.is_some() || probe.tcp_socket.is_some();
@@ -98,9 +107,20 @@ fn patience(pod: &Item, name: &str) -> Option<Duration> {
         let value = value.and_then(|value| u32::try_from(value).ok());
         value.filter(|value| *value > 0).unwrap_or(default)
     };
-    let between = positive(probe.failure_threshold, 3) - 1;
-    let period = Duration::from_secs(positive(probe.period_seconds, 10).into());
-    container.startup_probe.is_none().then_some(period * between)
+    let seconds = |value, default| Duration::from_secs(positive(value, default).into());
+    Some(Probing {
+        period: seconds(probe.period_seconds, 10),
+        timeout: seconds(probe.timeout_seconds, 1),
+        threshold: positive(probe.failure_threshold, 3),
+        starts: container.startup_probe.is_some(),
+    })
+}
+
+/// How long a container must answer nobody before its readiness probe may say so; none if it is not asked over the
+/// network, or something else decides as well.
+fn patience(pod: &Item, name: &str) -> Option<Duration> {
+    let probing = probing(pod, name).filter(|probing| !probing.starts)?;
+    Some(probing.period * (probing.threshold - 1))
 }
 
 /// The container that a state says has ended, and its code.
