@@ -1,6 +1,7 @@
 //! E9: a call of a service's port gets to an endpoint of just that port, and its answer back.
 //!
-//! Seen by pods that call their own services, and by nodes without such a pod, at their addresses and at node ports ([`crate::traffic`]). Judged where all
+//! Seen by pods that call their own services, and by nodes without such a pod, at their addresses and at node ports
+//! ([`crate::traffic`]). Judged where all
 //! has been as it is for longer than a proxy may lag: the service's specification, its slices, and no fault in the last
 //! minute. Then
 //!

@@ -4,8 +4,9 @@
 //! Judged when something is added, since what a scale-down leaves over is lawful until it is deleted. A pod that is
 //! created counts together with the live pods (not finished, not terminating) of its set that the set selects: what was
 //! relabelled is no replica any more, though it may not be let go yet. The bound is the largest
-//! number of replicas that the set was asked for within the controller's lag. Pods that come late, asked for by a controller
-//! manager that is no longer in charge, do not count until the next one may know of them ([`strays`](super::strays)). A set whose replicas grow counts with
+//! number of replicas that the set was asked for within the controller's lag. Pods that come late, asked for by a
+//! controller manager that is no longer in charge, do not count until the next one may know of them
+//! ([`strays`](super::strays)). A set whose replicas grow counts with
 //! the replicas its siblings are *asked* for (their pods follow later), against the deployment's replicas and surge
 //! within the same lag. A fault that held the controller manager up lengthens the lag.
 //!

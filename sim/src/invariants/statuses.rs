@@ -89,7 +89,9 @@ pub(super) fn runs(status: &ContainerStatus) -> Option<(&str, bool, bool)> {
 
 /// How a container's readiness is asked for.
 pub(super) struct Probing {
+    /// From one probe to the next.
     pub period: Duration,
+    /// How long a probe waits for its answer.
     pub timeout: Duration,
     /// So many failures in a row make it not ready.
     pub threshold: u32,
