@@ -37,6 +37,11 @@ fn leader(item: Option<&Item>) -> Option<&str> {
         .lease_holder()
 }
 
+/// Whether a controller manager may not know yet of what came at `came`.
+fn is_news(came: Duration, cluster: &Cluster) -> bool {
+    came + cluster.lag(Role::ControllerManager) + UNANSWERED > cluster.now
+}
+
 impl Strays {
     /// Keeps up with what happens; to be called with all that is seen.
     pub(super) fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster) {
@@ -66,8 +71,7 @@ impl Strays {
                     .min()
                     .is_some_and(|left| left < self.in_charge)
                 {
-                    let lag = cluster.lag(Role::ControllerManager) + UNANSWERED;
-                    self.pods.retain(|_, came| *came + lag > cluster.now);
+                    self.pods.retain(|_, came| is_news(*came, cluster));
                     self.pods.insert(pod.uid().to_owned(), cluster.now);
                 }
             }
@@ -77,7 +81,6 @@ impl Strays {
 
     /// Whether the pod is one that whoever is in charge may not know of yet.
     pub(super) fn has(&self, pod: &Item, cluster: &Cluster) -> bool {
-        let lag = cluster.lag(Role::ControllerManager) + UNANSWERED;
-        self.pods.get(pod.uid()).is_some_and(|came| *came + lag > cluster.now)
+        self.pods.get(pod.uid()).is_some_and(|came| is_news(*came, cluster))
     }
 }
