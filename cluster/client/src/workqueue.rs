@@ -246,3 +246,6 @@ where
         queue.done(&item);
     }
 }
+
+#[cfg(test)]
+mod tests;

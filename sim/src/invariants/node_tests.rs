@@ -1,0 +1,237 @@
+//! The tests of the invariants that look at nodes: when they are given up, and what becomes of their pods.
+
+use serde_json::{Value, json};
+
+use super::contract_tests::{namespace, with};
+use super::tests::{History, POD, asked, node, pod};
+use crate::model::{Asked, Seen};
+
+fn lease(namespace: &str, name: &str, holder: &str) -> Value {
+    json!({"metadata": {"name": name, "namespace": namespace, "uid": format!("uid-{name}")},
+        "spec": {"holderIdentity": holder}})
+}
+
+fn unreachable(name: &str) -> Value {
+    let taint = json!([{"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}]);
+    with(node(name), "/spec/taints", taint)
+}
+
+#[test]
+fn a_node_that_is_given_up_without_silence_or_witness_breaks_n1() {
+    let renews = |history: History, node: &str, at| {
+        history
+            .at(at)
+            .put("leases.coordination.k8s.io", lease("kube-node-lease", node, node))
+    };
+    let history = |own, other| {
+        let begin = History::new()
+            .put(
+                "namespaces",
+                json!({"metadata": {"name": "kube-node-lease", "uid": "uid-leases"}}),
+            )
+            .put("nodes", node("n"));
+        let heard = renews(renews(begin, "n", own), "m", other);
+        heard.at(200).put("nodes", unreachable("n")).broken()
+    };
+    assert!(history(150, 195).is_empty());
+    assert_eq!(history(195, 195), ["N1"]);
+    assert_eq!(history(150, 150), ["N1"]);
+}
+
+#[test]
+fn a_node_that_is_marked_as_unknown_though_it_was_heard_breaks_n1() {
+    let marked = |heard: u64| {
+        let begin = History::of(|id| id == "N1").put("nodes", node("n")).at(heard);
+        let renewed = begin.put("leases.coordination.k8s.io", lease("kube-node-lease", "n", "n"));
+        let unknown = json!([{"type": "Ready", "status": "Unknown"}]);
+        let unknown = with(node("n"), "/status/conditions", unknown);
+        renewed.at(200).put("nodes", unknown).broken()
+    };
+    assert_eq!(marked(195), ["N1"]);
+    assert!(
+        marked(150).is_empty(),
+        "nobody else was heard, but nobody is evicted for that"
+    );
+}
+
+#[test]
+fn a_pod_that_stays_longer_than_it_tolerates_is_missed_by_n2() {
+    let stays = |seconds: Option<i64>, at| {
+        let tolerations = json!([{"operator": "Exists", "tolerationSeconds": seconds}]);
+        let pod = with(pod("a", "n", "Running"), "/spec/tolerations", tolerations);
+        let history = History::of(|id| id == "N2").put("nodes", unreachable("n"));
+        history.put("pods", pod).at(at)
+    };
+    assert_eq!(stays(Some(20), 30).missing().len(), 1);
+    assert!(stays(Some(20), 10).missing().is_empty());
+    assert!(stays(None, 30).missing().is_empty(), "it tolerates the taint for ever");
+    assert!(stays(Some(300), 400).missing().is_empty(), "that is not waited for");
+    assert!(stays(Some(20), 30).missing_without(&["n"]).is_empty());
+    let untainted = stays(Some(20), 30).put("nodes", node("n"));
+    assert!(untainted.missing().is_empty());
+}
+
+#[test]
+fn an_eviction_before_its_time_breaks_n2() {
+    let delete = Asked {
+        base: Some(3),
+        ..asked("controller-manager/1", http::Method::DELETE, POD)
+    };
+    let tolerations = json!([{"operator": "Exists", "tolerationSeconds": 60}]);
+    let marked = json!([{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}]);
+    let evicted = with(
+        with(pod("a", "n", "Running"), "/spec/tolerations", tolerations),
+        "/status/conditions",
+        marked,
+    );
+    let history = |at| {
+        History::new()
+            .put("namespaces", namespace())
+            .put("nodes", unreachable("n"))
+            .put("pods", evicted.clone())
+            .at(at)
+            .see(&Seen::Asked(&delete))
+            .broken()
+    };
+    assert_eq!(history(30), ["N2"]);
+    assert!(history(61).is_empty());
+    // Another reason to delete it: its owner is gone.
+    let orphan = with(
+        evicted.clone(),
+        "/metadata/ownerReferences",
+        json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "uid-gone", "controller": true}]),
+    );
+    let collected = History::new()
+        .put("namespaces", namespace())
+        .put("nodes", unreachable("n"))
+        .put("pods", orphan)
+        .at(30)
+        .see(&Seen::Asked(&delete));
+    assert!(collected.broken().is_empty());
+}
+
+/// What the pod collector asks.
+fn pod_collector(method: http::Method, path: &str, revision: Option<u64>) -> Asked {
+    Asked {
+        user_agent: "kube-controller-manager/pod-garbage-collector".to_owned(),
+        base: revision,
+        uid: (method != http::Method::GET).then(|| "uid-a".to_owned()),
+        ..asked("controller-manager/1", method, path)
+    }
+}
+
+/// A pod on a node, at revision 3.
+fn bound() -> History {
+    let history = History::of(|id| id == "N3").put("nodes", node("n"));
+    history.put("pods", pod("a", "n", "Running"))
+}
+
+#[test]
+fn a_pod_that_is_given_up_while_its_node_is_there_breaks_n3() {
+    let look = pod_collector(http::Method::GET, "/api/v1/nodes/n", None);
+    let mark = pod_collector(http::Method::PUT, &format!("{POD}/status"), Some(3));
+    let delete = pod_collector(http::Method::DELETE, POD, None);
+    assert_eq!(bound().see(&Seen::Asked(&mark)).broken(), ["N3"]);
+    assert_eq!(bound().see(&Seen::Asked(&delete)).broken(), ["N3"]);
+    // It was gone, but was there again when the collector looked.
+    let back = bound().delete("nodes", &node("n")).put("nodes", node("n"));
+    assert_eq!(back.see(&Seen::Asked(&look)).see(&Seen::Asked(&mark)).broken(), ["N3"]);
+    // A former life's look is none of this one's.
+    let anew = bound().delete("nodes", &node("n")).see(&Seen::Asked(&look));
+    let process = "controller-manager/1";
+    let anew = anew.put("nodes", node("n")).see(&Seen::Started { process });
+    assert_eq!(anew.see(&Seen::Asked(&delete)).broken(), ["N3"]);
+}
+
+#[test]
+fn a_node_that_comes_back_after_the_collectors_look_or_another_reason_to_delete_does_not_break_n3() {
+    let look = pod_collector(http::Method::GET, "/api/v1/nodes/n", None);
+    let mark = pod_collector(http::Method::PUT, &format!("{POD}/status"), Some(3));
+    let delete = pod_collector(http::Method::DELETE, POD, None);
+    let gone = || bound().delete("nodes", &node("n"));
+    assert!(gone().see(&Seen::Asked(&delete)).broken().is_empty());
+    let back = gone().see(&Seen::Asked(&look)).put("nodes", node("n"));
+    assert!(
+        back.see(&Seen::Asked(&mark))
+            .see(&Seen::Asked(&delete))
+            .broken()
+            .is_empty()
+    );
+    // It goes and comes back while the look is on its way.
+    let between = bound().see(&Seen::Asked(&look)).delete("nodes", &node("n"));
+    let between = between.put("nodes", node("n"));
+    assert!(between.see(&Seen::Asked(&delete)).broken().is_empty());
+    let surplus = pod_collector(http::Method::DELETE, POD, Some(3));
+    assert!(bound().see(&Seen::Asked(&surplus)).broken().is_empty());
+    let stale = pod_collector(http::Method::PUT, &format!("{POD}/status"), Some(2));
+    assert!(bound().see(&Seen::Asked(&stale)).broken().is_empty());
+}
+
+fn unknown(name: &str) -> Value {
+    let unknown = json!([{"type": "Ready", "status": "Unknown"}]);
+    with(node(name), "/status/conditions", unknown)
+}
+
+fn renewed(history: History, name: &str) -> History {
+    history.put("leases.coordination.k8s.io", lease("kube-node-lease", name, name))
+}
+
+fn ready(status: &str) -> Value {
+    let conditions = json!([{"type": "Ready", "status": status}]);
+    with(pod("a", "n", "Running"), "/status/conditions", conditions)
+}
+
+/// Of the node `n` nothing is known since the tenth second; `m` is well.
+fn lost() -> History {
+    let history = History::of(|id| id == "N4")
+        .put("nodes", node("n"))
+        .put("nodes", node("m"));
+    let history = history.put("pods", ready("True"));
+    history.at(10).put("nodes", unknown("n"))
+}
+
+#[test]
+fn a_pod_that_stays_ready_on_a_lost_node_breaks_n4() {
+    assert_eq!(renewed(lost().at(200), "m").broken(), ["N4"]);
+    let again = lost()
+        .at(20)
+        .put("pods", ready("False"))
+        .at(30)
+        .put("pods", ready("True"));
+    assert_eq!(renewed(again.at(220), "m").broken(), ["N4"]);
+    let returned = renewed(lost().at(50), "n");
+    assert_eq!(renewed(returned.at(250), "m").broken(), ["N4"]);
+}
+
+#[test]
+fn a_pod_on_a_lost_node_that_may_still_be_marked_does_not_break_n4() {
+    let holds = |history: History| assert!(renewed(history, "m").broken().is_empty());
+    holds(lost().at(20));
+    holds(lost().at(20).put("pods", ready("False")).at(200));
+    // It is there again, or renews its lease.
+    holds(lost().at(20).put("nodes", node("n")).at(200));
+    holds(renewed(lost().at(190), "n").at(200));
+    // Whoever marks has just begun, or tried.
+    holds(
+        lost()
+            .at(190)
+            .see(&Seen::Started {
+                process: "controller-manager/1",
+            })
+            .at(200),
+    );
+    let mark = Asked {
+        uid: Some("uid-a".to_owned()),
+        ..asked("controller-manager/1", http::Method::PUT, &format!("{POD}/status"))
+    };
+    holds(lost().at(190).see(&Seen::Asked(&mark)).at(200));
+    // Nobody else is well: it may be the control plane that is cut off.
+    holds(lost().put("nodes", unknown("m")).at(200));
+    holds(
+        lost()
+            .put("nodes", unknown("m"))
+            .at(190)
+            .put("nodes", node("m"))
+            .at(200),
+    );
+}
