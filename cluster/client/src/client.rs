@@ -58,17 +58,16 @@ impl Client {
     }
 
     /// Sends `request` and returns the answer as it begins; an error status is an [`Error::Api`].
-    pub async fn open(&self, request: Request) -> Result<Response, Error> {
-        self.limited(self.answer(request)).await
+    pub fn open(&self, request: Request) -> impl Future<Output = Result<Response, Error>> + Send {
+        self.limited(self.answer(request))
     }
 
     /// Sends `request` and returns the whole answer's body.
-    pub async fn fetch(&self, request: Request) -> Result<Bytes, Error> {
-        let whole = async {
+    pub fn fetch(&self, request: Request) -> impl Future<Output = Result<Bytes, Error>> + Send {
+        self.limited(async {
             let body = self.answer(request).await?.into_body();
             body.collect().await.map_err(|error| Error::Decode(error.to_string()))
-        };
-        self.limited(whole).await
+        })
     }
 
     async fn answer(&self, mut request: Request) -> Result<Response, Error> {
@@ -89,8 +88,15 @@ impl Client {
     }
 
     /// The outcome of `work`, unless it takes too long.
-    async fn limited<T>(&self, work: impl Future<Output = Result<T, Error>> + Send) -> Result<T, Error> {
-        within(self.limit, work).await.map_err(|_| Error::Timeout)?
+    ///
+    /// The request lies in a place of its own while it is under way, and not in whoever asks: tasks that live long would
+    /// keep room for it all their life.
+    fn limited<T, W>(&self, work: W) -> impl Future<Output = Result<T, Error>> + Send + use<T, W>
+    where
+        W: Future<Output = Result<T, Error>> + Send,
+    {
+        let work = within(self.limit, work);
+        async { work.await.map_err(|_| Error::Timeout)? }
     }
 }
 

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use orrery_api::clock::whole_seconds;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::options::Options;
@@ -213,15 +214,29 @@ pub fn difference(old: Option<&NodeStatus>, new: &NodeStatus, heartbeat: bool) -
     if !heartbeat && is_alike(old, new) {
         return None;
     }
-    let (Ok(Value::Object(old)), Ok(Value::Object(new))) = (serde_json::to_value(old), serde_json::to_value(new))
-    else {
-        return None;
-    };
-    let changed: serde_json::Map<String, Value> = new
-        .into_iter()
-        .filter(|(field, value)| old.get(field) != Some(value))
-        .collect();
+    // The other fields are taken over from the old status.
+    let changed: serde_json::Map<String, Value> = [
+        ("addresses", changed_to(&old.addresses, &new.addresses)),
+        ("allocatable", changed_to(&old.allocatable, &new.allocatable)),
+        ("capacity", changed_to(&old.capacity, &new.capacity)),
+        ("conditions", changed_to(&old.conditions, &new.conditions)),
+        (
+            "daemonEndpoints",
+            changed_to(&old.daemon_endpoints, &new.daemon_endpoints),
+        ),
+        ("nodeInfo", changed_to(&old.node_info, &new.node_info)),
+    ]
+    .into_iter()
+    .filter_map(|(field, value)| Some((field.to_owned(), value?)))
+    .collect();
     (!changed.is_empty()).then(|| json!({"status": changed}))
+}
+
+/// The new value of a field, if there is one and it is another one.
+fn changed_to<T: PartialEq + Serialize>(old: &Option<T>, new: &Option<T>) -> Option<Value> {
+    new.as_ref()
+        .filter(|new| old.as_ref() != Some(*new))
+        .map(|new| json!(new))
 }
 
 /// Whether the two differ in heartbeats at most, of what the kubelet says in [`status`].

@@ -139,6 +139,9 @@ impl FileHeader {
     }
 }
 
+/// Room for a change of one object of the usual size, in bytes.
+const USUAL_FRAME: usize = 2048;
+
 /// A frame being written; the body is appended to [`body`](Self::body).
 pub(crate) struct FrameWriter {
     buffer: Vec<u8>,
@@ -146,7 +149,9 @@ pub(crate) struct FrameWriter {
 
 impl FrameWriter {
     pub(crate) fn new() -> FrameWriter {
-        FrameWriter { buffer: vec![0; HEAD] }
+        let mut buffer = Vec::with_capacity(USUAL_FRAME);
+        buffer.resize(HEAD, 0);
+        FrameWriter { buffer }
     }
 
     /// Where to append the body; what is there already must stay.

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use orrery_api::message::{Body, Request, Response, Service};
 use orrery_api::random::Random;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 
 use super::execution::Execution;
 use super::mishaps::Refusal;
-use super::stream::{self, Piece, WINDOW, Way};
+use super::stream::{self, WINDOW, Way};
 use super::tap;
 use crate::model::{Answered, Asked, Path};
 use crate::world::World;
@@ -67,50 +66,18 @@ pub struct Job {
 impl Job {
     /// Carries it out, answers, and pumps the answer's frames.
     pub async fn work(self, desk: Desk, reply: Reply) {
-        let Job {
-            world,
-            asked,
-            request,
-            refusal,
-            way,
-            random,
-        } = self;
-        let uri = request.uri().clone();
-        let execution = Execution::begin(&world, &asked);
-        let by_fault = refusal.is_some();
-        let response = match refusal {
-            None => desk.call(&world, request).await,
-            Some(refusal) => {
-                if refusal.effect {
-                    desk.call(&world, request).await;
-                }
-                refusal.error.into_response()
-            }
-        };
-        let (parts, body) = response.into_parts();
-        let mut answered = Answered {
-            status: parts.status.as_u16(),
-            by_fault,
-            ..Answered::default()
-        };
-        if let Body::Full(bytes) = &body {
-            answered.body = bytes.clone();
-            if parts.status.is_success() {
-                world.trace.content(bytes);
-                tap::show(bytes, &mut answered);
-            }
-        }
-        execution.answer(&asked, answered);
-        // A watch whose history is gone is an answer of one line.
-        if matches!(&body, Body::Full(bytes) if bytes.starts_with(br#"{"type":"ERROR""#)) {
-            world.coverage.saw("a relist after 410");
-        }
+        let uri = self.request.uri().clone();
+        let (world, asked) = (self.world.clone(), self.asked.clone());
+        let (way, random) = (self.way, self.random);
+        // Streams are pumped for long: what only the answer needs has a place of its own, and leaves it with the answer.
+        let answer = answer(world.clone(), asked.clone(), self.request, self.refusal, desk);
+        let (parts, body) = Box::pin(answer).await.into_parts();
         match body {
             Body::Full(bytes) => {
                 let _ = reply.send(http::Response::from_parts(parts, stream::Arriving::Full(bytes)));
             }
             Body::Stream(frames) => {
-                let (sender, receiver) = mpsc::channel::<(Instant, Piece)>(WINDOW);
+                let (sender, receiver) = mpsc::channel(WINDOW);
                 let watch = tap::WatchTap::open(&world, &asked.client, &uri, &asked);
                 let number = watch.as_ref().map(|watch| watch.stream);
                 let arriving = stream::Arriving::Stream(receiver, number);
@@ -120,4 +87,47 @@ impl Job {
             }
         }
     }
+}
+
+/// What the server says to a request.
+async fn answer(
+    world: Arc<World>,
+    asked: Arc<Asked>,
+    request: Request,
+    refusal: Option<Refusal>,
+    desk: Desk,
+) -> Response {
+    let execution = Execution::begin(&world, &asked);
+    let by_fault = refusal.is_some();
+    let response = match refusal {
+        None => desk.call(&world, request).await,
+        Some(refusal) => {
+            if refusal.effect {
+                desk.call(&world, request).await;
+            }
+            refusal.error.into_response()
+        }
+    };
+    let mut answered = Answered {
+        status: response.status().as_u16(),
+        by_fault,
+        ..Answered::default()
+    };
+    let whole = match response.body() {
+        Body::Full(bytes) => Some(bytes),
+        Body::Stream(_) => None,
+    };
+    if let Some(bytes) = whole {
+        answered.body = bytes.clone();
+        if response.status().is_success() {
+            world.trace.content(bytes);
+            tap::show(bytes, &mut answered);
+        }
+    }
+    execution.answer(&asked, answered);
+    // A watch whose history is gone is an answer of one line.
+    if whole.is_some_and(|bytes| bytes.starts_with(br#"{"type":"ERROR""#)) {
+        world.coverage.saw("a relist after 410");
+    }
+    response
 }

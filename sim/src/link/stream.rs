@@ -36,9 +36,12 @@ pub enum Piece {
 pub enum Arriving {
     /// All of it, with the answer.
     Full(Bytes),
-    /// Pieces with the moment they arrive, unless a partition holds them up; and the watch's number, if it is one.
-    Stream(mpsc::Receiver<(Instant, Piece)>, Option<u64>),
+    /// Pieces under way; and the watch's number, if it is one.
+    Stream(mpsc::Receiver<UnderWay>, Option<u64>),
 }
+
+/// A piece with the moment it arrives, unless a partition holds it up. In a box, since a channel keeps room for many.
+pub type UnderWay = Box<(Instant, Piece)>;
 
 /// The way of a stream's frames.
 pub struct Way {
@@ -52,7 +55,7 @@ pub struct Way {
 pub async fn pump(
     world: &World,
     mut frames: FrameStream,
-    sender: mpsc::Sender<(Instant, Piece)>,
+    sender: mpsc::Sender<UnderWay>,
     mut watch: Option<WatchTap>,
     way: &Way,
     random: Random,
@@ -75,7 +78,7 @@ pub async fn pump(
         let shown = watch.as_ref().map(WatchTap::shown);
         let piece = frame.map_or(Piece::End, |frame| Piece::Frame(frame, shown));
         let end = matches!(piece, Piece::End);
-        if sender.send((last, piece)).await.is_err() {
+        if sender.send(Box::new((last, piece))).await.is_err() {
             break;
         }
         if end {
@@ -138,7 +141,7 @@ pub struct Listener {
 
 impl Listener {
     /// The next piece of a stream; none when its server's process is gone and that was heard.
-    async fn next(&self, receiver: &mut mpsc::Receiver<(Instant, Piece)>) -> Option<Piece> {
+    async fn next(&self, receiver: &mut mpsc::Receiver<UnderWay>) -> Option<Piece> {
         let world = &self.world;
         let server = &self.connection.server(self.line).machine;
         let reading = world.network.reading(&self.client, self.role, world.now());
@@ -146,7 +149,8 @@ impl Listener {
             sleep(reading).await;
         }
         match receiver.recv().await {
-            Some((at, piece)) => {
+            Some(under_way) => {
+                let (at, piece) = *under_way;
                 let at = at + world.network.lateness(&self.client, self.role, world.now());
                 if at > Instant::now() {
                     sleep_until(at).await;
