@@ -89,16 +89,9 @@ impl Inspect {
 fn build() -> Result<PathBuf, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let way_out = "give one with --orrery";
+    eprintln!("building `orrery`, which serves the past, unless that has been done; or {way_out}");
     let status = Command::new("cargo")
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "orrery",
-            "--bin",
-            "orrery",
-            "--quiet",
-        ])
+        .args(["build", "--release", "--package", "orrery", "--bin", "orrery"])
         .args(["--target-dir", "target"])
         .env_remove("RUSTFLAGS")
         .current_dir(&root)

@@ -282,6 +282,7 @@ fn all_scenarios() -> Result<Vec<String>, String> {
 fn build() -> Result<PathBuf, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let folder = root.join("target/mutants");
+    eprintln!("building the simulator with mutants, unless that has been done; or give one with --with");
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(&root)
         .args(["build", "--release", "--config", "build.rustflags=['--cfg','madsim']"])

@@ -100,7 +100,7 @@ impl Shrink {
         let told = Mutex::new((Instant::now(), usize::MAX));
         let better = |what: &str, scenario: &Scenario| {
             let note = |error| *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            output.write(scenario, None).unwrap_or_else(note);
+            output.write(scenario, &oracle, None).unwrap_or_else(note);
             let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
             if scenario.lines() != told.1 || told.0.elapsed() >= LINE {
                 *told = (Instant::now(), scenario.lines());
@@ -114,7 +114,7 @@ impl Shrink {
         };
         let writes = |scenario: &Scenario, seed| writes(scenario, seed, mutant);
         let shrunk = shrink((&original, pinned, seed), &failure, &oracle, &writes, &better);
-        if let Err(error) = output.write(&shrunk.scenario, Some(&shrunk)) {
+        if let Err(error) = output.write(&shrunk.scenario, &oracle, Some(&shrunk)) {
             eprintln!("error: {error}");
             return 2;
         }
@@ -150,17 +150,16 @@ impl Output<'_> {
     }
 
     /// Writes what is best so far, whole or not at all.
-    fn write(&self, scenario: &Scenario, shrunk: Option<&Shrunk>) -> Result<(), String> {
+    fn write(&self, scenario: &Scenario, oracle: &Oracle, shrunk: Option<&Shrunk>) -> Result<(), String> {
+        // The smaller run has a message of its own: other names, other moments.
+        let own = oracle.failure(scenario, super::seed(None, scenario));
+        let failure = own.as_ref().unwrap_or(self.failure);
         let mut header = String::new();
         let seed = scenario.seed;
         if let Some(seed) = seed {
             header += &format!("# seed: {seed}\n");
         }
-        header += &format!(
-            "# Fails: {}: {}\n",
-            self.failure.kind,
-            self.failure.message.replace('\n', " ")
-        );
+        header += &format!("# Fails: {}: {}\n", failure.kind, failure.message.replace('\n', " "));
         header += &format!("# Run it: {}\n", run_line(self.path, self.mutant));
         header += &format!(
             "# Shrunk from {} with seed {}: {} lines of faults and workload became {}.\n",

@@ -21,7 +21,7 @@ pub struct Oracle {
     deadline: Instant,
     mutant: Option<String>,
     folder: PathBuf,
-    known: Mutex<BTreeMap<(String, u64), bool>>,
+    known: Mutex<BTreeMap<(String, u64), Option<Failure>>>,
     runs: AtomicUsize,
 }
 
@@ -96,11 +96,17 @@ impl Oracle {
 
     /// Whether the scenario fails as wanted with this seed.
     fn fails(&self, scenario: &Scenario, seed: u64) -> bool {
+        self.failure(scenario, seed)
+            .is_some_and(|failure| self.wanted.includes(&failure))
+    }
+
+    /// How the scenario fails with this seed, if it does.
+    pub fn failure(&self, scenario: &Scenario, seed: u64) -> Option<Failure> {
         let text = scenario.to_yaml();
         let key = (text, seed);
         let lock = || self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(known) = lock().get(&key) {
-            return *known;
+            return known.clone();
         }
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
         let file = self.folder.join(format!("{number}.yaml"));
@@ -109,9 +115,8 @@ impl Oracle {
             .and_then(|()| judge(&file.to_string_lossy(), seed, self.mutant.as_deref()));
         // Nobody needs it any more; the folder goes in the end anyhow.
         let _ = std::fs::remove_file(&file);
-        let fails = failure.is_some_and(|failure| self.wanted.includes(&failure));
-        lock().insert(key, fails);
-        fails
+        lock().insert(key, failure.clone());
+        failure
     }
 }
 
