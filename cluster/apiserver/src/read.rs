@@ -205,6 +205,8 @@ impl ApiServer {
                 }
                 let remaining = result.remaining + result.items.len() - position - 1;
                 if limit > 0 && items.len() == limit && remaining > 0 {
+                    let last = result.items.last().filter(|_| chunk > limit && mutant::active("O100"));
+                    let kv = last.unwrap_or(kv);
                     return Ok(Page {
                         items,
                         revision,

@@ -300,9 +300,14 @@ impl<K: Resource> Api<K> {
         .await
     }
 
-    async fn call(&self, method: Method, path: String, body: Option<(Bytes, &'static str)>) -> Result<Arc<K>, Error> {
-        let answer = self.client.fetch(request(method, path, body)).await?;
-        shared::decode(&answer).map_err(unreadable)
+    fn call(
+        &self,
+        method: Method,
+        path: String,
+        body: Option<(Bytes, &'static str)>,
+    ) -> impl Future<Output = Result<Arc<K>, Error>> + Send {
+        let answer = self.client.fetch(request(method, path, body));
+        async { shared::decode(&answer.await?).map_err(unreadable) }
     }
 }
 
@@ -376,8 +381,8 @@ fn push_query(path: &mut String, params: &ListParams, more: &[(&str, &str)]) {
     }
 }
 
-/// RFC 3986: everything but unreserved characters is escaped.
-fn percent_encode(text: &str) -> String {
+/// `text` as a part of a path or a query: everything but the unreserved characters of RFC 3986 is escaped.
+pub fn percent_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

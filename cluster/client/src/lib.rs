@@ -17,7 +17,7 @@ mod recorder;
 mod watch;
 mod workqueue;
 
-pub use api::{Api, DeleteParams, ListParams, ObjectList, Patch, Propagation, Resource};
+pub use api::{Api, DeleteParams, ListParams, ObjectList, Patch, Propagation, Resource, percent_encode};
 pub use cache::{Cache, Change};
 pub use client::Client;
 pub use error::Error;

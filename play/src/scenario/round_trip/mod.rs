@@ -202,10 +202,15 @@ fn object_step() -> impl Strategy<Value = StepAction> {
 fn list() -> impl Strategy<Value = StepAction> {
     let kinds = prop::sample::select(vec!["Pod".to_owned(), "configmap".to_owned()]);
     let namespaces = prop_oneof![Just("default".to_owned()), Just("*".to_owned()), name()];
-    (kinds, namespaces, 1u32..999, span()).prop_map(|(kind, namespace, limit, pause)| {
+    let selectors = prop::option::of(prop::sample::select(vec![
+        "app=web".to_owned(),
+        "a in (b, c),!d".to_owned(),
+    ]));
+    (kinds, namespaces, selectors, 1u32..999, span()).prop_map(|(kind, namespace, selector, limit, pause)| {
         StepAction::List(ListSpec {
             kind,
             namespace,
+            selector,
             limit,
             pause,
         })

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use orrery_api::labels::Selector;
 use serde::Deserialize;
 
 use super::{Words, default_namespace, in_namespace};
@@ -22,6 +23,9 @@ pub struct ListSpec {
     /// The namespace; `*` is all of them.
     #[serde(default = "default_namespace")]
     pub namespace: String,
+    /// Only objects with these labels, as `kubectl get --selector` takes them: `app=web`.
+    #[serde(default)]
+    pub selector: Option<String>,
     /// So many objects a page.
     pub limit: u32,
     /// How long the user rests between two pages.
@@ -38,10 +42,14 @@ impl Words for ListSpec {
         let ListSpec {
             kind,
             namespace,
+            selector,
             limit,
             pause,
         } = self;
         in_namespace(Keys::default().with("kind", Yaml::text(kind)), namespace)
+            .unless(selector.is_none(), "selector", || {
+                Yaml::text(selector.as_deref().unwrap_or_default())
+            })
             .with("limit", Yaml::plain(limit))
             .unless(*pause == at_once(), "pause", || Yaml::plain(pause))
             .map()
@@ -54,16 +62,23 @@ impl Words for ListSpec {
         if self.limit == 0 {
             return Err("`limit` is how many objects a page has: at least 1".to_owned());
         }
-        Ok(())
+        match self.selector.as_deref().map(Selector::parse) {
+            Some(Err(why)) => Err(format!("`selector`: {why}")),
+            _ => Ok(()),
+        }
     }
 
     fn simpler(&self) -> Vec<Self> {
+        let all = self.selector.as_ref().map(|_| ListSpec {
+            selector: None,
+            ..self.clone()
+        });
         let larger = LARGER.into_iter().filter(|limit| *limit > self.limit);
         let larger = larger.map(|limit| ListSpec { limit, ..self.clone() });
         let none = (self.pause != at_once()).then(at_once);
         let sooner = none.into_iter().chain(shorter(&self.pause));
         let sooner = sooner.map(|pause| ListSpec { pause, ..self.clone() });
-        larger.chain(sooner).collect()
+        all.into_iter().chain(larger).chain(sooner).collect()
     }
 }
 
@@ -84,5 +99,15 @@ mod tests {
         ];
         assert_eq!(lines, wanted);
         assert!(read("{ kind: Pod, limit: 500 }").simpler().is_empty());
+        let selects = read("{ kind: Pod, selector: app=web, limit: 500 }");
+        assert_eq!(selects.write().flow(), "{ kind: Pod, selector: app=web, limit: 500 }");
+        assert_eq!(selects.simpler(), [read("{ kind: Pod, limit: 500 }")]);
+    }
+
+    #[test]
+    fn what_is_no_selector_is_refused() {
+        let wrong = serde_yaml::from_str::<ListSpec>("{ kind: Pod, selector: app in (, limit: 2 }");
+        let why = wrong.map(|spec| spec.check().expect_err("it is refused"));
+        assert!(why.is_ok_and(|why| why.starts_with("`selector`: ")));
     }
 }

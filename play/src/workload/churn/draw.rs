@@ -444,6 +444,7 @@ fn list(random: &Random) -> Option<Operation> {
     Some(once(StepAction::List(ListSpec {
         kind: (*kind).to_owned(),
         namespace: (*namespace).to_owned(),
+        selector: None,
         limit: random.between(1, 4) as u32,
         pause: pause.into(),
     })))

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
+use orrery_client::percent_encode;
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -32,7 +33,10 @@ pub async fn list(user: &User, moment: Moment, spec: &ListSpec) {
     };
     user.stage.does(moment, StepAction::List(pinned));
     let all = collection(api_version(&spec.kind), &spec.kind, &spec.namespace);
-    let first = format!("{all}?limit={}", spec.limit);
+    let mut first = format!("{all}?limit={}", spec.limit);
+    if let Some(selector) = &spec.selector {
+        first += &format!("&labelSelector={}", percent_encode(selector));
+    }
     for _ in 0..=ANEW {
         if read(user, &first, pause).await == End::Over {
             return;
