@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::tests::{History, POD, asked, node, owned, pod, set, started};
+use super::tests::{History, POD, asked, owned, pod, set, started};
 use crate::model::{Answered, Asked, ObjectId, Seen, Selection, WatchEventKind};
 use crate::scenario::Role;
 
@@ -396,61 +396,4 @@ fn an_event_that_is_late_or_of_a_kubelet_or_of_a_wrong_clock_or_of_what_is_there
         none,
         "it was told late that the pod is gone"
     );
-}
-
-/// What the pod collector asks.
-fn pod_collector(method: http::Method, path: &str, revision: Option<u64>) -> Asked {
-    Asked {
-        user_agent: "kube-controller-manager/pod-garbage-collector".to_owned(),
-        base: revision,
-        uid: (method != http::Method::GET).then(|| "uid-a".to_owned()),
-        ..asked("controller-manager/1", method, path)
-    }
-}
-
-/// A pod on a node, at revision 3.
-fn bound() -> History {
-    let history = History::of(|id| id == "N3").put("nodes", node("n"));
-    history.put("pods", pod("a", "n", "Running"))
-}
-
-#[test]
-fn a_pod_that_is_given_up_while_its_node_is_there_breaks_n3() {
-    let look = pod_collector(http::Method::GET, "/api/v1/nodes/n", None);
-    let mark = pod_collector(http::Method::PUT, &format!("{POD}/status"), Some(3));
-    let delete = pod_collector(http::Method::DELETE, POD, None);
-    assert_eq!(bound().see(&Seen::Asked(&mark)).broken(), ["N3"]);
-    assert_eq!(bound().see(&Seen::Asked(&delete)).broken(), ["N3"]);
-    // It was gone, but was there again when the collector looked.
-    let back = bound().delete("nodes", &node("n")).put("nodes", node("n"));
-    assert_eq!(back.see(&Seen::Asked(&look)).see(&Seen::Asked(&mark)).broken(), ["N3"]);
-    // A former life's look is none of this one's.
-    let anew = bound().delete("nodes", &node("n")).see(&Seen::Asked(&look));
-    let process = "controller-manager/1";
-    let anew = anew.put("nodes", node("n")).see(&Seen::Started { process });
-    assert_eq!(anew.see(&Seen::Asked(&delete)).broken(), ["N3"]);
-}
-
-#[test]
-fn a_node_that_comes_back_after_the_collectors_look_or_another_reason_to_delete_does_not_break_n3() {
-    let look = pod_collector(http::Method::GET, "/api/v1/nodes/n", None);
-    let mark = pod_collector(http::Method::PUT, &format!("{POD}/status"), Some(3));
-    let delete = pod_collector(http::Method::DELETE, POD, None);
-    let gone = || bound().delete("nodes", &node("n"));
-    assert!(gone().see(&Seen::Asked(&delete)).broken().is_empty());
-    let back = gone().see(&Seen::Asked(&look)).put("nodes", node("n"));
-    assert!(
-        back.see(&Seen::Asked(&mark))
-            .see(&Seen::Asked(&delete))
-            .broken()
-            .is_empty()
-    );
-    // It goes and comes back while the look is on its way.
-    let between = bound().see(&Seen::Asked(&look)).delete("nodes", &node("n"));
-    let between = between.put("nodes", node("n"));
-    assert!(between.see(&Seen::Asked(&delete)).broken().is_empty());
-    let surplus = pod_collector(http::Method::DELETE, POD, Some(3));
-    assert!(bound().see(&Seen::Asked(&surplus)).broken().is_empty());
-    let stale = pod_collector(http::Method::PUT, &format!("{POD}/status"), Some(2));
-    assert!(bound().see(&Seen::Asked(&stale)).broken().is_empty());
 }

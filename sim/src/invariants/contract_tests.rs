@@ -1,4 +1,4 @@
-//! The tests of the invariants that look at placement, rollouts, leaders, nodes, deletion, and answers.
+//! The tests of the invariants that look at placement, rollouts, leaders, deletion, and answers.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ fn set_of(name: &str, replicas: i32, image: &str) -> Value {
     with(set, "/metadata/generation", json!(10 - replicas))
 }
 
-fn namespace() -> Value {
+pub(super) fn namespace() -> Value {
     json!({"metadata": {"name": "default", "uid": "uid-default"}})
 }
 
@@ -221,110 +221,6 @@ fn a_pod_that_a_former_controller_manager_asked_for_is_not_one_too_many_for_p2()
     };
     assert!(history(9).is_empty());
     assert_eq!(history(11), ["P2"]);
-}
-
-fn lease(namespace: &str, name: &str, holder: &str) -> Value {
-    json!({"metadata": {"name": name, "namespace": namespace, "uid": format!("uid-{name}")},
-        "spec": {"holderIdentity": holder}})
-}
-
-fn unreachable(name: &str) -> Value {
-    let taint = json!([{"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}]);
-    with(node(name), "/spec/taints", taint)
-}
-
-#[test]
-fn a_node_that_is_given_up_without_silence_or_witness_breaks_n1() {
-    let renews = |history: History, node: &str, at| {
-        history
-            .at(at)
-            .put("leases.coordination.k8s.io", lease("kube-node-lease", node, node))
-    };
-    let history = |own, other| {
-        let begin = History::new()
-            .put(
-                "namespaces",
-                json!({"metadata": {"name": "kube-node-lease", "uid": "uid-leases"}}),
-            )
-            .put("nodes", node("n"));
-        let heard = renews(renews(begin, "n", own), "m", other);
-        heard.at(200).put("nodes", unreachable("n")).broken()
-    };
-    assert!(history(150, 195).is_empty());
-    assert_eq!(history(195, 195), ["N1"]);
-    assert_eq!(history(150, 150), ["N1"]);
-}
-
-#[test]
-fn a_node_that_is_marked_as_unknown_though_it_was_heard_breaks_n1() {
-    let marked = |heard: u64| {
-        let begin = History::of(|id| id == "N1").put("nodes", node("n")).at(heard);
-        let renewed = begin.put("leases.coordination.k8s.io", lease("kube-node-lease", "n", "n"));
-        let unknown = json!([{"type": "Ready", "status": "Unknown"}]);
-        let unknown = with(node("n"), "/status/conditions", unknown);
-        renewed.at(200).put("nodes", unknown).broken()
-    };
-    assert_eq!(marked(195), ["N1"]);
-    assert!(
-        marked(150).is_empty(),
-        "nobody else was heard, but nobody is evicted for that"
-    );
-}
-
-#[test]
-fn a_pod_that_stays_longer_than_it_tolerates_is_missed_by_n2() {
-    let stays = |seconds: Option<i64>, at| {
-        let tolerations = json!([{"operator": "Exists", "tolerationSeconds": seconds}]);
-        let pod = with(pod("a", "n", "Running"), "/spec/tolerations", tolerations);
-        let history = History::of(|id| id == "N2").put("nodes", unreachable("n"));
-        history.put("pods", pod).at(at)
-    };
-    assert_eq!(stays(Some(20), 30).missing().len(), 1);
-    assert!(stays(Some(20), 10).missing().is_empty());
-    assert!(stays(None, 30).missing().is_empty(), "it tolerates the taint for ever");
-    assert!(stays(Some(300), 400).missing().is_empty(), "that is not waited for");
-    assert!(stays(Some(20), 30).missing_without(&["n"]).is_empty());
-    let untainted = stays(Some(20), 30).put("nodes", node("n"));
-    assert!(untainted.missing().is_empty());
-}
-
-#[test]
-fn an_eviction_before_its_time_breaks_n2() {
-    let delete = Asked {
-        base: Some(3),
-        ..asked("controller-manager/1", http::Method::DELETE, POD)
-    };
-    let tolerations = json!([{"operator": "Exists", "tolerationSeconds": 60}]);
-    let marked = json!([{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}]);
-    let evicted = with(
-        with(pod("a", "n", "Running"), "/spec/tolerations", tolerations),
-        "/status/conditions",
-        marked,
-    );
-    let history = |at| {
-        History::new()
-            .put("namespaces", namespace())
-            .put("nodes", unreachable("n"))
-            .put("pods", evicted.clone())
-            .at(at)
-            .see(&Seen::Asked(&delete))
-            .broken()
-    };
-    assert_eq!(history(30), ["N2"]);
-    assert!(history(61).is_empty());
-    // Another reason to delete it: its owner is gone.
-    let orphan = with(
-        evicted.clone(),
-        "/metadata/ownerReferences",
-        json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "uid-gone", "controller": true}]),
-    );
-    let collected = History::new()
-        .put("namespaces", namespace())
-        .put("nodes", unreachable("n"))
-        .put("pods", orphan)
-        .at(30)
-        .see(&Seen::Asked(&delete));
-    assert!(collected.broken().is_empty());
 }
 
 #[test]

@@ -32,6 +32,7 @@ mod informers;
 mod init_order;
 mod leadership;
 mod linearizable;
+mod lost_pods;
 mod min_ready;
 mod orphans;
 mod ownership;
@@ -194,6 +195,7 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(silence::Silence::default()),
         Box::new(evictions::Evictions::default()),
         Box::new(orphans::Orphans::default()),
+        Box::new(lost_pods::LostPods::default()),
         Box::new(leadership::Leadership::default()),
         Box::new(informers::Informers::default()),
         Box::new(stale_acts::StaleActs::default()),
@@ -296,6 +298,8 @@ mod availability_tests;
 mod contract_tests;
 #[cfg(test)]
 mod kubelet_tests;
+#[cfg(test)]
+mod node_tests;
 #[cfg(test)]
 mod service_tests;
 #[cfg(test)]

@@ -37,7 +37,7 @@ fn is_given_up(node: &Item) -> bool {
 }
 
 /// Whether the node is shown as one of which nothing is known: its pods are taken out of service then.
-fn is_unknown(node: &Item) -> bool {
+pub(super) fn is_unknown(node: &Item) -> bool {
     let status = node.node().and_then(|node| node.status.as_ref());
     let conditions = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
     conditions

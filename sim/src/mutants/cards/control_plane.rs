@@ -405,4 +405,20 @@ pub const CARDS: &[Card] = &[
         "the creation of a pod is repeated after that pod has come and gone unseen",
         &["P2"],
     ),
+    card(
+        "O99",
+        "own",
+        "controllers",
+        "pods of a silent node that could not be marked not ready are not tried again",
+        "the writes that mark them fail while they are tried first",
+        &["N4"],
+    ),
+    card(
+        "O100",
+        "own",
+        "apiserver",
+        "a page of a selection is gone on from after the last object that was looked at",
+        "a list with a selector is read page by page from the store",
+        &["S8"],
+    ),
 ];
