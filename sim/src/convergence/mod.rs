@@ -9,10 +9,11 @@ mod given;
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 
+use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use orrery_play::convergence::{Rest, containers, ready_endpoints, slices};
+use orrery_play::convergence::{Rest, containers, slices};
 
-use crate::model::Cluster;
+use crate::model::{Cluster, Item};
 use crate::world::{AUTHORITY, World};
 
 /// What is still missing; nothing when the cluster has converged. `left` are the machines that stay broken.
@@ -60,9 +61,18 @@ fn machines(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec
     }
 }
 
-/// E4 at rest: the rules translate to the ready endpoints of all services and to nothing else.
-fn rules(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<String>) {
-    let mut wanted: BTreeSet<SocketAddrV4> = BTreeSet::new();
+/// Where a service's packets go at rest: an endpoint, and the node whose rules alone have it, of services that stay there.
+type Way = (Option<String>, SocketAddrV4);
+
+/// Whether packets to the service never leave their node, wherever they come from.
+fn stays_on_its_node(spec: &ServiceSpec) -> bool {
+    let is_inner = spec.type_.as_deref().is_none_or(|kind| kind == "ClusterIP");
+    is_inner && spec.internal_traffic_policy.as_deref() == Some("Local")
+}
+
+/// Where the packets of all services go at rest.
+fn ways(cluster: &Cluster) -> BTreeSet<Way> {
+    let mut ways = BTreeSet::new();
     for service in cluster.all("services") {
         let Some(spec) = service.service().and_then(|service| service.spec.as_ref()) else {
             continue;
@@ -76,29 +86,43 @@ fn rules(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<St
         }
         for port in spec.ports.iter().flatten() {
             for slice in slices(cluster, service) {
-                let ports = slice
-                    .slice()
-                    .and_then(|slice| slice.ports.as_ref())
-                    .into_iter()
-                    .flatten();
-                let number = ports
-                    .filter(|own| own.name.as_deref().unwrap_or_default() == port.name.as_deref().unwrap_or_default())
-                    .find_map(|own| own.port);
-                let number = number.or(match &port.target_port {
-                    Some(IntOrString::Int(number)) => Some(*number),
-                    _ => None,
-                });
-                let number = number.and_then(|number| u16::try_from(number).ok());
-                for address in ready_endpoints(slice) {
-                    let address = address.parse().ok().zip(number);
-                    wanted.extend(address.map(|(address, number)| SocketAddrV4::new(address, number)));
+                let Some(number) = number(slice, port) else { continue };
+                for endpoint in slice.ready_endpoints() {
+                    let node = endpoint.node_name.clone().filter(|_| stays_on_its_node(spec));
+                    let addresses = endpoint.addresses.iter().filter_map(|address| address.parse().ok());
+                    ways.extend(addresses.map(|address| (node.clone(), SocketAddrV4::new(address, number))));
                 }
             }
         }
     }
+    ways
+}
+
+/// The number of a service's port at the endpoints of a slice.
+fn number(slice: &Item, port: &ServicePort) -> Option<u16> {
+    let ports = slice
+        .slice()
+        .and_then(|slice| slice.ports.as_ref())
+        .into_iter()
+        .flatten();
+    let number = ports
+        .filter(|own| own.name.as_deref().unwrap_or_default() == port.name.as_deref().unwrap_or_default())
+        .find_map(|own| own.port);
+    let number = number.or(match &port.target_port {
+        Some(IntOrString::Int(number)) => Some(*number),
+        _ => None,
+    });
+    number.and_then(|number| u16::try_from(number).ok())
+}
+
+/// E4 at rest: the rules translate to the ready endpoints of all services and to nothing else.
+fn rules(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<String>) {
+    let ways = ways(cluster);
     for machine in world.workers().filter(|machine| !left.contains(&machine.name)) {
         let Some(worker) = &machine.worker else { continue };
         let stand = worker.filter.endpoints();
+        let here = |node: &Option<String>| node.as_ref().is_none_or(|node| *node == machine.name);
+        let wanted: BTreeSet<SocketAddrV4> = ways.iter().filter(|(node, _)| here(node)).map(|(_, at)| *at).collect();
         if stand != wanted {
             let differ: Vec<String> = stand.symmetric_difference(&wanted).map(ToString::to_string).collect();
             missing.push(format!(

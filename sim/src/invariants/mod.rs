@@ -301,6 +301,10 @@ mod kubelet_tests;
 #[cfg(test)]
 mod node_tests;
 #[cfg(test)]
+mod sandbox_tests;
+#[cfg(test)]
 mod service_tests;
+#[cfg(test)]
+mod status_tests;
 #[cfg(test)]
 pub(crate) mod tests;

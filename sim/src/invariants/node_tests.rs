@@ -33,7 +33,7 @@ fn a_node_that_is_given_up_without_silence_or_witness_breaks_n1() {
         let heard = renews(renews(begin, "n", own), "m", other);
         heard.at(200).put("nodes", unreachable("n")).broken()
     };
-    assert!(history(150, 195).is_empty());
+    assert!(history(165, 195).is_empty());
     assert_eq!(history(195, 195), ["N1"]);
     assert_eq!(history(150, 150), ["N1"]);
 }
@@ -52,6 +52,23 @@ fn a_node_that_is_marked_as_unknown_though_it_was_heard_breaks_n1() {
         marked(150).is_empty(),
         "nobody else was heard, but nobody is evicted for that"
     );
+}
+
+#[test]
+fn a_node_that_is_given_up_right_after_nobody_was_heard_breaks_n1() {
+    let returns = |silent_until: u64, at: u64| {
+        let begin = History::of(|id| id == "N1").put("nodes", node("n")).at(10);
+        let begin = renewed(renewed(begin, "n"), "m").at(silent_until);
+        renewed(begin, "m").at(at).put("nodes", unreachable("n")).broken()
+    };
+    assert_eq!(returns(200, 205), ["N1"]);
+    assert!(returns(200, 220).is_empty(), "it had its grace once more");
+    assert!(returns(50, 55).is_empty(), "that was no outage");
+    let write = asked("controller-manager/1", http::Method::PUT, "/api/v1/nodes/n");
+    let decided = History::of(|id| id == "N1").put("nodes", node("n")).at(10);
+    let decided = renewed(renewed(decided, "n"), "m").at(50).see(&Seen::Asked(&write));
+    let carried_out = renewed(decided.at(200), "m").at(201).put("nodes", unreachable("n"));
+    assert!(carried_out.broken().is_empty(), "it was decided before");
 }
 
 #[test]

@@ -2,14 +2,18 @@
 //!
 //! Judged when a node is marked as one of which nothing is known, and when it gets the taint `unreachable` that evicts:
 //! there must have been a pause of 30 s in its renewals that ended within the controller's lag or lasts; and for the
-//! taint some node must have been heard within that lag and 25 s more. Not judged: nodes that say themselves that they
-//! are not ready, and the rate of evictions.
+//! taint some node must have been heard within that lag and 25 s more. Where none at all was heard for long, each has its
+//! grace once more when one is heard again. Not judged: nodes that say themselves that they are not ready, and the rate of
+//! evictions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Invariant, Report};
-use crate::model::{Cluster, Item, Seen};
+use k8s_openapi::jiff::Timestamp;
+
+use super::{Invariant, MEMORY, Report};
+use crate::model::{Asked, Cluster, Item, Seen};
 use crate::scenario::Role;
 
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
@@ -21,11 +25,55 @@ const WITNESS: Duration = Duration::from_secs(25);
 /// A controller whose answer is lost stands still until it gives the request up, and then goes on with its round.
 const GIVES_UP: Duration = Duration::from_secs(40);
 
+/// When nobody was heard for so long, that was seen: the controller looks every five seconds.
+const NOBODY: Duration = Duration::from_secs(45);
+/// So long after somebody is heard again no node is given up. A controller that began to listen while nobody was heard
+/// takes that for no outage if it ends in time; a node has its grace from then all the same.
+const ANEW: Duration = Duration::from_secs(15);
+
 /// See the module.
 #[derive(Default)]
 pub struct Silence {
     /// By node: when it last renewed its lease, and when its last long pause ended.
     heard: BTreeMap<String, (Duration, Option<Duration>)>,
+    /// When any node was last heard, and when one was heard again after none was for long.
+    any: (Duration, Option<Duration>),
+    /// When controllers asked to write nodes, lately: what is held up is carried out at another time.
+    writes: VecDeque<(Duration, String)>,
+}
+
+/// When the node said last that it is well, by its own clock; none if it never has.
+fn said(node: Option<&Arc<Item>>) -> Option<Timestamp> {
+    let status = node?.node()?.status.as_ref()?;
+    let times = status.conditions.iter().flatten();
+    times
+        .filter_map(|condition| Some(condition.last_heartbeat_time.as_ref()?.0))
+        .max()
+}
+
+impl Silence {
+    /// Somebody is heard.
+    fn hears(&mut self, now: Duration) {
+        let (last, again) = &mut self.any;
+        if now.saturating_sub(*last) >= NOBODY {
+            *again = Some(now);
+        }
+        *last = now;
+    }
+
+    /// Somebody asks for something; perhaps to write a node.
+    fn writes(&mut self, asked: &Asked, now: Duration) {
+        let path = asked
+            .path
+            .as_ref()
+            .filter(|path| &*path.resource == "nodes" && asked.method != http::Method::GET);
+        if let Some(path) = path.filter(|_| asked.client.starts_with("controller-manager")) {
+            while self.writes.front().is_some_and(|(at, _)| *at + MEMORY <= now) {
+                self.writes.pop_front();
+            }
+            self.writes.push_back((now, path.name.clone()));
+        }
+    }
 }
 
 fn is_given_up(node: &Item) -> bool {
@@ -55,15 +103,24 @@ impl Invariant for Silence {
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
-        let Seen::Change(change) = seen else { return };
         let now = cluster.now;
+        let change = match seen {
+            Seen::Change(change) => change,
+            Seen::Asked(asked) => return self.writes(asked, now),
+            _ => return,
+        };
         if &*change.id.resource == "leases.coordination.k8s.io" && change.id.namespace == "kube-node-lease" {
             let heard = self.heard.entry(change.id.name.clone()).or_insert((now, None));
             if now.saturating_sub(heard.0) >= PAUSE {
                 heard.1 = Some(now);
             }
             heard.0 = now;
+            self.hears(now);
             return;
+        }
+        let is_node = &*change.id.resource == "nodes";
+        if is_node && said(change.before.as_ref()) != said(change.after.as_ref()) {
+            self.hears(now);
         }
         let (Some(before), Some(after)) = (&change.before, &change.after) else {
             return;
@@ -79,7 +136,15 @@ impl Invariant for Silence {
         };
         let silent = now.saturating_sub(*last) >= PAUSE || paused.is_some_and(|end| end + lag + GIVES_UP > now);
         let witness = self.heard.values().any(|(last, _)| *last + WITNESS + lag > now);
+        let again = self.any.1.filter(|again| given_up && *again + ANEW > now);
+        let decided_before = |again: Duration| {
+            self.writes
+                .iter()
+                .any(|(at, name)| *at < again && *name == change.id.name)
+        };
+        let again = again.filter(|again| !decided_before(*again));
         let wrong = match (silent, witness) {
+            (true, true) if again.is_some() => format!("right when somebody was heard again, at {again:?}"),
             (false, _) => format!("though it was heard at {last:?}"),
             (true, false) if given_up => "though no node at all was heard lately".to_owned(),
             (true, _) => return,

@@ -69,10 +69,14 @@ impl Backends {
                 }
             }
         }
-        let local = states.iter().filter(|(_, state)| state.local);
+        let mut local = preferred(states.iter().filter(|(_, state)| state.local));
+        let is_ready = |local: bool| states.values().any(|state| state.ready && state.local == local);
+        if !local.is_empty() && is_ready(false) && !is_ready(true) && mutant::active("O101") {
+            local.clear();
+        }
         Backends {
             cluster: preferred(states.iter()),
-            local: preferred(local),
+            local,
             serving: states
                 .iter()
                 .filter(|(_, state)| state.ready || state.draining || mutant::active("O65"))

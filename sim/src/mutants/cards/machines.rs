@@ -301,4 +301,12 @@ pub const CARDS: &[Card] = &[
         "a node without an endpoint calls a service with a traffic policy Local",
         &["E9"],
     ),
+    card(
+        "O101",
+        "own",
+        "proxy",
+        "endpoints that drain on their node do not serve it while others are ready elsewhere",
+        "the only endpoint of a service with a traffic policy Local goes, and takes its time",
+        &["E9"],
+    ),
 ];

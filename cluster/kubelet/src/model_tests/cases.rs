@@ -1,0 +1,354 @@
+//! Single cases: what the plan does with this pod, step by step.
+
+use super::*;
+
+#[test]
+fn a_pod_gets_a_sandbox_and_its_containers() {
+    let mut world = World::new(one("Always"));
+    let done = world.settle();
+    assert_eq!(
+        done,
+        [
+            Action::CreateSandbox { attempt: 0 },
+            Action::StartContainer {
+                name: "web".to_owned(),
+                attempt: 0,
+                sandbox: "s1".to_owned()
+            }
+        ]
+    );
+    let status = world.status();
+    assert_eq!(status.phase.as_deref(), Some("Running"));
+    assert_eq!(status.pod_ip.as_deref(), Some("10.0.0.1"));
+    let ready = |status: &PodStatus| {
+        let all = status.conditions.iter().flatten();
+        all.filter(|own| own.status == "True")
+            .map(|own| own.type_.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        ready(status),
+        [
+            "PodReadyToStartContainers",
+            "Initialized",
+            "Ready",
+            "ContainersReady",
+            "PodScheduled"
+        ]
+    );
+}
+
+#[test]
+fn an_init_container_that_runs_anew_shows_its_former_end_where_the_api_takes_none_back() {
+    let task = |name| serde_json::json!({"name": name, "image": "image"});
+    let mut world = World::new(serde_json::json!({"restartPolicy": "OnFailure",
+        "initContainers": [task("first")], "containers": [task("then")]}));
+    world.settle();
+    world.exit("c2", 0);
+    world.settle();
+    assert_eq!(world.names_running(), ["then"]);
+    world.kill_sandbox("s1");
+    world.settle();
+    assert_eq!(world.names_running(), ["first"]);
+    let first = api_status(&world.pod, "first").expect("a status");
+    assert!(first.state.as_ref().is_some_and(|state| state.terminated.is_some()));
+}
+
+#[test]
+fn a_restarted_kubelet_takes_over_what_runs() {
+    let mut world = World::new(one("Always"));
+    world.settle();
+    world.restart_kubelet();
+    assert_eq!(world.settle(), []);
+}
+
+#[test]
+fn a_crashing_container_waits_ever_longer() {
+    let mut world = World::new(one("Always"));
+    world.settle();
+    let id = world.running()[0].clone();
+    world.exit(&id, 1);
+    assert_eq!(world.settle().len(), 1, "the first restart is at once");
+    world.now += Duration::from_secs(1);
+    let id = world.running()[0].clone();
+    world.exit(&id, 1);
+    let plan = world.plan();
+    assert_eq!(plan.actions, []);
+    assert_eq!(plan.wake, Some(Duration::from_secs(10)));
+    world.settle();
+    let status = &world.status().container_statuses.as_ref().expect("statuses")[0];
+    let waiting = status
+        .state
+        .as_ref()
+        .and_then(|state| state.waiting.as_ref())
+        .expect("waiting");
+    assert_eq!(waiting.reason.as_deref(), Some("CrashLoopBackOff"));
+    assert_eq!(
+        waiting.message.as_deref(),
+        Some("back-off 10s restarting failed container=web pod=web_default(u)")
+    );
+    let last = status
+        .last_state
+        .as_ref()
+        .and_then(|state| state.terminated.as_ref())
+        .expect("a last state");
+    assert_eq!(
+        (last.exit_code, last.reason.as_deref(), status.restart_count),
+        (1, Some("Error"), 1)
+    );
+    world.now += Duration::from_secs(10);
+    world.settle();
+    assert_eq!(world.starts["web"], 3);
+}
+
+#[test]
+fn a_running_container_with_another_image_is_replaced_whatever_the_policy() {
+    for policy in ["Always", "OnFailure", "Never"] {
+        let mut world = World::new(one(policy));
+        world.settle();
+        world.set_image("web", "another");
+        let done = world.settle();
+        assert!(
+            matches!(
+                done.as_slice(),
+                [Action::StopContainers(_), Action::StartContainer { attempt: 1, .. }]
+            ),
+            "{policy}: {done:?}"
+        );
+        assert_eq!(world.status().phase.as_deref(), Some("Running"), "{policy}");
+        // The new one is as any other.
+        let id = world.running()[0].clone();
+        world.exit(&id, 1);
+        world.settle();
+        world.now += Duration::from_secs(10);
+        world.settle();
+        assert_eq!(world.running().is_empty(), policy == "Never", "{policy}");
+    }
+}
+
+#[test]
+fn a_container_that_is_being_replaced_when_its_sandbox_dies_comes_back() {
+    let mut world = World::new(one("Never"));
+    world.settle();
+    world.set_image("web", "another");
+    assert!(matches!(world.step(), Some(Action::StopContainers(_))));
+    world.kill_sandbox("s1");
+    world.settle();
+    assert_eq!(world.names_running(), ["web"]);
+}
+
+#[test]
+fn a_container_that_has_ended_is_left_to_its_policy_whatever_its_image() {
+    for (policy, code) in [("Never", 1), ("Never", 0), ("OnFailure", 0)] {
+        let containers = serde_json::json!([{"name": "web", "image": "image"}, {"name": "other"}]);
+        let mut world = World::new(serde_json::json!({"restartPolicy": policy, "containers": containers}));
+        world.settle();
+        let id = world.running()[0].clone();
+        world.exit(&id, code);
+        world.settle();
+        world.set_image("web", "another");
+        assert_eq!(world.settle(), [], "{policy}");
+        assert_eq!(world.names_running(), ["other"]);
+    }
+}
+
+#[test]
+fn another_image_does_not_wait_for_what_the_old_one_did() {
+    let mut world = World::new(one("Always"));
+    world.settle();
+    for _ in 0..2 {
+        let id = world.running()[0].clone();
+        world.exit(&id, 1);
+        world.settle();
+    }
+    assert!(world.running().is_empty(), "it waits");
+    world.set_image("web", "another");
+    world.settle();
+    assert_eq!(world.names_running(), ["web"]);
+    let id = world.running()[0].clone();
+    world.exit(&id, 1);
+    assert_eq!(
+        world.plan().wake,
+        Some(Duration::from_secs(10)),
+        "that was a restart, too"
+    );
+}
+
+#[test]
+fn another_image_does_not_wait_until_the_old_one_is_pulled_again() {
+    let mut world = World::new(one("Always"));
+    world.settle_sandbox();
+    let trouble = Trouble {
+        waiting: Waiting {
+            reason: "ImagePullBackOff".to_owned(),
+            message: String::new(),
+        },
+        retry_at: world.now + Duration::from_secs(300),
+    };
+    world.tries("web", Some(trouble));
+    assert_eq!(world.settle(), [], "it waits");
+    world.set_image("web", "another");
+    world.settle();
+    assert_eq!(world.names_running(), ["web"]);
+    assert_eq!(world.plan().waiting, BTreeMap::new());
+    // What hindered a spec that the pod no longer has is forgotten with the next try.
+    world.tries("web", None);
+    world.set_image("web", "image");
+    world.settle();
+    assert_eq!(world.names_running(), ["web"]);
+}
+
+#[test]
+fn an_init_container_ends_its_work_though_its_image_changes() {
+    let mut world = World::new(
+        serde_json::json!({"restartPolicy": "Never", "containers": [{"name": "web"}],
+        "initContainers": [{"name": "side", "restartPolicy": "Always"}, {"name": "a"}]}),
+    );
+    world.settle();
+    world.set_image("a", "another");
+    assert_eq!(world.settle(), []);
+    world.set_image("side", "another");
+    assert_eq!(world.settle().len(), 2, "a sidecar is replaced");
+    assert_eq!(world.names_running(), ["a", "side"]);
+}
+
+#[test]
+fn init_containers_run_in_order_before_the_others() {
+    let mut world = World::new(serde_json::json!({"containers": [{"name": "web"}],
+        "initContainers": [{"name": "a"}, {"name": "side", "restartPolicy": "Always"}, {"name": "b"}]}));
+    world.settle();
+    assert_eq!(world.names_running(), ["a"]);
+    assert_eq!(world.status().phase.as_deref(), Some("Pending"));
+    let id = world.running()[0].clone();
+    world.exit(&id, 0);
+    world.settle();
+    assert_eq!(world.names_running(), ["side", "b"]);
+    let id = world.running()[1].clone();
+    world.exit(&id, 0);
+    world.settle();
+    assert_eq!(world.names_running(), ["side", "web"]);
+    assert_eq!(world.status().phase.as_deref(), Some("Running"));
+}
+
+#[test]
+fn a_failed_init_container_fails_a_pod_that_never_restarts() {
+    let mut world = World::new(
+        serde_json::json!({"restartPolicy": "Never", "containers": [{"name": "web"}],
+        "initContainers": [{"name": "a"}]}),
+    );
+    world.settle();
+    let id = world.running()[0].clone();
+    world.exit(&id, 1);
+    world.settle();
+    assert_eq!(world.status().phase.as_deref(), Some("Failed"));
+    assert_eq!(world.starts.get("web"), None);
+}
+
+#[test]
+fn a_sidecar_ends_with_the_pods_work() {
+    let mut world = World::new(
+        serde_json::json!({"restartPolicy": "Never", "containers": [{"name": "web"}],
+        "initContainers": [{"name": "side", "restartPolicy": "Always"}]}),
+    );
+    world.settle();
+    let id = world.running()[1].clone();
+    world.exit(&id, 0);
+    world.settle();
+    assert!(world.running().is_empty());
+    assert_eq!(world.status().phase.as_deref(), Some("Succeeded"));
+}
+
+#[test]
+fn a_finished_pod_never_runs_again_even_if_nothing_is_left_of_it() {
+    for (policy, code) in [("Never", 1), ("Never", 0), ("OnFailure", 0)] {
+        let mut world = World::new(one(policy));
+        world.settle();
+        let id = world.running()[0].clone();
+        world.exit(&id, code);
+        world.settle();
+        assert!(is_terminal(api_phase(&world.pod)));
+        world.restart_kubelet();
+        assert_eq!(world.settle(), []);
+        world.sandboxes.clear();
+        assert_eq!(world.settle(), [], "{policy}");
+    }
+}
+
+#[test]
+fn a_pod_that_never_restarts_fails_when_its_node_loses_its_containers() {
+    let mut world = World::new(one("Never"));
+    world.settle();
+    world.sandboxes.clear();
+    world.restart_kubelet();
+    world.settle();
+    assert_eq!(world.status().phase.as_deref(), Some("Failed"));
+    assert_eq!(world.starts["web"], 1);
+}
+
+#[test]
+fn a_sandbox_without_an_address_is_made_anew() {
+    let mut world = World::new(one("Always"));
+    world.step();
+    world.sandboxes[0].ip = None;
+    world.restart_kubelet();
+    world.settle();
+    let ready: Vec<_> = world
+        .sandboxes
+        .iter()
+        .filter(|own| own.state == SandboxState::Ready)
+        .collect();
+    assert_eq!((ready.len(), ready[0].attempt), (1, 1));
+    assert!(world.status().pod_ip.is_some());
+}
+
+#[test]
+fn of_two_sandboxes_one_stays() {
+    let mut world = World::new(one("Always"));
+    world.settle();
+    let mut twin = world.sandboxes[0].clone();
+    twin.id = "twin".to_owned();
+    twin.attempt = 1;
+    twin.containers.clear();
+    world.sandboxes.push(twin);
+    world.settle();
+    assert_eq!(
+        world
+            .sandboxes
+            .iter()
+            .filter(|own| own.state == SandboxState::Ready)
+            .count(),
+        1
+    );
+    assert_eq!(world.names_running(), ["web"]);
+}
+
+#[test]
+fn a_pod_that_goes_ends_its_containers_then_its_sandbox() {
+    let mut world = World::new(serde_json::json!({"containers": [{"name": "web"}],
+        "initContainers": [{"name": "side", "restartPolicy": "Always"}]}));
+    world.settle();
+    let mut kinds = Vec::new();
+    loop {
+        let plan = terminating(Some(&world.pod), &world.sandboxes, Duration::from_secs(5));
+        let Some(action) = plan.actions.into_iter().next() else {
+            break;
+        };
+        kinds.push(match &action {
+            Action::StopContainers(stops) => stops
+                .iter()
+                .map(|stop| stop.name.as_str())
+                .collect::<Vec<_>>()
+                .join(","),
+            Action::StopSandbox { .. } => "sandbox".to_owned(),
+            other => format!("{other:?}"),
+        });
+        world.act(&action);
+    }
+    assert_eq!(kinds, ["web", "side", "sandbox"]);
+    world.tell(&Plan::default(), true);
+    assert_eq!(world.status().phase.as_deref(), Some("Failed"));
+    for action in cleanup(&world.sandboxes).actions {
+        world.act(&action);
+    }
+    assert!(world.sandboxes.is_empty());
+}
