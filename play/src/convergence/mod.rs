@@ -162,7 +162,7 @@ pub fn slices<'a>(cluster: &'a Cluster, service: &'a Item) -> impl Iterator<Item
 }
 
 /// The addresses of a slice's ready endpoints.
-fn ready_endpoints(slice: &Item) -> Vec<String> {
+pub fn ready_endpoints(slice: &Item) -> Vec<String> {
     let ready = slice.ready_endpoints();
     ready.flat_map(|endpoint| endpoint.addresses.iter().cloned()).collect()
 }
