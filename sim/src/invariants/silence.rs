@@ -62,7 +62,7 @@ impl Silence {
     }
 
     /// Somebody asks for something; perhaps to write a node.
-    fn writes(&mut self, asked: &Asked, now: Duration) {
+    fn asked(&mut self, asked: &Asked, now: Duration) {
         let path = asked
             .path
             .as_ref()
@@ -106,7 +106,7 @@ impl Invariant for Silence {
         let now = cluster.now;
         let change = match seen {
             Seen::Change(change) => change,
-            Seen::Asked(asked) => return self.writes(asked, now),
+            Seen::Asked(asked) => return self.asked(asked, now),
             _ => return,
         };
         if &*change.id.resource == "leases.coordination.k8s.io" && change.id.namespace == "kube-node-lease" {
