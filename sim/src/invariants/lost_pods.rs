@@ -130,10 +130,8 @@ impl Invariant for LostPods {
             Seen::Change(change) => match &*change.id.resource {
                 "nodes" => self.node(change, now),
                 "pods" => self.pod(change, now),
-                "leases.coordination.k8s.io" if change.id.namespace == "kube-node-lease" => {
-                    if change.after.is_some() {
-                        self.heard(&change.id.name, cluster, report);
-                    }
+                "leases.coordination.k8s.io" if change.id.namespace == "kube-node-lease" && change.after.is_some() => {
+                    self.heard(&change.id.name, cluster, report);
                 }
                 // Another twin leads.
                 "leases.coordination.k8s.io" if change.id.name == "kube-controller-manager" => {
