@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::silence::is_unknown;
+use super::strays::takes_charge;
 use super::{Invariant, Report, UNANSWERED};
 use crate::model::{Asked, Change, Cluster, Item, Seen};
 use crate::scenario::Role;
@@ -126,6 +127,9 @@ impl Invariant for LostPods {
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         let now = cluster.now;
+        if takes_charge(seen) {
+            self.begins_anew(now);
+        }
         match seen {
             Seen::Change(change) => match &*change.id.resource {
                 "nodes" => self.node(change, now),
@@ -133,19 +137,9 @@ impl Invariant for LostPods {
                 "leases.coordination.k8s.io" if change.id.namespace == "kube-node-lease" && change.after.is_some() => {
                     self.heard(&change.id.name, cluster, report);
                 }
-                // Another twin leads.
-                "leases.coordination.k8s.io" if change.id.name == "kube-controller-manager" => {
-                    let holder = |lease: &Option<Arc<Item>>| {
-                        lease.as_ref().and_then(|lease| lease.lease_holder().map(str::to_owned))
-                    };
-                    if holder(&change.before) != holder(&change.after) {
-                        self.begins_anew(now);
-                    }
-                }
                 _ => {}
             },
             Seen::Asked(asked) => self.asked(asked, now),
-            Seen::Started { process } if process.starts_with("controller-manager/") => self.begins_anew(now),
             _ => {}
         }
     }

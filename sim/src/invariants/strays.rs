@@ -37,6 +37,18 @@ fn leader(item: Option<&Item>) -> Option<&str> {
         .lease_holder()
 }
 
+/// Whether from now on another process is in charge, or the same one begins anew.
+pub(super) fn takes_charge(seen: &Seen<'_>) -> bool {
+    match seen {
+        Seen::Started { process } => process.starts_with("controller-manager/"),
+        Seen::Change(change) => {
+            let (before, after) = (leader(change.before.as_deref()), leader(change.after.as_deref()));
+            after.is_some() && before != after
+        }
+        _ => false,
+    }
+}
+
 /// Whether a controller manager may not know yet of what came at `came`.
 fn is_news(came: Duration, cluster: &Cluster) -> bool {
     came + cluster.lag(Role::ControllerManager) + UNANSWERED > cluster.now
@@ -45,8 +57,10 @@ fn is_news(came: Duration, cluster: &Cluster) -> bool {
 impl Strays {
     /// Keeps up with what happens; to be called with all that is seen.
     pub(super) fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster) {
+        if takes_charge(seen) {
+            self.in_charge = cluster.now;
+        }
         match seen {
-            Seen::Started { process } if process.starts_with("controller-manager/") => self.in_charge = cluster.now,
             Seen::Begun { execution, asked } => {
                 let create = created(asked).map(|pod| (*execution, (pod, asked.at)));
                 self.creates.extend(create);
@@ -58,10 +72,7 @@ impl Strays {
                 self.creates.remove(execution);
             }
             Seen::Change(change) => {
-                let (before, after) = (change.before.as_deref(), change.after.as_deref());
-                if leader(after).is_some() && leader(before) != leader(after) {
-                    self.in_charge = cluster.now;
-                }
+                let after = change.after.as_deref();
                 let Some(pod) = after.filter(|pod| change.is_create() && pod.is_live_pod()) else {
                     return;
                 };
