@@ -51,6 +51,38 @@ fn what_is_told_of_a_campaign_ends_as_the_campaign_did() {
 }
 
 #[test]
+fn a_campaign_tells_of_its_own_runs_in_a_folder_of_several() {
+    let place = tempfile::tempdir().expect("a folder can be made");
+    let folder = place.path().join("all").to_string_lossy().into_owned();
+    let (held, unmet) = (
+        scenario(place.path(), "held", "b"),
+        scenario(place.path(), "unmet", "c"),
+    );
+    let fuzz = |file: &str, more: &[&str]| {
+        let output = sim(&[&["fuzz", file, "--dir", &folder], more].concat());
+        (output.status.code(), text(&output))
+    };
+    assert_eq!(fuzz(&unmet, &["--seeds", "2"]).0, Some(11));
+    let (ended, said) = fuzz(&held, &["--seeds", "2"]);
+    assert_eq!(ended, Some(0), "{said}");
+    assert!(said.contains("\n2 runs, 0 failed"), "{said}");
+    assert!(said.contains("it holds 2 runs of other campaigns as well"), "{said}");
+    // A guided one begins anew, and goes on where it stopped.
+    for (seeds, runs) in [("3", "3 runs in "), ("5", "2 runs in "), ("5", "0 runs in ")] {
+        let (ended, said) = fuzz(&held, &["--guided", "--seeds", seeds]);
+        assert_eq!(ended, Some(0), "{said}");
+        assert!(said.starts_with(runs), "{said}");
+        assert!(said.contains("it holds 4 runs of other campaigns as well"), "{said}");
+    }
+    let (ended, said) = fuzz(&held, &["--seeds", "3"]);
+    assert_eq!(ended, Some(0), "{said}");
+    assert!(said.starts_with("1 runs in "), "{said}");
+    assert!(said.contains("with the 2 runs done before"), "{said}");
+    // All of it ends as its first failure did.
+    assert_eq!(code(&["summary", &folder]), Some(11));
+}
+
+#[test]
 fn a_full_device_is_a_line_of_error() {
     let place = tempfile::tempdir().expect("a folder can be made");
     let held = scenario(place.path(), "held", "b");

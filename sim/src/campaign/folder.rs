@@ -2,9 +2,10 @@
 //!
 //! `campaign.json` says which build and which scenarios; `runs.jsonl` has a [`Record`] a line. A campaign that was killed
 //! goes on where it stopped: what has a line is not run again. A kill, or a full disk, can only hurt the last line,
-//! which is then cut off. Only one process at a time may write.
+//! which is then cut off. Only one process at a time may write. Several campaigns may share a folder: each tells and
+//! skips its own runs only ([`super::Plan::has`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -198,7 +199,7 @@ fn write_head(path: &Path, head: &Head) -> std::io::Result<()> {
 }
 
 /// The records of a file; what could not be read; and how long the file is without a last line that was cut short.
-/// Of several lines of one input the first one counts.
+/// Of several lines of one input in one campaign the first one counts.
 fn read_lines(text: &[u8]) -> (Vec<Record>, Vec<String>, usize) {
     let sound = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     let mut damage = Vec::new();
@@ -218,14 +219,15 @@ fn read_lines(text: &[u8]) -> (Vec<Record>, Vec<String>, usize) {
     if sound < text.len() {
         damage.push("the last line was cut short, its run counts as not done".to_owned());
     }
-    (unique(records), damage, sound)
+    let records = unique(records, |record| (record.input.clone(), record.guide.clone()));
+    (records, damage, sound)
 }
 
-/// One record an input, the first.
-fn unique(records: Vec<Record>) -> Vec<Record> {
-    let mut seen = std::collections::BTreeSet::<Input>::new();
+/// One record a key, the first.
+fn unique<K: Ord>(records: Vec<Record>, key: impl Fn(&Record) -> K) -> Vec<Record> {
+    let mut seen = BTreeSet::new();
     let records = records.into_iter();
-    records.filter(|record| seen.insert(record.input.clone())).collect()
+    records.filter(|record| seen.insert(key(record))).collect()
 }
 
 /// The records of several folders as those of one campaign: each input once, in order, and each feature where it is
@@ -238,9 +240,9 @@ pub fn merge(parts: impl IntoIterator<Item = Vec<Record>>) -> Vec<Record> {
         let own = features.entry(record.input.clone()).or_default();
         own.append(&mut record.new);
     }
-    records.sort_by(|one, other| (&one.input, &one.hash).cmp(&(&other.input, &other.hash)));
-    let mut known = std::collections::BTreeSet::new();
-    let mut records = unique(records);
+    records.sort_by(|one, other| (&one.input, &one.hash, &one.guide).cmp(&(&other.input, &other.hash, &other.guide)));
+    let mut known = BTreeSet::new();
+    let mut records = unique(records, |record| record.input.clone());
     for record in &mut records {
         let own = features.remove(&record.input).unwrap_or_default();
         record.new = own.into_iter().filter(|name| known.insert(name.clone())).collect();
@@ -322,6 +324,17 @@ mod tests {
         more.scenarios.insert("b.yaml".to_owned(), "1".to_owned());
         Folder::open(place.path(), more.clone()).unwrap();
         assert_eq!(Folder::read(place.path()).unwrap().head, more);
+    }
+
+    #[test]
+    fn a_run_of_a_guided_campaign_does_not_hide_that_of_another() {
+        let place = tempfile::tempdir().unwrap();
+        let mut guided = record("a.yaml", 1);
+        guided.guide = Some("1".to_owned());
+        fill(place.path(), &[guided.clone(), record("a.yaml", 1), guided.clone()]);
+        let records = Folder::read(place.path()).unwrap().records;
+        assert_eq!(records, [guided, record("a.yaml", 1)]);
+        assert_eq!(merge([records]), [record("a.yaml", 1)], "together it is one run");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Input;
+use super::{Input, Record};
 use crate::variation::{Explore, Variation};
 
 /// One seed of so many is explored by priorities, where explorers are mixed.
@@ -43,12 +43,49 @@ impl Plan {
                 Input {
                     scenario: plan.scenarios[scenario as usize].clone(),
                     seed,
-                    variation: Variation {
-                        explore: plan.explorers.of(seed),
-                        ..Variation::default()
-                    },
+                    variation: plan.varied(seed),
                 }
             })
+    }
+
+    /// The mark of what a guided campaign of this plan runs, led by `seed`. How many seeds it has is not in it: more of
+    /// them are the same campaign, which goes on.
+    pub fn guided(&self, seed: u64) -> String {
+        format!(
+            "{seed}, seeds from {}, {}, shard {}",
+            self.from, self.explorers, self.shard
+        )
+    }
+
+    /// Whether it is this plan that had a run made: one of its inputs, or what a campaign of it with the mark `guide`
+    /// made up.
+    pub fn has(&self, record: &Record, guide: Option<&str>) -> bool {
+        if record.guide.as_deref() != guide {
+            return false;
+        }
+        match guide {
+            Some(_) => self.scenarios.contains(&record.input.scenario),
+            None => self.lists(&record.input),
+        }
+    }
+
+    /// Whether an input is one of [`Plan::inputs`], of which there may be too many to look through.
+    fn lists(&self, input: &Input) -> bool {
+        let Some(scenario) = self.scenarios.iter().position(|path| *path == input.scenario) else {
+            return false;
+        };
+        let seed = input.seed.wrapping_sub(self.from);
+        seed < self.seeds
+            && self.shard.has(seed.wrapping_add(scenario as u64))
+            && input.variation == self.varied(input.seed)
+    }
+
+    /// What a seed is varied by.
+    fn varied(&self, seed: u64) -> Variation {
+        Variation {
+            explore: self.explorers.of(seed),
+            ..Variation::default()
+        }
     }
 }
 
@@ -178,6 +215,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::testing::record;
     use super::*;
 
     fn plan(scenarios: usize, seeds: u64, from: u64, shard: Shard) -> Plan {
@@ -200,6 +238,25 @@ mod tests {
             let together: BTreeSet<&Input> = parts.iter().flatten().collect();
             prop_assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), whole.len());
             prop_assert_eq!(together, whole.iter().collect());
+        }
+
+        #[test]
+        fn a_plan_knows_its_own_runs(scenarios in 1usize..4, seeds in 0u64..6, from in 0u64..4, of in 1u64..4, index in 0u64..4) {
+            let plan = plan(scenarios, seeds, from, Shard { index: index % of, of });
+            let inputs: BTreeSet<Input> = plan.inputs().collect();
+            let guide = plan.guided(1);
+            for number in 0..4 {
+                for seed in 0..12 {
+                    let mut record = record(&format!("{number}.yaml"), seed);
+                    record.input.variation.explore = Explorers::Mixed.of(seed);
+                    prop_assert_eq!(plan.has(&record, None), inputs.contains(&record.input));
+                    prop_assert!(!plan.has(&record, Some(&guide)), "nobody guided it");
+                    record.guide = Some(guide.clone());
+                    prop_assert!(!plan.has(&record, None));
+                    prop_assert!(!plan.has(&record, Some(&plan.guided(2))), "another guide");
+                    prop_assert_eq!(plan.has(&record, Some(&guide)), number < scenarios);
+                }
+            }
         }
 
         #[test]

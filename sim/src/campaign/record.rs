@@ -13,6 +13,9 @@ pub struct Record {
     /// What was run.
     #[serde(flatten)]
     pub input: Input,
+    /// Which guided campaign made the input up ([`super::Plan::guided`]); none if it was listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guide: Option<String>,
     /// The exit code.
     pub code: u8,
     /// What was wrong, in a word; `held` if nothing was.
@@ -25,7 +28,7 @@ pub struct Record {
     pub spent: f64,
     /// How many features it had.
     pub features: usize,
-    /// Those of them that no earlier line of the folder has.
+    /// Those of them that no earlier run of its campaign had.
     pub new: Vec<String>,
     /// What was seen sometimes.
     pub seen: Vec<String>,
@@ -41,13 +44,15 @@ pub struct Record {
 }
 
 impl Record {
-    /// The record of a run. `known` are the features of all earlier ones; this one's are added.
-    pub fn new(input: Input, summary: Summary, known: &mut BTreeSet<String>) -> Self {
+    /// The record of a run, in a campaign with the mark `guide` if it is guided. `known` are the features of all its
+    /// earlier ones; this one's are added.
+    pub fn new(input: Input, summary: Summary, guide: Option<&str>, known: &mut BTreeSet<String>) -> Self {
         let features = summary.features.len();
         let new = summary.features.into_iter().filter(|name| known.insert(name.clone()));
         let seen = summary.coverage.into_iter().filter(|(_, count)| *count > 0);
         Record {
             input,
+            guide: guide.map(str::to_owned),
             code: summary.code,
             kind: summary.kind,
             hash: summary.hash,

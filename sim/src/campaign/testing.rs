@@ -11,6 +11,7 @@ use crate::variation::{Explore, Redraw, Variation};
 pub fn record(scenario: &str, seed: u64) -> Record {
     Record {
         input: Input::new(scenario, seed),
+        guide: None,
         code: 0,
         kind: "held".to_owned(),
         hash: format!("{seed:032x}"),

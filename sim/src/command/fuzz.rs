@@ -97,9 +97,14 @@ impl Fuzz {
                 u64::MAX
             ));
         }
-        let (mut folder, done) = self.folder(&scenarios)?;
-        let paths = scenarios.iter().map(|(path, _)| (*path).to_owned()).collect();
-        let mut source = self.source(paths, &scenarios, &done)?;
+        let plan = self.plan(&scenarios);
+        let guide = self.guided.then(|| plan.guided(self.campaign_seed));
+        let (mut folder, records) = self.folder(&scenarios)?;
+        // What other campaigns have left there is neither told nor skipped.
+        let (done, others): (Vec<Record>, Vec<Record>) = records
+            .into_iter()
+            .partition(|record| plan.has(record, guide.as_deref()));
+        let mut source = self.source(&plan, &scenarios, &done)?;
         let mut tally = Tally::of(&done);
         let mut known: BTreeSet<String> = tally.features.clone();
         let limits = Limits {
@@ -118,7 +123,7 @@ impl Fuzz {
                 if summary.code != 0 {
                     progress.say(&format!("{}, seed {}: {}", input.scenario, input.seed, summary.text));
                 }
-                let record = Record::new(input, summary, &mut known);
+                let record = Record::new(input, summary, guide.as_deref(), &mut known);
                 if let Some(folder) = &mut folder {
                     folder.append(&record)?;
                 }
@@ -143,6 +148,12 @@ impl Fuzz {
         print!("{}", tally.describe());
         if let Some(folder) = &folder {
             println!("kept in {}; the same command goes on there", folder.path().display());
+            if !others.is_empty() {
+                println!(
+                    "it holds {} runs of other campaigns as well; `summary` tells of all",
+                    others.len()
+                );
+            }
         }
         result?;
         if limits.interrupted.load(Ordering::Relaxed) {
@@ -151,7 +162,18 @@ impl Fuzz {
         Ok(tally.code())
     }
 
-    /// The folder, if one is wanted, and what was done in it before.
+    /// What is to be run.
+    fn plan(&self, scenarios: &[(&str, &Scenario)]) -> Plan {
+        Plan {
+            scenarios: scenarios.iter().map(|(path, _)| (*path).to_owned()).collect(),
+            from: self.from,
+            seeds: self.seeds(),
+            explorers: self.explore,
+            shard: self.shard,
+        }
+    }
+
+    /// The folder, if one is wanted, and all that was done in it before.
     fn folder(&self, scenarios: &[(&str, &Scenario)]) -> Result<(Option<Folder>, Vec<Record>), String> {
         let Some(path) = &self.dir else {
             return Ok((None, Vec::new()));
@@ -168,17 +190,10 @@ impl Fuzz {
         self.seeds.unwrap_or(all)
     }
 
-    fn source(&self, paths: Vec<String>, scenarios: &[(&str, &Scenario)], done: &[Record]) -> Result<Planned, String> {
-        let plan = Plan {
-            scenarios: paths,
-            from: self.from,
-            seeds: self.seeds(),
-            explorers: self.explore,
-            shard: self.shard,
-        };
+    fn source(&self, plan: &Plan, scenarios: &[(&str, &Scenario)], done: &[Record]) -> Result<Planned, String> {
         let endless = self.seeds.is_none() && self.lasts.is_some();
         if self.guided {
-            let mut guide = Guide::new(self.campaign_seed, &plan, scenarios);
+            let mut guide = Guide::new(self.campaign_seed, plan, scenarios);
             if let Some(path) = &self.dir {
                 guide.keep_in(&path.join(CORPUS), done.len() as u64)?;
             }
