@@ -4,9 +4,10 @@
 //! temporary files, so that a campaign does not play it anew for every seed.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
+use super::WRONG;
 use crate::end_state::{EndState, Yardstick};
 use crate::fingerprint::Fingerprint;
 use crate::run::End;
@@ -94,11 +95,48 @@ fn play(program: &Path, path: &str, seed: u64, mutant: Option<&str>, kept: &Path
     let _ = std::fs::remove_file(&file);
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        return Err(format!(
-            "{path} cannot be compared with runs without faults, since they do not hold either: `{}` says\n{said}",
-            arguments.join(" ")
-        ));
+        return Err(not_to_be_compared(path, &arguments.join(" "), output.status, &said));
     }
     end.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()))
         .map_err(|error| format!("a run without faults left no end: {error}"))
+}
+
+/// Why a scenario cannot be compared with a run without faults that ended so: it failed, or was not played to its end.
+fn not_to_be_compared(path: &str, command: &str, status: ExitStatus, said: &str) -> String {
+    let cannot = format!("{path} cannot be compared with runs without faults");
+    match status.code() {
+        Some(code) if code == i32::from(WRONG) => {
+            // That its end has no place to be written to, for example, is no word on the scenario. In one line, as
+            // campaigns tell it.
+            let error = said.lines().find_map(|line| line.strip_prefix("error: "));
+            let why = error.or_else(|| said.lines().next()).unwrap_or("it did not say why");
+            format!("{cannot}, since one could not be played or written down: {why} (`{command}`)")
+        }
+        Some(_) => format!("{cannot}, since they do not hold either: `{command}` says\n{said}"),
+        None => format!("{cannot}, since one was killed ({status}): `{command}` says\n{said}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn a_run_that_could_not_be_written_down_is_not_said_to_have_failed() {
+        // As wait(2) tells it: the code in the second byte, a signal in the first.
+        let said = "held\nerror: no room\n";
+        let told = |raw| not_to_be_compared("a.yaml", "run a.yaml", ExitStatus::from_raw(raw), said);
+        let cannot = "a.yaml cannot be compared with runs without faults, since";
+        assert_eq!(
+            told(2 << 8),
+            format!("{cannot} one could not be played or written down: no room (`run a.yaml`)")
+        );
+        assert_eq!(
+            told(11 << 8),
+            format!("{cannot} they do not hold either: `run a.yaml` says\nheld\nerror: no room\n")
+        );
+        assert!(told(9).starts_with(&format!("{cannot} one was killed (signal: 9")));
+    }
 }
