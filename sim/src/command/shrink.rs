@@ -154,12 +154,7 @@ impl Output<'_> {
         // The smaller run has a message of its own: other names, other moments.
         let own = oracle.failure(scenario, super::seed(None, scenario));
         let failure = own.as_ref().unwrap_or(self.failure);
-        let mut header = String::new();
-        let seed = scenario.seed;
-        if let Some(seed) = seed {
-            header += &format!("# seed: {seed}\n");
-        }
-        header += &format!("# Fails: {}: {}\n", failure.kind, failure.message.replace('\n', " "));
+        let mut header = format!("# Fails: {}: {}\n", failure.kind, failure.message.replace('\n', " "));
         header += &format!("# Run it: {}\n", run_line(self.path, self.mutant));
         header += &format!(
             "# Shrunk from {} with seed {}: {} lines of faults and workload became {}.\n",
