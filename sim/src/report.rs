@@ -83,6 +83,9 @@ pub fn describe(scenario: &str, seed: u64, outcome: &Outcome) -> String {
         Verdict::Wrong(why) => {
             let _ = writeln!(text, "the scenario cannot be played: {why}");
         }
+        Verdict::NotWritten(why) => {
+            let _ = writeln!(text, "{why}");
+        }
     }
     for fault in &outcome.never_struck {
         let _ = writeln!(text, "never struck: {fault}");

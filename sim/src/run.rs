@@ -111,6 +111,8 @@ pub enum Verdict {
     },
     /// The scenario cannot be played.
     Wrong(String),
+    /// It was played, and what was to be written of it could not be: what, and why.
+    NotWritten(String),
 }
 
 impl Verdict {
@@ -121,7 +123,7 @@ impl Verdict {
             Verdict::Violated(_) => 10,
             Verdict::NotConverged { .. } => 11,
             Verdict::Panicked { .. } => 13,
-            Verdict::Wrong(_) => 2,
+            Verdict::Wrong(_) | Verdict::NotWritten(_) => 2,
         }
     }
 }
@@ -183,7 +185,8 @@ pub fn record(path: &str, settings: Settings) -> (Outcome, Recording) {
             component: component.clone(),
             message: message.clone(),
         },
-        Verdict::Wrong(why) => Ending::Wrong(why.clone()),
+        // A recording is not written while the run goes on.
+        Verdict::Wrong(why) | Verdict::NotWritten(why) => Ending::Wrong(why.clone()),
     };
     let recording = Recording {
         scenario: path.to_owned(),
@@ -358,7 +361,7 @@ async fn play(
         .event(world.now(), "run", format_args!("ends with code {}", verdict.code()));
     let verdict = match world.trace.finish() {
         Ok(()) => verdict,
-        Err(error) => Verdict::Wrong(format!("the trace cannot be written: {error}")),
+        Err(why) => Verdict::NotWritten(why),
     };
     let outcome = Outcome {
         verdict,

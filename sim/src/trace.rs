@@ -127,19 +127,22 @@ impl Trace {
         found.into_iter().map(line).collect()
     }
 
-    /// Finishes the output; why it could not be written, if so.
+    /// Finishes the outputs; which of them could not be written, and why, if so.
     pub fn finish(&self) -> Result<(), String> {
         let mut inner = self.lock();
         // What tasks say when they are dropped is no part of the run.
-        if let Some(mut output) = inner.output.take()
-            && let Err(error) = output.flush()
-        {
-            return Err(error.to_string());
-        }
-        if let Some(history) = &mut inner.history {
-            history.finish()?;
-        }
-        inner.failure.take().map_or(Ok(()), Err)
+        let flushed = match inner.output.take() {
+            Some(mut output) => output.flush().map_err(|error| error.to_string()),
+            None => Ok(()),
+        };
+        let traced = inner.failure.take().map_or(flushed, Err);
+        let kept = match &mut inner.history {
+            Some(history) => history.finish(),
+            None => Ok(()),
+        };
+        traced
+            .map_err(|why| format!("the trace cannot be written: {why}"))
+            .and(kept.map_err(|why| format!("the history of the store cannot be written: {why}")))
     }
 }
 

@@ -104,6 +104,14 @@ fn a_full_device_is_a_line_of_error() {
         assert!(said.contains("No space left on device"), "{arguments:?}: {said}");
         assert!(!said.contains("panicked"), "{arguments:?}: {said}");
     }
+    let written = sim(&["run", &held, "--trace", "/dev/full"]);
+    let said = text(&written);
+    assert_eq!(written.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("the trace cannot be written: No space left on device"),
+        "{said}"
+    );
+    assert!(!said.contains("cannot be played"), "it was: {said}");
     let said = command(&["check", &held])
         .stdout(full())
         .output()

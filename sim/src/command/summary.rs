@@ -68,6 +68,7 @@ impl Summary {
             Verdict::NotConverged { missing, .. } => unmet(missing).to_owned(),
             Verdict::Panicked { component, .. } => format!("panic of {component}"),
             Verdict::Wrong(_) => "wrong scenario".to_owned(),
+            Verdict::NotWritten(_) => "not written".to_owned(),
         };
         Summary {
             code: outcome.verdict.code(),
@@ -95,9 +96,10 @@ impl Summary {
         Summary::without_outcome(13, "the process died", &format!("the process died: {why}"), input)
     }
 
-    /// A run that was not played at all: its process refused the scenario or the command line, and said why.
+    /// A run of which nothing is known: its process refused the scenario or the command line, or could not write what it
+    /// had to, and said why.
     pub fn refused(input: &Input, why: &str) -> Self {
-        Summary::without_outcome(2, "wrong scenario", why, input)
+        Summary::without_outcome(2, "not played", why, input)
     }
 
     /// A run that was stopped because it did not end: something goes round in circles while no time passes, or hardly any.
@@ -137,6 +139,6 @@ fn message(verdict: &Verdict) -> String {
             .first()
             .map_or_else(String::new, |violation| violation.finding.message.clone()),
         Verdict::NotConverged { missing, .. } => missing.first().cloned().unwrap_or_default(),
-        Verdict::Panicked { message, .. } | Verdict::Wrong(message) => message.clone(),
+        Verdict::Panicked { message, .. } | Verdict::Wrong(message) | Verdict::NotWritten(message) => message.clone(),
     }
 }

@@ -21,7 +21,7 @@ impl Failure {
     /// How the run failed; none if it held, or could not be played.
     pub fn of(outcome: &Outcome) -> Option<Self> {
         match &outcome.verdict {
-            Verdict::Held | Verdict::Wrong(_) => None,
+            Verdict::Held | Verdict::Wrong(_) | Verdict::NotWritten(_) => None,
             Verdict::Violated(violations) => violations.first().map(|violation| Failure {
                 kind: violation.finding.invariant.to_owned(),
                 signs: BTreeSet::from([violation.finding.invariant.to_owned()]),
