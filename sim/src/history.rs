@@ -28,6 +28,12 @@ struct Beginning<'a> {
     custom: &'a [CustomResourceDefinition],
 }
 
+/// The last line: when the run ended, in nanoseconds.
+#[derive(Serialize)]
+struct Ended {
+    ended: u64,
+}
+
 #[derive(Serialize)]
 struct Written {
     at: u64,
@@ -74,11 +80,13 @@ impl History {
         }
     }
 
-    /// Writes what is left. The error says why the history is not complete.
-    pub fn finish(&mut self) -> Result<(), String> {
+    /// Writes what is left of a run that ends now. The error says why the history is not complete.
+    pub fn finish(&mut self, now: Duration) -> Result<(), String> {
         if let Some(complete) = self.open.take() {
             self.line(&complete);
         }
+        let ended = now.as_nanos() as u64;
+        self.line(&Ended { ended });
         if let Err(error) = self.output.flush() {
             self.failure.get_or_insert(error.to_string());
         }
@@ -123,12 +131,13 @@ mod tests {
         history.add(one, 2, "/a", Some(&value));
         history.add(one, 3, "/b", Some(&value));
         history.add(one, 3, "/a", None);
-        history.finish().expect("complete");
+        history.finish(2 * one).expect("complete");
         let text = String::from_utf8(output.0.lock().expect("not poisoned").clone()).expect("text");
         insta::assert_snapshot!(text, @r#"
         {"title":"web","begins":"2026-01-01T00:00:00Z"}
         {"at":1000000000,"revision":2,"changes":[["/a","{}"]]}
         {"at":1000000000,"revision":3,"changes":[["/b","{}"],["/a",null]]}
+        {"ended":2000000000}
         "#);
     }
 
@@ -137,6 +146,7 @@ mod tests {
         let begins = "2026-01-01T00:00:00Z".parse().expect("a time");
         let mut history = History::new(Box::new(std::io::sink()), "web", begins);
         history.add(Duration::ZERO, 2, "/a", Some(&Bytes::from_static(b"\xff")));
-        assert!(history.finish().is_err_and(|why| why.contains("/a at revision 2")));
+        let finished = history.finish(Duration::ZERO);
+        assert!(finished.is_err_and(|why| why.contains("/a at revision 2")));
     }
 }

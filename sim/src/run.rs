@@ -359,7 +359,7 @@ async fn play(
     world
         .trace
         .event(world.now(), "run", format_args!("ends with code {}", verdict.code()));
-    let verdict = match world.trace.finish() {
+    let verdict = match world.trace.finish(world.now()) {
         Ok(()) => verdict,
         Err(why) => Verdict::NotWritten(why),
     };

@@ -127,8 +127,8 @@ impl Trace {
         found.into_iter().map(line).collect()
     }
 
-    /// Finishes the outputs; which of them could not be written, and why, if so.
-    pub fn finish(&self) -> Result<(), String> {
+    /// Finishes the outputs of a run that ends now; which of them could not be written, and why, if so.
+    pub fn finish(&self, now: Duration) -> Result<(), String> {
         let mut inner = self.lock();
         // What tasks say when they are dropped is no part of the run.
         let flushed = match inner.output.take() {
@@ -137,7 +137,7 @@ impl Trace {
         };
         let traced = inner.failure.take().map_or(flushed, Err);
         let kept = match &mut inner.history {
-            Some(history) => history.finish(),
+            Some(history) => history.finish(now),
             None => Ok(()),
         };
         traced

@@ -1,4 +1,5 @@
-//! What a store held and when: a line of JSON for each transaction, after one that says when it all began.
+//! What a store held and when: a line of JSON for each transaction, between one that says when it all began and one that
+//! says when it ended, which one of a run that panicked lacks.
 //!
 //! Moments are counted from the beginning of the recording.
 
@@ -20,6 +21,14 @@ struct Beginning {
     /// The custom kinds that were served.
     #[serde(default)]
     custom: Vec<CustomResourceDefinition>,
+}
+
+/// The last line.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ended {
+    /// When, in nanoseconds.
+    ended: u64,
 }
 
 /// A transaction.
@@ -44,6 +53,8 @@ pub struct History {
     pub kinds: Kinds,
     /// Everything that was written, in order.
     pub written: Vec<Written>,
+    /// When it ended: nothing is known of later moments.
+    pub end: Duration,
 }
 
 impl History {
@@ -61,8 +72,19 @@ impl History {
         let custom: Result<Vec<CustomResource>, String> = custom.iter().map(CustomResource::new).collect();
         let kinds = custom.and_then(Kinds::with).map_err(wrong)?;
         let mut written: Vec<Written> = Vec::new();
+        let mut end: Option<Duration> = None;
         for line in lines {
             let (number, text) = line?;
+            if end.is_some() {
+                return Err(format!("line {number}: it comes after the end"));
+            }
+            if let Ok(Ended { ended }) = serde_json::from_str(&text) {
+                if written.last().is_some_and(|last| ended < last.at) {
+                    return Err(format!("line {number}: it ended before its last write"));
+                }
+                end = Some(Duration::from_nanos(ended));
+                continue;
+            }
             let next: Written = serde_json::from_str(&text).map_err(|error| format!("line {number}: {error}"))?;
             let last = written.last().map(|last| (last.revision, last.at));
             if last.is_some_and(|(revision, at)| next.revision != revision + 1 || next.at < at) {
@@ -70,11 +92,14 @@ impl History {
             }
             written.push(next);
         }
+        let last = written.last().map(|last| Duration::from_nanos(last.at));
+        let end = end.or(last).unwrap_or_default();
         Ok(History {
             title,
             begins,
             kinds,
             written,
+            end,
         })
     }
 
@@ -103,6 +128,7 @@ mod tests {
 {"at":1000000000,"revision":2,"changes":[["/a","1"]]}
 {"at":1000000000,"revision":3,"changes":[["/b","1"],["/a",null]]}
 {"at":3500000000,"revision":4,"changes":[["/a","2"]]}
+{"ended":5000000000}
 "#;
 
     #[test]
@@ -112,6 +138,10 @@ mod tests {
             .map(|millis| history.until(Duration::from_millis(millis)))
             .to_vec();
         assert_eq!(counts, [0, 0, 2, 2, 3, 3]);
+        assert_eq!(history.end, Duration::from_secs(5));
+        let (panicked, _) = RECORDING.split_once("{\"ended\"").expect("it has an end");
+        let history = History::read(panicked.as_bytes()).expect("it is right");
+        assert_eq!(history.end, Duration::from_millis(3500));
         assert_eq!(
             history.clock(Duration::from_millis(3500)).to_string(),
             "2026-01-01T00:00:03.5Z"
@@ -137,8 +167,13 @@ mod tests {
         let gap = RECORDING.replace("\"revision\":4", "\"revision\":5");
         let error = |text: &[u8]| History::read(text).err().unwrap_or_default();
         assert_eq!(error(gap.as_bytes()), "line 4: it does not follow the line before");
-        let torn = &RECORDING[..RECORDING.len() - 9];
+        let (whole, _) = RECORDING.split_once("{\"ended\"").expect("it has an end");
+        let torn = &whole[..whole.len() - 9];
         assert!(error(torn.as_bytes()).starts_with("line 4:"));
+        let early = RECORDING.replace("5000000000", "3000000000");
+        assert_eq!(error(early.as_bytes()), "line 5: it ended before its last write");
+        let more = format!("{RECORDING}{{\"ended\":6000000000}}\n");
+        assert_eq!(error(more.as_bytes()), "line 6: it comes after the end");
         assert_eq!(error(b""), "it is empty");
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use orrery_api::task::TaskGroup;
 use orrery_apiserver::https::{self, TlsFiles};
+use orrery_play::scenario::parse_duration;
 use tokio::io::{AsyncBufReadExt, BufReader as Lines};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -32,9 +33,9 @@ fn shown(_true_time: Timestamp) -> Timestamp {
     Timestamp::from_millisecond(SHOWN.load(Ordering::Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// Serves the recording `file` as it was at `at`, on `port` of this machine (0: any that is free), until it is told to
-/// quit or interrupted.
-pub async fn serve(file: &Path, at: Duration, port: u16) -> Result<(), Failure> {
+/// Serves the recording `file` as it was at the moment `asked` for, on `port` of this machine (0: any that is free),
+/// until it is told to quit or interrupted.
+pub async fn serve(file: &Path, asked: Duration, port: u16) -> Result<(), Failure> {
     let about = format!("the recording {}", file.display());
     let input = File::open(file).map_err(fail(&about))?;
     let history = History::read(BufReader::new(input)).map_err(fail(&about))?;
@@ -67,6 +68,7 @@ pub async fn serve(file: &Path, at: Duration, port: u16) -> Result<(), Failure> 
     kubeconfig::merge(&place.kubeconfig(), &access).map_err(fail("the kubeconfig"))?;
 
     orrery_api::clock::set_error(shown);
+    let at = asked.min(history.end);
     let frozen = Frozen::new(history.kinds, &history.written[..history.until(at)])
         .await
         .map_err(fail(&about))?;
@@ -77,7 +79,7 @@ pub async fn serve(file: &Path, at: Duration, port: u16) -> Result<(), Failure> 
     println!("  kubectl get all -A");
     println!("{HELP}");
     set_clock(&history, at);
-    println!("{}", describe(&history, at));
+    println!("{}", describe(&history, asked));
     stay(&history, &frozen, at).await
 }
 
@@ -101,14 +103,14 @@ async fn stay(history: &History, frozen: &Frozen, mut at: Duration) -> Result<()
         };
         match Order::read(&line, history, at) {
             Ok(Order::Quit) => return Ok(()),
-            Ok(Order::Show(moment)) => {
-                at = moment;
+            Ok(Order::Show(asked)) => {
+                at = asked.min(history.end);
                 frozen
                     .show(&history.written[..history.until(at)])
                     .await
                     .map_err(fail("the recording"))?;
                 set_clock(history, at);
-                println!("{}", describe(history, at));
+                println!("{}", describe(history, asked));
             }
             Err(why) => println!("{why}"),
         }
@@ -119,13 +121,19 @@ fn set_clock(history: &History, at: Duration) {
     SHOWN.store(history.clock(at).as_millisecond(), Ordering::Relaxed);
 }
 
-/// Where in the recording `at` is, in a line.
-fn describe(history: &History, at: Duration) -> String {
+/// What is shown when `asked` for, in a line: that moment, or the end of the recording, if that was before.
+fn describe(history: &History, asked: Duration) -> String {
+    let at = asked.min(history.end);
     let count = history.until(at);
     let last = count.checked_sub(1).and_then(|index| history.written.get(index));
     let seconds = at.as_secs_f64();
+    let place = if asked > at {
+        format!("at {seconds} s, when the run ended")
+    } else {
+        format!("at {seconds} s")
+    };
     let Some(last) = last else {
-        return format!("at {seconds} s: nothing was written yet");
+        return format!("{place}: nothing was written yet");
     };
     let what: Vec<String> = last
         .changes
@@ -137,7 +145,7 @@ fn describe(history: &History, at: Duration) -> String {
         })
         .collect();
     format!(
-        "at {seconds} s: revision {}, the last write {:.3} s before: {}",
+        "{place}: revision {}, the last write {:.3} s before: {}",
         last.revision,
         seconds - Duration::from_nanos(last.at).as_secs_f64(),
         what.join(", ")
@@ -170,34 +178,22 @@ impl Order {
                     .and_then(|index| history.moment(index))
                     .unwrap_or_default()
             }
-            text => match text.strip_prefix('+') {
-                Some(step) => at + parse(step)?,
-                None => match text.strip_prefix('-') {
-                    Some(step) => at.saturating_sub(parse(step)?),
-                    None => parse(text)?,
-                },
-            },
+            text => {
+                let time = |text: &str| parse(text).map_err(|why| format!("{why}; {HELP}"));
+                match (text.strip_prefix('+'), text.strip_prefix('-')) {
+                    (Some(step), _) => at + time(step)?,
+                    (None, Some(step)) => at.saturating_sub(time(step)?),
+                    (None, None) => time(text)?,
+                }
+            }
         };
         Ok(Order::Show(moment))
     }
 }
 
-/// Reads a moment: `93.2s`, `1500ms`, `4m`, or seconds without a unit. The error says what is right.
+/// Reads a moment as scenarios write it (`93.2s`, `1m30s`), or seconds without a unit. The error says what is right.
 pub fn parse(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time; {HELP}");
-    let split = text
-        .find(|character: char| !character.is_ascii_digit() && character != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: f64 = number.parse().map_err(|_| wrong())?;
-    let seconds = match unit.trim() {
-        "" | "s" => number,
-        "ms" => number / 1000.0,
-        "m" => number * 60.0,
-        "h" => number * 3600.0,
-        _ => return Err(wrong()),
-    };
-    Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
+    parse_duration(text).or_else(|why| parse_duration(&format!("{text}s")).map_err(|_| why))
 }
 
 #[cfg(test)]
@@ -209,6 +205,7 @@ mod tests {
 {"at":1000000000,"revision":2,"changes":[["/registry/pods/default/a","1"]]}
 {"at":2000000000,"revision":3,"changes":[["/registry/pods/default/b","1"]]}
 {"at":2000000000,"revision":4,"changes":[["/registry/pods/default/a",null]]}
+{"ended":4500000000}
 "#;
         History::read(text.as_bytes()).expect("it is right")
     }
@@ -227,6 +224,7 @@ mod tests {
         assert_eq!(shows("+1500ms", 500), Ok(2000));
         assert_eq!(shows("-10s", 500), Ok(0));
         assert_eq!(shows("2m", 500), Ok(120_000));
+        assert_eq!(shows("1m30s", 500), Ok(90_000));
         assert_eq!(shows("next", 0), Ok(1000));
         assert_eq!(shows("n", 1500), Ok(2000));
         assert_eq!(shows("next", 2000), Err("that was the last write".to_owned()));
@@ -234,7 +232,7 @@ mod tests {
         assert_eq!(shows("back", 1000), Ok(0));
         assert_eq!(shows("back", 10), Err("nothing was written before".to_owned()));
         assert_eq!(shows("quit", 0), Err("quit".to_owned()));
-        assert!(shows("yesterday", 0).is_err_and(|why| why.contains("is no time")));
+        assert!(shows("yesterday", 0).is_err_and(|why| why.contains("is not a duration")));
         assert!(shows("-", 0).is_err());
     }
 
@@ -246,5 +244,8 @@ mod tests {
             at(2250),
             "at 2.25 s: revision 4, the last write 0.250 s before: delete pods/default/a"
         );
+        let end = "revision 4, the last write 2.500 s before: delete pods/default/a";
+        assert_eq!(at(4500), format!("at 4.5 s: {end}"));
+        assert_eq!(at(9_000_000), format!("at 4.5 s, when the run ended: {end}"));
     }
 }

@@ -5,20 +5,21 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use clap::Args;
 
 use super::subject::Subject;
-use crate::scenario::parse_duration;
+use crate::scenario::{parse_duration, write_duration};
 
 /// Looks into the past of a run with kubectl.
 #[derive(Args)]
 pub struct Inspect {
     #[command(flatten)]
     subject: Subject,
-    /// The moment, such as 93.2s; it can be moved later.
-    #[arg(long, value_name = "TIME")]
-    at: String,
+    /// The moment, such as 93.2s, or seconds without a unit; it can be moved later.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    at: Duration,
     /// The port, on this machine only; any that is free by default.
     #[arg(long, default_value_t = 0)]
     port: u16,
@@ -44,7 +45,6 @@ impl Inspect {
     }
 
     fn inspect(&self, seed: u64) -> Result<u8, String> {
-        parse_duration(&self.at).map_err(|why| format!("--at: {why}"))?;
         let history = std::env::temp_dir().join(format!("orrery-sim-{}-{}.history", std::process::id(), seed));
         let outcome = self.play(&history, seed).and_then(|()| self.serve(&history));
         // It may not have come to be.
@@ -76,13 +76,21 @@ impl Inspect {
             None => build()?,
         };
         let mut command = Command::new(&orrery);
-        command.arg("past").arg(history).args(["--at", &self.at]);
+        command
+            .arg("past")
+            .arg(history)
+            .args(["--at", &write_duration(self.at)]);
         command.args(["--port", &self.port.to_string()]);
         let status = command
             .status()
             .map_err(|error| format!("cannot start {}: {error}", orrery.display()))?;
         Ok(if status.success() { 0 } else { 2 })
     }
+}
+
+/// Reads a moment as whoever serves the past does (`cluster/src/past/serve.rs`), before a run is played for it.
+fn moment(text: &str) -> Result<Duration, String> {
+    parse_duration(text).or_else(|why| parse_duration(&format!("{text}s")).map_err(|_| why))
 }
 
 /// Builds the real `orrery` from the source that this simulator was built from; where it is.
