@@ -2,7 +2,10 @@
 
 mod command;
 
-use command::{sim, text};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use command::{command, sim, text};
 
 /// Three replicas are asked for and nine are expected: no fault and none of the operations has to do with it.
 const IMPOSSIBLE: &str = "
@@ -133,6 +136,32 @@ fn struck(text: &str) -> Vec<(i64, String)> {
             ((seconds * 100.0).round() as i64, pair[1].trim().to_owned())
         })
         .collect()
+}
+
+#[test]
+fn an_interrupt_keeps_the_best_so_far_and_leaves_nothing_else() {
+    let (folder, temporary) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("big.yaml"), IMPOSSIBLE).unwrap();
+    let small = path("small.yaml");
+    let mut child = command(&["shrink", &path("big.yaml"), "--seed", "4", "--out", &small])
+        .env("TMPDIR", temporary.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let works = temporary.path().join(format!("orrery-shrink-{}", child.id()));
+    while !works.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it tried anything");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupt.unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output));
+    assert!(text(&output).contains("; it was interrupted"), "{}", text(&output));
+    assert!(std::fs::read_to_string(&small).unwrap().contains("name: impossible"));
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
 }
 
 /// A seed keeps its meaning when something changes that has nothing to do with the rest.

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::{Args, value_parser};
 
+use super::{INTERRUPTED, interrupted};
 use crate::campaign::{
     Explorers, Folder, Guide, Head, Input, Limits, Listed, Plan, Progress, Record, Shard, Source, Tally, run_all,
 };
@@ -16,8 +16,6 @@ use crate::scenario::{Scenario, parse_duration};
 
 /// How many seeds a campaign has that names no other bound.
 const SEEDS: u64 = 100;
-/// The exit code of a campaign that was interrupted: it may go on.
-const INTERRUPTED: u8 = 130;
 /// Where a guided campaign's corpus lies in its folder.
 const CORPUS: &str = "corpus";
 
@@ -224,16 +222,4 @@ fn some_time(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("nothing can be run in no time".to_owned()),
         time => Ok(time),
     }
-}
-
-/// A flag that the first interrupt raises; the second one ends the process.
-fn interrupted() -> Result<Arc<AtomicBool>, String> {
-    let flag = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // In this order: the second one finds the flag raised.
-        signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED.into(), flag.clone())
-            .and_then(|_| signal_hook::flag::register(signal, flag.clone()))
-            .map_err(|error| format!("signals cannot be caught: {error}"))?;
-    }
-    Ok(flag)
 }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use signal_hook::consts::SIGPIPE;
+use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM};
 
 use crate::simulator;
 
@@ -125,6 +125,9 @@ pub fn main() -> ExitCode {
 /// written.
 pub(crate) const WRONG: u8 = 2;
 
+/// The exit code of what was interrupted and told what it had come to; a campaign may go on.
+const INTERRUPTED: u8 = 130;
+
 /// How many runs at once: as many as were asked for, or as there are cores.
 fn jobs(asked: Option<NonZeroUsize>) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
@@ -150,4 +153,16 @@ fn read(path: &str) -> Result<crate::scenario::Scenario, u8> {
         eprintln!("error: {error}");
         2
     })
+}
+
+/// A flag that the first interrupt raises; the second one ends the process.
+fn interrupted() -> Result<Arc<AtomicBool>, String> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the second one finds the flag raised.
+        signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED.into(), flag.clone())
+            .and_then(|_| signal_hook::flag::register(signal, flag.clone()))
+            .map_err(|error| format!("signals cannot be caught: {error}"))?;
+    }
+    Ok(flag)
 }

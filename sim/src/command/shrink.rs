@@ -3,12 +3,14 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::subject::Subject;
+use super::{INTERRUPTED, interrupted};
 use crate::report::{program, word};
 use crate::run::{Settings, Verdict, run};
 use crate::scenario::Scenario;
@@ -44,7 +46,7 @@ struct Output<'a> {
 }
 
 impl Shrink {
-    /// Does it; the exit code: 0 when there is a result.
+    /// Does it; the exit code: 0 when there is a result, but for one that was interrupted.
     pub fn execute(&self) -> u8 {
         let settings = match self.subject.settings() {
             Ok(settings) => settings,
@@ -84,7 +86,16 @@ impl Shrink {
         let deadline = started
             .checked_add(limit)
             .unwrap_or(started + Duration::from_secs(1 << 30));
-        let oracle = match Oracle::new(failure.clone(), super::jobs(self.jobs), deadline, mutant) {
+        // From here on there are files to remove, and perhaps a result to write.
+        let interrupted = match interrupted() {
+            Ok(interrupted) => interrupted,
+            Err(error) => {
+                eprintln!("error: {error}");
+                return 2;
+            }
+        };
+        let limits = (deadline, interrupted.clone());
+        let oracle = match Oracle::new(failure.clone(), super::jobs(self.jobs), limits, mutant) {
             Ok(oracle) => oracle,
             Err(error) => {
                 eprintln!("error: cannot write temporary files: {error}");
@@ -127,11 +138,21 @@ impl Shrink {
             shrunk.scenario.lines(),
             oracle.runs(),
             started.elapsed().as_secs_f64(),
-            if oracle.is_over() { "; the time was up" } else { "" }
+            if interrupted.load(Ordering::Relaxed) {
+                "; it was interrupted"
+            } else if oracle.is_over() {
+                "; the time was up"
+            } else {
+                ""
+            }
         );
         println!("{}", about_seed(&shrunk));
         println!("run it: {}", run_line(&out, mutant));
-        0
+        if interrupted.load(Ordering::Relaxed) {
+            INTERRUPTED
+        } else {
+            0
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::Failure;
@@ -19,6 +19,7 @@ pub struct Oracle {
     wanted: Failure,
     jobs: usize,
     deadline: Instant,
+    interrupted: Arc<AtomicBool>,
     mutant: Option<String>,
     folder: PathBuf,
     known: Mutex<BTreeMap<(String, u64), Option<Failure>>>,
@@ -26,15 +27,21 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// An oracle that looks for `wanted` with so many processes at a time, until the deadline, in components with this
-    /// mutant.
-    pub fn new(wanted: Failure, jobs: usize, deadline: Instant, mutant: Option<&str>) -> std::io::Result<Self> {
+    /// An oracle that looks for `wanted` with so many processes at a time, until the deadline or until the flag is
+    /// raised, in components with this mutant.
+    pub fn new(
+        wanted: Failure,
+        jobs: usize,
+        (deadline, interrupted): (Instant, Arc<AtomicBool>),
+        mutant: Option<&str>,
+    ) -> std::io::Result<Self> {
         let folder = std::env::temp_dir().join(format!("orrery-shrink-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
         Ok(Oracle {
             wanted,
             jobs: jobs.max(1),
             deadline,
+            interrupted,
             mutant: mutant.map(str::to_owned),
             folder,
             known: Mutex::default(),
@@ -47,9 +54,9 @@ impl Oracle {
         self.runs.load(Ordering::Relaxed)
     }
 
-    /// Whether the time is up.
+    /// Whether the time is up, or nobody wants to wait any longer.
     pub fn is_over(&self) -> bool {
-        Instant::now() >= self.deadline
+        self.interrupted.load(Ordering::Relaxed) || Instant::now() >= self.deadline
     }
 
     /// The first of `candidates` that fails with all of `seeds`. It does not depend on how many are run at once.
@@ -112,7 +119,7 @@ impl Oracle {
         let file = self.folder.join(format!("{number}.yaml"));
         let failure = std::fs::write(&file, &key.0)
             .ok()
-            .and_then(|()| judge(&file.to_string_lossy(), seed, self.mutant.as_deref()));
+            .and_then(|()| judge(&file.to_string_lossy(), seed, self.mutant.as_deref(), &self.interrupted));
         // Nobody needs it any more; the folder goes in the end anyhow.
         let _ = std::fs::remove_file(&file);
         lock().insert(key, failure.clone());
@@ -127,8 +134,8 @@ impl Drop for Oracle {
     }
 }
 
-/// Runs a scenario in a process of its own; how it failed, if it did.
-fn judge(file: &str, seed: u64, mutant: Option<&str>) -> Option<Failure> {
+/// Runs a scenario in a process of its own; how it failed, if it did and was not interrupted.
+fn judge(file: &str, seed: u64, mutant: Option<&str>, interrupted: &AtomicBool) -> Option<Failure> {
     let mut child = Command::new(std::env::current_exe().ok()?)
         .args(["judge", file, "--seed", &seed.to_string()])
         .args(mutant.into_iter().flat_map(|id| ["--mutant", id]))
@@ -146,7 +153,7 @@ fn judge(file: &str, seed: u64, mutant: Option<&str>) -> Option<Failure> {
     });
     let started = Instant::now();
     while !reader.is_finished() {
-        if started.elapsed() > LONGEST {
+        if started.elapsed() > LONGEST || interrupted.load(Ordering::Relaxed) {
             // It may have ended at this very moment.
             let _ = child.kill();
         }
