@@ -84,6 +84,14 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// The same for a part that names itself to the API.
+    pub(crate) fn named(&self, part: &str) -> Self {
+        Context {
+            client: self.client.clone().named(part),
+            ..self.clone()
+        }
+    }
+
     /// A recorder of events that name `component` as their source.
     pub(crate) fn recorder(&self, component: &str) -> Recorder {
         let recorder = Recorder::new(&self.client, component, None, &self.random.stream(component));

@@ -29,10 +29,11 @@ impl NodeLifecycleController {
     /// Registers the controller's handlers with `informers`.
     pub(crate) fn new(context: &Context, informers: &mut Informers) -> Self {
         let recorder = context.recorder("node-controller");
+        let judges = context.named("node-lifecycle-controller");
         NodeLifecycleController {
-            monitor: Monitor::new(context, informers, recorder.clone()),
-            marks: Marks::new(context, informers, recorder),
-            eviction: Eviction::new(context, informers),
+            monitor: Monitor::new(&judges, informers, recorder.clone()),
+            marks: Marks::new(&judges, informers, recorder),
+            eviction: Eviction::new(&context.named("taint-eviction-controller"), informers),
         }
     }
 

@@ -86,17 +86,16 @@ impl Monitor {
 
     pub(super) async fn run(&mut self) {
         loop {
-            if let Err(error) = self.look().await {
-                log::line("nodelifecycle", format_args!("cannot look at the nodes: {error}"));
-            } else {
-                self.act().await;
+            match self.look().await {
+                Ok(looked) => self.act(looked).await,
+                Err(error) => log::line("nodelifecycle", format_args!("cannot look at the nodes: {error}")),
             }
             sleep(PERIOD).await;
         }
     }
 
-    /// Takes in what there is to hear.
-    async fn look(&mut self) -> Result<(), Error> {
+    /// Takes in what there is to hear; answers when that was.
+    async fn look(&mut self) -> Result<Duration, Error> {
         let revision = self.leases.revision();
         let now = self.began.elapsed();
         if revision > self.seen {
@@ -105,11 +104,11 @@ impl Monitor {
         }
         if now.saturating_sub(self.moved) < STILL {
             let renewed = self.leases.list().iter().map(|lease| renewal(lease)).collect();
-            self.hear(renewed);
-            let silent = |node: &Node| self.health.silence(node.name(), self.began.elapsed()) > self.grace;
+            let looked = self.hear(renewed);
+            let silent = |node: &Node| self.health.silence(node.name(), looked) > self.grace;
             let decided = |node: &Node| taints::status(node, "Ready") == Some("Unknown") && taints::is_given_up(node);
             if !self.nodes.list().iter().any(|node| silent(node) && !decided(node)) {
-                return Ok(());
+                return Ok(looked);
             }
         }
         let params = ListParams {
@@ -117,11 +116,10 @@ impl Monitor {
             ..ListParams::default()
         };
         let live = self.lease_api.list(&params).await?;
-        self.hear(live.items.iter().map(|lease| renewal(lease)).collect());
-        Ok(())
+        Ok(self.hear(live.items.iter().map(|lease| renewal(lease)).collect()))
     }
 
-    fn hear(&mut self, renewed: BTreeMap<String, Renewal>) {
+    fn hear(&mut self, renewed: BTreeMap<String, Renewal>) -> Duration {
         let nodes = self.nodes.list();
         let beats = nodes.iter().map(|node| {
             let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
@@ -139,13 +137,17 @@ impl Monitor {
             (node.name().to_owned(), beat)
         });
         let beats = beats.collect();
-        self.health.look(self.began.elapsed(), GAP, beats);
+        let looked = self.began.elapsed();
+        self.health.look(looked, GAP, beats);
+        looked
     }
 
-    async fn act(&mut self) {
+    /// Does what follows from what was heard at `looked`. A request may hang for long: whoever was heard since then, but
+    /// not here, is not silent for it.
+    async fn act(&mut self, looked: Duration) {
         let mut judged = Vec::new();
         for node in self.nodes.list() {
-            let silence = self.health.silence(node.name(), self.began.elapsed());
+            let silence = self.health.silence(node.name(), looked);
             let node = if silence > self.grace {
                 self.mark(node).await
             } else {
@@ -153,7 +155,7 @@ impl Monitor {
             };
             judged.push(Judged { node, silence });
         }
-        // Marking takes time when the server is slow: judge by the time it is now.
+        // Marking takes time when the server is slow: witnesses count by the time it is now.
         let now = self.began.elapsed();
         let witness = judged.is_empty() || self.health.has_witness(now, self.recent());
         if self.zones.update(counts(&judged), witness) {
