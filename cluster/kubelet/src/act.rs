@@ -307,7 +307,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Writes the pod's volumes again if their content may have changed since; a failure leaves the old content.
+    /// Writes the pod's volumes again if their content may have changed since; a failure leaves the old content. Volumes
+    /// that were never written stay so: containers wait for them.
     /// Returns when to come again.
     pub(crate) async fn refresh_volumes(&mut self, pod: &Pod, sandboxes: &[PodSandbox]) -> Option<Duration> {
         let period = Needs::of_volumes(pod).refresh_period()?;
@@ -315,9 +316,9 @@ impl Worker {
         if age < period {
             return Some(period - age);
         }
-        self.volumes_written = false;
+        let old = std::mem::replace(&mut self.volumes_written, false);
         let _ = self.write_volumes(pod, usable_sandbox(pod, sandboxes)).await;
-        self.volumes_written = true;
+        self.volumes_written |= old;
         self.volumes_read = self.context.elapsed();
         Some(period)
     }

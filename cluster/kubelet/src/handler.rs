@@ -89,6 +89,9 @@ impl Handler {
                     .map_err(|error| error.to_string()),
                 Handler::Exec(command) => match runtime.exec(container_id, command, timeout).await {
                     Ok(outcome) if outcome.exit_code == 0 => Ok(()),
+                    Ok(outcome) if outcome.output.is_empty() => {
+                        Err(format!("command exited with {}", outcome.exit_code))
+                    }
                     Ok(outcome) => Err(String::from_utf8_lossy(&outcome.output).into_owned()),
                     Err(error) if error.kind == ErrorKind::Timeout => {
                         let limit = go_duration(timeout);

@@ -11,9 +11,10 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use orrery_api::clock;
 use orrery_api::meta::{Object, ObjectKey};
 use orrery_api::mutant;
+use orrery_api::task::moment_after;
 use orrery_client::{Api, EventKind};
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep;
+use tokio::time::sleep_until;
 
 use crate::admission::Refusal;
 use crate::context::Context;
@@ -477,7 +478,7 @@ impl Worker {
 
 async fn doze(time: Option<Duration>) {
     match time {
-        Some(time) => sleep(time).await,
+        Some(time) => sleep_until(moment_after(time)).await,
         None => std::future::pending().await,
     }
 }
