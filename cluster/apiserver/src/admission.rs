@@ -8,19 +8,26 @@ use orrery_api::status::ApiError;
 use crate::resource::{AnyObject, AnyResource};
 use crate::resources::pods::admission;
 
-/// Completes a new object; 403 when it names something that is not there.
-pub fn on_create(resource: &dyn AnyResource, object: &mut dyn AnyObject) -> Result<(), ApiError> {
+/// Completes a new object; 403 when it names something that is not there. `has_account` tells whether a service account
+/// of the object's namespace is there.
+pub fn on_create(
+    resource: &dyn AnyResource,
+    object: &mut dyn AnyObject,
+    has_account: impl FnOnce(&str) -> bool,
+) -> Result<(), ApiError> {
     let Some(pod) = object.as_any_mut().downcast_mut::<Pod>() else {
         return Ok(());
     };
     admission::default_service_account(pod);
     admission::add_default_tolerations(pod);
-    admission::set_priority(pod).map_err(|class| {
-        let why = format!("no PriorityClass with name {class} was found");
-        ApiError::forbidden(
-            &resource.info().qualified(),
-            pod.metadata.name.as_deref().unwrap_or_default(),
-            &why,
-        )
-    })
+    let why = match (admission::named_service_account(pod), admission::set_priority(pod)) {
+        (Some(account), _) if !has_account(&account) => {
+            let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+            format!("error looking up service account {namespace}/{account}: serviceaccount \"{account}\" not found")
+        }
+        (_, Err(class)) => format!("no PriorityClass with name {class} was found"),
+        _ => return Ok(()),
+    };
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    Err(ApiError::forbidden(&resource.info().qualified(), name, &why))
 }

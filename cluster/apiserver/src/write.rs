@@ -101,7 +101,10 @@ impl ApiServer {
         metadata::stamp_new(object.meta_mut(), resource.has_generation(), &self.random);
         resource.set_defaults(object.as_mut());
         resource.prepare_create(object.as_mut());
-        admission::on_create(resource, object.as_mut())?;
+        admission::on_create(resource, object.as_mut(), |account| {
+            let key = format!("{}serviceaccounts/{namespace}/{account}", storage::ROOT);
+            self.store.get(&key).is_some()
+        })?;
         let mut errors = metadata::validate(object.meta(), info.namespaced, resource.name_rule());
         errors.extend(resource.validate(object.as_ref()));
         let name = object.meta().name.clone().unwrap_or_default();

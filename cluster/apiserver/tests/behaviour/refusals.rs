@@ -178,3 +178,26 @@ async fn whoever_touches_endpoints_hears_that_they_are_deprecated() {
     );
     assert!(world.get(CONFIG_MAPS).await.headers.get("warning").is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_with_an_account_that_is_not_there_is_forbidden() {
+    let world = world().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = |name: &str, account: &str| {
+        json!({"metadata": {"name": name}, "spec": {
+            "serviceAccountName": account, "containers": [{"name": "c", "image": "i"}]}})
+    };
+    let refused = world.post(pods, pod("a", "robot")).await.is(403);
+    assert_eq!(
+        refused.message(),
+        "pods \"a\" is forbidden: error looking up service account default/robot: serviceaccount \"robot\" not found"
+    );
+    let account = json!({"metadata": {"name": "robot"}});
+    world
+        .post("/api/v1/namespaces/default/serviceaccounts", account)
+        .await
+        .is(201);
+    world.post(pods, pod("a", "robot")).await.is(201);
+    // The account `default` follows its namespace; its pods wait for it.
+    world.post(pods, pod("b", "default")).await.is(201);
+}

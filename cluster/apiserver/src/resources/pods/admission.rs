@@ -6,6 +6,8 @@ use k8s_openapi::api::core::v1::{Pod, Toleration};
 
 use super::super::check::text;
 
+/// The account of pods that name none.
+const DEFAULT_ACCOUNT: &str = "default";
 /// How long a pod stays on a node that is not ready or cannot be reached, in seconds.
 pub const DEFAULT_TOLERATION_SECONDS: i64 = 300;
 /// The taints of a node that does not work, which every pod tolerates for a while.
@@ -21,9 +23,16 @@ pub fn default_service_account(pod: &mut Pod) {
     let spec = pod.spec.get_or_insert_default();
     super::defaults::service_account(spec);
     if text(&spec.service_account_name).is_empty() {
-        spec.service_account_name = Some("default".to_owned());
-        spec.service_account = Some("default".to_owned());
+        spec.service_account_name = Some(DEFAULT_ACCOUNT.to_owned());
+        spec.service_account = Some(DEFAULT_ACCOUNT.to_owned());
     }
+}
+
+/// The account that the pod asks for by name. Not `default`: that one comes right after its namespace, and a pod that is
+/// there before it waits for it.
+pub fn named_service_account(pod: &Pod) -> Option<String> {
+    let account = text(&pod.spec.as_ref()?.service_account_name);
+    (!account.is_empty() && account != DEFAULT_ACCOUNT).then(|| account.to_owned())
 }
 
 /// Lets the pod tolerate an outage of its node for five minutes, unless it says how long itself.
