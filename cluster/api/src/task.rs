@@ -58,6 +58,14 @@ impl Drop for TaskGroup {
 #[error("the deadline passed")]
 pub struct Elapsed;
 
+/// The longest delay that anything waits for: what users write may be longer than any clock counts.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// The moment when `delay` has passed; of longer delays than a century, when a century has.
+pub fn moment_after(delay: Duration) -> Instant {
+    Instant::now() + delay.min(FOR_EVER)
+}
+
 /// A moment to wake up at.
 ///
 /// Unlike a fresh `sleep` at every turn of a loop it asks the clock once per moment, however often it is polled: the
@@ -80,7 +88,7 @@ impl Alarm {
 
     /// An alarm when `delay` has passed.
     pub fn after(delay: Duration) -> Self {
-        Alarm::at(Instant::now() + delay)
+        Alarm::at(moment_after(delay))
     }
 
     /// The moment.

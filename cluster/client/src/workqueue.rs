@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use orrery_api::log;
+use orrery_api::task::moment_after;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
@@ -92,7 +93,7 @@ impl<T: Ord + Clone> WorkQueue<T> {
         if delay.is_zero() {
             return self.add(item);
         }
-        let at = Instant::now() + delay;
+        let at = moment_after(delay);
         let mut state = self.lock();
         match state.delayed_at.get(&item) {
             Some(earlier) if *earlier <= at => return,
