@@ -23,6 +23,14 @@ pub fn heal(world: &World) -> Vec<String> {
     let total = world.workers().count();
     let mut machines = world.scenario.topology.control_planes();
     machines.extend(world.workers().map(|machine| machine.name.clone()));
+    let stays = |name: &String| matches!(&world.scenario.heal, Heal::AllBut(machines) if machines.contains(name));
+    // Who is lost is judged by the servers there will be.
+    for name in machines
+        .iter()
+        .filter(|name| world.is_control_plane(name) && !stays(name))
+    {
+        world.boot_machine(name);
+    }
     let mut broken = world.broken_machines();
     // A machine that is cut off from some others only works on, and stays so only if the scenario says it.
     broken.extend(machines.iter().filter(|name| world.network.is_cut(name)).cloned());
@@ -35,7 +43,7 @@ pub fn heal(world: &World) -> Vec<String> {
         let needed = !world.own_components_on(std::slice::from_ref(&name)).is_empty();
         let stays = match &world.scenario.heal {
             Heal::All => false,
-            Heal::AllBut(machines) => machines.contains(&name),
+            Heal::AllBut(_) => stays(&name),
             Heal::Core if world.is_control_plane(&name) => false,
             Heal::Core => room && world.is_lost(&name) && !needed && random.stream(&name).stream("stays").chance(0.5),
         };

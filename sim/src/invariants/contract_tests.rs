@@ -203,7 +203,7 @@ fn a_pod_that_a_former_controller_manager_asked_for_is_not_one_too_many_for_p2()
             .put("namespaces", namespace())
             .put("replicasets.apps", set("web", 1))
             .at(10)
-            .see(&Seen::Started {
+            .see(&Seen::Leads {
                 process: "controller-manager/1",
             })
             .at(12)

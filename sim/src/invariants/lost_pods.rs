@@ -2,8 +2,9 @@
 //!
 //! Judged when another node is heard, which shows that it is not all that is cut off. From the moment at which the node was
 //! marked, one that begins anew has a node's whole grace to listen, what it saw may be old, and a round may stand still
-//! until a request is given up. Each try to mark a pod begins that time anew for the pod, as does a kubelet that shows it
-//! ready once more. Not judged: nodes that go on renewing their lease, and times in which no node was well.
+//! until a request is given up. Whatever the controller writes begins that time anew, since what follows in its round waits
+//! for the answer, as does a kubelet that shows the pod ready once more. Not judged: nodes that go on renewing their lease,
+//! and times in which no node was well.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,13 +13,15 @@ use std::time::Duration;
 use super::silence::is_unknown;
 use super::strays::takes_charge;
 use super::{Invariant, Report, UNANSWERED};
-use crate::model::{Asked, Change, Cluster, Item, Seen};
+use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
 /// A node that is silent for less is not given up.
 const GRACE: Duration = Duration::from_secs(40);
 /// The controller looks every five seconds, and writes one after the other.
 const ROUNDS: Duration = Duration::from_secs(15);
+/// How whoever marks nodes and pods calls itself.
+const MARKS: &str = "/node-lifecycle-controller";
 
 /// See the module.
 #[derive(Default)]
@@ -27,12 +30,12 @@ pub struct LostPods {
     lost: BTreeMap<String, (Duration, Duration)>,
     /// Nodes that are ready.
     well: BTreeSet<String>,
-    /// By uid of pods on lost nodes: when they were last shown ready, or somebody tried to mark them.
-    tried: BTreeMap<String, Duration>,
+    /// By uid of pods on lost nodes: when they were last shown ready.
+    shown: BTreeMap<String, Duration>,
 }
 
 impl LostPods {
-    /// Whoever marks pods begins anew: all that are lost have their time once more.
+    /// Whoever marks pods begins anew, or is busy: all that are lost have their time once more.
     fn begins_anew(&mut self, now: Duration) {
         for (since, next) in self.lost.values_mut() {
             (*since, *next) = (now, now);
@@ -56,7 +59,7 @@ impl LostPods {
             self.well.remove(name);
         }
         if self.lost.is_empty() {
-            self.tried.clear();
+            self.shown.clear();
         }
     }
 
@@ -69,19 +72,7 @@ impl LostPods {
             && !change.before.as_ref().is_some_and(is_ready)
             && self.lost.contains_key(pod.node_name())
         {
-            self.tried.insert(pod.uid().to_owned(), now);
-        }
-    }
-
-    /// Somebody asks for something; perhaps to mark a pod.
-    fn asked(&mut self, asked: &Asked, now: Duration) {
-        let marks = asked.client.starts_with("controller-manager")
-            && asked
-                .path
-                .as_ref()
-                .is_some_and(|path| &*path.resource == "pods" && path.subresource == "status");
-        if let (true, false, Some(uid)) = (marks, self.lost.is_empty(), &asked.uid) {
-            self.tried.insert(uid.clone(), now);
+            self.shown.insert(pod.uid().to_owned(), now);
         }
     }
 
@@ -101,8 +92,8 @@ impl LostPods {
             }
             *next = now + ROUNDS;
             let late = |pod: &&Arc<Item>| {
-                let tried = self.tried.get(pod.uid()).is_some_and(|at| *at + limit >= now);
-                pod.condition("Ready") && !tried
+                let shown = self.shown.get(pod.uid()).is_some_and(|at| *at + limit >= now);
+                pod.condition("Ready") && !shown
             };
             if let Some(pod) = cluster.pods_on(lost).find(late) {
                 let message = format!(
@@ -139,7 +130,9 @@ impl Invariant for LostPods {
                 }
                 _ => {}
             },
-            Seen::Asked(asked) => self.asked(asked, now),
+            Seen::Asked(asked) if asked.user_agent.ends_with(MARKS) && asked.method != http::Method::GET => {
+                self.begins_anew(now);
+            }
             _ => {}
         }
     }

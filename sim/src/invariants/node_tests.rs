@@ -16,6 +16,15 @@ fn unreachable(name: &str) -> Value {
     with(node(name), "/spec/taints", taint)
 }
 
+/// The controller asks to write the node `n` as it stood at revision 2, and it is written.
+fn writes(history: History, to: Value) -> History {
+    let write = Asked {
+        base: Some(2),
+        ..asked("controller-manager/1", http::Method::PUT, "/api/v1/nodes/n")
+    };
+    history.see(&Seen::Asked(&write)).put("nodes", to)
+}
+
 #[test]
 fn a_node_that_is_given_up_without_silence_or_witness_breaks_n1() {
     let renews = |history: History, node: &str, at| {
@@ -31,7 +40,7 @@ fn a_node_that_is_given_up_without_silence_or_witness_breaks_n1() {
             )
             .put("nodes", node("n"));
         let heard = renews(renews(begin, "n", own), "m", other);
-        heard.at(200).put("nodes", unreachable("n")).broken()
+        writes(heard.at(200), unreachable("n")).broken()
     };
     assert!(history(165, 195).is_empty());
     assert_eq!(history(195, 195), ["N1"]);
@@ -45,7 +54,7 @@ fn a_node_that_is_marked_as_unknown_though_it_was_heard_breaks_n1() {
         let renewed = begin.put("leases.coordination.k8s.io", lease("kube-node-lease", "n", "n"));
         let unknown = json!([{"type": "Ready", "status": "Unknown"}]);
         let unknown = with(node("n"), "/status/conditions", unknown);
-        renewed.at(200).put("nodes", unknown).broken()
+        writes(renewed.at(200), unknown).broken()
     };
     assert_eq!(marked(195), ["N1"]);
     assert!(
@@ -59,16 +68,32 @@ fn a_node_that_is_given_up_right_after_nobody_was_heard_breaks_n1() {
     let returns = |silent_until: u64, at: u64| {
         let begin = History::of(|id| id == "N1").put("nodes", node("n")).at(10);
         let begin = renewed(renewed(begin, "n"), "m").at(silent_until);
-        renewed(begin, "m").at(at).put("nodes", unreachable("n")).broken()
+        writes(renewed(begin, "m").at(at), unreachable("n")).broken()
     };
     assert_eq!(returns(200, 205), ["N1"]);
     assert!(returns(200, 220).is_empty(), "it had its grace once more");
     assert!(returns(50, 55).is_empty(), "that was no outage");
-    let write = asked("controller-manager/1", http::Method::PUT, "/api/v1/nodes/n");
-    let decided = History::of(|id| id == "N1").put("nodes", node("n")).at(10);
-    let decided = renewed(renewed(decided, "n"), "m").at(50).see(&Seen::Asked(&write));
-    let carried_out = renewed(decided.at(200), "m").at(201).put("nodes", unreachable("n"));
-    assert!(carried_out.broken().is_empty(), "it was decided before");
+    // Asked for at second `at`, resting on what the node was at revision `base`.
+    let carried_out = |at: u64, base: u64| {
+        let write = Asked {
+            base: Some(base),
+            ..asked("controller-manager/1", http::Method::PUT, "/api/v1/nodes/n")
+        };
+        let decided = History::of(|id| id == "N1").put("nodes", node("n")).at(10);
+        let decided = renewed(renewed(decided, "n"), "m").at(at).see(&Seen::Asked(&write));
+        let again = renewed(decided.at(200), "m").at(201);
+        again.put("nodes", unreachable("n")).broken()
+    };
+    assert!(carried_out(50, 2).is_empty(), "it was decided before");
+    assert!(carried_out(180, 1).is_empty(), "its round stood still");
+    assert_eq!(carried_out(50, 1), ["N1"], "that was another write");
+}
+
+#[test]
+fn what_no_controller_asked_for_does_not_break_n1() {
+    let begin = History::of(|id| id == "N1").put("nodes", node("n")).at(195);
+    let tainted = renewed(begin, "n").at(200).put("nodes", unreachable("n"));
+    assert!(tainted.broken().is_empty());
 }
 
 #[test]
@@ -232,16 +257,19 @@ fn a_pod_on_a_lost_node_that_may_still_be_marked_does_not_break_n4() {
     holds(
         lost()
             .at(190)
-            .see(&Seen::Started {
+            .see(&Seen::Leads {
                 process: "controller-manager/1",
             })
             .at(200),
     );
-    let mark = Asked {
-        uid: Some("uid-a".to_owned()),
+    let status = |part: &str| Asked {
+        user_agent: format!("kube-controller-manager/{part}"),
         ..asked("controller-manager/1", http::Method::PUT, &format!("{POD}/status"))
     };
+    let (mark, evict) = (status("node-lifecycle-controller"), status("taint-eviction-controller"));
     holds(lost().at(190).see(&Seen::Asked(&mark)).at(200));
+    let evicted = lost().at(190).see(&Seen::Asked(&evict)).at(200);
+    assert_eq!(renewed(evicted, "m").broken(), ["N4"]);
     // Nobody else is well: it may be the control plane that is cut off.
     holds(lost().put("nodes", unknown("m")).at(200));
     holds(

@@ -242,5 +242,5 @@ fn bound(item: &Item) -> Option<i32> {
         }
         None => (f64::from(replicas) * 0.25).ceil() as i32,
     };
-    Some(replicas + surge)
+    Some(replicas.saturating_add(surge))
 }

@@ -3,8 +3,8 @@
 //! Judged when a node is marked as one of which nothing is known, and when it gets the taint `unreachable` that evicts:
 //! there must have been a pause of 30 s in its renewals that ended within the controller's lag or lasts; and for the
 //! taint some node must have been heard within that lag and 25 s more. Where none at all was heard for long, each has its
-//! grace once more when one is heard again. Not judged: nodes that say themselves that they are not ready, and the rate of
-//! evictions.
+//! grace once more when one is heard again. Not judged: nodes that say themselves that they are not ready, the rate of
+//! evictions, and what no controller asked for.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Invariant, MEMORY, Report};
+use super::{Invariant, MEMORY, Report, UNANSWERED};
 use crate::model::{Asked, Cluster, Item, Seen};
 use crate::scenario::Role;
 
@@ -38,8 +38,16 @@ pub struct Silence {
     heard: BTreeMap<String, (Duration, Option<Duration>)>,
     /// When any node was last heard, and when one was heard again after none was for long.
     any: (Duration, Option<Duration>),
-    /// When controllers asked to write nodes, lately: what is held up is carried out at another time.
-    writes: VecDeque<(Duration, String)>,
+    /// What controllers asked to write of nodes, lately: what is held up is carried out at another time.
+    writes: VecDeque<Write>,
+}
+
+/// A controller's request to write a node.
+struct Write {
+    at: Duration,
+    node: String,
+    /// The revision that it rests on.
+    base: Option<u64>,
 }
 
 /// When the node said last that it is well, by its own clock; none if it never has.
@@ -68,11 +76,24 @@ impl Silence {
             .as_ref()
             .filter(|path| &*path.resource == "nodes" && asked.method != http::Method::GET);
         if let Some(path) = path.filter(|_| asked.client.starts_with("controller-manager")) {
-            while self.writes.front().is_some_and(|(at, _)| *at + MEMORY <= now) {
+            while self.writes.front().is_some_and(|write| write.at + MEMORY <= now) {
                 self.writes.pop_front();
             }
-            self.writes.push_back((now, path.name.clone()));
+            self.writes.push_back(Write {
+                at: now,
+                node: path.name.clone(),
+                base: asked.base,
+            });
         }
+    }
+
+    /// Whether the write that follows on `before` may have been decided before `again`: it was asked for by then, or
+    /// stood behind another one of its round whose answer did not come.
+    fn was_decided(&self, before: &Item, again: Duration) -> bool {
+        self.writes.iter().filter(|write| write.at < again).any(|write| {
+            let own = write.node == before.id.name && write.base == Some(before.revision);
+            own || write.at + UNANSWERED > again
+        })
     }
 }
 
@@ -110,6 +131,9 @@ impl Invariant for Silence {
             _ => return,
         };
         if &*change.id.resource == "leases.coordination.k8s.io" && change.id.namespace == "kube-node-lease" {
+            if change.after.is_none() {
+                return;
+            }
             let heard = self.heard.entry(change.id.name.clone()).or_insert((now, None));
             if now.saturating_sub(heard.0) >= PAUSE {
                 heard.1 = Some(now);
@@ -130,6 +154,9 @@ impl Invariant for Silence {
         if after.node().is_none() || !(given_up || marked) {
             return;
         }
+        if !self.writes.iter().any(|write| write.node == change.id.name) {
+            return;
+        }
         let lag = cluster.lag(Role::ControllerManager);
         let Some((last, paused)) = self.heard.get(&change.id.name) else {
             return;
@@ -137,12 +164,7 @@ impl Invariant for Silence {
         let silent = now.saturating_sub(*last) >= PAUSE || paused.is_some_and(|end| end + lag + GIVES_UP > now);
         let witness = self.heard.values().any(|(last, _)| *last + WITNESS + lag > now);
         let again = self.any.1.filter(|again| given_up && *again + ANEW > now);
-        let decided_before = |again: Duration| {
-            self.writes
-                .iter()
-                .any(|(at, name)| *at < again && *name == change.id.name)
-        };
-        let again = again.filter(|again| !decided_before(*again));
+        let again = again.filter(|again| !self.was_decided(before, *again));
         let wrong = match (silent, witness) {
             (true, true) if again.is_some() => format!("right when somebody was heard again, at {again:?}"),
             (false, _) => format!("though it was heard at {last:?}"),

@@ -31,22 +31,9 @@ fn created(asked: &Asked) -> Option<ObjectId> {
     })
 }
 
-/// Who holds the lease of the controller managers.
-fn leader(item: Option<&Item>) -> Option<&str> {
-    item.filter(|item| item.id.name.contains("controller-manager"))?
-        .lease_holder()
-}
-
-/// Whether from now on another process is in charge, or the same one begins anew.
+/// Whether from now on another controller manager is in charge, or the same one begins anew.
 pub(super) fn takes_charge(seen: &Seen<'_>) -> bool {
-    match seen {
-        Seen::Started { process } => process.starts_with("controller-manager/"),
-        Seen::Change(change) => {
-            let (before, after) = (leader(change.before.as_deref()), leader(change.after.as_deref()));
-            after.is_some() && before != after
-        }
-        _ => false,
-    }
+    matches!(seen, Seen::Leads { process } if process.starts_with("controller-manager/"))
 }
 
 /// Whether a controller manager may not know yet of what came at `came`.

@@ -147,15 +147,21 @@ impl ContainerRuntime for SharedRuntime {
             .await
     }
 
+    /// A command succeeds once the container answers, and waits for that as long as it may: hooks are run right after
+    /// the start.
     async fn exec(
         &self,
         container_id: &str,
         _command: &[String],
-        _timeout: Duration,
+        timeout: Duration,
     ) -> Result<ExecOutcome, RuntimeError> {
         let id = container_id.to_owned();
-        self.call(|runtime| async move {
+        self.call(move |runtime| async move {
             runtime.call().await;
+            let ready_in = runtime.lock().containers.get(&id).and_then(SimContainer::ready_in);
+            if let Some(wait) = ready_in.filter(|wait| *wait < timeout) {
+                sleep(wait).await;
+            }
             let answers = runtime.lock().containers.get(&id).map(SimContainer::answers);
             let answers = answers.ok_or_else(|| no_container(&id))?;
             Ok(ExecOutcome {

@@ -70,6 +70,12 @@ impl SimContainer {
         if self.exit.is_some() { None } else { self.started_at }
     }
 
+    /// How long it takes until it has come so far that it answers; none if it answers, or never will.
+    pub fn ready_in(&self) -> Option<Duration> {
+        let left = self.ready_at?.saturating_duration_since(Instant::now());
+        (self.is_running() && !left.is_zero()).then_some(left)
+    }
+
     /// Whether it runs, has come so far that it answers, and no fault keeps it from that.
     pub fn answers(&self) -> bool {
         self.is_running() && !self.silent && self.ready_at.is_some_and(|at| at <= Instant::now())
@@ -177,6 +183,12 @@ impl State {
         if !self.images.contains(&config.image) {
             let message = format!("the image {:?} is not present", config.image);
             return Err(RuntimeError::new(ErrorKind::ImageNotFound, message));
+        }
+        let written = self.volumes.get(&config.pod.uid);
+        let is_there = |volume: &str| written.is_some_and(|volumes| volumes.contains_key(volume));
+        if let Some(mount) = config.mounts.iter().find(|mount| !is_there(&mount.volume)) {
+            let message = format!("the volume {:?} of {} is not there", mount.volume, config.pod);
+            return Err(RuntimeError::new(ErrorKind::NotFound, message));
         }
         let taken = self.containers.values().any(|other| {
             other.sandbox == sandbox && other.config.name == config.name && other.config.attempt == config.attempt

@@ -18,6 +18,7 @@ use super::machine::POD_CIDR;
 use super::{CONTROL_PLANE, Machine, Place, Process, Server, World};
 use crate::feed::LateFeed;
 use crate::link::SimTransport;
+use crate::model::Seen;
 use crate::runtime::SharedRuntime;
 use crate::scenario::Role;
 use orrery_play::vocabulary;
@@ -129,7 +130,7 @@ async fn scheduler(world: Arc<World>, process: Process, random: Random) {
     let client = client(&world, &process, identity, "kube-scheduler", &random);
     let twins = world.scenario.topology.schedulers;
     let work = |client| orrery_scheduler::run(client, orrery_scheduler::Options::default(), random.clone());
-    alone_or_leading(&client, "kube-scheduler", &process, twins, &random, work).await;
+    alone_or_leading(&world, &client, "kube-scheduler", &process, twins, &random, work).await;
 }
 
 async fn controller_manager(world: Arc<World>, process: Process, random: Random) {
@@ -144,7 +145,16 @@ async fn controller_manager(world: Arc<World>, process: Process, random: Random)
         };
         orrery_controllers::run(client, options, random.clone())
     };
-    alone_or_leading(&client, "kube-controller-manager", &process, twins, &random, work).await;
+    alone_or_leading(
+        &world,
+        &client,
+        "kube-controller-manager",
+        &process,
+        twins,
+        &random,
+        work,
+    )
+    .await;
 }
 
 /// A component of a user's own. It may do everything: roles as objects are not served yet.
@@ -157,16 +167,27 @@ async fn custom(world: Arc<World>, process: Process, random: Random, name: &'sta
     let twins = world.scenario.topology.replicas(&component.words());
     let alone = if component.elects() { twins } else { 1 };
     let work = |client| component.run(client, random.clone());
-    alone_or_leading(&client, name, &process, alone, &random, work).await;
+    alone_or_leading(&world, &client, name, &process, alone, &random, work).await;
     world.fails(&process, "its run has returned");
 }
 
 /// A process without twins needs no lease: it would only wait for its own old one after a restart.
-async fn alone_or_leading<F, Fut>(client: &Client, name: &str, process: &Process, twins: u32, random: &Random, work: F)
-where
+async fn alone_or_leading<F, Fut>(
+    world: &World,
+    client: &Client,
+    name: &str,
+    process: &Process,
+    twins: u32,
+    random: &Random,
+    work: F,
+) where
     F: Fn(Client) -> Fut,
     Fut: Future<Output = ()>,
 {
+    let work = |client| {
+        world.witness.observe(world, &Seen::Leads { process: &process.name });
+        work(client)
+    };
     if twins > 1 {
         let identity = format!("{}_{}", process.name, process.starts);
         lead(client, LeaderElection::new(name, &identity), random, work).await;

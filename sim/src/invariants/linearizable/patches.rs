@@ -2,7 +2,7 @@
 //!
 //! Judged by the fields at the second level (`spec.replicas`, `status.conditions`, a key of `data`), by the single labels and
 //! annotations, and by finalizers and owners as a whole. Not judged: what lies below these; metadata that is the server's;
-//! a part that the patch replaces or whose keys it names (`$patch`, `$retainKeys`); a service's spec, in which one field has
+//! a part that the patch replaces, takes away or whose keys it names (`null`, `$patch`, `$retainKeys`); a service's spec, in which one field has
 //! consequences for others.
 
 use std::borrow::Cow;
@@ -20,7 +20,7 @@ pub fn stray(resource: &str, patch: &[u8], before: &[u8], after: &[u8]) -> Optio
             let own = ["metadata", "apiVersion", "kind"].contains(&part);
             let has_consequences =
                 part == "spec" && resource == "services" || part == "data" && patch.names("stringData");
-            if own || has_consequences {
+            if own || has_consequences || patch.takes_away(part) {
                 return None;
             }
             differing(part, patch.get(part), before.get(part), after.get(part))
@@ -34,6 +34,7 @@ fn metadata(patch: &Fields, before: &Fields, after: &Fields) -> Option<String> {
     let (patch, before, after) = (patch?, before?, after?);
     let entry = ["labels", "annotations"]
         .into_iter()
+        .filter(|part| !patch.takes_away(part))
         .find_map(|part| differing(part, patch.get(part), before.get(part), after.get(part)));
     let owned = || {
         let mut parts = ["finalizers", "ownerReferences"].into_iter();
@@ -53,6 +54,11 @@ impl<'a> Fields<'a> {
 
     fn names(&self, name: &str) -> bool {
         self.0.iter().any(|(own, _)| own == name)
+    }
+
+    /// Whether a patch says `null` for a member.
+    fn takes_away(&self, name: &str) -> bool {
+        self.names(name) && self.get(name).is_none()
     }
 
     /// A member's value, unless it is `null`.
@@ -113,6 +119,16 @@ mod tests {
             stray(&json!({"spec": {"replicas": 5}}), &before, &scaled),
             Some("labels.a".to_owned())
         );
+    }
+
+    #[test]
+    fn a_patch_takes_away_what_it_sets_to_null() {
+        let before = json!({"metadata": {"labels": {"a": "1"}, "annotations": {"b": "1"}}, "data": {"key": "a"}});
+        let bare = json!({"metadata": {}});
+        let all = json!({"metadata": {"labels": null, "annotations": null}, "data": null});
+        assert_eq!(stray(&all, &before, &bare), None);
+        let labels = json!({"metadata": {"labels": null}, "data": null});
+        assert_eq!(stray(&labels, &before, &bare), Some("annotations".to_owned()));
     }
 
     #[test]
