@@ -1,7 +1,8 @@
 //! Q3: the requests of the pods on a node never exceed what it has.
 //!
 //! Checked at the write that binds: cpu, memory and the number of pods, summed over the pods bound there that have not
-//! finished, against the node's allocatable. Init containers count by their largest, as in Kubernetes. Not judged: a
+//! finished, against the node's allocatable. Init containers count by their largest, sidecars beside what follows them, as
+//! in Kubernetes (KEP-753). Not judged: a
 //! binding by a scheduler that a fault held up shortly before, whose picture may be old without its fault; bindings
 //! while several schedulers run for the lead.
 
@@ -17,6 +18,12 @@ use crate::scenario::Role;
 /// See the module.
 pub struct Capacity;
 
+fn add(total: &mut BTreeMap<String, i128>, more: BTreeMap<String, i128>) {
+    for (name, amount) in more {
+        *total.entry(name).or_default() += amount;
+    }
+}
+
 /// Thousandths of a unit of what a pod requests.
 fn requests(pod: &Pod) -> BTreeMap<String, i128> {
     let Some(spec) = &pod.spec else { return BTreeMap::new() };
@@ -31,15 +38,26 @@ fn requests(pod: &Pod) -> BTreeMap<String, i128> {
     };
     let mut total: BTreeMap<String, i128> = BTreeMap::new();
     for container in &spec.containers {
-        for (name, amount) in of(container) {
-            *total.entry(name).or_default() += amount;
+        add(&mut total, of(container));
+    }
+    // Sidecars run on, beside whatever follows; other init containers run alone with the sidecars before them.
+    let (mut sidecars, mut starting) = (BTreeMap::new(), BTreeMap::new());
+    for container in spec.init_containers.iter().flatten() {
+        let own = of(container);
+        if container.restart_policy.as_deref() == Some("Always") {
+            add(&mut sidecars, own);
+            continue;
+        }
+        for (name, amount) in own {
+            let beside = sidecars.get(&name).copied().unwrap_or_default();
+            let known: &mut i128 = starting.entry(name).or_default();
+            *known = (*known).max(amount + beside);
         }
     }
-    for container in spec.init_containers.iter().flatten() {
-        for (name, amount) in of(container) {
-            let known = total.entry(name).or_default();
-            *known = (*known).max(amount);
-        }
+    add(&mut total, sidecars);
+    for (name, amount) in starting {
+        let known = total.entry(name).or_default();
+        *known = (*known).max(amount);
     }
     total.insert("pods".to_owned(), 1000);
     total

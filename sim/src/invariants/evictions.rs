@@ -1,8 +1,8 @@
 //! N2: a taint eviction had an untolerated taint in force for the whole toleration time.
 //!
 //! Judged when the controller manager asks to delete a pod that it marked as disrupted by a taint, in the very state it
-//! saw: some taint of the pod's node that evicts must have stood for as long as the pod tolerates it, and stand now or
-//! until within the controller's lag. Not judged: deletes in whatever state (a replica set that shrinks), and pods whose
+//! saw: some taint of the pod's node that evicts must have stood for as long as the pod tolerates it, counted from the
+//! pod's arrival if that was later, and stand now or until within the controller's lag. Not judged: deletes in whatever state (a replica set that shrinks), and pods whose
 //! owner is gone or going (the garbage collector).
 //!
 //! In the end no pod may be left on a node with a taint that it has borne for longer than it tolerates, if that is a
@@ -116,11 +116,12 @@ impl Invariant for Evictions {
                     return;
                 }
                 let lag = cluster.lag(Role::ControllerManager);
+                let arrived = self.bound.get(item.uid()).copied().unwrap_or_default();
                 let stood = self.taints.get(item.node_name()).into_iter().flatten();
                 let due = stood
                     .filter(|own| own.until.is_none_or(|until| until + lag > now))
                     .any(|own| {
-                        let time = own.until.unwrap_or(now).saturating_sub(own.since) + ROUNDING;
+                        let time = own.until.unwrap_or(now).saturating_sub(own.since.max(arrived)) + ROUNDING;
                         tolerance(pod, &own.taint).is_some_and(|tolerated| time >= tolerated)
                     });
                 let gone = cluster.find("nodes", "", item.node_name()).is_none();
