@@ -1,4 +1,4 @@
-//! What a scenario asks for in vain: objects that nobody makes, and moments after the end.
+//! What a scenario asks for in vain: objects that nobody makes, processes that there are not, and moments after the end.
 //!
 //! A run would pass over it without a word, and be about less than the scenario says. What is certain is refused; what
 //! may be meant so is a doubt, which `check` tells.
@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::faults::{FaultAction, LagScope, Moment};
 use super::made::Made;
+use super::processes::{no_such_process, nobody_to_hand_over_to};
 use super::trigger::{Trigger, WriteTrigger};
 use super::workload::{Manifest, StepAction};
-use super::{CallSpec, Scenario, write_duration};
+use super::{CallSpec, Scenario, Whom, write_duration};
 use crate::workload::named;
 
 /// Something that is asked for in vain.
@@ -40,6 +41,7 @@ pub fn find(scenario: &Scenario) -> Vec<Vain> {
     for (index, plan) in scenario.faults.iter().enumerate() {
         let entry = ("faults", index);
         search.moment(entry, &plan.moment);
+        search.components(entry, &plan.action.whom());
         plan.action
             .until()
             .into_iter()
@@ -51,6 +53,11 @@ pub fn find(scenario: &Scenario) -> Vec<Vain> {
                 }
             }
             FaultAction::DelayCall(spec) => search.call(entry, &spec.call),
+            FaultAction::HandOver(spec) => {
+                if let Some(why) = nobody_to_hand_over_to(&scenario.topology, spec.component.role) {
+                    search.tell(entry, &spec.component.to_string(), why, true);
+                }
+            }
             _ => {}
         }
     }
@@ -177,10 +184,25 @@ impl Search<'_> {
         self.ask(entry, object, meant, true);
     }
 
+    /// Processes that there are not.
+    fn components(&mut self, entry: Entry, whom: &Whom<'_>) {
+        for component in &whom.components {
+            if let Some(why) = no_such_process(&self.scenario.topology, component) {
+                self.tell(entry, &component.to_string(), why, true);
+            }
+        }
+    }
+
     fn trigger(&mut self, entry: Entry, trigger: &Trigger) {
         match trigger {
-            Trigger::Write(WriteTrigger { object, .. }) => self.written(entry, object),
-            Trigger::Call { call, .. } => self.call(entry, call),
+            Trigger::Write(WriteTrigger { object, .. }) => {
+                self.written(entry, object);
+                self.components(entry, &trigger.whom());
+            }
+            Trigger::Call { call, .. } => {
+                self.call(entry, call);
+                self.components(entry, &trigger.whom());
+            }
             Trigger::After(_) => {}
             Trigger::All(items) | Trigger::Any(items) | Trigger::Sequence(items) => {
                 items.iter().for_each(|item| self.trigger(entry, item));
@@ -210,7 +232,7 @@ impl Search<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Error, examine};
+    use super::super::{Error, examine, examine_file};
 
     const MANIFEST: &str = "
 apiVersion: v1
@@ -304,6 +326,54 @@ items:
         insta::assert_snapshot!(told("expect:\n  state: [{ deployment/wbe: { spec.replicas: 1 } }]\n").unwrap_err(), @r#"a.yaml:7:13: nobody makes a Deployment "default/wbe"; did you mean "default/web"? (known: default/web, team/db)"#);
         let right = "expect: { state: [{ deployment/web: { spec.replicas: 1 } }, { node/node-1: { kind: Node } }] }\n";
         assert_eq!(told(right), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_process_that_there_is_not_is_not_struck() {
+        let at = |action: &str| fault(&format!("at: 1s\n    {action}")).unwrap_err();
+        insta::assert_snapshot!(at("restart: scheduler/7"), @r#"a.yaml:8:14: no process "scheduler/7"; did you mean "scheduler/1"? (known: scheduler/1)"#);
+        insta::assert_snapshot!(at("restart: controller-manager/one"), @r#"a.yaml:8:14: no process "controller-manager/one"; did you mean "controller-manager/1"? (known: controller-manager/1)"#);
+        insta::assert_snapshot!(at("crash: { component: store }"), @"a.yaml:8:25: the store has no process of its own with one API server: `topology: { apiservers: 2 }` gives it one");
+        insta::assert_snapshot!(at("api-lag: { server: apiserver/2 }"), @r#"a.yaml:8:24: no process "apiserver/2"; did you mean "apiserver/1"? (known: apiserver/1)"#);
+        insta::assert_snapshot!(at("reconnect: { component: scheduler, to: apiserver/9 }"), @r#"a.yaml:8:44: no process "apiserver/9"; did you mean "apiserver/1"? (known: apiserver/1)"#);
+        insta::assert_snapshot!(at("lost-answers: { client: scheduler/5 }"), @r#"a.yaml:8:29: no process "scheduler/5"; did you mean "scheduler/1"? (known: scheduler/1)"#);
+        insta::assert_snapshot!(at("lag: { client: scheduler/5, by: 1s }"), @r#"a.yaml:8:20: no process "scheduler/5"; did you mean "scheduler/1"? (known: scheduler/1)"#);
+        insta::assert_snapshot!(at("hand-over: { component: scheduler }"), @"a.yaml:8:29: the only scheduler has no twin to hand over to: `topology: { schedulers: 2 }` makes one");
+        let until = "pause: { component: scheduler, until: { create: Pod/*, observed-by: apiserver/2 } }";
+        insta::assert_snapshot!(at(until), @r#"a.yaml:8:73: no process "apiserver/2"; did you mean "apiserver/1"? (known: apiserver/1)"#);
+        let when = "when: { call: { client: scheduler/2, verb: list } }\n    restart: proxy";
+        insta::assert_snapshot!(fault(when).unwrap_err(), @r#"a.yaml:7:29: no process "scheduler/2"; did you mean "scheduler/1"? (known: scheduler/1)"#);
+        let several = "topology: { apiservers: 2, schedulers: 2, controllerManagers: 2 }\nfaults:\n  - at: 1s\n    ";
+        for right in [
+            "restart: scheduler/2",
+            "crash: { component: store }",
+            "pause: { component: store/1 }",
+            "api-lag: { server: apiserver/2 }",
+            "reconnect: { component: scheduler, to: apiserver/2 }",
+            "hand-over: { component: controller-manager/1 }",
+            "lost-answers: { client: user }",
+            "lag: { client: kubelet/node-3, by: 1s }",
+        ] {
+            assert_eq!(told(&format!("{several}{right}\n")), Ok(Vec::new()), "{right}");
+        }
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a test reads the scenarios of the house")]
+    fn no_scenario_of_the_house_asks_for_anything_in_vain() {
+        let house = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios");
+        let mut read = 0;
+        for folder in [house.to_owned(), format!("{house}/regressions")] {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_some_and(|extension| extension == "yaml") {
+                    let examined = examine_file(path.to_str().unwrap());
+                    assert_eq!(examined.map(|(_, doubts)| doubts), Ok(Vec::new()));
+                    read += 1;
+                }
+            }
+        }
+        assert!(read > 40, "{read}");
     }
 
     #[test]
