@@ -11,6 +11,7 @@ mod faults;
 mod made;
 mod manifests;
 pub mod nearest;
+mod places;
 mod processes;
 mod quantity;
 mod read;

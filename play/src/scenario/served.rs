@@ -36,11 +36,13 @@ pub fn check_requested(name: &str) -> Result<(), String> {
 
 /// Whether a kind is served, as people call it: `Deployment`, `deployment`, `deploy`.
 pub fn check_kind(kind: &str) -> Result<(), String> {
+    called(kind).map(drop).ok_or_else(|| no_kind(kind))
+}
+
+/// The kind that people call so, if it is served.
+pub fn called(kind: &str) -> Option<&'static ResourceInfo> {
     let plural = plural(kind);
-    if served().any(|own| own.plural == plural) {
-        return Ok(());
-    }
-    Err(no_kind(kind))
+    served().find(|own| own.plural == plural)
 }
 
 /// Whether objects with this kind and apiVersion are served.

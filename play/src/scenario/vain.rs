@@ -1,4 +1,5 @@
-//! What a scenario asks for in vain: objects that nobody makes, processes that there are not, and moments after the end.
+//! What a scenario asks for in vain: objects that nobody makes, fields that they do not have,
+//! processes that there are not, and moments after the end.
 //!
 //! A run would pass over it without a word, and be about less than the scenario says. What is certain is refused; what
 //! may be meant so is a doubt, which `check` tells.
@@ -7,7 +8,9 @@ use std::time::Duration;
 
 use super::faults::{FaultAction, LagScope, Moment};
 use super::made::Made;
+use super::places;
 use super::processes::{no_such_process, nobody_to_hand_over_to};
+use super::served::called;
 use super::trigger::{Trigger, WriteTrigger};
 use super::workload::{Manifest, StepAction};
 use super::{CallSpec, Scenario, Whom, write_duration};
@@ -61,8 +64,9 @@ pub fn find(scenario: &Scenario) -> Vec<Vain> {
             _ => {}
         }
     }
-    for object in scenario.expect.state.iter().flat_map(|state| state.keys()) {
+    for (object, fields) in scenario.expect.state.iter().flatten() {
         search.object(("expect", 0), object, true);
+        fields.keys().for_each(|path| search.field(("expect", 0), object, path));
     }
     search.found
 }
@@ -168,7 +172,11 @@ impl Search<'_> {
 
     /// An object as steps and expectations name it.
     fn object(&mut self, entry: Entry, object: &str, certain: bool) {
-        if let Some((kind, namespace, name)) = named(object) {
+        if object.contains('*') {
+            let why =
+                format!("{object:?} is no object: `*` has a meaning only in triggers and faults; here one is named");
+            self.tell(entry, object, why, true);
+        } else if let Some((kind, namespace, name)) = named(object) {
             let namespace = Some(namespace).filter(|_| crate::workload::is_namespaced(kind));
             self.ask(entry, object, (kind, namespace, name), certain);
         }
@@ -193,10 +201,20 @@ impl Search<'_> {
         }
     }
 
+    /// A field that objects of such a kind do not have.
+    fn field(&mut self, entry: Entry, object: &str, path: &str) {
+        let kind = object.split('/').next().and_then(called);
+        let wrong = kind.and_then(|kind| places::wrong(&kind.api_version(), kind.kind, path));
+        if let Some(wrong) = wrong.filter(|_| !path.is_empty()) {
+            self.tell(entry, path, format!("{object} has {wrong}"), true);
+        }
+    }
+
     fn trigger(&mut self, entry: Entry, trigger: &Trigger) {
         match trigger {
-            Trigger::Write(WriteTrigger { object, .. }) => {
+            Trigger::Write(WriteTrigger { object, fields, .. }) => {
                 self.written(entry, object);
+                fields.iter().for_each(|field| self.field(entry, object, &field.path));
                 self.components(entry, &trigger.whom());
             }
             Trigger::Call { call, .. } => {
@@ -324,8 +342,28 @@ items:
     #[test]
     fn an_end_that_nothing_can_have_is_not_expected() {
         insta::assert_snapshot!(told("expect:\n  state: [{ deployment/wbe: { spec.replicas: 1 } }]\n").unwrap_err(), @r#"a.yaml:7:13: nobody makes a Deployment "default/wbe"; did you mean "default/web"? (known: default/web, team/db)"#);
+        let state = |object: &str| told(&format!("expect:\n  state: [{{ {object} }}]\n")).unwrap_err();
+        insta::assert_snapshot!(state("deployment/web: { status.availableReplica: 3 }"), @r#"a.yaml:7:31: deployment/web has an unknown field "status.availableReplica"; did you mean "availableReplicas"? (known: availableReplicas, collisionCount, conditions, observedGeneration, readyReplicas, replicas, terminatingReplicas, unavailableReplicas, updatedReplicas)"#);
+        insta::assert_snapshot!(state("deployment/web*: { spec.replicas: 3 }"), @r#"a.yaml:7:13: "deployment/web*" is no object: `*` has a meaning only in triggers and faults; here one is named"#);
+        insta::assert_snapshot!(step("edit: { object: deployment/web*, patch: {} }").unwrap_err(), @r#"a.yaml:7:21: "deployment/web*" is no object: `*` has a meaning only in triggers and faults; here one is named"#);
         let right = "expect: { state: [{ deployment/web: { spec.replicas: 1 } }, { node/node-1: { kind: Node } }] }\n";
         assert_eq!(told(right), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_field_that_no_such_object_has_never_changes() {
+        let when = |trigger: &str| fault(&format!("when: {trigger}\n    restart: scheduler"));
+        let plain = "{ update: Deployment/default/web, field: spec.replica, to: 1 }";
+        insta::assert_snapshot!(when(plain).unwrap_err(), @r#"a.yaml:7:52: Deployment/default/web has an unknown field "spec.replica"; did you mean "replicas"? (known: minReadySeconds, paused, progressDeadlineSeconds, replicas, revisionHistoryLimit, selector, strategy, template)"#);
+        let several = "{ any: [{ update: Pod/default/*, fields: { spec.nodeNam: {}, status.phase: {} } }] }";
+        insta::assert_snapshot!(when(several).unwrap_err(), @r#"a.yaml:7:54: Pod/default/* has an unknown field "spec.nodeNam"; did you mean "nodeName"? (known: activeDeadlineSeconds, affinity, automountServiceAccountToken, containers, dnsConfig, dnsPolicy, enableServiceLinks, ephemeralContainers, hostAliases, hostIPC, hostNetwork, hostPID, hostUsers, hostname, hostnameOverride, imagePullSecrets, initContainers, nodeName, nodeSelector, os, overhead, preemptionPolicy, priority, priorityClassName, readinessGates, resourceClaims, resources, restartPolicy, runtimeClassName, schedulerName, schedulingGates, securityContext, serviceAccount, serviceAccountName, setHostnameAsFQDN, shareProcessNamespace, subdomain, terminationGracePeriodSeconds, tolerations, topologySpreadConstraints, volumes, workloadRef)"#);
+        for right in [
+            "{ update: Pod/default/*, fields: { spec.nodeName: { to: node-1 }, status.phase: {} } }",
+            "{ update: Deployment/default/web, field: spec.template.spec.containers.0.image }",
+            "{ update: po/default/*, field: metadata.labels.app.kubernetes.io/name }",
+        ] {
+            assert_eq!(when(right), Ok(Vec::new()), "{right}");
+        }
     }
 
     #[test]
