@@ -13,7 +13,7 @@ use super::processes::{no_such_process, nobody_to_hand_over_to};
 use super::served::called;
 use super::trigger::{Trigger, WriteTrigger};
 use super::workload::{Manifest, StepAction};
-use super::{CallSpec, Scenario, Whom, write_duration};
+use super::{CallSpec, Scenario, Span, Whom, write_duration};
 use crate::workload::named;
 
 /// Something that is asked for in vain.
@@ -38,7 +38,10 @@ pub fn find(scenario: &Scenario) -> Vec<Vain> {
     };
     for (index, plan) in scenario.workload.iter().enumerate() {
         let entry = ("workload", index);
-        search.moment(entry, &plan.moment);
+        match (&plan.action, &plan.moment) {
+            (StepAction::Churn(_), Moment::Between(span)) => search.churn(entry, span),
+            (_, moment) => search.moment(entry, moment),
+        }
         search.step(entry, &plan.action);
     }
     for (index, plan) in scenario.faults.iter().enumerate() {
@@ -127,6 +130,19 @@ impl Search<'_> {
         };
         if let Some((why, certain)) = told {
             self.tell(entry, word, why, certain);
+        }
+    }
+
+    /// A user who does not rest when the chaos is over lets the cluster come to no rest, either.
+    fn churn(&mut self, entry: Entry, span: &Span) {
+        if span.high > self.scenario.duration {
+            let over = write_duration(self.scenario.duration);
+            let why = format!(
+                "the user goes on after the chaos, and the cluster cannot converge: let `between` end by {over} \
+                 (`duration`), or make `duration` {} or more",
+                write_duration(span.high)
+            );
+            self.tell(entry, "between", why, true);
         }
     }
 
@@ -250,6 +266,8 @@ impl Search<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::{Error, examine, examine_file};
 
     const MANIFEST: &str = "
@@ -427,6 +445,19 @@ items:
     }
 
     #[test]
+    fn with_a_sooner_end_nothing_comes_too_late() {
+        let source = "name: a\nduration: 100s\nworkload:\n  - between: 10s..90s\n    churn: { every: 1s, ops: all }\n  \
+                      - between: 60s..90s\n    churn: { every: 1s, ops: all }\nfaults:\n  - at: 70s\n    restart: proxy\n";
+        let (long, _) = examine("a.yaml", source, |_| Err(String::new())).unwrap();
+        let short = long.ending_at(Duration::from_secs(50));
+        assert_eq!((short.workload.len(), short.faults.len()), (1, 0));
+        assert_eq!(
+            examine("a.yaml", &short.to_yaml(), |_| Err(String::new())),
+            Ok((short, Vec::new()))
+        );
+    }
+
+    #[test]
     fn what_comes_after_the_end_is_refused_or_doubted() {
         insta::assert_snapshot!(fault("at: 61s\n    restart: scheduler").unwrap_err(), @"a.yaml:7:5: too late to strike: the chaos ends after 1m (`duration`)");
         insta::assert_snapshot!(fault("between: 2m..3m\n    restart: scheduler").unwrap_err(), @"a.yaml:7:5: too late to strike: the chaos ends after 1m (`duration`)");
@@ -436,6 +467,13 @@ items:
         assert_eq!(fault("at: 60s\n    restart: scheduler"), Ok(Vec::new()));
         let waits = "when: { any: [{ after: 2m }, { create: Pod/* }] }\n    restart: scheduler";
         assert_eq!(fault(waits), Ok(Vec::new()));
+        let churn = |until: &str| {
+            told(&format!(
+                "  - between: 20s..{until}\n    churn: {{ every: 1s, ops: all }}\n"
+            ))
+        };
+        insta::assert_snapshot!(churn("500s").unwrap_err(), @"a.yaml:6:5: the user goes on after the chaos, and the cluster cannot converge: let `between` end by 1m (`duration`), or make `duration` 500s or more");
+        assert_eq!(churn("60s"), Ok(Vec::new()));
         // Steps are done after the chaos, too, as long as the run waits for the cluster.
         let late = |at: &str| told(&format!("  - at: {at}\n    restart: {{ deployment: web }}\n"));
         insta::assert_snapshot!(late("90s").unwrap().join("\n"), @"a.yaml:6:5: nothing goes wrong any more then: the chaos ends after 1m (`duration`)");
