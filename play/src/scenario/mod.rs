@@ -8,6 +8,7 @@ mod between;
 mod call;
 mod error;
 mod faults;
+mod lingering;
 mod made;
 mod manifests;
 pub mod nearest;
