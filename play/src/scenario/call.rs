@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::served::{check_kind, check_resource};
+use super::served::{check_kind, check_requested};
 use super::target::{ClientTarget, Whom};
 use super::write::Keys;
 use super::yaml::Yaml;
@@ -71,9 +71,7 @@ impl TryFrom<CallWire> for CallSpec {
         if wire.object.as_ref().is_some_and(|object| object.split('/').count() > 2) {
             return Err("the object of a call is `namespace/name` or `name`: its kind is the resource".to_owned());
         }
-        if let Some(plural) = wire.resource.as_ref().and_then(|resource| resource.split('/').next()) {
-            check_resource(plural)?;
-        }
+        wire.resource.as_deref().map_or(Ok(()), check_requested)?;
         Ok(CallSpec {
             client: wire.client,
             verb: wire.verb,

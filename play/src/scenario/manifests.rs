@@ -1,16 +1,18 @@
-//! What manifests say in vain: fields that their kinds do not have, and containers that are not in them and whose image
-//! is set.
+//! What manifests and patches say in vain: fields that their kinds do not have, and containers that are not in them and
+//! whose image is set.
 //!
 //! The API server would drop such a field with a mere warning, and a patch would add such a container. Not judged: kinds
-//! of users' own, and what steps other than `apply` write.
+//! of users' own.
 
 use orrery_api::strict::unknown_fields;
 use serde_json::Value;
 
 use super::nearest;
+use super::places;
+use super::served::called;
 use super::vain::Vain;
 use super::workload::{Manifest, StepAction};
-use super::{Scenario, SetImageSpec};
+use super::{EditSpec, Scenario, SetImageSpec};
 
 /// All of it, in the order of the steps.
 pub fn find(scenario: &Scenario) -> Vec<Vain> {
@@ -27,14 +29,16 @@ pub fn find(scenario: &Scenario) -> Vec<Vain> {
         match &plan.action {
             StepAction::Apply(Manifest::Inline(objects)) => {
                 for object in objects {
-                    for problem in problems(object) {
-                        let field = problem
-                            .trim_end_matches('"')
-                            .rsplit(['.', '"'])
-                            .next()
-                            .unwrap_or_default();
-                        tell(field, format!("{} has an {problem}", title(object)));
+                    for (field, wrong) in unknown(object, text(object, "/apiVersion"), text(object, "/kind")) {
+                        tell(&field, format!("{} has {wrong}", title(object)));
                     }
+                }
+            }
+            StepAction::Edit(EditSpec { object, patch }) => {
+                let kind = object.split('/').next().and_then(called);
+                let unknown = kind.map(|kind| unknown(patch, &kind.api_version(), kind.kind));
+                for (field, wrong) in unknown.into_iter().flatten() {
+                    tell(&field, format!("{object} has {wrong}"));
                 }
             }
             StepAction::SetImage(spec) => {
@@ -57,9 +61,19 @@ fn title(object: &Value) -> String {
     format!("{} {:?}", text(object, "/kind"), text(object, "/metadata/name"))
 }
 
-/// The fields of an object that its kind does not have.
-fn problems(object: &Value) -> Vec<String> {
-    unknown_fields(object, text(object, "/apiVersion"), text(object, "/kind"))
+/// The fields of an object, or a part of one, that its kind does not have: their names, and what is wrong with them.
+fn unknown(object: &Value, api_version: &str, kind: &str) -> Vec<(String, String)> {
+    let problems = unknown_fields(object, api_version, kind).into_iter();
+    problems
+        .map(|problem| {
+            let path = problem.split('"').nth(1).unwrap_or_default();
+            let name = path.rsplit('.').next().unwrap_or_default().to_owned();
+            // Scenarios number the parts of lists in another way.
+            let dotted = path.replace('[', ".").replace(']', "");
+            let wrong = places::wrong(api_version, kind, &dotted).map(|wrong| wrong.replace(&dotted, path));
+            (name, wrong.unwrap_or_else(|| format!("an {problem}")))
+        })
+        .collect()
 }
 
 /// Why a step sets no image, if manifests make its deployment and none of them has its container.
@@ -121,9 +135,27 @@ spec:
 
     #[test]
     fn a_field_that_a_kind_does_not_have_is_refused() {
-        insta::assert_snapshot!(told("apply: wrong.yaml").unwrap_err(), @r#"a.yaml:4:5: Deployment "web" has an unknown field "spec.replcias""#);
-        insta::assert_snapshot!(told("apply: { apiVersion: v1, kind: ConfigMap, metadata: { name: a }, dtaa: {} }").unwrap_err(), @r#"a.yaml:5:70: ConfigMap "a" has an unknown field "dtaa""#);
+        insta::assert_snapshot!(told("apply: wrong.yaml").unwrap_err(), @r#"a.yaml:4:5: Deployment "web" has an unknown field "spec.replcias"; did you mean "replicas"? (known: minReadySeconds, paused, progressDeadlineSeconds, replicas, revisionHistoryLimit, selector, strategy, template)"#);
+        insta::assert_snapshot!(told("apply: { apiVersion: v1, kind: ConfigMap, metadata: { name: a }, dtaa: {} }").unwrap_err(), @r#"a.yaml:5:70: ConfigMap "a" has an unknown field "dtaa"; did you mean "data"? (known: apiVersion, binaryData, data, immutable, kind, metadata)"#);
         assert_eq!(told("apply: right.yaml"), Ok(()));
+    }
+
+    #[test]
+    fn a_patch_has_no_other_fields_than_its_kind() {
+        let edit = |object: &str, patch: &str| {
+            told(&format!(
+                "apply: right.yaml\n  - at: 2s\n    edit: {{ object: {object}, patch: {patch} }}"
+            ))
+        };
+        insta::assert_snapshot!(edit("deploy/web", "{ spec: { replica: 5 } }").unwrap_err(), @r#"a.yaml:7:50: deploy/web has an unknown field "spec.replica"; did you mean "replicas"? (known: minReadySeconds, paused, progressDeadlineSeconds, replicas, revisionHistoryLimit, selector, strategy, template)"#);
+        insta::assert_snapshot!(edit("Deployment/web", "{ spec: { template: { spec: { containers: [{ nam: a }] } } } }").unwrap_err(), @r#"a.yaml:7:89: Deployment/web has an unknown field "spec.template.spec.containers[0].nam"; did you mean "name"? (known: args, command, env, envFrom, image, imagePullPolicy, lifecycle, livenessProbe, name, ports, readinessProbe, resizePolicy, resources, restartPolicy, restartPolicyRules, securityContext, startupProbe, stdin, stdinOnce, terminationMessagePath, terminationMessagePolicy, tty, volumeDevices, volumeMounts, workingDir)"#);
+        for right in [
+            "{ spec: { replicas: 5, strategy: null } }",
+            "{ metadata: { labels: { example.com/any: x }, annotations: null } }",
+            "{ spec: { template: { spec: { containers: [{ name: web, image: 'web:2' }] } } } }",
+        ] {
+            assert_eq!(edit("Deployment/web", right), Ok(()), "{right}");
+        }
     }
 
     #[test]

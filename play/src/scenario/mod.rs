@@ -8,9 +8,12 @@ mod between;
 mod call;
 mod error;
 mod faults;
+mod lingering;
 mod made;
 mod manifests;
 pub mod nearest;
+mod places;
+mod processes;
 mod quantity;
 mod read;
 #[cfg(test)]
@@ -106,6 +109,24 @@ impl Scenario {
             Moment::At(_) | Moment::Between(_) => None,
         });
         begins.chain(self.faults.iter().filter_map(|plan| plan.action.until()))
+    }
+
+    /// The scenario with another end: faults that would come too late for it go, and users who do not rest do so then.
+    #[must_use]
+    pub fn ending_at(&self, end: Duration) -> Scenario {
+        let mut variant = self.clone();
+        variant.duration = end;
+        variant.faults.retain(|plan| plan.moment.earliest() <= end);
+        let churns = |plan: &StepPlan| matches!(plan.action, StepAction::Churn(_));
+        variant
+            .workload
+            .retain(|plan| !churns(plan) || plan.moment.earliest() < end);
+        for plan in variant.workload.iter_mut().filter(|plan| churns(plan)) {
+            if let Moment::Between(span) = &mut plan.moment {
+                span.high = span.high.min(end);
+            }
+        }
+        variant
     }
 
     /// Whether something is waited for that components are shown.

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::call::object_pattern;
 use super::error::Error;
+use super::lingering;
 use super::manifests;
 use super::nearest;
 use super::served;
@@ -56,7 +57,10 @@ pub fn examine(
         word,
         why,
         certain,
-    } in vain::find(&scenario).into_iter().chain(manifests::find(&scenario))
+    } in vain::find(&scenario)
+        .into_iter()
+        .chain(manifests::find(&scenario))
+        .chain(lingering::find(&scenario))
     {
         let error = Error::about_entry(file, source, entry, &word, why);
         if certain {

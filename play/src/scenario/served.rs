@@ -16,13 +16,33 @@ pub fn check_resource(name: &str) -> Result<(), String> {
     Err(format!("no resource {name:?} is served{}", nearest::hint(name, &known)))
 }
 
-/// Whether a kind is served, as people call it: `Deployment`, `deployment`, `deploy`.
-pub fn check_kind(kind: &str) -> Result<(), String> {
-    let plural = plural(kind);
-    if served().any(|own| own.plural == plural) {
+/// Whether requests can be about it: a resource by its plural, alone or with a subresource: `pods/status`.
+pub fn check_requested(name: &str) -> Result<(), String> {
+    let Some((plural, subresource)) = name.split_once('/') else {
+        return check_resource(name);
+    };
+    check_resource(plural)?;
+    let own = served().filter(|own| own.plural == plural);
+    let known: Vec<&str> = own.flat_map(|own| own.subresources).map(|own| own.name).collect();
+    if known.contains(&subresource) {
         return Ok(());
     }
-    Err(no_kind(kind))
+    let hint = match known.as_slice() {
+        [] => ": they have none".to_owned(),
+        known => nearest::hint(subresource, known),
+    };
+    Err(format!("{plural} have no subresource {subresource:?}{hint}"))
+}
+
+/// Whether a kind is served, as people call it: `Deployment`, `deployment`, `deploy`.
+pub fn check_kind(kind: &str) -> Result<(), String> {
+    called(kind).map(drop).ok_or_else(|| no_kind(kind))
+}
+
+/// The kind that people call so, if it is served.
+pub fn called(kind: &str) -> Option<&'static ResourceInfo> {
+    let plural = plural(kind);
+    served().find(|own| own.plural == plural)
 }
 
 /// Whether objects with this kind and apiVersion are served.
@@ -46,4 +66,37 @@ fn no_kind(kind: &str) -> String {
 
 fn served() -> impl Iterator<Item = &'static ResourceInfo> {
     vocabulary().kinds.iter().map(|resource| resource.info())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read;
+
+    fn wrong(fault: &str) -> String {
+        let source = format!("name: a\nduration: 1m\nfaults:\n  - at: 1s\n    {fault}\n");
+        let told = read("a.yaml", &source, |_| Err(String::new())).map(drop);
+        let told = told.map_err(|error| error.to_string()).unwrap_err();
+        // Without the list of what is known, which grows.
+        told.split(" (known").next().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn requests_for_what_is_not_served_never_come() {
+        insta::assert_snapshot!(wrong("lost-answers: { write: create podz, requests: [1] }"), @r#"a.yaml:5:35: faults[0]: no resource "podz" is served; did you mean "pods"?"#);
+        insta::assert_snapshot!(wrong("api-errors: { request: create bindings, nth: [1] }"), @r#"a.yaml:5:35: faults[0]: no resource "bindings" is served"#);
+        insta::assert_snapshot!(wrong("duplicate: { request: create statefulsets, nth: [1] }"), @r#"a.yaml:5:34: faults[0]: no resource "statefulsets" is served"#);
+        insta::assert_snapshot!(wrong("loss: { client: user, request: create Pod, nth: [1] }"), @r#"a.yaml:5:43: faults[0]: no resource "Pod" is served; did you mean "pods"?"#);
+        insta::assert_snapshot!(wrong("loss: { client: user, request: patch pods/stats, nth: [1] }"), @r#"a.yaml:5:47: faults[0]: pods have no subresource "stats"; did you mean "status"?"#);
+        insta::assert_snapshot!(wrong("delay-call: { resource: configmaps/status }"), @r#"a.yaml:5:40: faults[0]: configmaps have no subresource "status": they have none"#);
+        for right in [
+            "patch pods/status",
+            "create pods/binding",
+            "update nodes/status",
+            "delete leases",
+        ] {
+            let fault = format!("api-errors: {{ request: {right}, nth: [1] }}");
+            let source = format!("name: a\nduration: 1m\nfaults:\n  - at: 1s\n    {fault}\n");
+            assert!(read("a.yaml", &source, |_| Err(String::new())).is_ok(), "{right}");
+        }
+    }
 }

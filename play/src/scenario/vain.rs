@@ -1,4 +1,5 @@
-//! What a scenario asks for in vain: objects that nobody makes, and moments after the end.
+//! What a scenario asks for in vain: objects that nobody makes, fields that they do not have,
+//! processes that there are not, and moments after the end.
 //!
 //! A run would pass over it without a word, and be about less than the scenario says. What is certain is refused; what
 //! may be meant so is a doubt, which `check` tells.
@@ -7,9 +8,12 @@ use std::time::Duration;
 
 use super::faults::{FaultAction, LagScope, Moment};
 use super::made::Made;
+use super::places;
+use super::processes::{no_such_process, nobody_to_hand_over_to};
+use super::served::called;
 use super::trigger::{Trigger, WriteTrigger};
 use super::workload::{Manifest, StepAction};
-use super::{CallSpec, Scenario, write_duration};
+use super::{CallSpec, Scenario, Span, Whom, write_duration};
 use crate::workload::named;
 
 /// Something that is asked for in vain.
@@ -34,12 +38,16 @@ pub fn find(scenario: &Scenario) -> Vec<Vain> {
     };
     for (index, plan) in scenario.workload.iter().enumerate() {
         let entry = ("workload", index);
-        search.moment(entry, &plan.moment);
+        match (&plan.action, &plan.moment) {
+            (StepAction::Churn(_), Moment::Between(span)) => search.churn(entry, span),
+            (_, moment) => search.moment(entry, moment),
+        }
         search.step(entry, &plan.action);
     }
     for (index, plan) in scenario.faults.iter().enumerate() {
         let entry = ("faults", index);
         search.moment(entry, &plan.moment);
+        search.components(entry, &plan.action.whom());
         plan.action
             .until()
             .into_iter()
@@ -51,11 +59,17 @@ pub fn find(scenario: &Scenario) -> Vec<Vain> {
                 }
             }
             FaultAction::DelayCall(spec) => search.call(entry, &spec.call),
+            FaultAction::HandOver(spec) => {
+                if let Some(why) = nobody_to_hand_over_to(&scenario.topology, spec.component.role) {
+                    search.tell(entry, &spec.component.to_string(), why, true);
+                }
+            }
             _ => {}
         }
     }
-    for object in scenario.expect.state.iter().flat_map(|state| state.keys()) {
+    for (object, fields) in scenario.expect.state.iter().flatten() {
         search.object(("expect", 0), object, true);
+        fields.keys().for_each(|path| search.field(("expect", 0), object, path));
     }
     search.found
 }
@@ -119,6 +133,19 @@ impl Search<'_> {
         }
     }
 
+    /// A user who does not rest when the chaos is over lets the cluster come to no rest, either.
+    fn churn(&mut self, entry: Entry, span: &Span) {
+        if span.high > self.scenario.duration {
+            let over = write_duration(self.scenario.duration);
+            let why = format!(
+                "the user goes on after the chaos, and the cluster cannot converge: let `between` end by {over} \
+                 (`duration`), or make `duration` {} or more",
+                write_duration(span.high)
+            );
+            self.tell(entry, "between", why, true);
+        }
+    }
+
     fn step(&mut self, entry: Entry, action: &StepAction) {
         match action {
             StepAction::Scale(spec) => self.deployment(entry, &spec.namespace, &spec.deployment),
@@ -161,7 +188,11 @@ impl Search<'_> {
 
     /// An object as steps and expectations name it.
     fn object(&mut self, entry: Entry, object: &str, certain: bool) {
-        if let Some((kind, namespace, name)) = named(object) {
+        if object.contains('*') {
+            let why =
+                format!("{object:?} is no object: `*` has a meaning only in triggers and faults; here one is named");
+            self.tell(entry, object, why, true);
+        } else if let Some((kind, namespace, name)) = named(object) {
             let namespace = Some(namespace).filter(|_| crate::workload::is_namespaced(kind));
             self.ask(entry, object, (kind, namespace, name), certain);
         }
@@ -177,10 +208,35 @@ impl Search<'_> {
         self.ask(entry, object, meant, true);
     }
 
+    /// Processes that there are not.
+    fn components(&mut self, entry: Entry, whom: &Whom<'_>) {
+        for component in &whom.components {
+            if let Some(why) = no_such_process(&self.scenario.topology, component) {
+                self.tell(entry, &component.to_string(), why, true);
+            }
+        }
+    }
+
+    /// A field that objects of such a kind do not have.
+    fn field(&mut self, entry: Entry, object: &str, path: &str) {
+        let kind = object.split('/').next().and_then(called);
+        let wrong = kind.and_then(|kind| places::wrong(&kind.api_version(), kind.kind, path));
+        if let Some(wrong) = wrong.filter(|_| !path.is_empty()) {
+            self.tell(entry, path, format!("{object} has {wrong}"), true);
+        }
+    }
+
     fn trigger(&mut self, entry: Entry, trigger: &Trigger) {
         match trigger {
-            Trigger::Write(WriteTrigger { object, .. }) => self.written(entry, object),
-            Trigger::Call { call, .. } => self.call(entry, call),
+            Trigger::Write(WriteTrigger { object, fields, .. }) => {
+                self.written(entry, object);
+                fields.iter().for_each(|field| self.field(entry, object, &field.path));
+                self.components(entry, &trigger.whom());
+            }
+            Trigger::Call { call, .. } => {
+                self.call(entry, call);
+                self.components(entry, &trigger.whom());
+            }
             Trigger::After(_) => {}
             Trigger::All(items) | Trigger::Any(items) | Trigger::Sequence(items) => {
                 items.iter().for_each(|item| self.trigger(entry, item));
@@ -210,7 +266,9 @@ impl Search<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Error, examine};
+    use std::time::Duration;
+
+    use super::super::{Error, examine, examine_file};
 
     const MANIFEST: &str = "
 apiVersion: v1
@@ -302,8 +360,76 @@ items:
     #[test]
     fn an_end_that_nothing_can_have_is_not_expected() {
         insta::assert_snapshot!(told("expect:\n  state: [{ deployment/wbe: { spec.replicas: 1 } }]\n").unwrap_err(), @r#"a.yaml:7:13: nobody makes a Deployment "default/wbe"; did you mean "default/web"? (known: default/web, team/db)"#);
+        let state = |object: &str| told(&format!("expect:\n  state: [{{ {object} }}]\n")).unwrap_err();
+        insta::assert_snapshot!(state("deployment/web: { status.availableReplica: 3 }"), @r#"a.yaml:7:31: deployment/web has an unknown field "status.availableReplica"; did you mean "availableReplicas"? (known: availableReplicas, collisionCount, conditions, observedGeneration, readyReplicas, replicas, terminatingReplicas, unavailableReplicas, updatedReplicas)"#);
+        insta::assert_snapshot!(state("deployment/web*: { spec.replicas: 3 }"), @r#"a.yaml:7:13: "deployment/web*" is no object: `*` has a meaning only in triggers and faults; here one is named"#);
+        insta::assert_snapshot!(step("edit: { object: deployment/web*, patch: {} }").unwrap_err(), @r#"a.yaml:7:21: "deployment/web*" is no object: `*` has a meaning only in triggers and faults; here one is named"#);
         let right = "expect: { state: [{ deployment/web: { spec.replicas: 1 } }, { node/node-1: { kind: Node } }] }\n";
         assert_eq!(told(right), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_field_that_no_such_object_has_never_changes() {
+        let when = |trigger: &str| fault(&format!("when: {trigger}\n    restart: scheduler"));
+        let plain = "{ update: Deployment/default/web, field: spec.replica, to: 1 }";
+        insta::assert_snapshot!(when(plain).unwrap_err(), @r#"a.yaml:7:52: Deployment/default/web has an unknown field "spec.replica"; did you mean "replicas"? (known: minReadySeconds, paused, progressDeadlineSeconds, replicas, revisionHistoryLimit, selector, strategy, template)"#);
+        let several = "{ any: [{ update: Pod/default/*, fields: { spec.nodeNam: {}, status.phase: {} } }] }";
+        insta::assert_snapshot!(when(several).unwrap_err(), @r#"a.yaml:7:54: Pod/default/* has an unknown field "spec.nodeNam"; did you mean "nodeName"? (known: activeDeadlineSeconds, affinity, automountServiceAccountToken, containers, dnsConfig, dnsPolicy, enableServiceLinks, ephemeralContainers, hostAliases, hostIPC, hostNetwork, hostPID, hostUsers, hostname, hostnameOverride, imagePullSecrets, initContainers, nodeName, nodeSelector, os, overhead, preemptionPolicy, priority, priorityClassName, readinessGates, resourceClaims, resources, restartPolicy, runtimeClassName, schedulerName, schedulingGates, securityContext, serviceAccount, serviceAccountName, setHostnameAsFQDN, shareProcessNamespace, subdomain, terminationGracePeriodSeconds, tolerations, topologySpreadConstraints, volumes, workloadRef)"#);
+        for right in [
+            "{ update: Pod/default/*, fields: { spec.nodeName: { to: node-1 }, status.phase: {} } }",
+            "{ update: Deployment/default/web, field: spec.template.spec.containers.0.image }",
+            "{ update: po/default/*, field: metadata.labels.app.kubernetes.io/name }",
+        ] {
+            assert_eq!(when(right), Ok(Vec::new()), "{right}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_there_is_not_is_not_struck() {
+        let at = |action: &str| fault(&format!("at: 1s\n    {action}")).unwrap_err();
+        insta::assert_snapshot!(at("restart: scheduler/7"), @r#"a.yaml:8:14: no process "scheduler/7"; did you mean "scheduler/1"? (known: scheduler/1)"#);
+        insta::assert_snapshot!(at("restart: controller-manager/one"), @r#"a.yaml:8:14: no process "controller-manager/one"; did you mean "controller-manager/1"? (known: controller-manager/1)"#);
+        insta::assert_snapshot!(at("crash: { component: store }"), @"a.yaml:8:25: the store has no process of its own with one API server: `topology: { apiservers: 2 }` gives it one");
+        insta::assert_snapshot!(at("api-lag: { server: apiserver/2 }"), @r#"a.yaml:8:24: no process "apiserver/2"; did you mean "apiserver/1"? (known: apiserver/1)"#);
+        insta::assert_snapshot!(at("reconnect: { component: scheduler, to: apiserver/9 }"), @r#"a.yaml:8:44: no process "apiserver/9"; did you mean "apiserver/1"? (known: apiserver/1)"#);
+        insta::assert_snapshot!(at("lost-answers: { client: scheduler/5 }"), @r#"a.yaml:8:29: no process "scheduler/5"; did you mean "scheduler/1"? (known: scheduler/1)"#);
+        insta::assert_snapshot!(at("lag: { client: scheduler/5, by: 1s }"), @r#"a.yaml:8:20: no process "scheduler/5"; did you mean "scheduler/1"? (known: scheduler/1)"#);
+        insta::assert_snapshot!(at("hand-over: { component: scheduler }"), @"a.yaml:8:29: the only scheduler has no twin to hand over to: `topology: { schedulers: 2 }` makes one");
+        let until = "pause: { component: scheduler, until: { create: Pod/*, observed-by: apiserver/2 } }";
+        insta::assert_snapshot!(at(until), @r#"a.yaml:8:73: no process "apiserver/2"; did you mean "apiserver/1"? (known: apiserver/1)"#);
+        let when = "when: { call: { client: scheduler/2, verb: list } }\n    restart: proxy";
+        insta::assert_snapshot!(fault(when).unwrap_err(), @r#"a.yaml:7:29: no process "scheduler/2"; did you mean "scheduler/1"? (known: scheduler/1)"#);
+        let several = "topology: { apiservers: 2, schedulers: 2, controllerManagers: 2 }\nfaults:\n  - at: 1s\n    ";
+        for right in [
+            "restart: scheduler/2",
+            "crash: { component: store }",
+            "pause: { component: store/1 }",
+            "api-lag: { server: apiserver/2 }",
+            "reconnect: { component: scheduler, to: apiserver/2 }",
+            "hand-over: { component: controller-manager/1 }",
+            "lost-answers: { client: user }",
+            "lag: { client: kubelet/node-3, by: 1s }",
+        ] {
+            assert_eq!(told(&format!("{several}{right}\n")), Ok(Vec::new()), "{right}");
+        }
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a test reads the scenarios of the house")]
+    fn no_scenario_of_the_house_asks_for_anything_in_vain() {
+        let house = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios");
+        let mut read = 0;
+        for folder in [house.to_owned(), format!("{house}/regressions")] {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_some_and(|extension| extension == "yaml") {
+                    let examined = examine_file(path.to_str().unwrap());
+                    assert_eq!(examined.map(|(_, doubts)| doubts), Ok(Vec::new()));
+                    read += 1;
+                }
+            }
+        }
+        assert!(read > 40, "{read}");
     }
 
     #[test]
@@ -319,6 +445,19 @@ items:
     }
 
     #[test]
+    fn with_a_sooner_end_nothing_comes_too_late() {
+        let source = "name: a\nduration: 100s\nworkload:\n  - between: 10s..90s\n    churn: { every: 1s, ops: all }\n  \
+                      - between: 60s..90s\n    churn: { every: 1s, ops: all }\nfaults:\n  - at: 70s\n    restart: proxy\n";
+        let (long, _) = examine("a.yaml", source, |_| Err(String::new())).unwrap();
+        let short = long.ending_at(Duration::from_secs(50));
+        assert_eq!((short.workload.len(), short.faults.len()), (1, 0));
+        assert_eq!(
+            examine("a.yaml", &short.to_yaml(), |_| Err(String::new())),
+            Ok((short, Vec::new()))
+        );
+    }
+
+    #[test]
     fn what_comes_after_the_end_is_refused_or_doubted() {
         insta::assert_snapshot!(fault("at: 61s\n    restart: scheduler").unwrap_err(), @"a.yaml:7:5: too late to strike: the chaos ends after 1m (`duration`)");
         insta::assert_snapshot!(fault("between: 2m..3m\n    restart: scheduler").unwrap_err(), @"a.yaml:7:5: too late to strike: the chaos ends after 1m (`duration`)");
@@ -328,6 +467,13 @@ items:
         assert_eq!(fault("at: 60s\n    restart: scheduler"), Ok(Vec::new()));
         let waits = "when: { any: [{ after: 2m }, { create: Pod/* }] }\n    restart: scheduler";
         assert_eq!(fault(waits), Ok(Vec::new()));
+        let churn = |until: &str| {
+            told(&format!(
+                "  - between: 20s..{until}\n    churn: {{ every: 1s, ops: all }}\n"
+            ))
+        };
+        insta::assert_snapshot!(churn("500s").unwrap_err(), @"a.yaml:6:5: the user goes on after the chaos, and the cluster cannot converge: let `between` end by 1m (`duration`), or make `duration` 500s or more");
+        assert_eq!(churn("60s"), Ok(Vec::new()));
         // Steps are done after the chaos, too, as long as the run waits for the cluster.
         let late = |at: &str| told(&format!("  - at: {at}\n    restart: {{ deployment: web }}\n"));
         insta::assert_snapshot!(late("90s").unwrap().join("\n"), @"a.yaml:6:5: nothing goes wrong any more then: the chaos ends after 1m (`duration`)");

@@ -40,19 +40,11 @@ fn with(scenario: &Scenario, change: impl FnOnce(&mut Scenario)) -> Scenario {
     variant
 }
 
-/// The scenario with another end; faults that would come too late for it go.
-fn ending_at(scenario: &Scenario, end: Duration) -> Scenario {
-    with(scenario, |variant| {
-        variant.duration = end;
-        variant.faults.retain(|plan| plan.moment.earliest() <= end);
-    })
-}
-
 fn duration(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
     let shorter = LADDER.iter().map(|count| seconds(*count));
     shorter
         .filter(|shorter| *shorter < scenario.duration)
-        .map(|shorter| ending_at(scenario, shorter))
+        .map(|shorter| scenario.ending_at(shorter))
         .collect()
 }
 
@@ -365,7 +357,7 @@ fn idle_time(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
                 });
             });
             let end = scenario.duration.saturating_sub(sooner).max(seconds(1));
-            variants.push(ending_at(&earlier, end));
+            variants.push(earlier.ending_at(end));
             variants.push(earlier);
         }
     }
@@ -388,7 +380,7 @@ fn times(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
         }
     }
     let whole = rounder(scenario.duration).into_iter().filter(|whole| !whole.is_zero());
-    variants.extend(whole.map(|whole| ending_at(scenario, whole)));
+    variants.extend(whole.map(|whole| scenario.ending_at(whole)));
     variants
 }
 

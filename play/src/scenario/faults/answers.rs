@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::{Words, some_time, some_times};
 use crate::scenario::quantity::{self, Span};
+use crate::scenario::served::check_requested;
 use crate::scenario::simpler::{shorter, without_one};
 use crate::scenario::target::{ClientTarget, Whom};
 use crate::scenario::write::{Keys, words};
@@ -106,12 +107,14 @@ impl TryFrom<LostAnswersWire> for LostAnswersSpec {
 
 fn check_requests(write: &str, requests: &[u32]) -> Result<(), String> {
     let verbs = ["create", "update", "patch", "delete"];
-    let known = write.split_once(' ').is_some_and(|(verb, _)| verbs.contains(&verb));
-    if !known {
-        return Err(format!(
-            "{write:?} is no write: it is a verb ({}) and a resource, like `patch pods/status`",
-            verbs.join(", ")
-        ));
+    match write.split_once(' ') {
+        Some((verb, resource)) if verbs.contains(&verb) => check_requested(resource)?,
+        _ => {
+            return Err(format!(
+                "{write:?} is no write: it is a verb ({}) and a resource, like `patch pods/status`",
+                verbs.join(", ")
+            ));
+        }
     }
     if requests.is_empty() || requests.contains(&0) {
         return Err("`requests` are counted from 1, and there must be one".to_owned());
