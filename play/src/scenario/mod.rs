@@ -11,6 +11,7 @@ mod faults;
 mod made;
 mod manifests;
 pub mod nearest;
+mod place;
 mod quantity;
 mod read;
 #[cfg(test)]
@@ -80,10 +81,10 @@ pub struct Scenario {
     #[serde(default)]
     pub images: BTreeMap<String, ImageScript>,
     /// What users do.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "actions::entries::<_, workload::StepWire, _>")]
     pub workload: Vec<StepPlan>,
     /// What goes wrong.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "actions::entries::<_, faults::FaultWire, _>")]
     pub faults: Vec<FaultPlan>,
     /// What is healed after the chaos.
     #[serde(default)]
@@ -101,10 +102,7 @@ impl Scenario {
     pub fn triggers(&self) -> impl Iterator<Item = &Trigger> {
         let faults = self.faults.iter().map(|plan| &plan.moment);
         let steps = self.workload.iter().map(|plan| &plan.moment);
-        let begins = faults.chain(steps).filter_map(|moment| match moment {
-            Moment::When(trigger) => Some(trigger),
-            Moment::At(_) | Moment::Between(_) => None,
-        });
+        let begins = faults.chain(steps).filter_map(Moment::trigger);
         begins.chain(self.faults.iter().filter_map(|plan| plan.action.until()))
     }
 

@@ -7,6 +7,7 @@ use orrery_api::quantity::Quantity;
 use serde::{Deserialize, Deserializer};
 
 use super::nearest;
+use super::place::{Part, Wrong, inside};
 use crate::vocabulary::ComponentWords;
 
 /// Machines and processes.
@@ -67,16 +68,12 @@ impl Topology {
 
     /// What is wrong beyond the types with what machines have, and with their taints: the word it is about, and why. A
     /// kubelet whose node is refused would try for ever to register it.
-    pub(super) fn check(&self) -> Result<(), (String, String)> {
-        check_amounts(&self.node)?;
-        for node in &self.nodes {
-            if let Some(wrong) = dns1123_subdomain(&node.name).first() {
-                return Err((node.name.clone(), format!("the node {:?}: {wrong}", node.name)));
-            }
-            check_amounts(&node.capacity)?;
-            for taint in &node.taints {
-                check_effect(&taint.effect).map_err(|why| (taint.effect.clone(), why))?;
-            }
+    pub(super) fn check(&self) -> Result<(), Wrong> {
+        let topology = Part::Key("topology");
+        check_amounts(&self.node).map_err(inside(&[topology, Part::Key("node")]))?;
+        for (index, node) in self.nodes.iter().enumerate() {
+            node.check()
+                .map_err(inside(&[topology, Part::Key("nodes"), Part::Index(index)]))?;
         }
         Ok(())
     }
@@ -106,6 +103,20 @@ pub struct NodeSpec {
     /// What it has.
     #[serde(default)]
     pub capacity: BTreeMap<String, String>,
+}
+
+impl NodeSpec {
+    /// What is wrong beyond the types: the word it is about, and why.
+    fn check(&self) -> Result<(), (String, String)> {
+        if let Some(wrong) = dns1123_subdomain(&self.name).first() {
+            return Err((self.name.clone(), format!("the node {:?}: {wrong}", self.name)));
+        }
+        check_amounts(&self.capacity)?;
+        for taint in &self.taints {
+            check_effect(&taint.effect).map_err(|why| (taint.effect.clone(), why))?;
+        }
+        Ok(())
+    }
 }
 
 /// A taint of a node.
