@@ -25,6 +25,7 @@ mod target;
 mod tests;
 mod topology;
 mod trigger;
+mod unique;
 mod vain;
 mod workload;
 mod write;
@@ -53,6 +54,7 @@ pub use read::{drawn_step, examine, examine_file, read, read_file};
 pub use target::{ClientTarget, ComponentTarget, NodeTarget, Role, Whom, whose};
 pub use topology::{NodeSpec, StoreSpec, TaintSpec, Topology, numbered};
 pub use trigger::{FieldChange, Trigger, TriggerKind, WriteTrigger};
+use unique::{Json, Unique};
 pub use workload::{
     ChurnKind, ChurnSpec, CordonSpec, DeleteSpec, DeploymentChoice, DrainSpec, EditSpec, FinalizerSpec, LabelSpec,
     ListSpec, Manifest, NamespaceChoice, Ops, OwnSpec, PodChoice, Propagation, ScaleSpec, SetImageSpec, StepAction,
@@ -78,7 +80,7 @@ pub struct Scenario {
     #[serde(default)]
     pub network: NetworkSpec,
     /// How containers behave, by image.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique::map")]
     pub images: BTreeMap<String, ImageScript>,
     /// What users do.
     #[serde(default, deserialize_with = "actions::entries::<_, workload::StepWire, _>")]
@@ -236,6 +238,7 @@ pub struct Expect {
     #[serde(deserialize_with = "quantity::duration")]
     pub converge: Duration,
     /// Fields of objects at the end: `deployment/web: { status.availableReplicas: 3 }`.
+    #[serde(deserialize_with = "states")]
     pub state: Vec<BTreeMap<String, BTreeMap<String, serde_json::Value>>>,
     /// X4: what the cluster is to hold in the end.
     #[serde(rename = "end-state")]
@@ -243,6 +246,17 @@ pub struct Expect {
     /// X5: how many objects are to be made and removed.
     #[serde(rename = "creates-and-deletes")]
     pub creates_and_deletes: Option<SameAs>,
+}
+
+/// By object, the values of its fields by their paths; one entry of `state` each.
+type States = Vec<BTreeMap<String, BTreeMap<String, serde_json::Value>>>;
+
+fn states<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<States, D::Error> {
+    let states = Vec::<Unique<Unique<Json>>>::deserialize(deserializer)?;
+    let fields = |Unique(fields): Unique<Json>| fields.into_iter().map(|(path, Json(value))| (path, value)).collect();
+    let objects =
+        |Unique(objects): Unique<Unique<Json>>| objects.into_iter().map(|(object, own)| (object, fields(own)));
+    Ok(states.into_iter().map(|state| objects(state).collect()).collect())
 }
 
 /// What the end of a run is compared with.

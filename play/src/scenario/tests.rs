@@ -244,3 +244,22 @@ fn what_is_wrong_is_told_with_the_entry_that_it_is_in() {
     insta::assert_snapshot!(wrong_key(json), @r#"a.yaml:1:124: no machine "node-9"; did you mean "node-1"?"#);
     insta::assert_snapshot!(told("topology: { nodes: [{ name: a }, { name: b }, { name: a }] }\n"), @r#"a.yaml:4:55: two machines are called "a""#);
 }
+
+#[test]
+fn a_key_that_is_there_twice_is_refused_and_not_passed_over() {
+    let part = |text: &str| wrong(&format!("name: a\nduration: 1s\n{text}\n"));
+    let step = |text: &str| part(&format!("workload:\n  - at: 1s\n    {text}"));
+    insta::assert_snapshot!(part("images:\n  web:1: { ready: 1s }\n  web:1: { ready: 2h }"), @r#"a.yaml:5:3: images: the key "web:1" is there twice"#);
+    insta::assert_snapshot!(part("topology: { node: { cpu: '4', memory: 1Gi, cpu: '1' } }"), @r#"a.yaml:3:44: topology.node: the key "cpu" is there twice"#);
+    insta::assert_snapshot!(part("topology: { nodes: [{ name: a, labels: { a: b, a: c } }] }"), @r#"a.yaml:3:48: topology.nodes[0].labels: the key "a" is there twice"#);
+    insta::assert_snapshot!(part("expect:\n  state:\n    - configmap/a: { data.k: a, data.k: b }"), @r#"a.yaml:5:33: expect.state[0].configmap/a: the key "data.k" is there twice"#);
+    insta::assert_snapshot!(part("duration: 2s"), @"a.yaml:1:1: duplicate field `duration`");
+    insta::assert_snapshot!(step("apply: { apiVersion: v1, kind: ConfigMap, metadata: { name: a }, data: { k: a, k: b } }"), @r#"a.yaml:5:84: workload[0].apply.data: the key "k" is there twice"#);
+    insta::assert_snapshot!(step("edit: { object: cm/a, patch: { data: { k: a, k: b } } }"), @r#"a.yaml:5:50: workload[0].edit.patch.data: the key "k" is there twice"#);
+    insta::assert_snapshot!(step("churn: { every: 1s, ops: { scale: 1, drain: 1, scale: 2 } }"), @r#"a.yaml:5:52: workload[0].churn.ops: the key "scale" is there twice"#);
+    insta::assert_snapshot!(step("delete: { object: cm/a, object: cm/b }"), @r#"a.yaml:5:29: workload[0].delete: the key "object" is there twice"#);
+    let source = "name: a\nduration: 1s\nworkload:\n  - at: 1s\n    apply: b.yaml\n";
+    let manifest = "kind: ConfigMap\ndata:\n  k: a\n  k: b\n";
+    let told = read("a.yaml", source, |_| Ok(manifest.to_owned())).unwrap_err();
+    insta::assert_snapshot!(told.to_string(), @r#"a.yaml:5:12: in b.yaml: data: the key "k" is there twice at line 4 column 3"#);
+}

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::nearest;
 use super::place::{Part, Wrong, inside};
+use super::unique;
 use crate::vocabulary::ComponentWords;
 
 /// Machines and processes.
@@ -22,6 +23,7 @@ pub struct Topology {
     /// How many controller managers; more than one elect a leader.
     pub controller_managers: u32,
     /// How many of each component of users' own; of those that are not named as many as its program says.
+    #[serde(deserialize_with = "unique::map")]
     pub components: BTreeMap<String, u32>,
     /// The worker nodes.
     #[serde(deserialize_with = "nodes")]
@@ -29,6 +31,7 @@ pub struct Topology {
     /// Over how many zones the nodes are spread in turn.
     pub zones: u32,
     /// What a node has that does not say so itself: `cpu`, `memory`, `pods`.
+    #[serde(deserialize_with = "unique::map")]
     pub node: BTreeMap<String, String>,
     /// The sizes of the store's files, where they shall be small enough to be seen change.
     pub store: StoreSpec,
@@ -95,13 +98,13 @@ pub struct NodeSpec {
     #[serde(default)]
     pub zone: Option<String>,
     /// Further labels.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique::map")]
     pub labels: BTreeMap<String, String>,
     /// Its taints.
     #[serde(default)]
     pub taints: Vec<TaintSpec>,
     /// What it has.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique::map")]
     pub capacity: BTreeMap<String, String>,
 }
 

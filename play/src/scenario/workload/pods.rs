@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{Words, default_namespace, in_namespace};
+use crate::scenario::unique;
 use crate::scenario::write::Keys;
 use crate::scenario::yaml::Yaml;
 
@@ -85,6 +86,7 @@ pub struct LabelSpec {
     #[serde(default)]
     pub nth: Option<u32>,
     /// The labels that it gets; null takes one away.
+    #[serde(deserialize_with = "unique::map")]
     pub set: BTreeMap<String, Option<String>>,
 }
 
