@@ -27,6 +27,7 @@ mod topology;
 mod trigger;
 mod unique;
 mod vain;
+mod values;
 mod workload;
 mod write;
 mod yaml;

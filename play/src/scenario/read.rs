@@ -11,6 +11,7 @@ use super::nearest;
 use super::place::{Part, Wrong, inside};
 use super::served;
 use super::vain::{self, Vain};
+use super::values;
 use super::workload::{Manifest, StepAction, documents};
 use super::{Heal, Moment, NodeTarget, Role, Scenario, Trigger, Whom};
 use crate::vocabulary::vocabulary;
@@ -139,7 +140,7 @@ fn check(scenario: &Scenario) -> Result<(), Wrong> {
             return Err(inside(&place)((name.clone(), why)));
         }
     }
-    topology.check()?;
+    values::check(scenario)?;
     let control_planes = topology.control_planes();
     let mut names: Vec<&str> = control_planes.iter().map(String::as_str).collect();
     for (index, node) in topology.nodes.iter().enumerate() {

@@ -263,3 +263,27 @@ fn a_key_that_is_there_twice_is_refused_and_not_passed_over() {
     let told = read("a.yaml", source, |_| Ok(manifest.to_owned())).unwrap_err();
     insta::assert_snapshot!(told.to_string(), @r#"a.yaml:5:12: in b.yaml: data: the key "k" is there twice at line 4 column 3"#);
 }
+
+#[test]
+fn what_no_world_can_do_anything_with_is_refused() {
+    let part = |text: &str| wrong(&format!("name: a\nduration: 1s\n{text}\n"));
+    let step = |text: &str| part(&format!("workload:\n  - at: 1s\n    {text}"));
+    let topology = |text: &str| part(&format!("topology: {{ {text} }}"));
+    insta::assert_snapshot!(wrong("name: ''\nduration: 1s\n"), @"a.yaml:1:7: the name is empty: reports call the scenario by it");
+    insta::assert_snapshot!(wrong("name: a\nduration: 0s\n"), @"a.yaml:2:11: `duration` is how long the chaos lasts: more than nothing");
+    insta::assert_snapshot!(topology("zones: 0"), @"a.yaml:3:13: zones: 0: there must be at least 1");
+    insta::assert_snapshot!(topology("store: { segment: 0 }"), @"a.yaml:3:22: segment: 0: there must be at least 1");
+    insta::assert_snapshot!(topology("node: { cpu: '-1' }"), @r#"a.yaml:3:27: cpu: "-1" is less than nothing"#);
+    insta::assert_snapshot!(topology("nodes: [{ name: a, capacity: { cpu: '1.5', pods: '1.5' } }]"), @r#"a.yaml:3:50: pods: "1.5" is no whole number"#);
+    insta::assert_snapshot!(topology("nodes: [{ name: a, taints: [{ key: 'a b', effect: NoSchedule }] }]"), @r#"a.yaml:3:49: the key "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#);
+    insta::assert_snapshot!(topology("nodes: [{ name: a, labels: { a: 'b c' } }]"), @r#"a.yaml:3:46: the value "b c": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"#);
+    insta::assert_snapshot!(part("images:\n  web:1: { exit: 1 }\n  web:2: { exit: 300 }"), @"a.yaml:5:12: web:2: a container ends with a code from 0 to 255, not 300");
+    insta::assert_snapshot!(part("images: { web:1: { exit: -1 } }"), @"a.yaml:3:20: web:1: a container ends with a code from 0 to 255, not -1");
+    insta::assert_snapshot!(part("images: { web:1: { listen: [80, 0] } }"), @"a.yaml:3:20: web:1: nothing listens on port 0");
+    insta::assert_snapshot!(step("delete-pod: { count: 0 }"), @"a.yaml:5:19: workload[0]: `count` is how many pods are deleted: at least 1");
+    insta::assert_snapshot!(step("delete-pod: { labels: '=x' }"), @r#"a.yaml:5:28: workload[0]: "=x" are no labels: found '=', expected: !, identifier, or 'end of string'"#);
+    insta::assert_snapshot!(step("label-pod: { set: { 'a b': c } }"), @r#"a.yaml:5:26: workload[0]: the key "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#);
+    insta::assert_snapshot!(step("scale: { deployment: web, replicas: -2 }"), @"a.yaml:5:31: workload[0]: `replicas` is how many there are: -2 cannot be");
+    insta::assert_snapshot!(step("taint: { node: any, key: 'a b', effect: NoSchedule }"), @r#"a.yaml:5:31: workload[0]: the key "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#);
+    insta::assert_snapshot!(part("faults:\n  - at: 1s\n    packets: { node: any, times: 0 }"), @"a.yaml:5:27: faults[0]: `times` is how many changes fail: at least 1");
+}

@@ -2,12 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use orrery_api::names::dns1123_subdomain;
-use orrery_api::quantity::Quantity;
 use serde::{Deserialize, Deserializer};
 
 use super::nearest;
-use super::place::{Part, Wrong, inside};
 use super::unique;
 use crate::vocabulary::ComponentWords;
 
@@ -69,18 +66,6 @@ impl Topology {
         asked.unwrap_or(component.replicas)
     }
 
-    /// What is wrong beyond the types with what machines have, and with their taints: the word it is about, and why. A
-    /// kubelet whose node is refused would try for ever to register it.
-    pub(super) fn check(&self) -> Result<(), Wrong> {
-        let topology = Part::Key("topology");
-        check_amounts(&self.node).map_err(inside(&[topology, Part::Key("node")]))?;
-        for (index, node) in self.nodes.iter().enumerate() {
-            node.check()
-                .map_err(inside(&[topology, Part::Key("nodes"), Part::Index(index)]))?;
-        }
-        Ok(())
-    }
-
     /// The machines of the control plane: `control-plane`, and with several API servers one more for each but the first.
     pub fn control_planes(&self) -> Vec<String> {
         let more = (2..=self.apiservers).map(|number| format!("control-plane-{number}"));
@@ -108,20 +93,6 @@ pub struct NodeSpec {
     pub capacity: BTreeMap<String, String>,
 }
 
-impl NodeSpec {
-    /// What is wrong beyond the types: the word it is about, and why.
-    fn check(&self) -> Result<(), (String, String)> {
-        if let Some(wrong) = dns1123_subdomain(&self.name).first() {
-            return Err((self.name.clone(), format!("the node {:?}: {wrong}", self.name)));
-        }
-        check_amounts(&self.capacity)?;
-        for taint in &self.taints {
-            check_effect(&taint.effect).map_err(|why| (taint.effect.clone(), why))?;
-        }
-        Ok(())
-    }
-}
-
 /// A taint of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -146,17 +117,6 @@ pub(super) fn check_effect(effect: &str) -> Result<(), String> {
         "no effect {effect:?} of a taint{}",
         nearest::hint(effect, &EFFECTS)
     ))
-}
-
-/// Whether what a machine has are quantities.
-fn check_amounts(amounts: &BTreeMap<String, String>) -> Result<(), (String, String)> {
-    for (resource, amount) in amounts {
-        if Quantity::parse(amount).is_err() {
-            let why = format!("{resource}: {amount:?} is no quantity: write it like \"4\", 500m or 8Gi");
-            return Err((amount.clone(), why));
-        }
-    }
-    Ok(())
 }
 
 /// So many nodes, called `node-1` and so on.
