@@ -4,6 +4,7 @@
 //! are errors with their place: a scenario is never half understood.
 
 mod actions;
+mod applied;
 mod between;
 mod call;
 mod error;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::applied;
 use super::call::object_pattern;
 use super::error::Error;
 use super::manifests;
@@ -31,10 +32,12 @@ pub fn read_file(path: &str) -> Result<Scenario, Error> {
 pub fn examine_file(path: &str) -> Result<(Scenario, Vec<Error>), Error> {
     let source = load(path)?;
     let folder = Path::new(path).parent().unwrap_or(Path::new("."));
-    examine(path, &source, |name| {
+    let (scenario, doubts) = examine(path, &source, |name| {
         let file = folder.join(name);
         text(&file).map_err(|error| format!("cannot read {}: {error}", file.display()))
-    })
+    })?;
+    applied::check(&scenario).map_err(|wrong| Error::about(path, &source, wrong))?;
+    Ok((scenario, doubts))
 }
 
 #[allow(clippy::disallowed_methods, reason = "scenarios are read before any world begins")]
@@ -42,7 +45,7 @@ fn text(file: &Path) -> std::io::Result<String> {
     std::fs::read_to_string(file)
 }
 
-/// Reads a scenario from its text, as [`examine_file`] does.
+/// Reads a scenario from its text, as [`examine_file`] does, but passes no judgement on the objects that are applied.
 ///
 /// # Errors
 /// As of [`read_file`].
