@@ -42,7 +42,9 @@ pub fn examine_file(path: &str) -> Result<(Scenario, Vec<Error>), Error> {
 
 #[allow(clippy::disallowed_methods, reason = "scenarios are read before any world begins")]
 fn text(file: &Path) -> std::io::Result<String> {
-    std::fs::read_to_string(file)
+    let text = std::fs::read_to_string(file)?;
+    // Some editors begin a file with a mark of its encoding, which is none of its text.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// Reads a scenario from its text, as [`examine_file`] does, but passes no judgement on the objects that are applied.
@@ -268,4 +270,21 @@ fn known(name: &str, names: &[&str]) -> Result<(), (String, String)> {
         name.to_owned(),
         format!("no machine {name:?}{}", nearest::hint(name, names)),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "no world is there yet")]
+    fn a_mark_at_the_beginning_of_a_file_is_none_of_its_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.yaml");
+        let text = "\u{feff}name: a\nduration: 1s\nworkload: [{ at: 1s, apply: b.yaml }]\n";
+        std::fs::write(&path, text).unwrap();
+        let manifest = "\u{feff}apiVersion: v1\nkind: ConfigMap\nmetadata: { name: a }\n";
+        std::fs::write(folder.path().join("b.yaml"), manifest).unwrap();
+        assert_eq!(read_file(path.to_str().unwrap()).unwrap().name, "a");
+    }
 }
