@@ -3,9 +3,14 @@
 //! The list is made once, before the server, and stays: kinds do not come and go while it runs, and
 //! `CustomResourceDefinition` is not itself an object that is served.
 
+use orrery_api::status::ApiError;
+use serde_json::Value;
+
+use crate::body::{FieldValidation, read_checked};
 use crate::custom::CustomResource;
 use crate::resource::AnyResource;
 use crate::resources::RESOURCES;
+use crate::write;
 
 /// The kinds that a server serves.
 #[derive(Clone, Copy)]
@@ -57,6 +62,30 @@ impl Kinds {
             let info = resource.info();
             info.group == group && info.version == version && info.plural == plural
         })
+    }
+
+    /// Whether an object could be created, by the rules of its kind alone: whatever else there is, and without a server.
+    /// Objects of kinds that are not served are not judged.
+    ///
+    /// # Errors
+    ///
+    /// What the server would answer.
+    pub fn judge(self, object: &Value) -> Result<(), ApiError> {
+        let said = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let is_own = |resource: &&dyn AnyResource| {
+            let info = resource.info();
+            info.kind == said("/kind") && info.api_version() == said("/apiVersion")
+        };
+        let Some(resource) = self.iter().find(is_own) else {
+            return Ok(());
+        };
+        let mut read = read_checked(resource, object.clone(), FieldValidation::Warn, &mut Vec::new())?;
+        let namespace = match said("/metadata/namespace") {
+            "" => "default",
+            own => own,
+        };
+        write::place(resource, read.as_mut(), namespace)?;
+        write::complete(resource, read.as_mut(), |_| true)
     }
 
     /// The group versions, the core group first, each once.

@@ -99,16 +99,11 @@ impl ApiServer {
             ));
         }
         metadata::stamp_new(object.meta_mut(), resource.has_generation(), &self.random);
-        resource.set_defaults(object.as_mut());
-        resource.prepare_create(object.as_mut());
-        admission::on_create(resource, object.as_mut(), |account| {
+        complete(resource, object.as_mut(), |account| {
             let key = format!("{}serviceaccounts/{namespace}/{account}", storage::ROOT);
             self.store.get(&key).is_some()
         })?;
-        let mut errors = metadata::validate(object.meta(), info.namespaced, resource.name_rule());
-        errors.extend(resource.validate(object.as_ref()));
         let name = object.meta().name.clone().unwrap_or_default();
-        refuse_invalid(resource, &name, errors)?;
         let key = storage::key(resource, namespace, &name);
         for _ in 0..TRIES {
             let mut candidate = object.boxed_clone();
@@ -376,6 +371,21 @@ pub fn place(resource: &dyn AnyResource, object: &mut dyn AnyObject, namespace: 
     }
     meta.namespace = Some(namespace.to_owned());
     Ok(())
+}
+
+/// Completes a new object by the rules of its kind and of the cluster, and judges it by them: 403 or 422. `has_account`
+/// tells whether a service account of the object's namespace is there.
+pub fn complete(
+    resource: &dyn AnyResource,
+    object: &mut dyn AnyObject,
+    has_account: impl FnOnce(&str) -> bool,
+) -> Result<(), ApiError> {
+    resource.set_defaults(object);
+    resource.prepare_create(object);
+    admission::on_create(resource, object, has_account)?;
+    let mut errors = metadata::validate(object.meta(), resource.info().namespaced, resource.name_rule());
+    errors.extend(resource.validate(object));
+    refuse_invalid(resource, object.meta().name.as_deref().unwrap_or_default(), errors)
 }
 
 /// 422 if there are faults.

@@ -1,5 +1,38 @@
 //! What happens in a scenario, faults and steps alike: an entry has a moment, and one of a list of kinds.
 
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+
+/// For `#[serde(deserialize_with)]`: entries of a list, which are read as they are written (`Wire`) before they are
+/// judged. An entry that is refused is told with its number, which serde would have forgotten.
+pub(super) fn entries<'de, D, Wire, Plan>(deserializer: D) -> Result<Vec<Plan>, D::Error>
+where
+    D: Deserializer<'de>,
+    Wire: Deserialize<'de>,
+    Plan: TryFrom<Wire, Error = String>,
+{
+    struct Entries<Wire, Plan>(PhantomData<(Wire, Plan)>);
+    impl<'de, Wire: Deserialize<'de>, Plan: TryFrom<Wire, Error = String>> Visitor<'de> for Entries<Wire, Plan> {
+        type Value = Vec<Plan>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<Plan>, A::Error> {
+            let mut plans = Vec::new();
+            while let Some(wire) = sequence.next_element::<Wire>()? {
+                let index = plans.len();
+                plans.push(Plan::try_from(wire).map_err(|why| A::Error::custom(format!("[{index}]: {why}")))?);
+            }
+            Ok(plans)
+        }
+    }
+    deserializer.deserialize_seq(Entries(PhantomData))
+}
+
 /// Makes of such a list the type of all its kinds, the reader of an entry, and the keys. A line is one kind: the key as
 /// a field, the kind, what is read there, and the key as it is written. Each kind says its own `Words`, a trait of the
 /// module with the list.
@@ -59,7 +92,7 @@ macro_rules! actions {
 
         #[derive(serde::Deserialize)]
         #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-        struct $reader {
+        pub(in crate::scenario) struct $reader {
             #[serde(default, deserialize_with = "crate::scenario::quantity::some_duration")]
             at: Option<std::time::Duration>,
             between: Option<$crate::scenario::quantity::Span>,

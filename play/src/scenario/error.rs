@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::nearest;
+use super::place::{self, Part, Place, Wrong};
 
 /// What is wrong with a scenario, and where: `file:line:column: message`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,7 +11,7 @@ pub struct Error {
     /// The file.
     pub file: String,
     /// Line and column, from one, where known.
-    pub at: Option<(usize, usize)>,
+    pub at: Option<Place>,
     /// What is wrong.
     pub message: String,
 }
@@ -25,37 +26,43 @@ impl Error {
         }
     }
 
-    /// An error found after reading, about `word` in `source`: its first place outside of comments.
-    pub fn about(file: &str, source: &str, word: &str, message: impl Into<String>) -> Self {
+    /// An error found after reading, about a word in a part of `source`; about the part where the word is not in it.
+    pub(super) fn about(file: &str, source: &str, wrong: Wrong) -> Self {
+        let Wrong { path, words, why } = wrong;
+        // What is not written is told with what it would stand in.
+        let begins = (0..=path.len())
+            .rev()
+            .find_map(|length| place::place(source, &path[..length]));
+        let end = place::end(source, &path);
+        let mut word = None;
+        for next in &words {
+            let after = word.map_or(begins, |(line, column): Place| Some((line, column + 1)));
+            let Some(found) = after.and_then(|after| place::find(source, next, after, end)) else {
+                break;
+            };
+            word = Some(found);
+        }
         Error {
             file: file.to_owned(),
-            at: locate(source, word),
-            message: message.into(),
+            at: word.or(begins),
+            message: why,
         }
     }
 
     /// An error found after reading, about `word` in the entry of this number of a list at the margin: `workload`.
-    pub fn about_entry(
+    pub(super) fn about_entry(
         file: &str,
         source: &str,
-        (list, index): (&str, usize),
+        (list, index): (&'static str, usize),
         word: &str,
         message: impl Into<String>,
     ) -> Self {
-        let line = entry_line(source, list, index).unwrap_or(1);
-        // What stands in a file of its own is told with the entry that names the file.
-        let entry = || {
-            let column = source
-                .lines()
-                .nth(line - 1)?
-                .find(|letter| letter != ' ' && letter != '-')?;
-            Some((line, column + 1))
+        let wrong = Wrong {
+            path: vec![Part::Key(list), Part::Index(index)],
+            words: vec![word.to_owned()],
+            why: message.into(),
         };
-        Error {
-            file: file.to_owned(),
-            at: locate_from(source, line, word).or_else(entry),
-            message: message.into(),
-        }
+        Error::about(file, source, wrong)
     }
 
     /// An error of the reader.
@@ -66,15 +73,28 @@ impl Error {
             Some(end) => text[..end].to_owned(),
             None => text,
         };
-        let unknown = unknown_word(&text);
         let mut at = error.location().map(|location| (location.line(), location.column()));
-        // What a whole entry is refused for is a word in it, which the message quotes.
+        let (mut until, mut is_entry) = (None, false);
+        let text = match refused_entry(&text) {
+            Some((list, index, why)) => {
+                // The reader is done with an entry that is refused as a whole, and tells where the list begins.
+                let path = [Part::Key(list), Part::Index(index)];
+                at = place::place(source, &path);
+                until = place::end(source, &path);
+                is_entry = true;
+                format!("{list}[{index}]: {why}")
+            }
+            None => text,
+        };
+        let unknown = unknown_word(&text);
+        // What a whole entry is refused for is a word in it, which the message quotes, or one of its keys.
         let word = unknown
             .as_ref()
             .map(|(word, _)| word.as_str())
-            .or_else(|| text.split('"').nth(1));
+            .or_else(|| text.split('"').nth(1))
+            .or_else(|| text.split('`').nth(1).filter(|_| is_entry));
         if let Some(word) = word
-            && let Some(exact) = locate_from(source, at.map_or(1, |(line, _)| line), word)
+            && let Some(exact) = place::find(source, word, at.unwrap_or((1, 1)), until)
         {
             at = Some(exact);
         }
@@ -115,6 +135,14 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Reads `faults: [2]: why`, as [entries](super::actions::entries) are refused: the list, the number, and why.
+fn refused_entry(text: &str) -> Option<(&'static str, usize, &str)> {
+    let (list, rest) = text.split_once(": [")?;
+    let list = ["workload", "faults"].into_iter().find(|own| *own == list)?;
+    let (index, why) = rest.split_once("]: ")?;
+    Some((list, index.parse().ok()?, why))
+}
+
 /// Reads serde's "unknown field `x`, expected one of `a`, `b`": the word and what it could have been.
 fn unknown_word(text: &str) -> Option<(String, Vec<String>)> {
     let start = text
@@ -143,49 +171,4 @@ fn in_words(text: String) -> String {
         _ => return text,
     };
     format!("{found}, expected {expected}")
-}
-
-/// The line, from 1, at which an entry of a list begins, or the list's own if its entries have no lines of their own.
-fn entry_line(source: &str, list: &str, index: usize) -> Option<usize> {
-    let key = format!("{list}:");
-    let mut lines = source.lines().enumerate();
-    let (head, _) = lines.find(|(_, line)| line.starts_with(&key))?;
-    let mut margin = None;
-    let mut entries = lines
-        .take_while(|(_, line)| line.is_empty() || line.starts_with([' ', '-', '#']))
-        .filter(|(_, line)| {
-            let entry = line.trim_start();
-            // Deeper ones are parts of an entry.
-            (entry.starts_with("- ") || entry == "-") && {
-                let indent = line.len() - entry.len();
-                *margin.get_or_insert(indent) == indent
-            }
-        });
-    Some(entries.nth(index).map_or(head, |(number, _)| number) + 1)
-}
-
-/// The first place of `word` outside of comments.
-fn locate(source: &str, word: &str) -> Option<(usize, usize)> {
-    locate_from(source, 1, word)
-}
-
-/// The first place of `word` as a whole word, outside of comments, from `line` on or else from the beginning.
-fn locate_from(source: &str, line: usize, word: &str) -> Option<(usize, usize)> {
-    let place = |(number, text): (usize, &str)| {
-        let text = text.split(" #").next().unwrap_or_default();
-        if text.trim_start().starts_with('#') {
-            return None;
-        }
-        text.match_indices(word).find_map(|(at, _)| {
-            let part = |letter: char| letter.is_alphanumeric() || letter == '-' || letter == '_';
-            let whole = !text[..at].ends_with(part) && !text[at + word.len()..].starts_with(part);
-            whole.then(|| (number + 1, text[..at].chars().count() + 1))
-        })
-    };
-    source
-        .lines()
-        .enumerate()
-        .skip(line.saturating_sub(1))
-        .find_map(place)
-        .or_else(|| source.lines().enumerate().find_map(place))
 }

@@ -8,7 +8,7 @@ use orrery_api::strict::unknown_fields;
 use serde_json::Value;
 
 use super::nearest;
-use super::places;
+use super::kind_fields;
 use super::served::called;
 use super::vain::Vain;
 use super::workload::{Manifest, StepAction};
@@ -70,7 +70,7 @@ fn unknown(object: &Value, api_version: &str, kind: &str) -> Vec<(String, String
             let name = path.rsplit('.').next().unwrap_or_default().to_owned();
             // Scenarios number the parts of lists in another way.
             let dotted = path.replace('[', ".").replace(']', "");
-            let wrong = places::wrong(api_version, kind, &dotted).map(|wrong| wrong.replace(&dotted, path));
+            let wrong = kind_fields::wrong(api_version, kind, &dotted).map(|wrong| wrong.replace(&dotted, path));
             (name, wrong.unwrap_or_else(|| format!("an {problem}")))
         })
         .collect()

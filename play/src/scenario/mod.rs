@@ -4,15 +4,17 @@
 //! are errors with their place: a scenario is never half understood.
 
 mod actions;
+mod applied;
 mod between;
 mod call;
 mod error;
 mod faults;
+mod kind_fields;
 mod lingering;
 mod made;
 mod manifests;
 pub mod nearest;
-mod places;
+mod place;
 mod processes;
 mod quantity;
 mod read;
@@ -27,7 +29,9 @@ mod target;
 mod tests;
 mod topology;
 mod trigger;
+mod unique;
 mod vain;
+mod values;
 mod workload;
 mod write;
 mod yaml;
@@ -55,6 +59,7 @@ pub use read::{drawn_step, examine, examine_file, read, read_file};
 pub use target::{ClientTarget, ComponentTarget, NodeTarget, Role, Whom, whose};
 pub use topology::{NodeSpec, StoreSpec, TaintSpec, Topology, numbered};
 pub use trigger::{FieldChange, Trigger, TriggerKind, WriteTrigger};
+use unique::{Json, Unique};
 pub use workload::{
     ChurnKind, ChurnSpec, CordonSpec, DeleteSpec, DeploymentChoice, DrainSpec, EditSpec, FinalizerSpec, LabelSpec,
     ListSpec, Manifest, NamespaceChoice, Ops, OwnSpec, PodChoice, Propagation, ScaleSpec, SetImageSpec, StepAction,
@@ -80,13 +85,13 @@ pub struct Scenario {
     #[serde(default)]
     pub network: NetworkSpec,
     /// How containers behave, by image.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique::map")]
     pub images: BTreeMap<String, ImageScript>,
     /// What users do.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "actions::entries::<_, workload::StepWire, _>")]
     pub workload: Vec<StepPlan>,
     /// What goes wrong.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "actions::entries::<_, faults::FaultWire, _>")]
     pub faults: Vec<FaultPlan>,
     /// What is healed after the chaos.
     #[serde(default)]
@@ -104,10 +109,7 @@ impl Scenario {
     pub fn triggers(&self) -> impl Iterator<Item = &Trigger> {
         let faults = self.faults.iter().map(|plan| &plan.moment);
         let steps = self.workload.iter().map(|plan| &plan.moment);
-        let begins = faults.chain(steps).filter_map(|moment| match moment {
-            Moment::When(trigger) => Some(trigger),
-            Moment::At(_) | Moment::Between(_) => None,
-        });
+        let begins = faults.chain(steps).filter_map(Moment::trigger);
         begins.chain(self.faults.iter().filter_map(|plan| plan.action.until()))
     }
 
@@ -259,6 +261,7 @@ pub struct Expect {
     #[serde(deserialize_with = "quantity::duration")]
     pub converge: Duration,
     /// Fields of objects at the end: `deployment/web: { status.availableReplicas: 3 }`.
+    #[serde(deserialize_with = "states")]
     pub state: Vec<BTreeMap<String, BTreeMap<String, serde_json::Value>>>,
     /// X4: what the cluster is to hold in the end.
     #[serde(rename = "end-state")]
@@ -266,6 +269,17 @@ pub struct Expect {
     /// X5: how many objects are to be made and removed.
     #[serde(rename = "creates-and-deletes")]
     pub creates_and_deletes: Option<SameAs>,
+}
+
+/// By object, the values of its fields by their paths; one entry of `state` each.
+type States = Vec<BTreeMap<String, BTreeMap<String, serde_json::Value>>>;
+
+fn states<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<States, D::Error> {
+    let states = Vec::<Unique<Unique<Json>>>::deserialize(deserializer)?;
+    let fields = |Unique(fields): Unique<Json>| fields.into_iter().map(|(path, Json(value))| (path, value)).collect();
+    let objects =
+        |Unique(objects): Unique<Unique<Json>>| objects.into_iter().map(|(object, own)| (object, fields(own)));
+    Ok(states.into_iter().map(|state| objects(state).collect()).collect())
 }
 
 /// What the end of a run is compared with.

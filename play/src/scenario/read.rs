@@ -4,13 +4,16 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::applied;
 use super::call::object_pattern;
 use super::error::Error;
 use super::lingering;
 use super::manifests;
 use super::nearest;
+use super::place::{Part, Wrong, inside};
 use super::served;
 use super::vain::{self, Vain};
+use super::values;
 use super::workload::{Manifest, StepAction, documents};
 use super::{Heal, Moment, NodeTarget, Role, Scenario, Trigger, Whom};
 use crate::vocabulary::vocabulary;
@@ -30,18 +33,22 @@ pub fn read_file(path: &str) -> Result<Scenario, Error> {
 pub fn examine_file(path: &str) -> Result<(Scenario, Vec<Error>), Error> {
     let source = load(path)?;
     let folder = Path::new(path).parent().unwrap_or(Path::new("."));
-    examine(path, &source, |name| {
+    let (scenario, doubts) = examine(path, &source, |name| {
         let file = folder.join(name);
         text(&file).map_err(|error| format!("cannot read {}: {error}", file.display()))
-    })
+    })?;
+    applied::check(&scenario).map_err(|wrong| Error::about(path, &source, wrong))?;
+    Ok((scenario, doubts))
 }
 
 #[allow(clippy::disallowed_methods, reason = "scenarios are read before any world begins")]
 fn text(file: &Path) -> std::io::Result<String> {
-    std::fs::read_to_string(file)
+    let text = std::fs::read_to_string(file)?;
+    // Some editors begin a file with a mark of its encoding, which is none of its text.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
-/// Reads a scenario from its text, as [`examine_file`] does.
+/// Reads a scenario from its text, as [`examine_file`] does, but passes no judgement on the objects that are applied.
 ///
 /// # Errors
 /// As of [`read_file`].
@@ -78,28 +85,31 @@ fn load(path: &str) -> Result<String, Error> {
 /// Reads a scenario from its text; `load` finds the manifests it names. What it asks for may be nonsense.
 pub fn read(file: &str, source: &str, load: impl Fn(&str) -> Result<String, String>) -> Result<Scenario, Error> {
     let mut scenario: Scenario = serde_yaml::from_str(source).map_err(|error| Error::of_yaml(file, source, &error))?;
-    for step in &mut scenario.workload {
+    let about = |wrong: Wrong| Error::about(file, source, wrong);
+    for (index, step) in scenario.workload.iter_mut().enumerate() {
         let StepAction::Apply(manifest) = &mut step.action else {
             continue;
         };
+        let step = [Part::Key("workload"), Part::Index(index)];
         match manifest {
             Manifest::File(name) => {
-                let wrong = |message: String| Error::about(file, source, name, message);
-                let inside = |message: String| wrong(format!("in {name}: {message}"));
-                let objects = documents(&load(name).map_err(wrong)?).map_err(inside)?;
+                let wrong = |message: String| about(inside(&step)((name.clone(), message)));
+                let within = |message: String| wrong(format!("in {name}: {message}"));
+                let objects = documents(&load(name).map_err(wrong)?).map_err(within)?;
                 for object in &objects {
-                    check_object(object).map_err(|(_, message)| inside(message))?;
+                    check_object(object).map_err(|(_, message)| within(message))?;
                 }
                 *manifest = Manifest::Inline(objects);
             }
             Manifest::Inline(objects) => {
-                for object in objects {
-                    check_object(object).map_err(|(word, message)| Error::about(file, source, &word, message))?;
+                for (number, object) in objects.iter().enumerate() {
+                    let place = [step.as_slice(), &[Part::Key("apply"), Part::Index(number)]].concat();
+                    check_object(object).map_err(inside(&place)).map_err(about)?;
                 }
             }
         }
     }
-    check(&scenario).map_err(|(word, message)| Error::about(file, source, &word, message))?;
+    check(&scenario).map_err(about)?;
     Ok(scenario)
 }
 
@@ -108,77 +118,97 @@ fn check_object(object: &Value) -> Result<(), (String, String)> {
     let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
     for path in ["/apiVersion", "/kind", "/metadata/name"] {
         if text(path).is_empty() {
-            let why = format!("an object to apply has no {}", path[1..].replace('/', "."));
-            return Err(("apply".to_owned(), why));
+            let field = path[1..].replace('/', ".");
+            let why = format!("an object to apply has no {field}");
+            return Err((field.split('.').next().unwrap_or_default().to_owned(), why));
         }
     }
     let kind = text("/kind");
     served::check_object(text("/apiVersion"), kind).map_err(|why| (kind.to_owned(), why))
 }
 
-/// What is wrong beyond the types: the word it is about, and why.
-fn check(scenario: &Scenario) -> Result<(), (String, String)> {
+/// What is wrong beyond the types.
+fn check(scenario: &Scenario) -> Result<(), Wrong> {
     let topology = &scenario.topology;
+    let in_topology = [Part::Key("topology")];
     for (key, count) in [
         ("apiservers", topology.apiservers),
         ("schedulers", topology.schedulers),
         ("controllerManagers", topology.controller_managers),
     ] {
         if !(1..=5).contains(&count) {
-            return Err((key.to_owned(), format!("{key}: {count}: there must be 1 to 5")));
+            let why = format!("{key}: {count}: there must be 1 to 5");
+            return Err(inside(&in_topology)((key.to_owned(), why)));
         }
     }
     for (name, count) in &topology.components {
-        known_component(name)?;
+        let place = [Part::Key("topology"), Part::Key("components")];
+        known_component(name).map_err(inside(&place))?;
         if *count > 5 {
-            return Err((name.clone(), format!("{name}: {count}: there must be 0 to 5")));
+            let why = format!("{name}: {count}: there must be 0 to 5");
+            return Err(inside(&place)((name.clone(), why)));
         }
     }
-    topology.check()?;
+    values::check(scenario)?;
     let control_planes = topology.control_planes();
     let mut names: Vec<&str> = control_planes.iter().map(String::as_str).collect();
-    for node in &topology.nodes {
+    for (index, node) in topology.nodes.iter().enumerate() {
         if names.contains(&node.name.as_str()) {
-            return Err((node.name.clone(), format!("two machines are called {:?}", node.name)));
+            let place = [Part::Key("topology"), Part::Key("nodes"), Part::Index(index)];
+            let why = format!("two machines are called {:?}", node.name);
+            return Err(inside(&place)((node.name.clone(), why)));
         }
         names.push(&node.name);
     }
     let workers = &names[control_planes.len()..];
-    let mut all: Vec<Whom<'_>> = scenario.faults.iter().map(|fault| fault.action.whom()).collect();
-    all.extend(scenario.triggers().map(Trigger::whom));
-    for whom in all {
+    let mut all: Vec<(Part, usize, Whom<'_>)> = Vec::new();
+    for (index, fault) in scenario.faults.iter().enumerate() {
+        let until = fault.action.until();
+        let triggers = fault.moment.trigger().into_iter().chain(until).map(Trigger::whom);
+        let whom = std::iter::once(fault.action.whom()).chain(triggers);
+        all.extend(whom.map(|whom| (Part::Key("faults"), index, whom)));
+    }
+    for (index, step) in scenario.workload.iter().enumerate() {
+        let trigger = step.moment.trigger().map(Trigger::whom);
+        all.extend(trigger.map(|whom| (Part::Key("workload"), index, whom)));
+    }
+    for (list, index, whom) in all {
+        let place = [list, Part::Index(index)];
         for node in whom.nodes {
             if let NodeTarget::Named(name) = node {
-                known(name, &names)?;
+                known(name, &names).map_err(inside(&place))?;
             }
         }
         for component in whom.components {
             if let Some(instance) = &component.instance
                 && matches!(component.role, Role::Kubelet | Role::Proxy)
             {
-                known(instance, workers)?;
+                known(instance, workers).map_err(inside(&place))?;
             }
         }
     }
-    for step in &scenario.workload {
+    for (index, step) in scenario.workload.iter().enumerate() {
         for node in step.action.whom().nodes {
             if let NodeTarget::Named(name) = node {
-                known(name, workers)?;
+                known(name, workers).map_err(inside(&[Part::Key("workload"), Part::Index(index)]))?;
             }
         }
     }
     if let Heal::AllBut(machines) = &scenario.heal {
+        let place = [Part::Key("heal")];
         for name in machines {
             if *name == control_planes[0] {
                 let why = format!("{name} has the store: it is always healed");
-                return Err((name.clone(), why));
+                return Err(inside(&place)((name.clone(), why)));
             }
-            known(name, &names[1..])?;
+            known(name, &names[1..]).map_err(inside(&place))?;
         }
     }
-    for entry in &scenario.expect.state {
+    for (index, entry) in scenario.expect.state.iter().enumerate() {
+        let place = [Part::Key("expect"), Part::Key("state"), Part::Index(index)];
         for object in entry.keys() {
-            object_pattern(object).map_err(|why| (object.clone(), why))?;
+            let wrong = object_pattern(object).map_err(|why| (object.clone(), why));
+            wrong.map_err(inside(&place))?;
         }
     }
     if scenario.expect.compares_ends() {
@@ -188,22 +218,30 @@ fn check(scenario: &Scenario) -> Result<(), (String, String)> {
 }
 
 /// What a cluster holds in the end has to be a function of the scenario, for its runs to be compared.
-fn check_ends(scenario: &Scenario) -> Result<(), (String, String)> {
-    let refuse = |word: &str, why: &str| {
+fn check_ends(scenario: &Scenario) -> Result<(), Wrong> {
+    let refuse = |path: &[Part], word: &str, why: &str| {
         let why = format!("the end is compared with that of runs without faults, so {why}");
-        Err((word.to_owned(), why))
+        Err(inside(path)((word.to_owned(), why)))
     };
     if scenario.heal != Heal::All {
-        return refuse("expect", "everything has to be healed: `heal: all`");
+        let why = "everything has to be healed: `heal: all`";
+        return refuse(&[Part::Word("expect")], "expect", why);
     }
-    drawn_step(scenario).map_or(Ok(()), |step| {
-        refuse(step, "what users do, and when, may not be drawn by the seed")
+    drawn(scenario).map_or(Ok(()), |(index, key)| {
+        let why = "what users do, and when, may not be drawn by the seed";
+        refuse(&[Part::Key("workload"), Part::Index(index)], key, why)
     })
 }
 
 /// A step of which the seed draws what it is, or when; if there is none, users ask for the same in each run.
 pub fn drawn_step(scenario: &Scenario) -> Option<&'static str> {
-    let drawn = scenario.workload.iter().find(|step| {
+    drawn(scenario).map(|(_, key)| key)
+}
+
+/// Such a step's number, and its key.
+fn drawn(scenario: &Scenario) -> Option<(usize, &'static str)> {
+    let mut steps = scenario.workload.iter().enumerate();
+    let drawn = steps.find(|(_, step)| {
         let draws = match &step.action {
             StepAction::Churn(_) => true,
             StepAction::DeletePod(pod) => pod.nth.is_none(),
@@ -212,7 +250,7 @@ pub fn drawn_step(scenario: &Scenario) -> Option<&'static str> {
         };
         draws || matches!(step.moment, Moment::Between(_))
     });
-    drawn.map(|step| step.action.key())
+    drawn.map(|(index, step)| (index, step.action.key()))
 }
 
 /// A component of a user's own has to be in the program that reads the scenario.
@@ -236,4 +274,21 @@ fn known(name: &str, names: &[&str]) -> Result<(), (String, String)> {
         name.to_owned(),
         format!("no machine {name:?}{}", nearest::hint(name, names)),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "no world is there yet")]
+    fn a_mark_at_the_beginning_of_a_file_is_none_of_its_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.yaml");
+        let text = "\u{feff}name: a\nduration: 1s\nworkload: [{ at: 1s, apply: b.yaml }]\n";
+        std::fs::write(&path, text).unwrap();
+        let manifest = "\u{feff}apiVersion: v1\nkind: ConfigMap\nmetadata: { name: a }\n";
+        std::fs::write(folder.path().join("b.yaml"), manifest).unwrap();
+        assert_eq!(read_file(path.to_str().unwrap()).unwrap().name, "a");
+    }
 }

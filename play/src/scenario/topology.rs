@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use orrery_api::names::dns1123_subdomain;
-use orrery_api::quantity::Quantity;
 use serde::{Deserialize, Deserializer};
 
 use super::nearest;
+use super::unique;
 use crate::vocabulary::ComponentWords;
 
 /// Machines and processes.
@@ -21,6 +20,7 @@ pub struct Topology {
     /// How many controller managers; more than one elect a leader.
     pub controller_managers: u32,
     /// How many of each component of users' own; of those that are not named as many as its program says.
+    #[serde(deserialize_with = "unique::map")]
     pub components: BTreeMap<String, u32>,
     /// The worker nodes.
     #[serde(deserialize_with = "nodes")]
@@ -28,6 +28,7 @@ pub struct Topology {
     /// Over how many zones the nodes are spread in turn.
     pub zones: u32,
     /// What a node has that does not say so itself: `cpu`, `memory`, `pods`.
+    #[serde(deserialize_with = "unique::map")]
     pub node: BTreeMap<String, String>,
     /// The sizes of the store's files, where they shall be small enough to be seen change.
     pub store: StoreSpec,
@@ -65,22 +66,6 @@ impl Topology {
         asked.unwrap_or(component.replicas)
     }
 
-    /// What is wrong beyond the types with what machines have, and with their taints: the word it is about, and why. A
-    /// kubelet whose node is refused would try for ever to register it.
-    pub(super) fn check(&self) -> Result<(), (String, String)> {
-        check_amounts(&self.node)?;
-        for node in &self.nodes {
-            if let Some(wrong) = dns1123_subdomain(&node.name).first() {
-                return Err((node.name.clone(), format!("the node {:?}: {wrong}", node.name)));
-            }
-            check_amounts(&node.capacity)?;
-            for taint in &node.taints {
-                check_effect(&taint.effect).map_err(|why| (taint.effect.clone(), why))?;
-            }
-        }
-        Ok(())
-    }
-
     /// The machines of the control plane: `control-plane`, and with several API servers one more for each but the first.
     pub fn control_planes(&self) -> Vec<String> {
         let more = (2..=self.apiservers).map(|number| format!("control-plane-{number}"));
@@ -98,13 +83,13 @@ pub struct NodeSpec {
     #[serde(default)]
     pub zone: Option<String>,
     /// Further labels.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique::map")]
     pub labels: BTreeMap<String, String>,
     /// Its taints.
     #[serde(default)]
     pub taints: Vec<TaintSpec>,
     /// What it has.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique::map")]
     pub capacity: BTreeMap<String, String>,
 }
 
@@ -132,17 +117,6 @@ pub(super) fn check_effect(effect: &str) -> Result<(), String> {
         "no effect {effect:?} of a taint{}",
         nearest::hint(effect, &EFFECTS)
     ))
-}
-
-/// Whether what a machine has are quantities.
-fn check_amounts(amounts: &BTreeMap<String, String>) -> Result<(), (String, String)> {
-    for (resource, amount) in amounts {
-        if Quantity::parse(amount).is_err() {
-            let why = format!("{resource}: {amount:?} is no quantity: write it like \"4\", 500m or 8Gi");
-            return Err((amount.clone(), why));
-        }
-    }
-    Ok(())
 }
 
 /// So many nodes, called `node-1` and so on.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::faults::{FaultAction, LagScope, Moment};
 use super::made::Made;
-use super::places;
+use super::kind_fields;
 use super::processes::{no_such_process, nobody_to_hand_over_to};
 use super::served::called;
 use super::trigger::{Trigger, WriteTrigger};
@@ -220,7 +220,7 @@ impl Search<'_> {
     /// A field that objects of such a kind do not have.
     fn field(&mut self, entry: Entry, object: &str, path: &str) {
         let kind = object.split('/').next().and_then(called);
-        let wrong = kind.and_then(|kind| places::wrong(&kind.api_version(), kind.kind, path));
+        let wrong = kind.and_then(|kind| kind_fields::wrong(&kind.api_version(), kind.kind, path));
         if let Some(wrong) = wrong.filter(|_| !path.is_empty()) {
             self.tell(entry, path, format!("{object} has {wrong}"), true);
         }

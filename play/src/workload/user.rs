@@ -90,20 +90,27 @@ impl User {
 
     /// Sends a request; what the server refuses for good is the scenario's fault, unless it is one of `expected`.
     pub async fn insist(&self, method: Method, path: &str, body: Content, expected: &[u16]) -> Option<Bytes> {
+        let mut last = String::new();
         for _ in 0..TRIES {
             match self.ask(method.clone(), path, body.clone()).await {
                 Some(Reply::Done(answer)) => return Some(answer),
                 Some(Reply::Refused(code, _)) if expected.contains(&code) => return None,
                 // Others were quicker, again and again.
-                Some(Reply::Refused(409, _)) => sleep(Duration::from_secs(1)).await,
+                Some(Reply::Refused(409, why)) => {
+                    last = why;
+                    sleep(Duration::from_secs(1)).await;
+                }
                 Some(Reply::Refused(_, why)) => {
                     self.stage.trouble(format!("{method} {path} was refused: {why}"));
                     return None;
                 }
-                None => break,
+                None => {
+                    last.clear();
+                    break;
+                }
             }
         }
-        self.stage.trouble(format!("{method} {path} was never answered"));
+        self.stage.trouble(given_up(&method, path, &last));
         None
     }
 
@@ -116,26 +123,28 @@ impl User {
     /// Creates an object, or merges it into the one of its name.
     pub async fn apply(&self, object: &Value) {
         let (all, one) = path_of(object);
+        let mut last = String::new();
         for _ in 0..TRIES {
             let created = self
                 .ask(Method::POST, &all, Some(("application/json", object.clone())))
                 .await;
             match created {
                 Some(Reply::Done(_)) => return,
-                Some(Reply::Refused(409, _)) => {
+                Some(Reply::Refused(409, why)) => {
+                    last = why;
                     let merge = Some((MERGE, object.clone()));
                     if self.insist(Method::PATCH, &one, merge, &[404]).await.is_some() {
                         return;
                     }
                 }
                 // The namespace may be about to come.
-                Some(Reply::Refused(404 | 403, _)) => {}
-                Some(Reply::Refused(_, why)) => return self.stage.trouble(format!("{one} was refused: {why}")),
-                None => return self.stage.trouble(format!("{one} was never answered")),
+                Some(Reply::Refused(404 | 403, why)) => last = why,
+                Some(Reply::Refused(_, why)) => return self.stage.trouble(format!("POST {one} was refused: {why}")),
+                None => return self.stage.trouble(format!("POST {one} was never answered")),
             }
             sleep(Duration::from_secs(1)).await;
         }
-        self.stage.trouble(format!("{one} could not be applied"));
+        self.stage.trouble(given_up(&Method::POST, &one, &last));
     }
 
     /// Merges `patch` into an object; users do not mind if it is gone.
@@ -212,6 +221,14 @@ pub fn asked_for(stage: &dyn Stage, resource: &Resource, namespace: &str, name: 
     Some((uid, object))
 }
 
+/// What a user says who has asked again and again: the last reason that he was given, if he was answered at all.
+fn given_up(method: &Method, path: &str, last: &str) -> String {
+    if last.is_empty() {
+        return format!("{method} {path} was never answered");
+    }
+    format!("{method} {path} was refused {TRIES} times, the last time with: {last}")
+}
+
 /// The path of an object of a kind that users name.
 pub fn path_to(kind: &str, namespace: &str, name: &str) -> String {
     format!("{}/{name}", collection(api_version(kind), kind, namespace))
@@ -244,8 +261,8 @@ impl User {
             match self.ask(Method::PATCH, &path, Some((MERGE, patch))).await {
                 Some(Reply::Done(_) | Reply::Refused(404, _)) => return,
                 Some(Reply::Refused(409, _)) => {}
-                Some(Reply::Refused(_, why)) => return self.stage.trouble(format!("{path} was refused: {why}")),
-                None => return self.stage.trouble(format!("{path} was never answered")),
+                Some(Reply::Refused(_, why)) => return self.stage.trouble(format!("PATCH {path} was refused: {why}")),
+                None => return self.stage.trouble(format!("PATCH {path} was never answered")),
             }
         }
     }
@@ -274,4 +291,16 @@ pub fn made_by_users(stage: &dyn Stage, resource: &Resource) -> Vec<(String, Str
         all.map(|item| (item.id.namespace.clone(), item.id.name.clone()))
             .collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_gives_up_tells_what_he_asked_and_the_last_reason() {
+        let told = |last: &str| given_up(&Method::POST, "/api/v1/namespaces/team/pods/p", last);
+        insta::assert_snapshot!(told("namespaces \"team\" not found (NotFound)"), @r#"POST /api/v1/namespaces/team/pods/p was refused 120 times, the last time with: namespaces "team" not found (NotFound)"#);
+        insta::assert_snapshot!(told(""), @"POST /api/v1/namespaces/team/pods/p was never answered");
+    }
 }

@@ -44,6 +44,14 @@ impl Moment {
         }
     }
 
+    /// What is waited for, if something is.
+    pub fn trigger(&self) -> Option<&Trigger> {
+        match self {
+            Moment::When(trigger) => Some(trigger),
+            Moment::At(_) | Moment::Between(_) => None,
+        }
+    }
+
     /// Its one key.
     pub(in crate::scenario) fn write(&self) -> Keys {
         match self {

@@ -138,6 +138,13 @@ impl Words for PacketsSpec {
         }
     }
 
+    fn check(&self) -> Result<(), String> {
+        match self.trouble {
+            PacketsTrouble::Fails { times: 0, .. } => Err("`times` is how many changes fail: at least 1".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
     fn whom(&self) -> Whom<'_> {
         Whom::of(Some(&self.node), None)
     }

@@ -174,7 +174,7 @@ pub(super) fn fault() -> impl Strategy<Value = FaultPlan> {
     });
     let halves = prop::sample::select(vec![HalfApplied::None, HalfApplied::Nat, HalfApplied::Filter]);
     let trouble = prop_oneof![
-        (0u32..9, option::of(halves)).prop_map(|(times, half)| PacketsTrouble::Fails { times, half }),
+        (1u32..9, option::of(halves)).prop_map(|(times, half)| PacketsTrouble::Fails { times, half }),
         (span(), lasting()).prop_map(|(by, lasts)| PacketsTrouble::Slow { by, lasts }),
         Just(PacketsTrouble::Flushed),
     ];

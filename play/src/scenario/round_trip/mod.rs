@@ -40,11 +40,15 @@ fn probability() -> impl Strategy<Value = f64> {
 }
 
 fn texts() -> impl Strategy<Value = BTreeMap<String, String>> {
-    btree_map("[a-z./-]{1,10}", "[a-zA-Z0-9.]{0,6}", 0..3)
+    btree_map(
+        "([a-z]{1,5}/)?[a-z][a-z.-]{0,5}[a-z]",
+        "([0-9]|[a-zA-Z][a-zA-Z0-9.]{0,4}[a-z])?",
+        0..3,
+    )
 }
 
 fn amounts() -> impl Strategy<Value = BTreeMap<String, String>> {
-    btree_map("[a-z./-]{1,10}", "[1-9][0-9]{0,3}(m|k|Mi|Gi)?", 0..3)
+    btree_map("[a-z./-]{1,10}", "[1-9][0-9]{0,3}(k|Mi|Gi)?", 0..3)
 }
 
 fn component() -> impl Strategy<Value = ComponentTarget> {
@@ -368,8 +372,8 @@ fn image() -> impl Strategy<Value = ImageScript> {
     (
         spans,
         probability(),
-        vec(any::<u16>(), 0..3),
-        option::of(-1i32..255),
+        vec(1..=u16::MAX, 0..3),
+        option::of(0i32..=255),
         any::<bool>(),
     )
         .prop_map(|((pull, start, ready, lifetime, stop), crash, listen, exit, default)| {
@@ -428,7 +432,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         vec(faults::fault(), 0..6),
         heal,
         expect(),
-        duration(),
+        duration().prop_filter("more than nothing", |duration| !duration.is_zero()),
     )
         .prop_map(
             |((name, about, seed, topology, network, images), workload, faults, heal, expect, duration)| Scenario {

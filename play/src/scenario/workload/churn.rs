@@ -11,6 +11,7 @@ use crate::scenario::faults::Moment;
 use crate::scenario::nearest;
 use crate::scenario::quantity::Span;
 use crate::scenario::simpler::without_one;
+use crate::scenario::unique;
 use crate::scenario::write::{Keys, words};
 use crate::scenario::yaml::Yaml;
 
@@ -151,12 +152,8 @@ impl<'de> Deserialize<'de> for Ops {
                 Ok(Ops::Evenly(kinds))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Ops, A::Error> {
-                let mut weights = BTreeMap::new();
-                while let Some((kind, weight)) = entries.next_entry()? {
-                    weights.insert(kind, weight);
-                }
-                Ok(Ops::Weighted(weights))
+            fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Ops, A::Error> {
+                unique::read(entries).map(Ops::Weighted)
             }
         }
         deserializer.deserialize_any(OpsVisitor)

@@ -54,6 +54,13 @@ impl Words for ScaleSpec {
             .map()
     }
 
+    fn check(&self) -> Result<(), String> {
+        if self.replicas < 0 {
+            return Err(format!("`replicas` is how many there are: {} cannot be", self.replicas));
+        }
+        Ok(())
+    }
+
     fn simpler(&self) -> Vec<Self> {
         let fewer = [0, 1, 2, 3].into_iter().filter(|replicas| *replicas < self.replicas);
         fewer

@@ -6,7 +6,7 @@ use super::Words;
 use crate::scenario::quantity::Span;
 use crate::scenario::simpler::shorter;
 use crate::scenario::target::{NodeTarget, Whom};
-use crate::scenario::topology::check_effect;
+use crate::scenario::values::check_taint;
 use crate::scenario::write::Keys;
 use crate::scenario::yaml::Yaml;
 
@@ -138,6 +138,6 @@ impl Words for TaintStep {
     }
 
     fn check(&self) -> Result<(), String> {
-        check_effect(&self.effect)
+        check_taint(&self.key, self.value.as_deref(), &self.effect).map_err(|(_, why)| why)
     }
 }

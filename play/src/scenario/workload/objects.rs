@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::Words;
 use crate::scenario::call::object_pattern;
+use crate::scenario::unique::{self, Json};
 use crate::scenario::write::{Keys, words};
 use crate::scenario::yaml::Yaml;
 
@@ -20,7 +21,7 @@ pub enum Manifest {
 impl<'de> Deserialize<'de> for Manifest {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error as _;
-        Ok(match Value::deserialize(deserializer)? {
+        Ok(match unique::value(deserializer)? {
             Value::String(text) if text.contains('\n') => Manifest::Inline(documents(&text).map_err(D::Error::custom)?),
             Value::String(path) => Manifest::File(path),
             Value::Array(objects) => Manifest::Inline(objects),
@@ -34,7 +35,7 @@ impl<'de> Deserialize<'de> for Manifest {
 pub fn documents(text: &str) -> Result<Vec<Value>, String> {
     let mut objects = Vec::new();
     for document in serde_yaml::Deserializer::from_str(text) {
-        let value = Value::deserialize(document).map_err(|error| error.to_string())?;
+        let value = unique::value(document).map_err(|error| error.to_string())?;
         match value {
             Value::Null => {}
             Value::Object(mut list) if list.get("kind").is_some_and(|kind| kind == "List") => {
@@ -63,7 +64,7 @@ impl Words for Manifest {
 
 /// What to delete: `kind/name` or `kind/namespace/name`, alone or with what becomes of its dependents.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Value")]
+#[serde(try_from = "Json")]
 pub struct DeleteSpec {
     /// The object.
     pub object: String,
@@ -93,11 +94,11 @@ struct DeleteWire {
     grace: Option<u32>,
 }
 
-impl TryFrom<Value> for DeleteSpec {
+impl TryFrom<Json> for DeleteSpec {
     type Error = String;
 
     /// By hand, and not as one of two types that fit, so that the error says what is wrong with the one that was meant.
-    fn try_from(value: Value) -> Result<Self, String> {
+    fn try_from(Json(value): Json) -> Result<Self, String> {
         let DeleteWire {
             object,
             propagation,
@@ -163,6 +164,7 @@ pub struct EditSpec {
     /// The object: `kind/name` or `kind/namespace/name`.
     pub object: String,
     /// What is merged into it.
+    #[serde(deserialize_with = "unique::value")]
     pub patch: Value,
 }
 

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use orrery_api::labels::Selector;
 use serde::Deserialize;
 
 use super::{Words, default_namespace, in_namespace};
+use crate::scenario::unique;
+use crate::scenario::values::check_label;
 use crate::scenario::write::Keys;
 use crate::scenario::yaml::Yaml;
 
@@ -50,6 +53,10 @@ impl Words for PodChoice {
     }
 
     fn check(&self) -> Result<(), String> {
+        if self.count == 0 {
+            return Err("`count` is how many pods are deleted: at least 1".to_owned());
+        }
+        check_selector(self.labels.as_deref())?;
         if self.nth == Some(0) || (self.nth.is_some() && self.count != 1) {
             return Err("`nth` is counted from 1, and goes without `count`".to_owned());
         }
@@ -71,6 +78,14 @@ impl Words for PodChoice {
     }
 }
 
+/// Whether labels can be looked for.
+fn check_selector(labels: Option<&str>) -> Result<(), String> {
+    match labels.map(|labels| (labels, Selector::parse(labels))) {
+        Some((labels, Err(why))) => Err(format!("{labels:?} are no labels: {why}")),
+        _ => Ok(()),
+    }
+}
+
 /// Which pod gets which labels.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,6 +100,7 @@ pub struct LabelSpec {
     #[serde(default)]
     pub nth: Option<u32>,
     /// The labels that it gets; null takes one away.
+    #[serde(deserialize_with = "unique::map")]
     pub set: BTreeMap<String, Option<String>>,
 }
 
@@ -110,6 +126,10 @@ impl Words for LabelSpec {
         }
         if self.set.is_empty() {
             return Err("`set` is empty: name at least one label".to_owned());
+        }
+        check_selector(self.labels.as_deref())?;
+        for (key, value) in &self.set {
+            check_label(key, value.as_deref()).map_err(|(_, why)| why)?;
         }
         Ok(())
     }
