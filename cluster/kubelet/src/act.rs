@@ -317,9 +317,10 @@ impl Worker {
             return Some(period - age);
         }
         let old = std::mem::replace(&mut self.volumes_written, false);
-        let _ = self.write_volumes(pod, usable_sandbox(pod, sandboxes)).await;
-        self.volumes_written |= old;
-        self.volumes_read = self.context.elapsed();
+        let failed = self.write_volumes(pod, usable_sandbox(pod, sandboxes)).await.is_err();
+        self.volumes_written |= old || failed && mutant::active("O102");
+        let never = failed && mutant::active("O106");
+        self.volumes_read = if never { Duration::MAX } else { self.context.elapsed() };
         Some(period)
     }
 

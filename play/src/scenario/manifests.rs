@@ -7,8 +7,8 @@
 use orrery_api::strict::unknown_fields;
 use serde_json::Value;
 
-use super::nearest;
 use super::kind_fields;
+use super::nearest;
 use super::served::called;
 use super::vain::Vain;
 use super::workload::{Manifest, StepAction};

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use super::faults::{FaultAction, LagScope, Moment};
-use super::made::Made;
 use super::kind_fields;
+use super::made::Made;
 use super::processes::{no_such_process, nobody_to_hand_over_to};
 use super::served::called;
 use super::trigger::{Trigger, WriteTrigger};

@@ -137,6 +137,14 @@ fn an_eviction_before_its_time_breaks_n2() {
     };
     assert_eq!(history(30), ["N2"]);
     assert!(history(61).is_empty());
+    // The taint was there when the pod came.
+    let late = |at| {
+        let tainted = History::of(|id| id == "N2").put("nodes", unreachable("n")).at(100);
+        let came = tainted.put("pods", evicted.clone()).at(at);
+        came.see(&Seen::Asked(&delete)).broken()
+    };
+    assert_eq!(late(130), ["N2"]);
+    assert!(late(161).is_empty());
     // Another reason to delete it: its owner is gone.
     let orphan = with(
         evicted.clone(),

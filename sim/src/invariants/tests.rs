@@ -365,6 +365,28 @@ fn a_node_that_gets_more_than_it_has_breaks_q3() {
 }
 
 #[test]
+fn sidecars_count_beside_what_follows_them_for_q3() {
+    let bind = |sidecar: &str, starts: &str| {
+        let own = |name: &str, cpu: &str| json!({"name": name, "image": "i", "resources": {"requests": {"cpu": cpu}}});
+        let mut beside = own("beside", sidecar);
+        beside["restartPolicy"] = json!("Always");
+        let mut crowded = node("n");
+        crowded["status"]["allocatable"] = json!({"cpu": "2", "pods": "9"});
+        let place = |node: &str| {
+            let mut pod = pod("a", node, "Pending");
+            pod["spec"]["initContainers"] = json!([beside, own("starts", starts)]);
+            pod["spec"]["containers"] = json!([own("main", "1")]);
+            pod
+        };
+        let history = History::of(|id| id == "Q3").put("nodes", crowded);
+        history.put("pods", place("")).put("pods", place("n")).broken()
+    };
+    assert!(bind("1", "1").is_empty());
+    assert_eq!(bind("1100m", "100m"), ["Q3"]);
+    assert_eq!(bind("500m", "1600m"), ["Q3"]);
+}
+
+#[test]
 fn a_node_that_gets_more_pods_than_it_may_have_breaks_q3() {
     let mut crowded = node("n");
     crowded["status"]["allocatable"] = json!({"cpu": "4", "pods": "1"});

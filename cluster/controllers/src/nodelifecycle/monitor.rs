@@ -147,7 +147,9 @@ impl Monitor {
     async fn act(&mut self, looked: Duration) {
         let mut judged = Vec::new();
         for node in self.nodes.list() {
-            let silence = self.health.silence(node.name(), looked);
+            let now = self.began.elapsed();
+            let late = now > looked + PERIOD && mutant::active("O103");
+            let silence = self.health.silence(node.name(), if late { now } else { looked });
             let node = if silence > self.grace {
                 self.mark(node).await
             } else {

@@ -421,4 +421,28 @@ pub const CARDS: &[Card] = &[
         "a list with a selector is read page by page from the store",
         &["S8"],
     ),
+    card(
+        "O103",
+        "own",
+        "controllers",
+        "a node's silence is judged by the time that it is when its turn comes, not by that of the look",
+        "two machines are lost at once, and the answers to their marks are lost, too",
+        &["N1"],
+    ),
+    card(
+        "O104",
+        "own",
+        "controllers",
+        "the time for which a pod tolerates a taint runs from the taint's beginning, also if the pod came later",
+        "a pod that tolerates a taint for a while comes to a node that has had it for long",
+        &["N2"],
+    ),
+    card(
+        "O105",
+        "own",
+        "scheduler",
+        "what sidecars ask for counts while the pod starts, but not beside its other containers",
+        "pods whose sidecars ask for much fill a node",
+        &["Q3"],
+    ),
 ];

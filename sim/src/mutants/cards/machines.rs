@@ -309,4 +309,20 @@ pub const CARDS: &[Card] = &[
         "the only endpoint of a service with a traffic policy Local goes, and takes its time",
         &["E9"],
     ),
+    card(
+        "O102",
+        "own",
+        "kubelet",
+        "volumes that could not be written count as written after a refresh that failed, too",
+        "a pod names a Secret that is not there, and comes when its kubelet has been running for longer than a refresh",
+        &["convergence"],
+    ),
+    card(
+        "O106",
+        "own",
+        "kubelet",
+        "volumes that could not be read again once are never read again",
+        "a ConfigMap goes and comes back, or the API fails, at the time of a refresh",
+        &["convergence"],
+    ),
 ];
