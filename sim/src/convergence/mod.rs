@@ -64,10 +64,17 @@ fn machines(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec
 /// Where a service's packets go at rest: an endpoint, and the node whose rules alone have it, of services that stay there.
 type Way = (Option<String>, SocketAddrV4);
 
+/// The label of services that are another proxy's.
+const SERVED_BY_ANOTHER: &str = "service.kubernetes.io/service-proxy-name";
+
 /// Whether packets to the service never leave their node, wherever they come from.
 fn stays_on_its_node(spec: &ServiceSpec) -> bool {
     let is_inner = spec.type_.as_deref().is_none_or(|kind| kind == "ClusterIP");
-    is_inner && spec.internal_traffic_policy.as_deref() == Some("Local")
+    let is_outer = spec
+        .external_ips
+        .as_ref()
+        .is_some_and(|addresses| !addresses.is_empty());
+    is_inner && !is_outer && spec.internal_traffic_policy.as_deref() == Some("Local")
 }
 
 /// Where the packets of all services go at rest.
@@ -81,14 +88,19 @@ fn ways(cluster: &Cluster) -> BTreeSet<Way> {
             .cluster_ip
             .as_deref()
             .is_none_or(|ip| ip.is_empty() || ip == "None");
-        if headless || spec.type_.as_deref() == Some("ExternalName") {
+        let labels = service.service().and_then(|service| service.metadata.labels.as_ref());
+        let is_anothers = labels.is_some_and(|labels| labels.contains_key(SERVED_BY_ANOTHER));
+        if headless || is_anothers || spec.type_.as_deref() == Some("ExternalName") {
             continue;
         }
+        let stays = stays_on_its_node(spec);
         for port in spec.ports.iter().flatten() {
             for slice in slices(cluster, service) {
                 let Some(number) = number(slice, port) else { continue };
-                for endpoint in slice.ready_endpoints() {
-                    let node = endpoint.node_name.clone().filter(|_| stays_on_its_node(spec));
+                // An endpoint that says nothing of its node is on none for a service that stays.
+                let endpoints = slice.ready_endpoints().filter(|own| !stays || own.node_name.is_some());
+                for endpoint in endpoints {
+                    let node = endpoint.node_name.clone().filter(|_| stays);
                     let addresses = endpoint.addresses.iter().filter_map(|address| address.parse().ok());
                     ways.extend(addresses.map(|address| (node.clone(), SocketAddrV4::new(address, number))));
                 }
