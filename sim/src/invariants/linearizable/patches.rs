@@ -128,7 +128,7 @@ mod tests {
         let all = json!({"metadata": {"labels": null, "annotations": null}, "data": null});
         assert_eq!(stray(&all, &before, &bare), None);
         let labels = json!({"metadata": {"labels": null}, "data": null});
-        assert_eq!(stray(&labels, &before, &bare), Some("annotations".to_owned()));
+        assert_eq!(stray(&labels, &before, &bare), Some("annotations.b".to_owned()));
     }
 
     #[test]
