@@ -48,7 +48,7 @@ enum Command {
         /// The recording
         file: PathBuf,
         /// The moment, counted from the beginning
-        #[arg(long, value_parser = past::parse)]
+        #[arg(long, value_parser = orrery_play::scenario::parse_moment)]
         at: Duration,
         /// The port, on this machine only; 0 for any that is free
         #[arg(long, default_value_t = 0)]

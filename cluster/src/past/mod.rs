@@ -8,4 +8,4 @@ mod frozen;
 mod history;
 mod serve;
 
-pub use serve::{parse, serve};
+pub use serve::serve;

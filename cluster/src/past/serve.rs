@@ -10,7 +10,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use orrery_api::task::TaskGroup;
 use orrery_apiserver::https::{self, TlsFiles};
-use orrery_play::scenario::parse_duration;
+use orrery_play::scenario::parse_moment;
 use tokio::io::{AsyncBufReadExt, BufReader as Lines};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -179,7 +179,7 @@ impl Order {
                     .unwrap_or_default()
             }
             text => {
-                let time = |text: &str| parse(text).map_err(|why| format!("{why}; {HELP}"));
+                let time = |text: &str| parse_moment(text).map_err(|why| format!("{why}; {HELP}"));
                 match (text.strip_prefix('+'), text.strip_prefix('-')) {
                     (Some(step), _) => at + time(step)?,
                     (None, Some(step)) => at.saturating_sub(time(step)?),
@@ -189,11 +189,6 @@ impl Order {
         };
         Ok(Order::Show(moment))
     }
-}
-
-/// Reads a moment as scenarios write it (`93.2s`, `1m30s`), or seconds without a unit. The error says what is right.
-pub fn parse(text: &str) -> Result<Duration, String> {
-    parse_duration(text).or_else(|why| parse_duration(&format!("{text}s")).map_err(|_| why))
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ pub use faults::{
     ResetSpec, RestartSpec, RuntimeSpec, RuntimeTrouble, SlowLinkSpec, SlowReaderSpec, SwarmSpec, WhichAnswers,
     WhichRequests,
 };
-pub use quantity::{Span, parse_duration, write_duration};
+pub use quantity::{Span, parse_duration, parse_moment, write_duration};
 pub use read::{drawn_step, examine, examine_file, read, read_file};
 pub use target::{ClientTarget, ComponentTarget, NodeTarget, Role, Whom, whose};
 pub use topology::{NodeSpec, StoreSpec, TaintSpec, Topology, numbered};

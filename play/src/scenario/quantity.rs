@@ -9,6 +9,11 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 /// No duration may be longer: what is added to it must still be a moment.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// Reads a moment as people type it: a duration, or seconds without a unit.
+pub fn parse_moment(text: &str) -> Result<Duration, String> {
+    parse_duration(text).or_else(|why| parse_duration(&format!("{text}s")).map_err(|_| why))
+}
+
 /// Reads `1h2m3s4ms5us`, in any selection of units; `0` needs none.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let too_long = || format!("{text:?} is too long: a year (8760h) is the most");

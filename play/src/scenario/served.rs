@@ -16,6 +16,17 @@ pub fn check_resource(name: &str) -> Result<(), String> {
     Err(format!("no resource {name:?} is served{}", nearest::hint(name, &known)))
 }
 
+/// Whether that is one of these verbs and a resource that is served; `what` is what such a request is called.
+pub fn check_verb_and_resource(text: &str, what: &str, verbs: &[&str]) -> Result<(), String> {
+    match text.split_once(' ') {
+        Some((verb, resource)) if verbs.contains(&verb) => check_requested(resource),
+        _ => Err(format!(
+            "{text:?} is no {what}: it is a verb ({}) and a resource, like `patch pods/status`",
+            verbs.join(", ")
+        )),
+    }
+}
+
 /// Whether requests can be about it: a resource by its plural, alone or with a subresource: `pods/status`.
 pub fn check_requested(name: &str) -> Result<(), String> {
     let Some((plural, subresource)) = name.split_once('/') else {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::subject::Subject;
-use crate::scenario::{parse_duration, write_duration};
+use crate::scenario::{parse_moment, write_duration};
 
 /// Looks into the past of a run with kubectl.
 #[derive(Args)]
@@ -18,7 +18,7 @@ pub struct Inspect {
     #[command(flatten)]
     subject: Subject,
     /// The moment, such as 93.2s, or seconds without a unit; it can be moved later.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     at: Duration,
     /// The port, on this machine only; any that is free by default.
     #[arg(long, default_value_t = 0)]
@@ -86,11 +86,6 @@ impl Inspect {
             .map_err(|error| format!("cannot start {}: {error}", orrery.display()))?;
         Ok(if status.success() { 0 } else { 2 })
     }
-}
-
-/// Reads a moment as whoever serves the past does (`cluster/src/past/serve.rs`), before a run is played for it.
-fn moment(text: &str) -> Result<Duration, String> {
-    parse_duration(text).or_else(|why| parse_duration(&format!("{text}s")).map_err(|_| why))
 }
 
 /// Builds the real `orrery` from the source that this simulator was built from; where it is.

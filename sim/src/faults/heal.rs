@@ -23,11 +23,11 @@ pub fn heal(world: &World) -> Vec<String> {
     let total = world.workers().count();
     let mut machines = world.scenario.topology.control_planes();
     machines.extend(world.workers().map(|machine| machine.name.clone()));
-    let stays = |name: &String| matches!(&world.scenario.heal, Heal::AllBut(machines) if machines.contains(name));
+    let is_named = |name: &String| matches!(&world.scenario.heal, Heal::AllBut(machines) if machines.contains(name));
     // Who is lost is judged by the servers there will be.
     for name in machines
         .iter()
-        .filter(|name| world.is_control_plane(name) && !stays(name))
+        .filter(|name| world.is_control_plane(name) && !is_named(name))
     {
         world.boot_machine(name);
     }
@@ -43,7 +43,7 @@ pub fn heal(world: &World) -> Vec<String> {
         let needed = !world.own_components_on(std::slice::from_ref(&name)).is_empty();
         let stays = match &world.scenario.heal {
             Heal::All => false,
-            Heal::AllBut(_) => stays(&name),
+            Heal::AllBut(_) => is_named(&name),
             Heal::Core if world.is_control_plane(&name) => false,
             Heal::Core => room && world.is_lost(&name) && !needed && random.stream(&name).stream("stays").chance(0.5),
         };

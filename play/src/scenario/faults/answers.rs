@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::{Words, some_time, some_times};
 use crate::scenario::quantity::{self, Span};
-use crate::scenario::served::check_requested;
+use crate::scenario::served::check_verb_and_resource;
 use crate::scenario::simpler::{shorter, without_one};
 use crate::scenario::target::{ClientTarget, Whom};
 use crate::scenario::write::{Keys, words};
@@ -107,15 +107,7 @@ impl TryFrom<LostAnswersWire> for LostAnswersSpec {
 
 fn check_requests(write: &str, requests: &[u32]) -> Result<(), String> {
     let verbs = ["create", "update", "patch", "delete"];
-    match write.split_once(' ') {
-        Some((verb, resource)) if verbs.contains(&verb) => check_requested(resource)?,
-        _ => {
-            return Err(format!(
-                "{write:?} is no write: it is a verb ({}) and a resource, like `patch pods/status`",
-                verbs.join(", ")
-            ));
-        }
-    }
+    check_verb_and_resource(write, "write", &verbs)?;
     if requests.is_empty() || requests.contains(&0) {
         return Err("`requests` are counted from 1, and there must be one".to_owned());
     }

@@ -1,7 +1,7 @@
 //! Which requests a fault befalls: a share of all of them for a while, or some by number.
 
 use crate::scenario::quantity::Span;
-use crate::scenario::served::check_requested;
+use crate::scenario::served::check_verb_and_resource;
 use crate::scenario::simpler::{shorter, without_one};
 use crate::scenario::write::{Keys, words};
 use crate::scenario::yaml::Yaml;
@@ -112,15 +112,7 @@ impl WhichRequests {
 
 fn check(request: &str, nth: &[u32]) -> Result<(), String> {
     let verbs = ["get", "list", "watch", "create", "update", "patch", "delete"];
-    match request.split_once(' ') {
-        Some((verb, resource)) if verbs.contains(&verb) => check_requested(resource)?,
-        _ => {
-            return Err(format!(
-                "{request:?} is no request: it is a verb ({}) and a resource, like `patch pods/status`",
-                verbs.join(", ")
-            ));
-        }
-    }
+    check_verb_and_resource(request, "request", &verbs)?;
     if nth.is_empty() || nth.contains(&0) {
         return Err("`nth` counts from 1, and there must be one".to_owned());
     }
