@@ -1,7 +1,7 @@
 //! What a run drew, in concrete words: which faults struck whom and when, what the users did, what stayed broken.
 //!
-//! The scenario made of it is *pinned*: it has no swarm, no churn, no `any` and no `between`. What is still drawn by the
-//! seed then: the order of tasks that are ready at the same time, latencies, loss, and how long containers take.
+//! The scenario made of it is *pinned*: it has no swarm, no churn, no `any` and no `between`. What is still drawn by
+//! the seed then: the order of tasks that are ready at the same time, latencies, loss, and how long containers take.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -93,8 +93,8 @@ impl EndState {
     }
 }
 
-/// What a cluster has of itself, and each world in its own way, by how it is called here: nodes, what is in the system's
-/// namespaces, the authority's certificate, and the API's own service. What belongs to such an object is, too.
+/// What a cluster has of itself, and each world in its own way, by how it is called here: nodes, what is in the
+/// system's namespaces, the authority's certificate, and the API's own service. What belongs to such an object is, too.
 fn is_own(name: &str) -> bool {
     let owner = name.rsplit(" of ").next().unwrap_or(name);
     let owner = owner.split(", number ").next().unwrap_or(owner);

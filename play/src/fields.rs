@@ -1,4 +1,5 @@
-//! How two states of an object differ, field by field. What only says when something was, or counts writes, is left out.
+//! How two states of an object differ, field by field. What only says when something was, or counts writes, is left
+//! out.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -10,6 +10,7 @@
 pub mod choices;
 pub mod convergence;
 pub mod end_state;
+pub mod exit;
 pub mod fields;
 pub mod model;
 pub mod scenario;

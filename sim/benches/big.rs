@@ -1,5 +1,5 @@
-//! How large a world may be: `cargo sim-big 5000 150000` runs so many nodes and pods once, with all invariants on, and says
-//! what it took. A node crashes on the way; in the end every pod must run.
+//! How large a world may be: `cargo sim-big 5000 150000` runs so many nodes and pods once, with all invariants on, and
+//! says what it took. A node crashes on the way; in the end every pod must run.
 //!
 //! The pods come in deployments of up to 500, one every five seconds, so that the store's history (five to ten minutes)
 //! holds a part of them. One small deployment stands behind a service. Pods have no probes.

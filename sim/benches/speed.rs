@@ -1,8 +1,10 @@
-//! How fast a world runs: `cargo sim-bench`. Criterion's "elements" are simulated seconds, so its throughput is simulated
-//! seconds per second; of `campaign` they are seeds, each a process of its own as `fuzz` runs them, on two processors.
+//! How fast a world runs: `cargo sim-bench`. Criterion's "elements" are simulated seconds, so its throughput is
+//! simulated seconds per second; of `campaign` they are seeds, each a process of its own as `fuzz` runs them, on two
+//! processors.
 //!
-//! What is asked for: 5,000 with 5 nodes, 1,000 with 100, 100 with 1,000, with all invariants on; 2,000 seeds a minute (33
-//! a second); and `without-invariants` no more than 30 % faster. How large a world may be is the matter of `cargo sim-big`.
+//! What is asked for: 5,000 with 5 nodes, 1,000 with 100, 100 with 1,000, with all invariants on; 2,000 seeds a minute
+//! (33 a second); and `without-invariants` no more than 30 % faster. How large a world may be is the matter of `cargo
+//! sim-big`.
 
 #![allow(missing_docs, reason = "criterion makes a function of each group")]
 

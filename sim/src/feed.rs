@@ -1,9 +1,9 @@
-//! What an API server's watch cache hears of the store, and how late: faults make it lag, as a whole, for one resource, or
-//! from the next change of one object on.
+//! What an API server's watch cache hears of the store, and how late: faults make it lag, as a whole, for one resource,
+//! or from the next change of one object on.
 //!
-//! News are late, never lost: within a resource they keep their order, and a lag of one object holds up everything of its
-//! resource that comes after. What was there when the server started is not late: a cache is filled before it serves.
-//! A server that cannot reach the store's machine hears nothing until it can.
+//! News are late, never lost: within a resource they keep their order, and a lag of one object holds up everything of
+//! its resource that comes after. What was there when the server started is not late: a cache is filled before it
+//! serves. A server that cannot reach the store's machine hears nothing until it can.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -262,7 +262,7 @@ impl LateFeed {
     /// Whoever waits for what this server is shown hears of it.
     fn tell_triggers(&self, events: &[Arc<Event>]) {
         let world = &self.world;
-        if !world.triggers.follow_views() {
+        if !world.triggers.follows_views() {
             return;
         }
         for event in events {

@@ -124,7 +124,8 @@ impl<'a> Text<'a> {
     }
 }
 
-/// The members of the object that `bytes` begin with: names, and values as they are written. `None` if that is no object.
+/// The members of the object that `bytes` begin with: names, and values as they are written. `None` if that is no
+/// object.
 pub fn members(bytes: &[u8]) -> Option<Vec<(Cow<'_, str>, &[u8])>> {
     let mut text = Text::new(bytes);
     let mut found = Vec::new();

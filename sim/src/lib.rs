@@ -1,13 +1,13 @@
-//! Worlds, scenarios, faults, invariants: the whole cluster in one deterministic process.
+//! Worlds, faults, invariants: the whole cluster in one deterministic process. Scenarios are `orrery_play`'s.
 //!
-//! A run is a function of (build, scenario, seed): [`run::run`]. The components are those of the real cluster; what they
-//! touch of the world is simulated: time and tasks by madsim, calls by [`link`], the disk by [`disk`], containers by
-//! [`runtime`], packets by [`netfilter`]. [`invariants`] must hold always, [`convergence`] in the end.
+//! A run is a function of (build, scenario, seed): [`run::run`]. The components are those of the real cluster; what
+//! they touch of the world is simulated: time and tasks by madsim, calls by [`link`], the disk by [`disk`], containers
+//! by [`runtime`], packets by [`netfilter`]. [`invariants`] must hold always, [`convergence`] in the end.
 //!
 //! # One's own controllers
 //!
-//! A program of one's own is a simulator, too, with its controllers beside the house's. Its `main` says what it adds, and
-//! is then every command (`run`, `fuzz`, `verify`, `shrink`, `explain` …), for scenarios in the same format:
+//! A program of one's own is a simulator, too, with its controllers beside the house's. Its `main` says what it adds,
+//! and is then every command (`run`, `fuzz`, `verify`, `shrink`, `explain` …), for scenarios in the same format:
 //!
 //! ```ignore
 //! use orrery_sim::{Component, Kind, Simulator};
@@ -23,13 +23,13 @@
 //! ```
 //!
 //! * [`Component`]: an `async fn run(client: orrery_client::Client, random: orrery_api::random::Random)`, a process of
-//!   its own on the control plane or on nodes. Faults name it (`restart: website-controller`), scenarios say how many there
-//!   are (`topology: { components: { website-controller: 2 } }`).
-//! * [`Kind`]: a custom resource, whose type `orrery_client::custom_resource!` declares. The API servers serve it as all
-//!   others: discovery, get, list, watch, create, update, patch, delete, and the subresource `status`.
-//! * [`Invariant`]: told of everything that is [`Seen`], beside the [`Cluster`] as the store's history has it; it writes
-//!   to a [`Report`] what is wrong at once, and says what is `missing` in the end, when all is healed. All invariants of
-//!   the house are judged as well.
+//!   its own on the control plane or on nodes. Faults name it (`restart: website-controller`), scenarios say how many
+//!   there are (`topology: { components: { website-controller: 2 } }`).
+//! * [`Kind`]: a custom resource, whose type `orrery_client::custom_resource!` declares. The API servers serve it as
+//!   all others: discovery, get, list, watch, create, update, patch, delete, and the subresource `status`.
+//! * [`Invariant`]: told of everything that is [`Seen`], beside the [`Cluster`] as the store's history has it; it
+//!   writes to a [`Report`] what is wrong at once, and says what is `missing` in the end, when all is healed. All
+//!   invariants of the house are judged as well.
 //!
 //! The package `website-controller` (`examples/own-controller`) has all of it, with scenarios, tests for continuous
 //! integration, and a mistake that they find. Builds need `--cfg madsim` as a whole; see its README.
@@ -75,7 +75,7 @@ pub mod traffic;
 pub mod variation;
 pub mod world;
 
-pub use orrery_play::{choices, end_state, model, scenario, triggers, workload};
+pub use orrery_play::{choices, end_state, exit, model, scenario, triggers, workload};
 
 pub use invariants::{Invariant, Missing, Report};
 pub use model::{Change, Cluster, Item, ObjectId, Seen};

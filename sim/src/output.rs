@@ -38,7 +38,7 @@ pub fn say(what: fmt::Arguments<'_>) {
 pub fn written(result: io::Result<()>) {
     if let Err(error) = result {
         eprintln!("error: cannot write to standard output: {error}");
-        std::process::exit(i32::from(crate::command::WRONG));
+        std::process::exit(i32::from(crate::exit::WRONG));
     }
 }
 

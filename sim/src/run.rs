@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::choices::Choices;
 use crate::convergence;
 use crate::end_state::{EndState, Wanted, Yardstick};
+use crate::exit;
 use crate::faults::{self, Faults};
 use crate::history::History;
 use crate::model::Cluster;
@@ -95,7 +96,8 @@ pub enum Verdict {
     Held,
     /// An invariant was broken.
     Violated(Vec<Violation>),
-    /// The cluster did not reach what was asked for, or was not quiet: what is missing, and which machines stayed broken.
+    /// The cluster did not reach what was asked for, or was not quiet: what is missing, and which machines stayed
+    /// broken.
     NotConverged {
         /// What is missing.
         missing: Vec<String>,
@@ -119,11 +121,11 @@ impl Verdict {
     /// The exit code that tells it.
     pub fn code(&self) -> u8 {
         match self {
-            Verdict::Held => 0,
-            Verdict::Violated(_) => 10,
-            Verdict::NotConverged { .. } => 11,
-            Verdict::Panicked { .. } => 13,
-            Verdict::Wrong(_) | Verdict::NotWritten(_) => 2,
+            Verdict::Held => exit::HELD,
+            Verdict::Violated(_) => exit::VIOLATED,
+            Verdict::NotConverged { .. } => exit::NOT_CONVERGED,
+            Verdict::Panicked { .. } => exit::PANICKED,
+            Verdict::Wrong(_) | Verdict::NotWritten(_) => exit::WRONG,
         }
     }
 }

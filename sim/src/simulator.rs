@@ -20,16 +20,15 @@ use orrery_controllers::CustomKind;
 use orrery_play::{ComponentWords, Vocabulary};
 use serde_json::Value;
 
+use crate::exit;
 use crate::invariants::Invariant;
 use crate::scenario::Role;
-
-/// The exit code of a program that is put together wrongly.
-const WRONG: u8 = 2;
 
 type Run = Arc<dyn Fn(Client, Random) -> BoxFuture<'static, ()> + Send + Sync>;
 type Make = Box<dyn Fn() -> Box<dyn Invariant> + Send + Sync>;
 
-/// A component of a user's own: a controller that runs as a process a replica, on the control plane's machines or on nodes.
+/// A component of a user's own: a controller that runs as a process a replica, on the control plane's machines or on
+/// nodes.
 #[derive(Clone)]
 pub struct Component {
     name: &'static str,
@@ -48,12 +47,12 @@ impl fmt::Debug for Component {
 }
 
 impl Component {
-    /// The component `name`, which is what scenarios call it: `restart: website-controller`. `run` is its whole life: it
-    /// is given its way to the API server, where it may do everything, and its chance; it is dropped when the process
-    /// dies. One that returns is started again after a while, as a new process.
+    /// The component `name`, which is what scenarios call it: `restart: website-controller`. `run` is its whole life:
+    /// it is given its way to the API server, where it may do everything, and its chance; it is dropped when the
+    /// process dies. One that returns is started again after a while, as a new process.
     ///
-    /// What it must keep to for a run to be a function of its seed is in `CONTRIBUTING.md`: time is `tokio::time`, tasks
-    /// belong to an `orrery_api::task::TaskGroup`, randomness is the one it is given, `select!` is `biased`.
+    /// What it must keep to for a run to be a function of its seed is in `CONTRIBUTING.md`: time is `tokio::time`,
+    /// tasks belong to an `orrery_api::task::TaskGroup`, randomness is the one it is given, `select!` is `biased`.
     pub fn new<F, Fut>(name: &'static str, run: F) -> Self
     where
         F: Fn(Client, Random) -> Fut + Send + Sync + 'static,
@@ -83,9 +82,9 @@ impl Component {
         self
     }
 
-    /// Its replicas run on the nodes, in turn, as pods of a Deployment would, and not on the control plane's machines: a
-    /// node that crashes takes its replica with it, and a partition cuts it off. (Such a node does not stay broken after
-    /// the heal.)
+    /// Its replicas run on the nodes, in turn, as pods of a Deployment would, and not on the control plane's machines:
+    /// a node that crashes takes its replica with it, and a partition cuts it off. (Such a node does not stay broken
+    /// after the heal.)
     pub fn on_nodes(mut self) -> Self {
         self.on_nodes = true;
         self
@@ -123,8 +122,8 @@ impl Component {
 
 type Validate<K> = Box<dyn Fn(&K) -> Vec<String> + Send + Sync>;
 
-/// A custom resource: a kind of a user's own, which the API servers serve. See `orrery_client::custom_resource!` for its
-/// type.
+/// A custom resource: a kind of a user's own, which the API servers serve. See `orrery_client::custom_resource!` for
+/// its type.
 ///
 /// Objects are kept as they are written, with the subresource `status`, and have to be readable as a `K`. The garbage
 /// collector and the namespace controller treat them as they treat all others.
@@ -175,17 +174,7 @@ impl<K: Resource> Kind<K> {
     }
 }
 
-/// A simulator of worlds in which users' own controllers run beside the cluster's:
-///
-/// ```ignore
-/// fn main() -> std::process::ExitCode {
-///     Simulator::new()
-///         .kind(Kind::<Website>::of())
-///         .component(Component::new("website-controller", website::run).leader_election())
-///         .invariant(DomainKept::default)
-///         .main()
-/// }
-/// ```
+/// A simulator of worlds in which users' own controllers run beside the cluster's; the crate's page shows a `main`.
 #[derive(Default)]
 pub struct Simulator {
     command: Option<String>,
@@ -203,8 +192,8 @@ impl Simulator {
         Simulator::default()
     }
 
-    /// How people call the program, for the lines that say how to replay a run: `cargo website-sim`. By default as it was
-    /// called.
+    /// How people call the program, for the lines that say how to replay a run: `cargo website-sim`. By default as it
+    /// was called.
     pub fn command(mut self, command: &str) -> Self {
         self.command = Some(command.to_owned());
         self
@@ -243,7 +232,7 @@ impl Simulator {
             Ok(()) => crate::command::main(),
             Err(why) => {
                 eprintln!("error: this simulator is put together wrongly: {why}");
-                ExitCode::from(WRONG)
+                ExitCode::from(exit::WRONG)
             }
         }
     }

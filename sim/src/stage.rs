@@ -18,6 +18,13 @@ use crate::world::World;
 /// How long a user waits for an answer.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// The client of an administrator at a machine outside the cluster; its requests are those of `name`.
+pub fn administrator(world: &Arc<World>, name: &str, random: &Random) -> Client {
+    let identity = Identity::new("kubernetes-admin", &["system:masters"]);
+    let link = SimTransport::new(world, name, None, "workstation", identity, random.stream("link"));
+    Client::new(link, "kubectl").with_limit(LIMIT)
+}
+
 impl Stage for World {
     fn scenario(&self) -> &Scenario {
         &self.scenario
@@ -32,9 +39,7 @@ impl Stage for World {
     }
 
     fn client(self: Arc<Self>, random: &Random) -> Client {
-        let identity = Identity::new("kubernetes-admin", &["system:masters"]);
-        let link = SimTransport::new(&self, "user", None, "workstation", identity, random.stream("link"));
-        Client::new(link, "kubectl").with_limit(LIMIT)
+        administrator(&self, "user", random)
     }
 
     fn show(&self, look: &mut dyn FnMut(&Cluster)) {

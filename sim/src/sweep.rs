@@ -3,8 +3,8 @@
 /// So few entries are no burden.
 const FEW: usize = 64;
 
-/// Due whenever a collection has grown to twice what was left in it, so that an entry costs the same however many others
-/// there are.
+/// Due whenever a collection has grown to twice what was left in it, so that an entry costs the same however many
+/// others there are.
 #[derive(Debug)]
 pub struct Sweep {
     at: usize,

@@ -1,5 +1,5 @@
-//! What a run is varied by beside its seed: streams of chance that are drawn anew, how interleavings are explored, and a
-//! known bug that is put back.
+//! What a run is varied by beside its seed: streams of chance that are drawn anew, how interleavings are explored, and
+//! a known bug that is put back.
 
 use std::collections::BTreeMap;
 use std::fmt;

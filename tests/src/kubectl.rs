@@ -19,7 +19,8 @@ pub struct Kubectl {
     pub path: PathBuf,
 }
 
-/// The oldest and the newest kubectl of this machine, in this order; one when there is but one, none when there is none.
+/// The oldest and the newest kubectl of this machine, in this order; one when there is but one, none when there is
+/// none.
 ///
 /// They are looked for in the `PATH`, and as `kubectl.1.NN` beside what its `kubectl` points to.
 pub fn oldest_and_newest() -> Vec<Kubectl> {

@@ -53,19 +53,6 @@ pub fn dns1035_label(value: &str) -> Vec<String> {
     errors
 }
 
-/// A wildcard DNS name: `*.` before a subdomain. Hosts of ingresses.
-pub fn wildcard_dns1123_subdomain(value: &str) -> Vec<String> {
-    let mut errors = too_long(value, 253, "characters");
-    if !value.strip_prefix("*.").is_some_and(is_dns1123_subdomain) {
-        errors.push(regex_error(
-            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character",
-            &format!(r"\*\.{LABEL}(\.{LABEL})*"),
-            &["*.example.com"],
-        ));
-    }
-    errors
-}
-
 /// A qualified name, which is also what a label's key is: `name` or `example.com/name`.
 pub fn qualified_name(value: &str) -> Vec<String> {
     let mut errors = Vec::new();

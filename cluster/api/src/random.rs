@@ -53,8 +53,8 @@ impl Random {
         Random::from_seed(bytes)
     }
 
-    /// The same chance, but the streams of these paths (`a/b` is the stream `b` of the stream `a`) and all below them are
-    /// drawn anew, as the number says. All others stay as they are: a simulated run is varied in one place.
+    /// The same chance, but the streams of these paths (`a/b` is the stream `b` of the stream `a`) and all below them
+    /// are drawn anew, as the number says. All others stay as they are: a simulated run is varied in one place.
     pub fn with_redraws(self, redraws: &BTreeMap<String, u64>) -> Random {
         let wanted = redraws.iter().map(|(path, number)| Redraw {
             path: path.clone(),

@@ -1,5 +1,5 @@
-//! The objects every cluster has: the first namespaces, the service `kubernetes` and its endpoints. Kept, not only made:
-//! what a user deletes comes back.
+//! The objects every cluster has: the first namespaces, the service `kubernetes` and its endpoints. Kept, not only
+//! made: what a user deletes comes back.
 
 use std::time::Duration;
 

@@ -2,7 +2,8 @@
 //!
 //! One task reads the store's watch through a [`Feed`](crate::feed::Feed) and keeps, per kind, the objects (their bytes
 //! shared with the store) and the recent events. Lists are served from here, after waiting until the cache has seen the
-//! revision they must include. Watchers register with their selectors; an event costs work only for those it may concern.
+//! revision they must include. Watchers register with their selectors; an event costs work only for those it may
+//! concern.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -213,8 +214,8 @@ pub struct Listed {
 }
 
 impl WatchCache {
-    /// An empty cache of `kinds` over `store`; [`run`](Self::run) fills it with what `feed` tells. A watcher for whom more
-    /// than `backlog` events wait is ended.
+    /// An empty cache of `kinds` over `store`; [`run`](Self::run) fills it with what `feed` tells. A watcher for whom
+    /// more than `backlog` events wait is ended.
     pub fn new(store: Store, kinds: Kinds, feed: MakeFeed, backlog: usize) -> Self {
         let kinds = kinds.iter().map(|resource| {
             (

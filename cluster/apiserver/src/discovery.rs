@@ -1,7 +1,7 @@
 //! What is served, told to clients: groups, versions, resources and their verbs.
 //!
-//! Everything is derived from the server's [`Kinds`] and from a few services that keep nothing (reviews): there is no second
-//! list to keep in step. Clients ask for one of two shapes: all at once ([`Flavor::V2`]), or a document a level.
+//! Everything is derived from the server's [`Kinds`] and from a few services that keep nothing (reviews): there is no
+//! second list to keep in step. Clients ask for one of two shapes: all at once ([`Flavor::V2`]), or a document a level.
 
 use bytes::Bytes;
 use serde_json::{Value, json};

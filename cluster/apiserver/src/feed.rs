@@ -1,7 +1,7 @@
 //! What the watch cache is told of the store's changes, and when.
 //!
-//! A server beside its store hears of them at once: its feed is the store's watch itself. News may also be late, for all
-//! kinds or some, as they are for servers that are apart from their store; the simulator makes them so.
+//! A server beside its store hears of them at once: its feed is the store's watch itself. News may also be late, for
+//! all kinds or some, as they are for servers that are apart from their store; the simulator makes them so.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -64,8 +64,8 @@ impl Kinds {
         })
     }
 
-    /// Whether an object could be created, by the rules of its kind alone: whatever else there is, and without a server.
-    /// Objects of kinds that are not served are not judged.
+    /// Whether an object could be created, by the rules of its kind alone: whatever else there is, and without a
+    /// server. Objects of kinds that are not served are not judged.
     ///
     /// # Errors
     ///

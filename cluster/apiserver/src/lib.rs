@@ -2,8 +2,9 @@
 //!
 //! A request's way: [`server`] (who, may they, what), [`body`] or [`patching`] (decoding), [`mod@write`], [`delete`],
 //! [`read`] or [`subresources`] (the work, in one transaction of the store), [`watch`] for what follows. A kind is
-//! declared in [`resources`], once, or given by whoever assembles the server (`custom`); nothing else knows kinds by name but where a kind has a part of its own
-//! ([`allocation`], [`admission`], [`subresources`]). Sockets and TLS are in [`https`] alone.
+//! declared in [`resources`], once, or given by whoever assembles the server (`custom`); nothing else knows kinds by
+//! name but where a kind has a part of its own ([`allocation`], [`admission`], [`subresources`]). Sockets and TLS are
+//! in [`https`] alone.
 
 mod admission;
 mod allocation;

@@ -138,8 +138,8 @@ impl ApiServer {
         }
     }
 
-    /// The newest state, or the first page of it: out of the cache once that has seen what the store holds. When it stays
-    /// behind, out of the store, as Kubernetes does (KEP-2340).
+    /// The newest state, or the first page of it: out of the cache once that has seen what the store holds. When it
+    /// stays behind, out of the store, as Kubernetes does (KEP-2340).
     pub(crate) async fn newest(
         &self,
         resource: &dyn AnyResource,

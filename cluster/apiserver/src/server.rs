@@ -153,8 +153,8 @@ impl ApiServer {
         self.store.failure().map(|error| error.to_string())
     }
 
-    /// Waits until the store fails, and says why: what is acknowledged must not be lost, so nothing more is. The process
-    /// should end, and be started again.
+    /// Waits until the store fails, and says why: what is acknowledged must not be lost, so nothing more is. The
+    /// process should end, and be started again.
     pub async fn failed(&self) -> String {
         self.store.failed().await.to_string()
     }

@@ -20,8 +20,8 @@ use crate::resource::AnyResource;
 use crate::table;
 use crate::watchers::{Seen, WatchQueue};
 
-/// How often a client hears that nothing happened, so that it can resume from there and knows that we live: a little more
-/// often than kube-apiserver's every minute or so, since our clients give a watch up when it is silent.
+/// How often a client hears that nothing happened, so that it can resume from there and knows that we live: a little
+/// more often than kube-apiserver's every minute or so, since our clients give a watch up when it is silent.
 pub const BOOKMARK_PERIOD: Duration = Duration::from_secs(50);
 
 /// Everything a watch needs for its life.

@@ -19,7 +19,8 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::watch::WatchStream;
 
-/// A kind that can be sent, read and shared, decoded once for all who read it: every kind of k8s-openapi with `ObjectMeta`.
+/// A kind that can be sent, read and shared, decoded once for all who read it: every kind of k8s-openapi with
+/// `ObjectMeta`.
 pub trait Resource: Object + Serialize + DeserializeOwned + Clone + Send + Sync + 'static {}
 
 impl<K: Object + Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Resource for K {}

@@ -89,8 +89,8 @@ impl Client {
 
     /// The outcome of `work`, unless it takes too long.
     ///
-    /// The request lies in a place of its own while it is under way, and not in whoever asks: tasks that live long would
-    /// keep room for it all their life.
+    /// The request lies in a place of its own while it is under way, and not in whoever asks: tasks that live long
+    /// would keep room for it all their life.
     fn limited<T, W>(&self, work: W) -> impl Future<Output = Result<T, Error>> + Send + use<T, W>
     where
         W: Future<Output = Result<T, Error>> + Send,

@@ -30,8 +30,8 @@ pub struct Https {
 pub struct TlsError(String);
 
 impl Https {
-    /// A transport to `address` (`host:port`), which must be certified by `authority`, as the one that `certificate` and
-    /// `key` name; all PEM.
+    /// A transport to `address` (`host:port`), which must be certified by `authority`, as the one that `certificate`
+    /// and `key` name; all PEM.
     pub fn new(address: &str, authority: &[u8], certificate: &[u8], key: &[u8]) -> Result<Self, TlsError> {
         let failed = |what: &str, error: &dyn std::fmt::Display| TlsError(format!("{what}: {error}"));
         let mut roots = rustls::RootCertStore::empty();

@@ -3,8 +3,8 @@
 //! As client-go's: whoever holds the lease renews it; the others take it when they have *seen* it unrenewed for its
 //! whole duration by their own monotonic clock, so that clocks that disagree do no harm. The work is dropped, and its
 //! requests are held back, as soon as the last renewal that succeeded was asked for longer ago than the renew deadline,
-//! which is shorter than the duration others wait. (client-go counts from the answer, and lets a leader that stood still
-//! act until its next renewal.)
+//! which is shorter than the duration others wait. (client-go counts from the answer, and lets a leader that stood
+//! still act until its next renewal.)
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -82,7 +82,8 @@ impl Term {
     }
 }
 
-/// Lets requests through as long as the term lasts. A process that stood still, and has not noticed yet, changes nothing.
+/// Lets requests through as long as the term lasts. A process that stood still, and has not noticed yet, changes
+/// nothing.
 struct Fenced {
     transport: Arc<dyn Transport>,
     term: Term,

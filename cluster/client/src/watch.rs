@@ -120,8 +120,8 @@ fn read<K: Resource>(line: &[u8]) -> Result<WatchEvent<K>, Error> {
     }
 }
 
-/// Reads the line of a change as every server writes it. `None` for any other line, and for one that is not what it looks
-/// like: what lies between the frame's first and last byte must be an object by itself.
+/// Reads the line of a change as every server writes it. `None` for any other line, and for one that is not what it
+/// looks like: what lies between the frame's first and last byte must be an object by itself.
 fn read_change<K: Resource>(line: &[u8]) -> Option<WatchEvent<K>> {
     let rest = line.strip_prefix(br#"{"type":""#)?.strip_suffix(b"}")?;
     let end = memchr(b'"', rest)?;

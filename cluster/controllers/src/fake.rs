@@ -1,7 +1,7 @@
 //! A small API server in memory, for tests of whole controllers.
 //!
-//! It keeps what controllers rely on: revisions, uids, preconditions, finalizers, propagation, merge patches, lists with
-//! equality selectors and watches; and it can hold back the events of a resource, so that caches lag. It has no
+//! It keeps what controllers rely on: revisions, uids, preconditions, finalizers, propagation, merge patches, lists
+//! with equality selectors and watches; and it can hold back the events of a resource, so that caches lag. It has no
 //! admission, validation or history.
 
 use std::collections::{BTreeMap, BTreeSet};

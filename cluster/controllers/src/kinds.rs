@@ -111,8 +111,8 @@ fn found<K: Resource>(key: &ObjectKey, result: Result<Arc<K>, Error>) -> Result<
     }
 }
 
-/// Whether the server says that this very object is not there. A 404 that does not name it may mean that the kind is not
-/// served, which says nothing of the object.
+/// Whether the server says that this very object is not there. A 404 that does not name it may mean that the kind is
+/// not served, which says nothing of the object.
 fn is_absent(key: &ObjectKey, error: &Error) -> bool {
     let Error::Api(status) = error else { return false };
     let name = status.details().and_then(|details| details.name.as_deref());

@@ -23,7 +23,8 @@ pub(crate) enum Claim {
     Ignore,
 }
 
-/// Decides about `dependent` for the owner with `owner_uid`; an owner that is being deleted neither adopts nor releases.
+/// Decides about `dependent` for the owner with `owner_uid`; an owner that is being deleted neither adopts nor
+/// releases.
 pub(crate) fn claim<K: Object>(dependent: &K, owner_uid: &str, owner_terminating: bool, selector: &Selector) -> Claim {
     let empty = BTreeMap::new();
     let matches = selector.matches(dependent.metadata().labels.as_ref().unwrap_or(&empty));

@@ -307,9 +307,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Writes the pod's volumes again if their content may have changed since; a failure leaves the old content. Volumes
-    /// that were never written stay so: containers wait for them.
-    /// Returns when to come again.
+    /// Writes the pod's volumes again if their content may have changed since; a failure leaves the old content.
+    /// Volumes that were never written stay so: containers wait for them. Returns when to come again.
     pub(crate) async fn refresh_volumes(&mut self, pod: &Pod, sandboxes: &[PodSandbox]) -> Option<Duration> {
         let period = Needs::of_volumes(pod).refresh_period()?;
         let age = self.context.elapsed().saturating_sub(self.volumes_read);

@@ -155,8 +155,8 @@ async fn pause(context: &Context, failures: u32) {
 
 /// Brings the API's node up to date; returns whether it wrote.
 ///
-/// After a failure (`doubt`) the node is read from the API first, as Kubernetes' kubelet does. One that can speak and not
-/// hear would else go on saying that it is ready, and get pods that it never hears of.
+/// After a failure (`doubt`) the node is read from the API first, as Kubernetes' kubelet does. One that can speak and
+/// not hear would else go on saying that it is ready, and get pods that it never hears of.
 async fn write(
     context: &Context,
     api: &Api<Node>,

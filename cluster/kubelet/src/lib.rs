@@ -2,7 +2,8 @@
 //!
 //! [`Kubelet`] watches the pods bound to its node and drives a [`runtime::ContainerRuntime`] towards them: sandboxes,
 //! containers, probes, volumes, graceful ends; what comes of it goes back up as statuses and events. For each pod a
-//! worker looks at what is there, asks the pure functions of [`plan`] what to do, does the first thing, and looks again.
+//! worker looks at what is there, asks the pure functions of [`plan`] what to do, does the first thing, and looks
+//! again.
 //!
 //! The runtime is the seam between the worlds: Docker for real ([`docker`]), scripted in the simulator. Not here: what
 //! packets do (the proxy), and where pods go (the scheduler).

@@ -84,8 +84,9 @@ impl Observer {
         let _ = served.wait_for(|served| *served >= ticket).await;
     }
 
-    /// Why the node cannot be relied on, if the runtime could not be looked at for three minutes. The words are those of
-    /// Kubernetes' pod lifecycle event generator: a runtime may say who it is and still be at a loss for its containers.
+    /// Why the node cannot be relied on, if the runtime could not be looked at for three minutes. The words are those
+    /// of Kubernetes' pod lifecycle event generator: a runtime may say who it is and still be at a loss for its
+    /// containers.
     pub fn trouble(&self) -> Option<String> {
         let blind = self.looked.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
         (blind > BLIND_LIMIT && !mutant::active("O20")).then(|| {

@@ -228,7 +228,8 @@ fn container_status(
         }
         ContainerState::Exited(exit) => {
             let ended = terminated(container, exit, seen.runtime);
-            // One that is replaced is never told as ended: under a policy that forbids restarts the API takes no way back.
+            // One that is replaced is never told as ended: under a policy that forbids restarts the API takes no way
+            // back.
             let waits = seen.waiting.contains_key(name) || view.replaced;
             if waits && !view.is_finished(restart_policy(pod)) && !seen.gone {
                 status.state = Some(waiting());
@@ -243,8 +244,8 @@ fn container_status(
     status
 }
 
-/// What an init container shows that runs anew, as all do in a new sandbox: where the API takes no end back, all that it
-/// showed when it ended, until it has ended again.
+/// What an init container shows that runs anew, as all do in a new sandbox: where the API takes no end back, all that
+/// it showed when it ended, until it has ended again.
 fn until_it_ends_again(pod: &Pod, view: &View<'_>, status: ContainerStatus) -> ContainerStatus {
     let end = |status: &ContainerStatus| status.state.as_ref().and_then(|state| state.terminated.clone());
     let policy = restart_policy(pod);

@@ -20,7 +20,8 @@ pub struct Options {
     pub admit_outside: bool,
     /// The addresses of all pods of the cluster; whoever calls a cluster IP from elsewhere is masqueraded.
     pub cluster_cidr: Cidr,
-    /// The cluster IPs. With it, a proxy that starts also forgets UDP flows to services that vanished while it was down.
+    /// The cluster IPs. With it, a proxy that starts also forgets UDP flows to services that vanished while it was
+    /// down.
     pub service_cidr: Option<Cidr>,
     /// The shortest time between two changes of the rules; a change after a quiet time is made at once.
     pub min_sync: Duration,

@@ -89,8 +89,8 @@ pub fn decide(pod: &PodInfo, state: &State, random: &Random) -> Result<String, U
 }
 
 /// Of how many nodes that fit the best is chosen, when there are `all`: of a hundred or fewer all, of more a share that
-/// falls from a half to a twentieth, as kube-scheduler's `percentageOfNodesToScore` does by default. The look begins at a
-/// node by chance.
+/// falls from a half to a twentieth, as kube-scheduler's `percentageOfNodesToScore` does by default. The look begins at
+/// a node by chance.
 fn enough(all: usize) -> usize {
     const FEWEST: usize = 100;
     if all <= FEWEST {

@@ -1,8 +1,8 @@
 //! Filter and score; binds pods to nodes.
 //!
-//! One pod at a time is decided on ([`mod@decide`]) over a state that is kept up to date change by change ([`state`]); the
-//! pod counts on its node at once, and binding goes on beside the next decision ([`bind`]). Pods that fit nowhere wait
-//! for what may help them ([`queue`]). Not done: preemption, volumes, dynamic resources, extenders.
+//! One pod at a time is decided on ([`mod@decide`]) over a state that is kept up to date change by change ([`state`]);
+//! the pod counts on its node at once, and binding goes on beside the next decision ([`bind`]). Pods that fit nowhere
+//! wait for what may help them ([`queue`]). Not done: preemption, volumes, dynamic resources, extenders.
 //!
 //! The API server refuses to bind a pod twice, but does not check capacity at a binding: that no node gets more than it
 //! has rests on one scheduler deciding at a time, which leader election sees to.

@@ -1,5 +1,5 @@
-//! The commands and their arguments. Exit codes: 0 done, 1 failed, 3 (`status`) not running; `scenario run` has those of
-//! the simulator as well.
+//! The commands and their arguments. Exit codes: 0 done, 1 failed, 3 (`status`) not running; `scenario run` has those
+//! of the simulator as well.
 
 mod delete;
 mod serve;
@@ -76,9 +76,9 @@ enum Scenario {
     /// Plays one on a cluster of its own, in real time, with the faults that a real machine can have
     ///
     /// The cluster is made for it and deleted in the end; a machine can have but one, so the user's own must have been
-    /// deleted. Images that Docker does not have are stood in for by containers that behave as the scenario says of them.
-    /// Exit codes: 0 held, 11 did not converge, 13 a component panicked, 2 the scenario is wrong, 1 the cluster, Docker
-    /// or iptables failed, 130 interrupted.
+    /// deleted. Images that Docker does not have are stood in for by containers that behave as the scenario says of
+    /// them. Exit codes: 0 held, 11 did not converge, 13 a component panicked, 2 the scenario is wrong, 1 the cluster,
+    /// Docker or iptables failed, 130 interrupted.
     Run {
         /// The scenario's file
         file: String,

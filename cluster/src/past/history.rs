@@ -1,5 +1,5 @@
-//! What a store held and when: a line of JSON for each transaction, between one that says when it all began and one that
-//! says when it ended, which one of a run that panicked lacks.
+//! What a store held and when: a line of JSON for each transaction, between one that says when it all began and one
+//! that says when it ended, which one of a run that panicked lacks.
 //!
 //! Moments are counted from the beginning of the recording.
 

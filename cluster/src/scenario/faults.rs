@@ -1,4 +1,5 @@
-//! Faults of a real machine: each strikes when the scenario says so, is over after its time, and never overlaps another.
+//! Faults of a real machine: each strikes when the scenario says so, is over after its time, and never overlaps
+//! another.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

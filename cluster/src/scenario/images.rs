@@ -26,14 +26,9 @@ pub fn used(scenario: &Scenario) -> BTreeMap<String, BTreeSet<u16>> {
         images.entry(name.clone()).or_default();
     }
     for plan in &scenario.workload {
-        match &plan.action {
-            StepAction::Apply(Manifest::Inline(objects)) => {
-                of_services.extend(objects.iter().flat_map(ports_of_service));
-            }
-            StepAction::SetImage(spec) => {
-                images.entry(spec.image.clone()).or_default();
-            }
-            _ => {}
+        of_services.extend(plan.action.applied().iter().flat_map(ports_of_service));
+        if let StepAction::SetImage(spec) = &plan.action {
+            images.entry(spec.image.clone()).or_default();
         }
     }
     containers(&mut scenario.clone(), |image, container| {
@@ -120,8 +115,8 @@ pub async fn make(docker: &DockerRuntime, scenario: &Scenario, made: &mut Vec<St
     Ok(())
 }
 
-/// Fits the containers of a scenario to the stand-ins of their images: nothing is pulled for them, and what would be run in
-/// them is left out. Whether anything is.
+/// Fits the containers of a scenario to the stand-ins of their images: nothing is pulled for them, and what would be
+/// run in them is left out. Whether anything is.
 pub fn fit(scenario: &mut Scenario, made: &[String]) -> bool {
     let mut left_out = false;
     containers(scenario, |image, container| {
@@ -204,10 +199,7 @@ workload:
         assert!(!fit(&mut fitted, &["another:1".to_owned()]));
         assert_eq!(fitted, scenario());
         assert!(fit(&mut fitted, &["web:1".to_owned()]));
-        let StepAction::Apply(Manifest::Inline(objects)) = &fitted.workload[0].action else {
-            panic!("objects");
-        };
-        let container = objects[0]
+        let container = fitted.workload[0].action.applied()[0]
             .pointer("/spec/template/spec/containers/0")
             .and_then(Value::as_object);
         let fields: Vec<&String> = container.expect("a container").keys().collect();

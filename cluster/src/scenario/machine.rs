@@ -1,5 +1,5 @@
-//! The cluster that a scenario is played on, and this machine as far as a fault may touch it. The cluster is driven by the
-//! command `orrery`, as its users do.
+//! The cluster that a scenario is played on, and this machine as far as a fault may touch it. The cluster is driven by
+//! the command `orrery`, as its users do.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
@@ -39,8 +39,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A place for a cluster; nothing is started. `user` is where the user's own cluster lives, which can neither be there
-    /// nor begin before this is dropped.
+    /// A place for a cluster; nothing is started. `user` is where the user's own cluster lives, which can neither be
+    /// there nor begin before this is dropped.
     pub async fn new(user: &Place) -> Result<Self, Failure> {
         let room = Room::take(user)?;
         let folder = TemporaryFolder::new("orrery-scenario").map_err(fail("the cluster's folder"))?;

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use orrery_api::random::Random;
 use orrery_api::task::TaskGroup;
-use orrery_play::Stage;
 use orrery_play::convergence::{self, Rest};
 use orrery_play::end_state::EndState;
 use orrery_play::scenario::{self, Scenario};
 use orrery_play::workload::Workload;
+use orrery_play::{Stage, exit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -35,12 +35,6 @@ const LOOK: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How many lines of what is missing are shown.
 const SHOWN: usize = 20;
-
-/// The exit codes are the simulator's.
-const WRONG: u8 = 2;
-const NOT_CONVERGED: u8 = 11;
-const PANICKED: u8 = 13;
-const INTERRUPTED: u8 = 130;
 
 /// What to play, and what becomes of it.
 #[derive(Debug, Clone)]
@@ -67,14 +61,14 @@ enum Verdict {
 /// Plays a scenario. `user` is where the user's own cluster would live: there can be none beside this one.
 ///
 /// # Errors
-/// What a cluster needs is not there, the machine does not do what a fault asks for, or the cluster does not survive it;
-/// in words.
+/// What a cluster needs is not there, the machine does not do what a fault asks for, or the cluster does not survive
+/// it; in words.
 pub async fn run(settings: &Settings, user: &Place) -> Result<ExitCode, Failure> {
     let scenario = match prepare(settings) {
         Ok(scenario) => scenario,
         Err(why) => {
             eprintln!("error: {why}");
-            return Ok(ExitCode::from(WRONG));
+            return Ok(ExitCode::from(exit::WRONG));
         }
     };
     // What informers say while the server is away is no news here.
@@ -105,7 +99,8 @@ pub async fn run(settings: &Settings, user: &Place) -> Result<ExitCode, Failure>
     outcome.and_then(|verdict| deleted.and(removed).map(|()| verdict.code()))
 }
 
-/// Reads the scenario, and sees to it that the end can be written: what an earlier run left there is no end of this one.
+/// Reads the scenario, and sees to it that the end can be written: what an earlier run left there is no end of this
+/// one.
 fn prepare(settings: &Settings) -> Result<Scenario, String> {
     let scenario = scenario::read_file(&settings.file).map_err(|error| error.to_string())?;
     if let Some(path) = &settings.end_state {
@@ -290,10 +285,10 @@ impl Verdict {
     fn code(&self) -> ExitCode {
         match self {
             Verdict::Held(_) => ExitCode::SUCCESS,
-            Verdict::NotConverged(_) => ExitCode::from(NOT_CONVERGED),
-            Verdict::Panicked(_) => ExitCode::from(PANICKED),
-            Verdict::Wrong(_) => ExitCode::from(WRONG),
-            Verdict::Interrupted => ExitCode::from(INTERRUPTED),
+            Verdict::NotConverged(_) => ExitCode::from(exit::NOT_CONVERGED),
+            Verdict::Panicked(_) => ExitCode::from(exit::PANICKED),
+            Verdict::Wrong(_) => ExitCode::from(exit::WRONG),
+            Verdict::Interrupted => ExitCode::from(exit::INTERRUPTED),
         }
     }
 }

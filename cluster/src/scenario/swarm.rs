@@ -8,8 +8,8 @@ use orrery_play::scenario::{FaultKind, Span, SwarmSpec};
 
 use super::playable::Strike;
 
-/// Those of a swarm's kinds that a real machine can have. (Packet rules that are removed come back after minutes: that is
-/// nothing for a swarm, which the cluster has to survive within the scenario's bound.)
+/// Those of a swarm's kinds that a real machine can have. (Packet rules that are removed come back after minutes: that
+/// is nothing for a swarm, which the cluster has to survive within the scenario's bound.)
 pub fn possible(spec: &SwarmSpec) -> Vec<FaultKind> {
     let is_possible = |kind: &FaultKind| {
         matches!(

@@ -14,7 +14,8 @@ use bytes::Bytes;
 ///   lost read as zeros, or the file ends before them.
 /// * [`rename`](Self::rename) is atomic, replaces its target, and is durable when it returns; so is everything done
 ///   to the folder before it.
-/// * The name of a file that [`append`](Self::append) made, and a [`remove`](Self::remove), may be forgotten in a crash.
+/// * The name of a file that [`append`](Self::append) made, and a [`remove`](Self::remove), may be forgotten in a
+///   crash.
 #[async_trait]
 pub trait Disk: Send + Sync {
     /// The names of all files, in any order.

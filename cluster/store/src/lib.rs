@@ -4,11 +4,13 @@
 //!
 //! * **Revisions.** Every transaction has its own, one greater than the last. All reads are of one revision; until they
 //!   are compacted, old ones can be read too.
-//! * **Transactions** ([`Transaction`]) compare and then write, wholly or not at all. A value may depend on its revision.
-//! * **Durability.** An acknowledged write is on the disk: an append-only log with checksums, of which one sync serves all
-//!   transactions that wait. Readers and watchers see only what is durable, and never wait for the disk. What a crash
-//!   may leave and what is refused as damage is told in `frame.rs`; the way back from the disk in `recovery.rs`.
-//! * **Watch** ([`Watcher`]): every event, once, in order, from any revision that is not compacted, also across a restart.
+//! * **Transactions** ([`Transaction`]) compare and then write, wholly or not at all. A value may depend on its
+//!   revision.
+//! * **Durability.** An acknowledged write is on the disk: an append-only log with checksums, of which one sync serves
+//!   all transactions that wait. Readers and watchers see only what is durable, and never wait for the disk. What a
+//!   crash may leave and what is refused as damage is told in `frame.rs`; the way back from the disk in `recovery.rs`.
+//! * **Watch** ([`Watcher`]): every event, once, in order, from any revision that is not compacted, also across a
+//!   restart.
 //! * **Compaction** drops history from memory, and from time to time from the disk; when to compact is the caller's
 //!   business. Without it, memory and log grow for ever.
 //! * **Leases** end, and take their keys with them.

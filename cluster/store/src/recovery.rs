@@ -7,8 +7,8 @@
 //!
 //! What was read may be in the system's cache only, if the process died but the machine did not. It is not enough to
 //! sync the log again: when the disk had *failed* to write it, the system may have forgotten so and has nothing left to
-//! write (the sync of the process before was told, and that process stopped; see [`crate::committer`]). So what was read
-//! of the last log, and found sound, is written anew, and takes the old file's place, before anything is shown.
+//! write (the sync of the process before was told, and that process stopped; see [`crate::committer`]). So what was
+//! read of the last log, and found sound, is written anew, and takes the old file's place, before anything is shown.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -2,8 +2,8 @@
 //!
 //! Machines that stay broken are left out: their pods may linger as terminating for as long as their nodes are there.
 //! What statuses say must be what is ([`statuses`]), and what a service's endpoints say, too ([`backends`]); every
-//! namespace has what it has by itself ([`defaults`]). What runs on a machine is each world's own to look at; whether it is
-//! what should, [`containers`] says. Not judged: informers' caches (no component shows them), and events.
+//! namespace has what it has by itself ([`defaults`]). What runs on a machine is each world's own to look at; whether
+//! it is what should, [`containers`] says. Not judged: informers' caches (no component shows them), and events.
 
 mod backends;
 mod defaults;
@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::model::{Cluster, Item};
 use crate::scenario::Expect;
+use crate::triggers;
 
 pub use statuses::{HISTORY, bare, hindrance, template};
 
@@ -108,12 +109,14 @@ fn workloads(cluster: &Cluster, missing: &mut Vec<String>) {
 }
 
 fn pods(cluster: &Cluster, rest: &Rest<'_>, missing: &mut Vec<String>) {
-    for pod in cluster.all("pods").filter(|pod| !pod.is_finished()) {
+    for pod in cluster.all("pods") {
         let node = pod.node_name();
         if pod.is_terminating() {
             if !may_linger(cluster, node, rest.left) {
                 missing.push(format!("{} is still being deleted", pod.id));
             }
+        } else if pod.is_finished() {
+            continue;
         } else if node.is_empty() {
             missing.push(format!("{} is bound to no node", pod.id));
         } else if rest.broken.contains(node) {
@@ -190,8 +193,8 @@ fn endpoints(cluster: &Cluster, missing: &mut Vec<String>) {
     }
 }
 
-/// What runs on a node is what its pods are of. `running` are the containers that really run there: their pods' uids and
-/// their names.
+/// What runs on a node is what its pods are of. `running` are the containers that really run there: their pods' uids
+/// and their names.
 pub fn containers(cluster: &Cluster, node: &str, running: &[(String, String)], missing: &mut Vec<String>) {
     let mut there: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for (uid, container) in running {
@@ -240,9 +243,8 @@ fn expected(cluster: &Cluster, expect: &Expect, missing: &mut Vec<String>) {
             continue;
         };
         for (path, wanted) in fields {
-            let pointer = format!("/{}", path.replace('.', "/"));
-            let is = value.pointer(&pointer).cloned().unwrap_or_default();
-            if is != *wanted && !(is.is_null() && *wanted == 0) {
+            let is = triggers::field(&value, path);
+            if is != wanted && !(is.is_null() && *wanted == 0) {
                 missing.push(format!("{path} of {object} is {is}, not {wanted}"));
             }
         }

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{backends, defaults, statuses};
+use super::{backends, defaults, expected, statuses};
 use crate::model::{Cluster, ObjectId};
+use crate::scenario::Expect;
 
 const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----\nsome\n-----END CERTIFICATE-----\n";
 
@@ -38,6 +39,28 @@ fn of_backends(objects: &[(&str, Value)]) -> Vec<String> {
     let mut missing = Vec::new();
     backends::missing(&cluster(objects), &mut missing);
     missing
+}
+
+fn of_fields(state: &str, objects: &[(&str, Value)]) -> Vec<String> {
+    let expect: Expect = serde_yaml::from_str(&format!("state: [{state}]")).unwrap();
+    let mut missing = Vec::new();
+    expected(&cluster(objects), &expect, &mut missing);
+    missing
+}
+
+#[test]
+fn fields_in_the_end_are_found_under_keys_with_dots_and_in_lists() {
+    let web = json!({"metadata": {"name": "web", "namespace": "default", "annotations": {"example.com/by": "ada"}},
+        "spec": {"ports": [{"port": 80}]}});
+    let fields = |fields: &str| of_fields(&format!("service/web: {{ {fields} }}"), &[("services", web.clone())]);
+    assert!(fields("metadata.annotations.example.com/by: ada, spec.ports.0.port: 80").is_empty());
+    assert_eq!(
+        fields("metadata.annotations.example.com/by: bob, spec.ports.1.port: 80"),
+        [
+            "metadata.annotations.example.com/by of service/web is \"ada\", not \"bob\"",
+            "spec.ports.1.port of service/web is null, not 80"
+        ]
+    );
 }
 
 fn with(mut object: Value, path: &str, value: Value) -> Value {

@@ -492,7 +492,8 @@ impl Cluster {
         *last = until.max(*last);
     }
 
-    /// Whether processes of `role` stood still lately: what reached them meanwhile they may have lost with its connection.
+    /// Whether processes of `role` stood still lately: what reached them meanwhile they may have lost with its
+    /// connection.
     pub fn was_paused(&self, role: Role) -> bool {
         self.paused.get(&role).is_some_and(|until| *until + MEMORY > self.now)
     }

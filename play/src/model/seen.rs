@@ -418,8 +418,8 @@ pub enum Seen<'a> {
         /// Its name.
         process: &'a str,
     },
-    /// A component that works alone, or leads its twins, takes up its work, knowing nothing. One that has lost its lease
-    /// and holds it again does so, too.
+    /// A component that works alone, or leads its twins, takes up its work, knowing nothing. One that has lost its
+    /// lease and holds it again does so, too.
     Leads {
         /// The process's name.
         process: &'a str,

@@ -1,20 +1,16 @@
-//! What every run would refuse of what is applied: objects are judged as they are read, by the very rules of their kinds
-//! by which the API server judges what it is sent.
+//! What every run would refuse of what is applied: objects are judged as they are read, by the very rules of their
+//! kinds by which the API server judges what it is sent.
 
 use orrery_api::status::ApiError;
 
 use super::Scenario;
 use super::place::{Part, Wrong};
-use super::workload::{Manifest, StepAction};
 use crate::vocabulary::vocabulary;
 
 /// The first object that is refused.
 pub fn check(scenario: &Scenario) -> Result<(), Wrong> {
     for (index, plan) in scenario.workload.iter().enumerate() {
-        let StepAction::Apply(Manifest::Inline(objects)) = &plan.action else {
-            continue;
-        };
-        for (number, object) in objects.iter().enumerate() {
+        for (number, object) in plan.action.applied().iter().enumerate() {
             vocabulary().kinds.judge(object).map_err(|error| Wrong {
                 path: vec![
                     Part::Key("workload"),

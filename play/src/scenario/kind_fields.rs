@@ -1,4 +1,5 @@
-//! Which fields the kinds of Kubernetes have, as far as the table of its messages tells. Kinds of users' own may have any.
+//! Which fields the kinds of Kubernetes have, as far as the table of its messages tells. Kinds of users' own may have
+//! any.
 
 use orrery_api::schema::{Cardinality, Field, Message, Schema, Type};
 

@@ -7,11 +7,10 @@ use serde_json::Value;
 use super::faults::{FaultAction, FaultKind, FaultPlan, Moment, NodeTrouble, Parts};
 use super::target::NodeTarget;
 use super::vain::Vain;
-use super::workload::{Manifest, StepAction};
 use super::{Heal, Scenario, Topology, write_duration};
 
-/// When pods without a toleration of their own leave a node that is silent: it has a grace of 40 s, and they tolerate it
-/// for 300 s.
+/// When pods without a toleration of their own leave a node that is silent: it has a grace of 40 s, and they tolerate
+/// it for 300 s.
 const LEAVE: Duration = Duration::from_secs(340);
 
 /// So long those that come in their place take to be ready.
@@ -28,11 +27,8 @@ pub fn find(scenario: &Scenario) -> Option<Vain> {
     if scenario.heal != Heal::Core || scenario.topology.nodes.len() < 3 {
         return None;
     }
-    let applied = scenario.workload.iter().filter_map(|plan| match &plan.action {
-        StepAction::Apply(Manifest::Inline(objects)) => Some(objects),
-        _ => None,
-    });
-    let lingering = applied.flatten().find(|object| lingers(object))?;
+    let mut applied = scenario.applied();
+    let lingering = applied.find(|object| lingers(object))?;
     let mut faults = scenario.faults.iter().enumerate();
     let (index, plan) = faults.find(|(_, plan)| is_too_late(scenario, plan))?;
     let text = |path: &str| lingering.pointer(path).and_then(Value::as_str).unwrap_or_default();
@@ -90,8 +86,8 @@ fn is_too_late(scenario: &Scenario, plan: &FaultPlan) -> bool {
     latest.saturating_add(lasts) >= end && scenario.expect.converge < needed
 }
 
-/// For how long a fault takes a worker away, at most, so that it may stay lost. (Who only stands still always goes on in
-/// the end.)
+/// For how long a fault takes a worker away, at most, so that it may stay lost. (Who only stands still always goes on
+/// in the end.)
 fn takes_a_node_away(topology: &Topology, fault: &FaultAction) -> Option<Duration> {
     let servers = topology.control_planes();
     let is_worker = |node: &NodeTarget| match node {

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Scenario;
+use super::manifests::namespace_of;
 use super::nearest;
-use super::workload::{Manifest, StepAction};
+use super::workload::StepAction;
+use crate::triggers::fits;
 use crate::vocabulary::vocabulary;
 use crate::workload::{is_namespaced, plural};
 
@@ -33,22 +35,13 @@ impl<'a> Made<'a> {
             anything: !vocabulary().components.is_empty(),
         };
         for plan in &scenario.workload {
-            match &plan.action {
-                StepAction::Apply(Manifest::Inline(objects)) => {
-                    for object in objects {
-                        let text = |path: &str| object.pointer(path).and_then(|value| value.as_str());
-                        let kind = text("/kind").unwrap_or_default();
-                        let namespace = match text("/metadata/namespace") {
-                            _ if !is_namespaced(kind) => "",
-                            None | Some("") => "default",
-                            Some(namespace) => namespace,
-                        };
-                        made.add(&plural(kind), namespace, text("/metadata/name").unwrap_or_default());
-                    }
-                }
-                StepAction::Churn(_) => made.churns = true,
-                _ => {}
-            }
+            made.churns |= matches!(plan.action, StepAction::Churn(_));
+        }
+        for object in scenario.applied() {
+            let kind = object["kind"].as_str().unwrap_or_default();
+            let namespace = if is_namespaced(kind) { namespace_of(object) } else { "" };
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            made.add(&plural(kind), namespace, name);
         }
         for node in &scenario.topology.nodes {
             made.add("nodes", "", &node.name);
@@ -121,14 +114,6 @@ const KINDS: &[(&str, &str, &[&str])] = &[
 
 /// What every cluster has from its beginning.
 const AT_FIRST: &[(&str, &str, &str)] = &[("namespaces", "", "default"), ("services", "default", "kubernetes")];
-
-/// Whether a name is the one that is meant, or begins as `web-*` does.
-fn fits(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(begin) => name.starts_with(begin),
-        None => pattern == name,
-    }
-}
 
 /// Whether names that are generated for what `owner` owns may be meant.
 fn may_be_of(pattern: &str, owner: &str) -> bool {

@@ -1,8 +1,8 @@
 //! What manifests and patches say in vain: fields that their kinds do not have, and containers that are not in them and
 //! whose image is set.
 //!
-//! The API server would drop such a field with a mere warning, and a patch would add such a container. Not judged: kinds
-//! of users' own.
+//! The API server would drop such a field with a mere warning, and a patch would add such a container. Not judged:
+//! kinds of users' own.
 
 use orrery_api::strict::unknown_fields;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use super::kind_fields;
 use super::nearest;
 use super::served::called;
 use super::vain::Vain;
-use super::workload::{Manifest, StepAction};
+use super::workload::StepAction;
 use super::{EditSpec, Scenario, SetImageSpec};
 
 /// All of it, in the order of the steps.
@@ -26,14 +26,12 @@ pub fn find(scenario: &Scenario) -> Vec<Vain> {
                 certain: true,
             });
         };
-        match &plan.action {
-            StepAction::Apply(Manifest::Inline(objects)) => {
-                for object in objects {
-                    for (field, wrong) in unknown(object, text(object, "/apiVersion"), text(object, "/kind")) {
-                        tell(&field, format!("{} has {wrong}", title(object)));
-                    }
-                }
+        for object in plan.action.applied() {
+            for (field, wrong) in unknown(object, text(object, "/apiVersion"), text(object, "/kind")) {
+                tell(&field, format!("{} has {wrong}", title(object)));
             }
+        }
+        match &plan.action {
             StepAction::Edit(EditSpec { object, patch }) => {
                 let kind = object.split('/').next().and_then(called);
                 let unknown = kind.map(|kind| unknown(patch, &kind.api_version(), kind.kind));
@@ -50,6 +48,13 @@ pub fn find(scenario: &Scenario) -> Vec<Vain> {
         }
     }
     found
+}
+
+/// The namespace that an object of a namespaced kind is in when it is applied.
+pub fn namespace_of(object: &Value) -> &str {
+    Some(text(object, "/metadata/namespace"))
+        .filter(|namespace| !namespace.is_empty())
+        .unwrap_or("default")
 }
 
 fn text<'a>(object: &'a Value, path: &str) -> &'a str {
@@ -78,19 +83,13 @@ fn unknown(object: &Value, api_version: &str, kind: &str) -> Vec<(String, String
 
 /// Why a step sets no image, if manifests make its deployment and none of them has its container.
 fn no_such_container(scenario: &Scenario, spec: &SetImageSpec) -> Option<String> {
-    let applied = scenario.workload.iter().filter_map(|plan| match &plan.action {
-        StepAction::Apply(Manifest::Inline(objects)) => Some(objects),
-        _ => None,
-    });
     let is_meant = |object: &&Value| {
-        let namespace = text(object, "/metadata/namespace");
-        let namespace = if namespace.is_empty() { "default" } else { namespace };
         text(object, "/kind") == "Deployment"
-            && namespace == spec.namespace
+            && namespace_of(object) == spec.namespace
             && text(object, "/metadata/name") == spec.deployment
     };
-    let containers: Vec<&str> = applied
-        .flatten()
+    let containers: Vec<&str> = scenario
+        .applied()
         .filter(is_meant)
         .filter_map(|object| object.pointer("/spec/template/spec/containers")?.as_array())
         .flatten()

@@ -58,7 +58,7 @@ pub use quantity::{Span, parse_duration, parse_moment, write_duration};
 pub use read::{drawn_step, examine, examine_file, read, read_file};
 pub use target::{ClientTarget, ComponentTarget, NodeTarget, Role, Whom, whose};
 pub use topology::{NodeSpec, StoreSpec, TaintSpec, Topology, numbered};
-pub use trigger::{FieldChange, Trigger, TriggerKind, WriteTrigger};
+pub use trigger::{FieldChange, Trigger, WriteKind, WriteTrigger};
 use unique::{Json, Unique};
 pub use workload::{
     ChurnKind, ChurnSpec, CordonSpec, DeleteSpec, DeploymentChoice, DrainSpec, EditSpec, FinalizerSpec, LabelSpec,
@@ -105,6 +105,11 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// The objects that steps apply.
+    pub fn applied(&self) -> impl Iterator<Item = &serde_json::Value> {
+        self.workload.iter().flat_map(|plan| plan.action.applied())
+    }
+
     /// Everything that is waited for.
     pub fn triggers(&self) -> impl Iterator<Item = &Trigger> {
         let faults = self.faults.iter().map(|plan| &plan.moment);

@@ -1,6 +1,7 @@
 //! The nearest of the words that would have been right.
 
-/// The number of letters to insert, remove, replace or swap (Damerau–Levenshtein, restricted) to turn one into the other.
+/// The number of letters to insert, remove, replace or swap (Damerau–Levenshtein, restricted) to turn one into the
+/// other.
 fn distance(one: &str, other: &str) -> usize {
     let one: Vec<char> = one.chars().flat_map(char::to_lowercase).collect();
     let other: Vec<char> = other.chars().flat_map(char::to_lowercase).collect();

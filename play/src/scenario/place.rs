@@ -1,7 +1,7 @@
 //! Where in a file something stands: by the path of keys and numbers that leads to it, and by the word that is meant.
 //!
-//! What a scenario was read into knows no lines. So the file is walked once more, with a reader that refuses what stands
-//! at the end of the path: the refusal has the place.
+//! What a scenario was read into knows no lines. So the file is walked once more, with a reader that refuses what
+//! stands at the end of the path: the refusal has the place.
 
 use std::fmt;
 

@@ -12,8 +12,8 @@ use crate::vocabulary::ComponentWords;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Topology {
-    /// How many API servers. One has its store in its process; several share a store in a process of its own, and run on
-    /// a machine each.
+    /// How many API servers. One has its store in its process; several share a store in a process of its own, and run
+    /// on a machine each.
     pub apiservers: u32,
     /// How many schedulers; more than one elect a leader.
     pub schedulers: u32,
@@ -66,7 +66,8 @@ impl Topology {
         asked.unwrap_or(component.replicas)
     }
 
-    /// The machines of the control plane: `control-plane`, and with several API servers one more for each but the first.
+    /// The machines of the control plane: `control-plane`, and with several API servers one more for each but the
+    /// first.
     pub fn control_planes(&self) -> Vec<String> {
         let more = (2..=self.apiservers).map(|number| format!("control-plane-{number}"));
         std::iter::once("control-plane".to_owned()).chain(more).collect()

@@ -1,7 +1,8 @@
-//! What a moment can wait for: a write, as the store or somebody else sees it, a call of a client, time, and combinations.
+//! What a moment can wait for: a write, as the store or somebody else sees it, a call of a client, time, and
+//! combinations.
 //!
-//! Words only; when it has happened is decided in [`crate::triggers`]. Whatever Sieve's test plans wait for can be said:
-//! `scenarios/README.md` has the table.
+//! Words only; when it has happened is decided in [`crate::triggers`]. Whatever Sieve's test plans wait for can be
+//! said: `scenarios/README.md` has the table.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -42,7 +43,7 @@ pub enum Trigger {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteTrigger {
     /// Which kind of write.
-    pub kind: TriggerKind,
+    pub kind: WriteKind,
     /// Of which object: `Kind/namespace/name`, or `Kind/name`; `web-*` for any that begins so.
     pub object: String,
     /// What it must change; anything if nothing is named.
@@ -55,7 +56,7 @@ pub struct WriteTrigger {
 
 impl WriteTrigger {
     /// Waits for the `occurrence`th write of this kind, as the store sees it.
-    pub fn of(kind: TriggerKind, object: String, occurrence: u32) -> Self {
+    pub fn of(kind: WriteKind, object: String, occurrence: u32) -> Self {
         WriteTrigger {
             kind,
             object,
@@ -79,7 +80,7 @@ pub struct FieldChange {
 
 /// A kind of write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TriggerKind {
+pub enum WriteKind {
     /// A create.
     Create,
     /// An update.
@@ -88,13 +89,13 @@ pub enum TriggerKind {
     Delete,
 }
 
-impl TriggerKind {
+impl WriteKind {
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
-            TriggerKind::Create => "create",
-            TriggerKind::Update => "update",
-            TriggerKind::Delete => "delete",
+            WriteKind::Create => "create",
+            WriteKind::Update => "update",
+            WriteKind::Delete => "delete",
         }
     }
 }
@@ -142,9 +143,9 @@ impl TryFrom<TriggerWire> for Trigger {
     fn try_from(wire: TriggerWire) -> Result<Self, String> {
         let fields = fields(wire.field, wire.from, wire.to, wire.fields)?;
         let writes = [
-            wire.create.map(|object| (TriggerKind::Create, object)),
-            wire.update.map(|object| (TriggerKind::Update, object)),
-            wire.delete.map(|object| (TriggerKind::Delete, object)),
+            wire.create.map(|object| (WriteKind::Create, object)),
+            wire.update.map(|object| (WriteKind::Update, object)),
+            wire.delete.map(|object| (WriteKind::Delete, object)),
         ];
         let is_write = writes.iter().any(Option::is_some);
         let is_about_writes = !fields.is_empty() || wire.observed_by.is_some();

@@ -178,7 +178,20 @@ fn is_meant(trigger: &WriteTrigger, what: &Happened<'_>) -> bool {
     }
 }
 
-/// Whether a trigger's object, `Kind/namespace/name` or `Kind/name`, is the one written; `web-*` is any that begins so.
+/// Whether a name is the one that is meant; `web-*` is any that begins so.
+pub fn fits(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(begin) => name.starts_with(begin),
+        None => pattern == name,
+    }
+}
+
+/// Whether a namespace is the one that is meant; `*` is any.
+fn is_within(wanted: &str, namespace: &str) -> bool {
+    wanted == "*" || wanted == namespace
+}
+
+/// Whether a trigger's object, `Kind/namespace/name` or `Kind/name`, is the one written.
 pub fn names(pattern: &str, id: &ObjectId) -> bool {
     let parts: Vec<&str> = pattern.split('/').collect();
     let (kind, namespace, name) = match parts.as_slice() {
@@ -188,11 +201,8 @@ pub fn names(pattern: &str, id: &ObjectId) -> bool {
     };
     let resource = id.resource.split('.').next().unwrap_or_default();
     plural(kind) == resource
-        && namespace.is_none_or(|namespace| namespace == "*" || namespace == id.namespace)
-        && match name.strip_suffix('*') {
-            Some(prefix) => id.name.starts_with(prefix),
-            None => name == id.name,
-        }
+        && namespace.is_none_or(|namespace| is_within(namespace, &id.namespace))
+        && fits(name, &id.name)
 }
 
 fn value(item: Option<&Item>) -> Value {
@@ -257,11 +267,7 @@ pub fn calls(spec: &CallSpec, asked: &Asked, end: CallEnd) -> bool {
             Some((namespace, pattern)) => (Some(namespace), pattern),
             None => (None, wanted.as_str()),
         };
-        namespace.is_none_or(|namespace| namespace == "*" || namespace == path.namespace)
-            && match pattern.strip_suffix('*') {
-                Some(prefix) => name.starts_with(prefix),
-                None => name == pattern,
-            }
+        namespace.is_none_or(|namespace| is_within(namespace, &path.namespace)) && fits(pattern, name)
     };
     *when == end
         && client.as_ref().is_none_or(is_client)
@@ -274,7 +280,7 @@ pub fn calls(spec: &CallSpec, asked: &Asked, end: CallEnd) -> bool {
 mod tests {
     use super::*;
     use crate::model::ObjectId;
-    use crate::scenario::TriggerKind;
+    use crate::scenario::WriteKind;
 
     fn node(text: &str) -> Node {
         let trigger: Trigger = serde_yaml::from_str(text).unwrap();
@@ -293,7 +299,7 @@ mod tests {
         let (before, after) = (pod(before), pod(after));
         let what = Happened::Write {
             by,
-            kind: TriggerKind::Update,
+            kind: WriteKind::Update,
             id: &after.id,
             before: Some(&before),
             after: Some(&after),

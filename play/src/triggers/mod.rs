@@ -14,9 +14,9 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::model::{Asked, Change, Cluster, Entry, Item, ObjectId, Seen};
-use crate::scenario::{CallEnd, Trigger, TriggerKind};
+use crate::scenario::{CallEnd, Trigger, WriteKind};
 use conditions::Node;
-pub use conditions::{calls, field, names};
+pub use conditions::{calls, field, fits, names};
 use views::Views;
 
 /// The triggers that are waited for.
@@ -45,7 +45,7 @@ pub enum Happened<'a> {
         /// To whom it was shown; none for the store itself.
         by: Option<&'a str>,
         /// What it was, as they see it.
-        kind: TriggerKind,
+        kind: WriteKind,
         /// Which object.
         id: &'a ObjectId,
         /// How they knew it before.
@@ -112,7 +112,7 @@ impl Triggers {
     }
 
     /// Whether anybody ever asks what components were shown.
-    pub fn follow_views(&self) -> bool {
+    pub fn follows_views(&self) -> bool {
         self.views
     }
 
@@ -139,9 +139,9 @@ impl Triggers {
 /// How `by` sees a change that it is told as the store made it.
 fn seen_by<'a>(by: Option<&'a str>, change: &'a Change) -> Happened<'a> {
     let kind = match (&change.before, &change.after) {
-        (None, _) => TriggerKind::Create,
-        (_, None) => TriggerKind::Delete,
-        _ => TriggerKind::Update,
+        (None, _) => WriteKind::Create,
+        (_, None) => WriteKind::Delete,
+        _ => WriteKind::Update,
     };
     Happened::Write {
         by,

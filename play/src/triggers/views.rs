@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Happened;
 use crate::model::{Asked, Cluster, Entry, Item, ObjectId, Seen, WatchEventKind};
-use crate::scenario::TriggerKind;
+use crate::scenario::WriteKind;
 
 /// Who was shown what.
 #[derive(Default)]
@@ -35,7 +35,7 @@ struct Event {
 /// Something that a client was shown.
 pub struct View {
     by: String,
-    kind: TriggerKind,
+    kind: WriteKind,
     id: ObjectId,
     before: Option<Arc<Item>>,
     after: Option<Arc<Item>>,
@@ -174,10 +174,10 @@ fn show(shown: &mut BTreeMap<ObjectId, Arc<Item>>, by: &str, id: ObjectId, after
     };
     let kind = match (&before, &after) {
         (None, None) => return None,
-        (None, Some(_)) => TriggerKind::Create,
-        (Some(_), None) => TriggerKind::Delete,
+        (None, Some(_)) => WriteKind::Create,
+        (Some(_), None) => WriteKind::Delete,
         (Some(before), Some(after)) if before.revision == after.revision => return None,
-        (Some(_), Some(_)) => TriggerKind::Update,
+        (Some(_), Some(_)) => WriteKind::Update,
     };
     Some(View {
         by: by.to_owned(),

@@ -22,7 +22,8 @@ const CLUSTER_WIDE: &[&str] = &[
     "CustomResourceDefinition",
 ];
 
-/// A kind's plural, as paths have it: `Deployment` or `deployment` → `deployments`. Short names of `kubectl` and users' own kinds, too.
+/// A kind's plural, as paths have it: `Deployment` or `deployment` → `deployments`. Short names of `kubectl` and users'
+/// own kinds, too.
 pub fn plural(kind: &str) -> String {
     if let Some((own, _)) = vocabulary().called(kind) {
         return own.plural.clone();

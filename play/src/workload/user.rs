@@ -183,6 +183,40 @@ impl User {
     pub fn asked_for(&self, resource: &Resource, namespace: &str, name: &str) -> Option<(String, Value)> {
         asked_for(&*self.stage, resource, namespace, name)
     }
+
+    /// Whether the object with this uid is still there, perhaps being deleted.
+    pub fn is_there(&self, resource: &Resource, namespace: &str, name: &str, uid: &str) -> bool {
+        self.stage.look(|cluster| {
+            cluster
+                .find(resource.name, namespace, name)
+                .is_some_and(|item| item.uid() == uid)
+        })
+    }
+
+    /// The names of what users made of a resource in a namespace.
+    pub fn names(&self, resource: &Resource, namespace: &str) -> Vec<String> {
+        let all = made_by_users(&*self.stage, resource).into_iter();
+        all.filter(|(own, _)| own == namespace).map(|(_, name)| name).collect()
+    }
+
+    /// Changes an object by what it is now, and again if somebody else was quicker. `change` says what is merged into
+    /// it, if anything.
+    pub async fn change(&self, kind: &str, namespace: &str, name: &str, change: impl Fn(&Value) -> Option<Value>) {
+        let path = path_to(kind, namespace, name);
+        let mut last = String::new();
+        for _ in 0..TRIES {
+            let Some(object) = self.get(&path).await else { return };
+            let Some(mut patch) = change(&object) else { return };
+            patch["metadata"]["resourceVersion"] = object["metadata"]["resourceVersion"].clone();
+            match self.ask(Method::PATCH, &path, Some((MERGE, patch))).await {
+                Some(Reply::Done(_) | Reply::Refused(404, _)) => return,
+                Some(Reply::Refused(409, why)) => last = why,
+                Some(Reply::Refused(_, why)) => return self.stage.trouble(format!("PATCH {path} was refused: {why}")),
+                None => return self.stage.trouble(format!("PATCH {path} was never answered")),
+            }
+        }
+        self.stage.trouble(given_up(&Method::PATCH, &path, &last));
+    }
 }
 
 /// See [`User::asked_for`].
@@ -232,40 +266,6 @@ fn given_up(method: &Method, path: &str, last: &str) -> String {
 /// The path of an object of a kind that users name.
 pub fn path_to(kind: &str, namespace: &str, name: &str) -> String {
     format!("{}/{name}", collection(api_version(kind), kind, namespace))
-}
-
-impl User {
-    /// Whether the object with this uid is still there, perhaps being deleted.
-    pub fn is_there(&self, resource: &Resource, namespace: &str, name: &str, uid: &str) -> bool {
-        self.stage.look(|cluster| {
-            cluster
-                .find(resource.name, namespace, name)
-                .is_some_and(|item| item.uid() == uid)
-        })
-    }
-
-    /// The names of what users made of a resource in a namespace.
-    pub fn names(&self, resource: &Resource, namespace: &str) -> Vec<String> {
-        let all = made_by_users(&*self.stage, resource).into_iter();
-        all.filter(|(own, _)| own == namespace).map(|(_, name)| name).collect()
-    }
-
-    /// Changes an object by what it is now, and again if somebody else was quicker. `change` says what is merged into it,
-    /// if anything.
-    pub async fn change(&self, kind: &str, namespace: &str, name: &str, change: impl Fn(&Value) -> Option<Value>) {
-        let path = path_to(kind, namespace, name);
-        for _ in 0..TRIES {
-            let Some(object) = self.get(&path).await else { return };
-            let Some(mut patch) = change(&object) else { return };
-            patch["metadata"]["resourceVersion"] = object["metadata"]["resourceVersion"].clone();
-            match self.ask(Method::PATCH, &path, Some((MERGE, patch))).await {
-                Some(Reply::Done(_) | Reply::Refused(404, _)) => return,
-                Some(Reply::Refused(409, _)) => {}
-                Some(Reply::Refused(_, why)) => return self.stage.trouble(format!("PATCH {path} was refused: {why}")),
-                None => return self.stage.trouble(format!("PATCH {path} was never answered")),
-            }
-        }
-    }
 }
 
 /// Namespaces and names of what users made of a resource, unless it is being deleted: nothing of the system's own, and

@@ -1,8 +1,8 @@
 //! The corpus of a guided campaign: inputs that reached something new, and how new inputs are made of them.
 //!
-//! An input's energy is that of its rare features: what few runs have reached is tried in other circumstances more often.
-//! A mutation draws a few streams of chance anew and leaves the others: the faults of the input strike as they did, but
-//! the users do something else; or only the third strike of the swarm is another.
+//! An input's energy is that of its rare features: what few runs have reached is tried in other circumstances more
+//! often. A mutation draws a few streams of chance anew and leaves the others: the faults of the input strike as they
+//! did, but the users do something else; or only the third strike of the swarm is another.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use orrery_api::random::Random;
 use serde::{Deserialize, Serialize};
 
+use super::Summary;
 use super::streams::Streams;
 use super::{Explorers, Input, Plan};
-use crate::command::Summary;
 use crate::scenario::Scenario;
 use crate::variation::{Explore, Redraw, Variation};
 

@@ -1,9 +1,9 @@
 //! A campaign on disk: what it is of, and a line for each run, written as it ends.
 //!
-//! `campaign.json` says which build and which scenarios; `runs.jsonl` has a [`Record`] a line. A campaign that was killed
-//! goes on where it stopped: what has a line is not run again. A kill, or a full disk, can only hurt the last line,
-//! which is then cut off. Only one process at a time may write. Several campaigns may share a folder: each tells and
-//! skips its own runs only ([`super::Plan::has`]).
+//! `campaign.json` says which build and which scenarios; `runs.jsonl` has a [`Record`] a line. A campaign that was
+//! killed goes on where it stopped: what has a line is not run again. A kill, or a full disk, can only hurt the last
+//! line, which is then cut off. Only one process at a time may write. Several campaigns may share a folder: each tells
+//! and skips its own runs only ([`super::Plan::has`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};

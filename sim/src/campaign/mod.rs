@@ -12,6 +12,7 @@ mod record;
 mod runner;
 mod signature;
 mod streams;
+mod summary;
 mod tally;
 #[cfg(test)]
 mod testing;
@@ -24,4 +25,5 @@ pub use progress::Progress;
 pub use record::Record;
 pub use runner::{Limits, Listed, Source, in_process, in_process_of, run_all};
 pub(crate) use streams::Streams;
+pub use summary::Summary;
 pub use tally::Tally;

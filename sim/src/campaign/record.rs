@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::Input;
-use crate::command::Summary;
+use super::Summary;
+use crate::exit;
 
 /// What came of one input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,12 +64,16 @@ impl Record {
             seen: seen.map(|(thing, _)| thing).collect(),
             never_struck: summary.never_struck,
             message: summary.message,
-            text: if summary.code == 0 { String::new() } else { summary.text },
+            text: if summary.code == exit::HELD {
+                String::new()
+            } else {
+                summary.text
+            },
         }
     }
 
     /// Whether everything held.
     pub fn held(&self) -> bool {
-        self.code == 0
+        self.code == exit::HELD
     }
 }

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use super::Input;
-use crate::command::Summary;
+use super::Summary;
+use crate::exit;
 
 /// Where inputs come from, and what is learned from their runs.
 pub trait Source: Send {
@@ -76,11 +77,11 @@ pub fn run_all(
                 while !given_up.load(Ordering::Relaxed) && !limits.is_over(failures.load(Ordering::Relaxed)) {
                     let Some(input) = lock(source).next() else { return };
                     let summary = in_process(&input, limits.run);
-                    if summary.died && limits.interrupted.load(Ordering::Relaxed) {
+                    if summary.without_outcome && limits.interrupted.load(Ordering::Relaxed) {
                         // It was interrupted, too.
                         return;
                     }
-                    failures.fetch_add(u64::from(summary.code != 0), Ordering::Relaxed);
+                    failures.fetch_add(u64::from(summary.code != exit::HELD), Ordering::Relaxed);
                     let learned = lock(source).learn(&input, &summary);
                     if sender.send((input, summary, learned)).is_err() {
                         return;
@@ -130,7 +131,7 @@ pub fn in_process_of(program: &Path, input: &Input, limit: Duration) -> Summary 
     let summary = text.lines().last().and_then(|line| serde_json::from_str(line).ok());
     let status = child.wait();
     summary.unwrap_or_else(|| match status {
-        Ok(status) if status.code() == Some(2) => {
+        Ok(status) if status.code() == Some(exit::WRONG.into()) => {
             let error = said.lines().find_map(|line| line.strip_prefix("error: "));
             Summary::refused(input, error.unwrap_or("its process refused it"))
         }

@@ -66,7 +66,8 @@ impl Streams {
         random.choose(random.choose(&self.families)?)
     }
 
-    /// The nearest of them to a path that is none of a stream's; nothing if it is one's, or of what a stream splits into.
+    /// The nearest of them to a path that is none of a stream's; nothing if it is one's, or of what a stream splits
+    /// into.
     pub fn meant_by(&self, path: &str) -> Option<&str> {
         let all: Vec<&str> = self.families.iter().flatten().map(String::as_str).collect();
         let is_below = |own: &&str| {

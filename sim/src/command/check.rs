@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::exit;
 use crate::scenario::examine_file;
 
 /// Reads scenarios.
@@ -15,7 +16,7 @@ pub struct Check {
 impl Check {
     /// Does it; the exit code.
     pub fn execute(&self) -> u8 {
-        let mut code = 0;
+        let mut code = exit::HELD;
         for path in &self.scenarios {
             match examine_file(path) {
                 Ok((scenario, doubts)) => {
@@ -26,7 +27,7 @@ impl Check {
                 }
                 Err(error) => {
                     eprintln!("error: {error}");
-                    code = super::WRONG;
+                    code = exit::WRONG;
                 }
             }
         }

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{WRONG, read, yardstick};
+use super::{read, yardstick};
 use crate::end_state::EndState;
+use crate::exit;
 use crate::scenario::drawn_step;
 
 /// What differs.
@@ -35,9 +36,9 @@ impl Compare {
             }
             Err(Some(error)) => {
                 eprintln!("error: {error}");
-                WRONG
+                exit::WRONG
             }
-            Err(None) => WRONG,
+            Err(None) => exit::WRONG,
         }
     }
 

@@ -13,6 +13,7 @@ use clap::Args;
 
 use super::record::obtain;
 use super::subject::read;
+use crate::exit;
 use crate::explain::chain::Step;
 use crate::explain::{compare, words};
 use crate::recording::Index;
@@ -81,7 +82,7 @@ impl Side {
                 let mut trace = BufReader::new(File::open(path).map_err(unreadable)?);
                 if !is_trace(trace.fill_buf().map_err(unreadable)?) {
                     eprintln!("error: {path} is no trace; if it is a scenario, say which run of it: {path}@SEED");
-                    return Err(2);
+                    return Err(exit::WRONG);
                 }
                 Ok((Box::new(trace), None))
             }
@@ -99,7 +100,7 @@ impl Side {
                     .stderr(Stdio::null())
                     .spawn()
                     .map_err(failed)?;
-                let output = child.stdout.take().ok_or(2)?;
+                let output = child.stdout.take().ok_or(exit::WRONG)?;
                 Ok((Box::new(BufReader::new(output)), Some(child)))
             }
         }
@@ -140,7 +141,7 @@ impl Diff {
                 && *variation != plain
             {
                 eprintln!("error: --redraw, --explore and --mutant vary runs, and {path} is none: write SCENARIO@SEED");
-                return Err(2);
+                return Err(exit::WRONG);
             }
         }
         Ok(sides)
@@ -164,7 +165,7 @@ impl Diff {
         })?;
         let Some(parted) = parted else {
             println!("the same: every event");
-            return Ok(0);
+            return Ok(exit::HELD);
         };
         for line in parted.lines() {
             println!("{line}");

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::record::obtain;
 use super::subject::Subject;
+use crate::exit;
 use crate::explain::{Explanation, compare, explain, words};
 use crate::recording::{Ending, Index, Recording};
 use crate::report::command;
@@ -34,7 +35,7 @@ impl Explain {
         let index = Index::new(&recording);
         let Some(explanation) = explain(&index) else {
             println!("seed {seed} of {scenario} holds: there is nothing to explain");
-            return 0;
+            return exit::HELD;
         };
         println!("{scenario}, seed {seed}");
         for line in explanation.finding.iter().chain(&explanation.lines(&index)) {

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, value_parser};
 
-use super::{INTERRUPTED, interrupted};
+use super::interrupted;
 use crate::campaign::{
     Explorers, Folder, Guide, Head, Input, Limits, Listed, Plan, Progress, Record, Shard, Source, Tally, run_all,
 };
+use crate::exit;
 use crate::scenario::{Scenario, parse_duration};
 
 /// How many seeds a campaign has that names no other bound.
@@ -118,7 +119,7 @@ impl Fuzz {
             super::jobs(self.jobs),
             &limits,
             |input, summary| {
-                if summary.code != 0 {
+                if summary.code != exit::HELD {
                     progress.say(&format!("{}, seed {}: {}", input.scenario, input.seed, summary.text));
                 }
                 let record = Record::new(input, summary, guide.as_deref(), &mut known);
@@ -155,7 +156,7 @@ impl Fuzz {
         }
         result?;
         if limits.interrupted.load(Ordering::Relaxed) {
-            return Ok(INTERRUPTED);
+            return Ok(exit::INTERRUPTED);
         }
         Ok(tally.code())
     }

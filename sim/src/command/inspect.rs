@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::subject::Subject;
+use crate::exit;
 use crate::scenario::{parse_moment, write_duration};
 
 /// Looks into the past of a run with kubectl.
@@ -64,7 +65,7 @@ impl Inspect {
             .status()
             .map_err(|error| format!("cannot start a second process: {error}"))?;
         // However it ended, its past can be looked at.
-        if history.exists() && status.code() != Some(2) {
+        if history.exists() && status.code() != Some(exit::WRONG.into()) {
             return Ok(());
         }
         Err(format!("the run left no history: {status}"))

@@ -1,10 +1,11 @@
-//! `merge` and `summary`: the folders of campaigns, put together and told.
+//! `merge`: the folders of a campaign's shards, put together.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::campaign::{Folder, Head, Record, Tally, merge};
+use crate::exit;
 
 /// Puts the folders of a campaign's shards together.
 #[derive(Args)]
@@ -15,14 +16,6 @@ pub struct Merge {
     /// The folder that gets all; there must be nothing in it.
     #[arg(long, value_name = "DIR")]
     into: PathBuf,
-}
-
-/// Says what campaigns have found.
-#[derive(Args)]
-pub struct Summarize {
-    /// The folders, of one campaign or of its shards.
-    #[arg(required = true, value_name = "DIR")]
-    folders: Vec<PathBuf>,
 }
 
 impl Merge {
@@ -44,20 +37,8 @@ impl Merge {
     }
 }
 
-impl Summarize {
-    /// Does it; the exit code: that of the campaign.
-    pub fn execute(&self) -> u8 {
-        code(self.summarize())
-    }
-
-    fn summarize(&self) -> Result<Tally, String> {
-        let (_, records) = read(&self.folders)?;
-        Ok(Tally::of(&records))
-    }
-}
-
 /// What lies in several folders of one campaign.
-fn read(folders: &[PathBuf]) -> Result<(Head, Vec<Record>), String> {
+pub(super) fn read(folders: &[PathBuf]) -> Result<(Head, Vec<Record>), String> {
     let mut parts = Vec::new();
     let mut all: Option<Head> = None;
     for path in folders {
@@ -78,7 +59,7 @@ fn read(folders: &[PathBuf]) -> Result<(Head, Vec<Record>), String> {
 }
 
 /// Tells what was found, or why nothing can be told; the exit code that `fuzz` would have ended with.
-fn code(result: Result<Tally, String>) -> u8 {
+pub(super) fn code(result: Result<Tally, String>) -> u8 {
     match result {
         Ok(tally) => {
             print!("{}", tally.describe());
@@ -86,7 +67,7 @@ fn code(result: Result<Tally, String>) -> u8 {
         }
         Err(error) => {
             eprintln!("error: {error}");
-            2
+            exit::WRONG
         }
     }
 }

@@ -15,11 +15,9 @@ mod report;
 mod run;
 mod shrink;
 mod subject;
-mod summary;
+mod summarize;
 mod verify;
 mod yardstick;
-
-pub use summary::Summary;
 
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -29,14 +27,15 @@ use std::sync::atomic::AtomicBool;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM};
 
+use crate::exit;
 use crate::simulator;
 
 /// Play a whole cluster, with faults, in one deterministic process.
 ///
 /// Exit codes: 0 held, 10 an invariant was broken, 11 did not converge or did not end as without faults, 12 not
 /// deterministic, 13 a component panicked (of several runs that of the first one that failed), 1 a known bug was not
-/// found (`mutants`), two runs differ (`diff`), or two worlds (`compare`), 2 the scenario or the command line is wrong, or something cannot be
-/// written, 130 interrupted, 141 nobody reads the output any more.
+/// found (`mutants`), two runs differ (`diff`), or two worlds (`compare`), 2 the scenario or the command line is wrong,
+/// or something cannot be written, 130 interrupted, 141 nobody reads the output any more.
 #[derive(Parser)]
 #[command(name = "orrery-sim", version)]
 struct Arguments {
@@ -48,7 +47,8 @@ struct Arguments {
 enum Command {
     /// Run a scenario with one seed.
     Run(run::Run),
-    /// Run a scenario with one seed and write down what was drawn: a scenario without swarm, churn, `any` and `between`.
+    /// Run a scenario with one seed and write down what was drawn: a scenario without swarm, churn, `any` and
+    /// `between`.
     Pin(pin::Pin),
     /// Make a failing run small: a scenario of a few lines that fails the same way.
     Shrink(shrink::Shrink),
@@ -60,7 +60,7 @@ enum Command {
     /// Put the folders of a campaign's shards together.
     Merge(merge::Merge),
     /// Say what campaigns have found, from their folders.
-    Summary(merge::Summarize),
+    Summary(summarize::Summarize),
     /// Run scenarios twice, in two processes each, and compare what happens.
     Verify(verify::Verify),
     /// Serve a run's API as it was at a moment, for the ordinary kubectl.
@@ -97,7 +97,7 @@ pub fn main() -> ExitCode {
             if !error.use_stderr() {
                 crate::output::written(told);
             }
-            return ExitCode::from(if error.use_stderr() { WRONG } else { 0 });
+            return ExitCode::from(if error.use_stderr() { exit::WRONG } else { exit::HELD });
         }
     };
     let code = match arguments.command {
@@ -120,13 +120,6 @@ pub fn main() -> ExitCode {
     };
     ExitCode::from(code)
 }
-
-/// The exit code of what cannot be played or told: the scenario or the command line is wrong, or something cannot be
-/// written.
-pub(crate) const WRONG: u8 = 2;
-
-/// The exit code of what was interrupted and told what it had come to; a campaign may go on.
-const INTERRUPTED: u8 = 130;
 
 /// How many runs at once: as many as were asked for, or as there are cores.
 fn jobs(asked: Option<NonZeroUsize>) -> usize {
@@ -160,7 +153,7 @@ fn interrupted() -> Result<Arc<AtomicBool>, String> {
     let flag = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // In this order: the second one finds the flag raised.
-        signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED.into(), flag.clone())
+        signal_hook::flag::register_conditional_shutdown(signal, exit::INTERRUPTED.into(), flag.clone())
             .and_then(|_| signal_hook::flag::register(signal, flag.clone()))
             .map_err(|error| format!("signals cannot be caught: {error}"))?;
     }

@@ -13,15 +13,13 @@ use std::time::Duration;
 
 use clap::{Args, value_parser};
 
-use super::summary::Summary;
-use crate::campaign::{Input, in_process_of};
+use crate::campaign::{Input, Summary, in_process_of};
+use crate::exit;
 use crate::mutants::{Card, cards};
 use crate::simulator;
 
 /// Exit code when a mutant was not found.
 const MISSED: u8 = 1;
-/// Exit code when something alarmed without a mutant.
-const ALARMED: u8 = 10;
 
 /// Measures how many seeds are needed to find known bugs.
 #[derive(Args)]
@@ -75,13 +73,13 @@ impl Mutants {
     pub fn execute(&self) -> u8 {
         if !simulator::parts().is_house() {
             eprintln!("error: this simulator has no mutants; `cargo sim mutants` has those of the house");
-            return 2;
+            return exit::WRONG;
         }
         match self.campaign() {
             Ok(code) => code,
             Err(why) => {
                 eprintln!("error: {why}");
-                2
+                exit::WRONG
             }
         }
     }
@@ -91,7 +89,7 @@ impl Mutants {
         let cards = chosen(&ids)?;
         if self.list {
             list(&cards);
-            return Ok(0);
+            return Ok(exit::HELD);
         }
         let scenarios = if files.is_empty() { all_scenarios()? } else { files };
         for path in &scenarios {
@@ -113,7 +111,7 @@ impl Mutants {
                 println!("{:5} {:58} component not built", card.id, cut(card.mechanism, 58));
                 continue;
             }
-            let hunt = self.hunt(&binary, Some(card.id), turn)?;
+            let hunt = self.hunt(&binary, Some(card.id), self.seeds, turn)?;
             longest = longest.max(hunt.runs);
             missed += usize::from(hunt.found.is_none());
             let size = self.size(&binary, card.id, &hunt);
@@ -125,22 +123,23 @@ impl Mutants {
             println!("{missed} not found within {} runs", self.seeds);
         }
         Ok(match (alarm, missed) {
-            (true, _) => ALARMED,
-            (false, 0) => 0,
+            (true, _) => exit::VIOLATED,
+            (false, 0) => exit::HELD,
             (false, _) => MISSED,
         })
     }
 
-    /// Runs turn after turn until one fails; the earliest failure counts, however many run at once. The error says why
-    /// one could not be played at all, as by a simulator without mutants: that finds nothing.
+    /// Runs so many turns, or until one fails; the earliest failure counts, however many run at once. The error says
+    /// why one could not be played at all, as by a simulator without mutants: that finds nothing.
     fn hunt<'a>(
         &self,
         binary: &Path,
         mutant: Option<&str>,
+        turns: usize,
         turn: impl Fn(usize) -> Turn<'a> + Sync,
     ) -> Result<Hunt<'a>, String> {
         let next = AtomicUsize::new(0);
-        let first = AtomicUsize::new(self.seeds);
+        let first = AtomicUsize::new(turns);
         let done: Mutex<Vec<(usize, Summary)>> = Mutex::default();
         std::thread::scope(|scope| {
             for _ in 0..super::jobs(self.jobs) {
@@ -151,7 +150,7 @@ impl Mutants {
                             return;
                         }
                         let summary = self.run(binary, mutant, turn(number));
-                        if summary.code != 0 {
+                        if summary.code != exit::HELD {
                             first.fetch_min(number, Ordering::Relaxed);
                         }
                         done.lock()
@@ -163,11 +162,11 @@ impl Mutants {
         });
         let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         done.sort_by_key(|(number, _)| *number);
-        let found = done.iter().position(|(_, summary)| summary.code != 0);
+        let found = done.iter().position(|(_, summary)| summary.code != exit::HELD);
         done.truncate(found.map_or(done.len(), |position| position + 1));
         if let Some((number, refused)) = done
             .last()
-            .filter(|(_, summary)| summary.died && summary.code == super::WRONG)
+            .filter(|(_, summary)| summary.without_outcome && summary.code == exit::WRONG)
         {
             return Err(format!("{}: {}", turn(*number).scenario, refused.message));
         }
@@ -189,13 +188,7 @@ impl Mutants {
         turns: usize,
         turn: impl Fn(usize) -> Turn<'a> + Sync,
     ) -> Result<bool, String> {
-        let without = Mutants {
-            what: Vec::new(),
-            seeds: turns,
-            with: None,
-            ..*self
-        };
-        let hunt = without.hunt(binary, None, turn)?;
+        let hunt = self.hunt(binary, None, turns, turn)?;
         match &hunt.found {
             None => println!("without a mutant: {} runs held", hunt.runs),
             Some((turn, summary)) => println!(

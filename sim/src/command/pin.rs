@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::subject::Subject;
+use crate::exit;
 use crate::report;
 use crate::run::run;
 
@@ -28,15 +29,15 @@ impl Pin {
         eprint!("{}", report::describe(&self.subject.scenario, seed, &outcome));
         let Some(pinned) = &outcome.pinned else {
             eprintln!("error: there was no run to write down");
-            return 2;
+            return exit::WRONG;
         };
         let text = pinned.to_yaml();
         let Some(path) = &self.out else {
             print!("{text}");
-            return 0;
+            return exit::HELD;
         };
         match std::fs::write(path, text) {
-            Ok(()) => 0,
+            Ok(()) => exit::HELD,
             Err(error) => {
                 eprintln!("error: cannot write {path}: {error}");
                 2

@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::subject::Subject;
+use crate::exit;
 use crate::recording::Recording;
 use crate::run::{Settings, record};
 use crate::scenario::{Moment, Scenario};
@@ -55,7 +56,7 @@ impl Record {
         let written = serde_json::to_writer(&mut output, &recording).map_err(std::io::Error::other);
         if let Err(error) = written.and_then(|()| output.flush()) {
             eprintln!("error: cannot write the recording: {error}");
-            return 2;
+            return exit::WRONG;
         }
         outcome.verdict.code()
     }

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::subject::Subject;
+use crate::exit;
 use crate::explain::explain;
 use crate::recording::Index;
 use crate::timeline::{page, perfetto, timeline};
@@ -30,7 +31,7 @@ impl Report {
         let index = Index::new(&recording);
         let timeline = timeline(&index, explain(&index).as_ref());
         println!("{}: {}", timeline.title, timeline.verdict);
-        let mut code = 0;
+        let mut code = exit::HELD;
         if let Some(path) = &self.perfetto {
             code = code.max(write(path, &perfetto::trace(&timeline).to_string()));
         }

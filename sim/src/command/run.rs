@@ -7,6 +7,8 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::subject::Subject;
+use crate::campaign::Summary;
+use crate::exit;
 use crate::report;
 use crate::run::{End, Outcome, Settings, run};
 use crate::scenario::Scenario;
@@ -49,7 +51,7 @@ impl Run {
             (Ok(trace), Ok(history)) => (trace, history),
             (Err(error), _) | (_, Err(error)) => {
                 eprintln!("error: {error}");
-                return 2;
+                return exit::WRONG;
             }
         };
         let outcome = run(Settings {
@@ -59,10 +61,10 @@ impl Run {
         });
         if let Some(Err(error)) = self.end_state.as_deref().map(|path| write_end(path, &outcome)) {
             eprintln!("error: {error}");
-            return 2;
+            return exit::WRONG;
         }
         if self.json {
-            println!("{}", super::summary::Summary::of(path, seed, &outcome).to_json());
+            println!("{}", Summary::of(path, seed, &outcome).to_json());
             return outcome.verdict.code();
         }
         let mut text = report::describe(path, seed, &outcome);

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::interrupted;
 use super::subject::Subject;
-use super::{INTERRUPTED, interrupted};
+use crate::exit;
 use crate::report::{program, word};
 use crate::run::{Settings, Verdict, run};
 use crate::scenario::Scenario;
@@ -67,7 +68,7 @@ impl Shrink {
                     "error: nothing to shrink: {path} does not fail with seed {seed}; `fuzz` finds seeds that do"
                 ),
             }
-            return 2;
+            return exit::WRONG;
         };
         let out = self
             .out
@@ -91,7 +92,7 @@ impl Shrink {
             Ok(interrupted) => interrupted,
             Err(error) => {
                 eprintln!("error: {error}");
-                return 2;
+                return exit::WRONG;
             }
         };
         let limits = (deadline, interrupted.clone());
@@ -99,13 +100,13 @@ impl Shrink {
             Ok(oracle) => oracle,
             Err(error) => {
                 eprintln!("error: cannot write temporary files: {error}");
-                return 2;
+                return exit::WRONG;
             }
         };
         // Half an hour later is too late to hear that the result has no place.
         if let Err(error) = output.try_place() {
             eprintln!("error: {error}");
-            return 2;
+            return exit::WRONG;
         }
         let trouble: Mutex<Option<String>> = Mutex::new(None);
         let told = Mutex::new((Instant::now(), usize::MAX));
@@ -127,7 +128,7 @@ impl Shrink {
         let shrunk = shrink((&original, pinned, seed), &failure, &oracle, &writes, &better);
         if let Err(error) = output.write(&shrunk.scenario, &oracle, Some(&shrunk)) {
             eprintln!("error: {error}");
-            return 2;
+            return exit::WRONG;
         }
         if let Some(error) = trouble.into_inner().unwrap_or_else(PoisonError::into_inner) {
             eprintln!("on the way: {error}");
@@ -149,7 +150,7 @@ impl Shrink {
         println!("{}", about_seed(&shrunk));
         println!("run it: {}", run_line(&out, mutant));
         if interrupted.load(Ordering::Relaxed) {
-            INTERRUPTED
+            exit::INTERRUPTED
         } else {
             0
         }

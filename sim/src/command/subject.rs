@@ -3,8 +3,9 @@
 use clap::Args;
 
 use super::record::obtain;
-use super::{WRONG, yardstick};
+use super::yardstick;
 use crate::campaign::Streams;
+use crate::exit;
 use crate::mutants;
 use crate::recording::Recording;
 use crate::run::{End, Settings};
@@ -76,7 +77,7 @@ impl Subject {
 fn possible<T>(outcome: Result<T, String>) -> Result<T, u8> {
     outcome.map_err(|error| {
         eprintln!("error: {error}");
-        WRONG
+        exit::WRONG
     })
 }
 
@@ -87,7 +88,7 @@ pub(super) fn read(scenario: &str, variation: &Variation) -> Result<Scenario, u8
     let mistyped = |redraw: &Redraw| Some((redraw.stream.clone(), streams.meant_by(&redraw.stream)?.to_owned()));
     if let Some((wrong, near)) = variation.redraw.iter().find_map(mistyped) {
         eprintln!("error: --redraw: {scenario} has no stream {wrong:?} to draw anew; did you mean {near:?}?");
-        return Err(WRONG);
+        return Err(exit::WRONG);
     }
     possible(variation.mutant.as_deref().map_or(Ok(()), mutants::check))?;
     Ok(read)

@@ -1,8 +1,8 @@
 //! `verify`: the same runs in two processes each, compared.
 //!
 //! One run is compared event by event as it happens, in constant memory. Of many, the hashes of their traces are
-//! compared: first all are run in their order, then again in the reverse order and with one more at once, so that neither
-//! neighbours nor load are the same. Only where hashes differ events are looked at.
+//! compared: first all are run in their order, then again in the reverse order and with one more at once, so that
+//! neither neighbours nor load are the same. Only where hashes differ events are looked at.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader};
@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use clap::{Args, value_parser};
 
-use super::Summary;
-use crate::campaign::{Explorers, Input, Limits, Listed, Plan, Progress, Shard, run_all};
+use crate::campaign::{Explorers, Input, Limits, Listed, Plan, Progress, Shard, Summary, run_all};
+use crate::exit;
 use crate::variation::Redraw;
 
 /// So many equal events are shown before the first that differs.
@@ -24,6 +24,7 @@ const BATCH: usize = 32;
 const SHOWN: usize = 3;
 /// A run that takes longer is stopped.
 const LIMIT: Duration = Duration::from_secs(300);
+
 /// Runs scenarios twice and compares.
 #[derive(Args)]
 pub struct Verify {
@@ -89,7 +90,7 @@ impl Verify {
                 let mut ends = BTreeMap::new();
                 let result = run_all(&mut Listed(inputs.into_iter()), jobs, &limits, |input, summary| {
                     ends.insert(input, End::of(&summary));
-                    if summary.code == super::WRONG {
+                    if summary.code == exit::WRONG {
                         unplayed.get_or_insert(summary);
                     }
                     runs += 1;
@@ -119,23 +120,23 @@ impl Verify {
         let (number, seconds) = (inputs.len(), progress.elapsed().as_secs());
         if let Some(unplayed) = unplayed.filter(|_| differing.is_empty()) {
             eprintln!("error: {}", unplayed.text.trim_end());
-            return super::WRONG;
+            return exit::WRONG;
         }
         if differing.is_empty() {
             println!(
                 "the same: {number} runs, each in two processes, with {jobs} and {} at once ({seconds} s)",
                 jobs + 1
             );
-            return 0;
+            return exit::HELD;
         }
         for input in differing.iter().take(SHOWN) {
             println!("{}", input.replay());
-            if by_events(input) == 0 {
+            if by_events(input) == exit::HELD {
                 println!("the same this time: it differs only now and then");
             }
         }
         println!("not deterministic: {} of {number} runs", differing.len());
-        12
+        exit::NOT_DETERMINISTIC
     }
 }
 
@@ -172,7 +173,7 @@ fn by_events(input: &Input) -> u8 {
         (Ok(one), Ok(other)) => (one, other),
         (Err(error), _) | (_, Err(error)) => {
             eprintln!("error: cannot start a second process: {error}");
-            return 2;
+            return exit::WRONG;
         }
     };
     let result = compare(&mut one, &mut other);
@@ -192,17 +193,17 @@ fn by_events(input: &Input) -> u8 {
     };
     let codes = [one.wait(), other.wait()].map(|status| status.ok().and_then(|status| status.code()));
     if !same || codes[0] != codes[1] {
-        return 12;
+        return exit::NOT_DETERMINISTIC;
     }
     // What the run itself found is not this command's business, but a scenario that cannot be played is.
-    if codes[0] == Some(super::WRONG.into()) {
+    if codes[0] == Some(exit::WRONG.into()) {
         eprintln!(
             "error: the scenario cannot be played; this says why: {}",
             input.replay()
         );
-        return super::WRONG;
+        return exit::WRONG;
     }
-    0
+    exit::HELD
 }
 
 fn child(input: &Input) -> std::io::Result<Child> {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
-use super::WRONG;
 use crate::end_state::{EndState, Yardstick};
+use crate::exit;
 use crate::fingerprint::Fingerprint;
 use crate::run::End;
 use crate::scenario::{Heal, InvariantChoice, Scenario};
@@ -105,7 +105,7 @@ fn play(program: &Path, path: &str, seed: u64, mutant: Option<&str>, kept: &Path
 fn not_to_be_compared(path: &str, command: &str, status: ExitStatus, said: &str) -> String {
     let cannot = format!("{path} cannot be compared with runs without faults");
     match status.code() {
-        Some(code) if code == i32::from(WRONG) => {
+        Some(code) if code == i32::from(exit::WRONG) => {
             // That its end has no place to be written to, for example, is no word on the scenario. In one line, as
             // campaigns tell it.
             let error = said.lines().find_map(|line| line.strip_prefix("error: "));

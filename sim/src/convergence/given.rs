@@ -1,8 +1,8 @@
 //! What running containers were given: the pod's address in their environment, and ConfigMaps and Secrets in their
 //! volumes, which follow what users change.
 //!
-//! Not judged: volumes that pick some keys, the environment that comes from ConfigMaps (it is that of the start), and what
-//! does not exist.
+//! Not judged: volumes that pick some keys, the environment that comes from ConfigMaps (it is that of the start), and
+//! what does not exist.
 
 use std::collections::BTreeMap;
 

@@ -61,7 +61,8 @@ fn machines(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec
     }
 }
 
-/// Where a service's packets go at rest: an endpoint, and the node whose rules alone have it, of services that stay there.
+/// Where a service's packets go at rest: an endpoint, and the node whose rules alone have it, of services that stay
+/// there.
 type Way = (Option<String>, SocketAddrV4);
 
 /// The label of services that are another proxy's.

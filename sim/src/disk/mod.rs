@@ -1,4 +1,5 @@
-//! A simulated disk: what is written is not durable until it is synced, and a crash of its machine keeps any part of it.
+//! A simulated disk: what is written is not durable until it is synced, and a crash of its machine keeps any part of
+//! it.
 //!
 //! It keeps the promises of [`orrery_store::Disk`] and no more: unsynced appends lose any of their sectors of 512 bytes
 //! (they read as zeros) or are cut short, unsynced truncations may not have happened, names that no rename has made

@@ -22,8 +22,8 @@ pub struct Step {
     pub link: Option<Link>,
 }
 
-/// The cheapest chain that ends at `last`, from its origin on; `focus` is what the failure is about. Where no origin is reached, as far back as causes are
-/// known.
+/// The cheapest chain that ends at `last`, from its origin on; `focus` is what the failure is about. Where no origin is
+/// reached, as far back as causes are known.
 pub fn chain(index: &Index<'_>, last: usize, focus: &[ObjectId]) -> Vec<Step> {
     let mut best: Ways = BTreeMap::from([(last, (0, None))]);
     let mut queue = BinaryHeap::from([(Reverse(0u32), last)]);

@@ -151,8 +151,8 @@ pub fn describe(one: &Index<'_>, parting: &Parting, other: &Index<'_>, which: &s
     lines
 }
 
-/// How the stores of two runs differ at a moment of each: what is compared, and the fields that are not the same. Left out
-/// are events and leases, and what each run draws anew.
+/// How the stores of two runs differ at a moment of each: what is compared, and the fields that are not the same. Left
+/// out are events and leases, and what each run draws anew.
 pub fn states(
     one: &Index<'_>,
     before: Duration,

@@ -1,4 +1,5 @@
-//! Errors of the API: requests are answered with an error that they did nothing to deserve, and may take effect all the same.
+//! Errors of the API: requests are answered with an error that they did nothing to deserve, and may take effect all the
+//! same.
 
 use std::sync::Arc;
 
@@ -60,9 +61,9 @@ pub async fn strike(world: &Arc<World>, spec: &ApiErrorsSpec, random: &Random, s
     befall(world, (whose, &spec.which), random, &what, (draw, pin)).await;
 }
 
-/// Whether the API may answer so. A conflict is one with another writer of the same object: there is none to a create, to a
-/// delete that asks for no revision it would say that the object is another one, and to a binding that the pod is bound.
-/// People look before they write again, which the world's users do not.
+/// Whether the API may answer so. A conflict is one with another writer of the same object: there is none to a create,
+/// to a delete that asks for no revision it would say that the object is another one, and to a binding that the pod is
+/// bound. People look before they write again, which the world's users do not.
 fn fits(code: u16, asked: &Asked) -> bool {
     let has_rival = match asked.method {
         Method::PUT | Method::PATCH => true,

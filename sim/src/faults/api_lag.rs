@@ -1,4 +1,5 @@
-//! A watch cache that lags: what an API server's watches and old lists show is late, while it reads and writes the store.
+//! A watch cache that lags: what an API server's watches and old lists show is late, while it reads and writes the
+//! store.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Containers: one of a machine's crashes, is killed, ends or falls silent; or images cannot be pulled or started there.
+//! Containers: one of a machine's crashes, is killed, ends or falls silent; or images cannot be pulled or started
+//! there.
 
 use std::sync::Arc;
 

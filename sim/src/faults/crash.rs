@@ -1,5 +1,5 @@
-//! A crash: a machine loses power, or a component is killed, and is back after a while. A component may be left to carry on
-//! until so many of its writes have been carried out: then it dies between two of them.
+//! A crash: a machine loses power, or a component is killed, and is back after a while. A component may be left to
+//! carry on until so many of its writes have been carried out: then it dies between two of them.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Watches that break, stay away for a while, and perhaps cannot be resumed but by a new list, which hides single events.
+//! Watches that break, stay away for a while, and perhaps cannot be resumed but by a new list, which hides single
+//! events.
 
 use std::sync::Arc;
 use std::time::Duration;

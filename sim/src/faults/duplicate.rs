@@ -1,8 +1,8 @@
 //! Doubled writes: a write is carried out twice, and its client hears one answer.
 //!
 //! TCP doubles nothing. What does is whatever tries again on its own between a client and a server: a proxy or a load
-//! balancer that sent a request, did not hear of it in time, and sends it over a fresh connection. The client hears the second
-//! answer: that the name is taken, that somebody else has changed the object, that it is gone, by its own doing.
+//! balancer that sent a request, did not hear of it in time, and sends it over a fresh connection. The client hears the
+//! second answer: that the name is taken, that somebody else has changed the object, that it is gone, by its own doing.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! Faults: one file each, all of one shape, and the campaign that lets them strike when the scenario says so.
 //!
-//! A fault is an `async fn strike(world, spec, random, struck)`: it does its harm, waits, and takes it back. When it has found
-//! somebody to strike it tells `struck`, with the fault that would do the same without drawing anything. It may be dropped at
-//! any moment; what it left broken is healed (or not) by [`heal()`].
+//! A fault is an `async fn strike(world, spec, random, struck)`: it does its harm, waits, and takes it back. When it
+//! has found somebody to strike it tells `struck`, with the fault that would do the same without drawing anything. It
+//! may be dropped at any moment; what it left broken is healed (or not) by [`heal()`].
 
 mod api_errors;
 mod api_lag;
@@ -108,7 +108,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Lets one fault strike, to its end; `struck` is told when it found somebody, and what would do the same without chance.
+/// Lets one fault strike, to its end; `struck` is told when it found somebody, and what would do the same without
+/// chance.
 async fn strike(world: &Arc<World>, action: &FaultAction, random: &Random, struck: impl FnOnce(FaultAction)) {
     world.witness.change(world, crate::model::Cluster::fault_begins);
     let recorder = &world.trace.recorder;
@@ -117,14 +118,14 @@ async fn strike(world: &Arc<World>, action: &FaultAction, random: &Random, struc
         struck(pinned);
         fault = Some(recorder.fault_begins(world.now(), &action.describe()));
     };
-    strike_alone(world, action, random, begins).await;
+    dispatch(world, action, random, begins).await;
     if let Some(fault) = fault {
         recorder.note(world.now(), || What::FaultEnds { fault });
     }
     world.witness.change(world, crate::model::Cluster::fault_ends);
 }
 
-async fn strike_alone(world: &Arc<World>, action: &FaultAction, random: &Random, struck: impl FnOnce(FaultAction)) {
+async fn dispatch(world: &Arc<World>, action: &FaultAction, random: &Random, struck: impl FnOnce(FaultAction)) {
     match action {
         FaultAction::Crash(spec) => crash::strike(world, spec, random, struck).await,
         FaultAction::Restart(spec) => restart::strike(world, spec, random, struck).await,

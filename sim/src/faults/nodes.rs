@@ -1,4 +1,5 @@
-//! Nodes: deleted while they live, replaced by another machine of their name, wiped, flapping, drained, short of something.
+//! Nodes: deleted while they live, replaced by another machine of their name, wiped, flapping, drained, short of
+//! something.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! A reset: all connections of a machine or a process break now, with their requests and watches; new ones can be made at once.
+//! A reset: all connections of a machine or a process break now, with their requests and watches; new ones can be made
+//! at once.
 
 use std::sync::Arc;
 

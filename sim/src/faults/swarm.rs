@@ -1,6 +1,7 @@
 //! The swarm: each seed draws which kinds of faults strike, how often, and for how long.
 //!
-//! How a fault of a kind is drawn stands with the kind (`draw`). A seed that leaves kinds out finds what is hidden when everything happens at once (swarm testing).
+//! How a fault of a kind is drawn stands with the kind (`draw`). A seed that leaves kinds out finds what is hidden when
+//! everything happens at once (swarm testing).
 
 use std::sync::Arc;
 use std::time::Duration;

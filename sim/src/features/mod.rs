@@ -1,9 +1,9 @@
 //! Features: the small, distinct things that one run has done. Together they say how far a campaign has come.
 //!
 //! [`crate::coverage`] names what should be seen sometimes; features are not named beforehand. They are steps of state
-//! machines (a pod's, a node's, a rollout's), what was asked of the API by whom and how it ended, and how old the picture
-//! was on which somebody wrote. States are coarse on purpose: numbers are buckets, names of objects are left out, so that
-//! there are thousands of features at most, and a new one means something.
+//! machines (a pod's, a node's, a rollout's), what was asked of the API by whom and how it ended, and how old the
+//! picture was on which somebody wrote. States are coarse on purpose: numbers are buckets, names of objects are left
+//! out, so that there are thousands of features at most, and a new one means something.
 //!
 //! A feature's name is its identity: `node: Ready > Unknown`. The names are the same in every run, process and build.
 

@@ -1,8 +1,9 @@
-//! How old the picture was on which somebody wrote: controller, the last event it had got, and how much it had not got yet.
+//! How old the picture was on which somebody wrote: controller, the last event it had got, and how much it had not got
+//! yet.
 //!
-//! A view is what one client has seen of one resource through its watch. It lags by the events that its watch has sent and
-//! that have not arrived. What the watch itself does not know yet is not counted, nor what the client has got and not
-//! looked at.
+//! A view is what one client has seen of one resource through its watch. It lags by the events that its watch has sent
+//! and that have not arrived. What the watch itself does not know yet is not counted, nor what the client has got and
+//! not looked at.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

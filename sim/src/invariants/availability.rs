@@ -1,8 +1,8 @@
 //! P2, the lower bound: a rollout takes no more ready pods away than `maxUnavailable` allows.
 //!
-//! Judged when a set of a Deployment is told to shrink: the ready pods that its sets keep for sure (of each no more than
-//! its size) must reach replicas − maxUnavailable, unless the shrinking takes away none that have been ready for long. A
-//! pod counts as ready if it was so within the controller's lag.
+//! Judged when a set of a Deployment is told to shrink: the ready pods that its sets keep for sure (of each no more
+//! than its size) must reach replicas − maxUnavailable, unless the shrinking takes away none that have been ready for
+//! long. A pod counts as ready if it was so within the controller's lag.
 //!
 //! Of a Deployment that was scaled within the last minutes the bound is the least that it had in that time: what a
 //! scaling added may be missing, and nothing more. A set's share of a scaling, by which all sets shrink in proportion
@@ -25,7 +25,8 @@ use crate::scenario::Role;
 const GIVES_UP: Duration = MEMORY;
 /// Where a set notes how many replicas its Deployment wanted when it was last resized.
 const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
-/// So long after its end a fault may still show: a lost answer is waited for 30 seconds, and what was held up then backs off.
+/// So long after its end a fault may still show: a lost answer is waited for 30 seconds, and what was held up then
+/// backs off.
 const AFTERMATH: Duration = Duration::from_secs(90);
 
 /// See the module.

@@ -1,5 +1,5 @@
-//! Q1: a pod is bound once: its node, once set, never changes, and the write that sets it says in the pod's status that it
-//! is scheduled.
+//! Q1: a pod is bound once: its node, once set, never changes, and the write that sets it says in the pod's status that
+//! it is scheduled.
 //!
 //! Checked over every write of a pod.
 

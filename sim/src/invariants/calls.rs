@@ -5,11 +5,11 @@
 //! has been as it is for longer than a proxy may lag: the service's specification, its slices, and no fault in the last
 //! minute. Then
 //!
-//! * a call goes to a ready endpoint, or where there is none to one that goes and still serves; with an internal traffic
-//!   policy `Local`, to one of the node that it meets;
+//! * a call goes to a ready endpoint, or where there is none to one that goes and still serves; with an internal
+//!   traffic policy `Local`, to one of the node that it meets;
 //! * where there is none it is refused, and not lost;
-//! * the node shows itself as the caller where the answer would miss its way else: to a pod that calls itself, and to calls
-//!   of node ports; and to no other pod.
+//! * the node shows itself as the caller where the answer would miss its way else: to a pod that calls itself, and to
+//!   calls of node ports; and to no other pod.
 //!
 //! Source: Kubernetes' documentation, "Virtual IPs and Service Proxies". That lets pass: services without a selector;
 //! calls that a policy `Local` leaves without an endpoint, which proxies may drop; and node ports of services with an

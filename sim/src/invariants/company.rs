@@ -1,13 +1,13 @@
 //! Q5: a pod is bound beside no other that it, or the other, keeps away from, and no more unevenly than it asks for.
 //!
-//! Checked at the write that binds a pod that asks for it: required anti-affinity, its own and that of who is there, and
-//! topology spread constraints that forbid (`DoNotSchedule`), over the pods that are bound and have not finished; whoever
-//! is being deleted counts for the first, and not for the second. Bindings overtake each other, so that what looks uneven
-//! is held against the scheduler only when no others came within its lag to make it even; and pods that went within that
-//! time may still have counted where there were few. Not judged: anti-affinity shortly after a fault held the scheduler up,
-//! and evenness near any fault; what is bound shortly after nodes came, went or got other labels, or pods got other labels
-//! or were made on a node; evenness while pods go that have no node yet; constraints and terms that choose among nodes,
-//! namespaces or labels by more than a selector.
+//! Checked at the write that binds a pod that asks for it: required anti-affinity, its own and that of who is there,
+//! and topology spread constraints that forbid (`DoNotSchedule`), over the pods that are bound and have not finished;
+//! whoever is being deleted counts for the first, and not for the second. Bindings overtake each other, so that what
+//! looks uneven is held against the scheduler only when no others came within its lag to make it even; and pods that
+//! went within that time may still have counted where there were few. Not judged: anti-affinity shortly after a fault
+//! held the scheduler up, and evenness near any fault; what is bound shortly after nodes came, went or got other
+//! labels, or pods got other labels or were made on a node; evenness while pods go that have no node yet; constraints
+//! and terms that choose among nodes, namespaces or labels by more than a selector.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

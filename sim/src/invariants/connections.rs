@@ -5,9 +5,9 @@
 //! wrong:
 //!
 //! * A connection goes nowhere, though connections from that node did get somewhere since it started, and some endpoint
-//!   has been one, and the service as it is, for longer than what a proxy watches may lag and a sync takes. In the midst
-//!   of faults that must be an endpoint that a connection from that node has got to since it is one: however old the
-//!   proxy's picture is, it is in it.
+//!   has been one, and the service as it is, for longer than what a proxy watches may lag and a sync takes. In the
+//!   midst of faults that must be an endpoint that a connection from that node has got to since it is one: however old
+//!   the proxy's picture is, it is in it.
 //! * A connection goes to what has been no endpoint for as long, and no fault was in force in the last minute of it.
 //!
 //! That lets pass: nodes that restarted and have no rules yet; rules that a fault has left half written (no client
@@ -39,7 +39,8 @@ pub struct Connections {
     reached: BTreeMap<String, BTreeMap<(ObjectId, String), Duration>>,
 }
 
-/// Whether the slice tells a number of the port that clients connect to: that of pods without a port of its name has none.
+/// Whether the slice tells a number of the port that clients connect to: that of pods without a port of its name has
+/// none.
 fn has_first_port(service: &Item, slice: &Item) -> bool {
     let spec = service.service().and_then(|service| service.spec.as_ref());
     let first = spec.and_then(|spec| spec.ports.as_ref()?.first());

@@ -407,6 +407,19 @@ fn a_foreground_owner_that_goes_first_breaks_g3() {
 }
 
 #[test]
+fn who_names_an_owner_too_late_for_it_to_wait_does_not_break_g3() {
+    let adopted = |at: u64| {
+        let owner = with(set("web", 1), "/metadata/finalizers", json!(["orphan"]));
+        let history = History::of(|id| id == "G3").put("replicasets.apps", owner.clone());
+        let history = history.put("pods", pod("a", "", "Pending")).at(at);
+        let history = history.put("pods", owned(pod("a", "", "Pending"), "ReplicaSet", "web"));
+        history.at(60).delete("replicasets.apps", &owner).broken()
+    };
+    assert_eq!(adopted(1), ["G3"]);
+    assert!(adopted(60).is_empty());
+}
+
+#[test]
 fn a_spec_that_changes_without_its_generation_breaks_s7() {
     let history = |generation| {
         let changed = with(deployment("web", 2), "/metadata/generation", json!(generation));

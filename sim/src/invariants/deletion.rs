@@ -1,5 +1,6 @@
 //! S6: deletionTimestamp is never taken back or put off; an object with finalizers does not vanish, and loses none of
-//! them by itself; a pod on a node does not vanish before its grace is over. G4: nothing lives in a namespace that is gone, and nothing is made in one that is going.
+//! them by itself; a pod on a node does not vanish before its grace is over. G4: nothing lives in a namespace that is
+//! gone, and nothing is made in one that is going.
 //!
 //! Judged at every write. An object may vanish by the very write that takes its last finalizers away, so that what had
 //! some just before may only go if somebody asked to change it since a minute; the same holds for what loses some. A
@@ -153,7 +154,7 @@ impl Namespaces {
                     "{} is gone at revision {} while {} lives in it",
                     change.id, change.revision, left.id
                 );
-                report.broken("G4", message, &["controller-manager", "apiserver"]);
+                report.broken(self.id(), message, &["controller-manager", "apiserver"]);
             }
         }
         let inside = change.is_create() && !change.id.namespace.is_empty() && !is_event(&change.id);
@@ -166,7 +167,7 @@ impl Namespaces {
                 "{} was made at revision {} in a namespace that is gone or going",
                 change.id, change.revision
             );
-            report.broken("G4", message, &["apiserver"]);
+            report.broken(self.id(), message, &["apiserver"]);
         }
     }
 }

@@ -1,20 +1,42 @@
 //! G3: an owner deleted in the foreground goes after its dependents; one deleted with `Orphan` leaves them free.
 //!
 //! Judged when such an owner vanishes: then nothing may name it as an owner any more that it had to wait for (in the
-//! foreground: what blocks it; with orphans: anything). What was made within the controller's lag may have come too late.
+//! foreground: what blocks it; with orphans: anything). What has named it only since within the controller's lag, as
+//! what was made or adopted then, may have come too late.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Invariant, Report};
-use crate::model::{Cluster, Item, Seen};
+use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
 /// See the module.
 #[derive(Default)]
 pub struct Dependents {
-    /// When objects with owners were made, by uid.
-    made: BTreeMap<String, Duration>,
+    /// Since when objects name their owners, by the object's uid and the owner's.
+    named: BTreeMap<String, BTreeMap<String, Duration>>,
+}
+
+impl Dependents {
+    /// Takes in whom an object names as its owners.
+    fn note(&mut self, change: &Change, now: Duration) {
+        let Some(after) = &change.after else {
+            self.named
+                .remove(change.before.as_ref().map_or("", |before| before.uid()));
+            return;
+        };
+        let before = change.before.as_ref();
+        if before.and_then(|before| before.meta.owner_references.as_ref()) == after.meta.owner_references.as_ref() {
+            return;
+        }
+        let known = self.named.entry(after.uid().to_owned()).or_default();
+        let owners = after.meta.owner_references.as_deref().unwrap_or_default();
+        known.retain(|uid, _| owners.iter().any(|owner| owner.uid == *uid));
+        for owner in owners {
+            known.entry(owner.uid.clone()).or_insert(now);
+        }
+    }
 }
 
 impl Invariant for Dependents {
@@ -28,25 +50,21 @@ impl Invariant for Dependents {
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         let Seen::Change(change) = seen else { return };
-        if let Some(after) = change.after.as_ref().filter(|_| change.is_create())
-            && after.meta.owner_references.is_some()
-        {
-            self.made.insert(after.uid().to_owned(), cluster.now);
-        }
+        self.note(change, cluster.now);
         let (Some(owner), None) = (&change.before, &change.after) else {
             return;
         };
-        self.made.remove(owner.uid());
         let held = |name: &str| owner.meta.finalizers.iter().flatten().any(|own| own == name);
         let (foreground, orphan) = (held("foregroundDeletion"), held("orphan"));
         if !foreground && !orphan {
             return;
         }
         let lag = cluster.lag(Role::ControllerManager);
+        let since = |item: &Item| self.named.get(item.uid())?.get(owner.uid()).copied();
         let waits_for = |item: &Item| {
             let mut owners = item.meta.owner_references.iter().flatten();
             owners.any(|own| own.uid == owner.uid() && (orphan || own.block_owner_deletion == Some(true)))
-                && self.made.get(item.uid()).is_none_or(|at| *at + lag < cluster.now)
+                && since(item).is_none_or(|at| at + lag < cluster.now)
         };
         if let Some(left) = cluster.everything().find(|item| waits_for(item)) {
             let message = format!(

@@ -1,10 +1,10 @@
 //! E6: what a slice says of a pod is so, and a pod that is not ready stays in it.
 //!
-//! Judged at every write of a slice that the controller keeps, and, where no fault disturbs, at every change of a pod: what
-//! was so for half a minute before it must have been told by then. Of each pod in it: `serving` is whether it is ready,
-//! `terminating` whether it is being deleted, and `ready` is both `serving` and not `terminating`, unless the service
-//! publishes pods that are not ready. And no pod is written out of a service's only slice while it has its address and
-//! is selected: one that is not ready, or ends, is shown as such.
+//! Judged at every write of a slice that the controller keeps, and, where no fault disturbs, at every change of a pod:
+//! what was so for half a minute before it must have been told by then. Of each pod in it: `serving` is whether it is
+//! ready, `terminating` whether it is being deleted, and `ready` is both `serving` and not `terminating`, unless the
+//! service publishes pods that are not ready. And no pod is written out of a service's only slice while it has its
+//! address and is selected: one that is not ready, or ends, is shown as such.
 //!
 //! What changed within the controller's lag is held against nobody: the pod's readiness, its deletion, labels and
 //! address, the service, and how many slices it has. A fault that held the controller manager up lengthens the lag. Not

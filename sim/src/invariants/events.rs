@@ -1,5 +1,5 @@
-//! R1: an event is about an object that is there, or was a moment ago; of each pod that a controller has made it is told
-//! once; and what is told again bears the moment of that.
+//! R1: an event is about an object that is there, or was a moment ago; of each pod that a controller has made it is
+//! told once; and what is told again bears the moment of that.
 //!
 //! Judged when an event of a scheduler or a controller is written, a new one or one that counts once more: at the
 //! moment that it names as its last, its object must not have been gone for longer than whoever tells of it may lag

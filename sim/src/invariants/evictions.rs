@@ -1,9 +1,9 @@
 //! N2: a taint eviction had an untolerated taint in force for the whole toleration time.
 //!
-//! Judged when the controller manager asks to delete a pod that it marked as disrupted by a taint, in the very state it
-//! saw: some taint of the pod's node that evicts must have stood for as long as the pod tolerates it, counted from the
-//! pod's arrival if that was later, and stand now or until within the controller's lag. Not judged: deletes in whatever state (a replica set that shrinks), and pods whose
-//! owner is gone or going (the garbage collector).
+//! Judged when the taint eviction asks to delete a pod in the very state it saw: the pod must say that this disrupts it
+//! (KEP-3329), and some taint of the pod's node that evicts must have stood for as long as the pod tolerates it, counted
+//! from the pod's arrival if that was later, and stand now or until within the controller's lag. Others delete pods for
+//! reasons of their own.
 //!
 //! In the end no pod may be left on a node with a taint that it has borne for longer than it tolerates, if that is a
 //! minute or less: of more patient ones the run's end is not waited for.
@@ -17,6 +17,9 @@ use super::placement::tolerates;
 use super::{Invariant, MEMORY, Missing, Report};
 use crate::model::{Cluster, Seen};
 use crate::scenario::Role;
+
+/// How the evictor's requests end their sender's name.
+const EVICTOR: &str = "/taint-eviction-controller";
 
 /// Times in objects are whole seconds.
 const ROUNDING: Duration = Duration::from_secs(1);
@@ -38,15 +41,13 @@ pub struct Evictions {
     bound: BTreeMap<String, Duration>,
 }
 
-/// How long the pod tolerates the taint; none if for ever.
+/// How long the pod tolerates the taint, by the first toleration that covers it; none if for ever.
 fn tolerance(pod: &Pod, taint: &Taint) -> Option<Duration> {
-    let tolerations = pod.spec.iter().flat_map(|spec| spec.tolerations.iter().flatten());
-    let mut covering = tolerations.filter(|toleration| tolerates(toleration, taint)).peekable();
-    if covering.peek().is_none() {
+    let mut tolerations = pod.spec.iter().flat_map(|spec| spec.tolerations.iter().flatten());
+    let Some(covering) = tolerations.find(|toleration| tolerates(toleration, taint)) else {
         return Some(Duration::ZERO);
-    }
-    let seconds = covering.filter_map(|toleration| toleration.toleration_seconds).min()?;
-    Some(Duration::from_secs(seconds.max(0) as u64))
+    };
+    Some(Duration::from_secs(covering.toleration_seconds?.max(0) as u64))
 }
 
 fn is_marked(pod: &Pod) -> bool {
@@ -102,18 +103,17 @@ impl Invariant for Evictions {
             Seen::Asked(asked) => {
                 let Some(path) = &asked.path else { return };
                 let delete = asked.method == http::Method::DELETE && &*path.resource == "pods" && asked.base.is_some();
-                if !delete || !asked.client.starts_with("controller-manager") {
+                if !delete || !asked.user_agent.ends_with(EVICTOR) {
                     return;
                 }
                 let Some(item) = cluster.get(&path.id()).filter(|item| !item.is_terminating()) else {
                     return;
                 };
-                let Some(pod) = item.pod().filter(|pod| is_marked(pod)) else {
-                    return;
-                };
-                let owner = item.controller_uid().map(|uid| cluster.by_uid(uid));
-                if owner.is_some_and(|owner| owner.is_none_or(|owner| owner.is_terminating())) {
-                    return;
+                let Some(pod) = item.pod() else { return };
+                if asked.base == Some(item.revision) && !is_marked(pod) {
+                    let (client, uid) = (&asked.client, item.uid());
+                    let message = format!("{client} evicts {} (uid {uid}), which does not say why", item.id);
+                    report.broken(self.id(), message, &[client]);
                 }
                 let lag = cluster.lag(Role::ControllerManager);
                 let arrived = self.bound.get(item.uid()).copied().unwrap_or_default();

@@ -1,14 +1,14 @@
 //! E5: no UDP flow stays pinned to an address that is no endpoint.
 //!
 //! Seen by clients that send a packet a second to every UDP service, from every node that is up, at its address and at
-//! its node port ([`crate::traffic`]). A flow is pinned if connection tracking sends its packets to an address that none
-//! of the service's slices has, or has as one that does not serve, or that was untranslated though there are endpoints,
-//! packet after packet. Proxies need time: a flow is wrong if it has been pinned for longer than what a proxy watches may
-//! lag, a sync takes and a failed one waits, and no fault was in force in the last minute of it. In the end, on machines
-//! that are well, it must not be pinned at all.
+//! its node port ([`crate::traffic`]). A flow is pinned if connection tracking sends its packets to an address that
+//! none of the service's slices has, or has as one that does not serve, or that was untranslated though there are
+//! endpoints, packet after packet. Proxies need time: a flow is wrong if it has been pinned for longer than what a
+//! proxy watches may lag, a sync takes and a failed one waits, and no fault was in force in the last minute of it. In
+//! the end, on machines that are well, it must not be pinned at all.
 //!
-//! That lets pass: flows to terminating pods that slices still have, whether or not they serve; rules that a fault keeps
-//! from being written; machines that are cut off.
+//! That lets pass: flows to terminating pods that slices still have, whether or not they serve; rules that a fault
+//! keeps from being written; machines that are cut off.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;

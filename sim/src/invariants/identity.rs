@@ -1,7 +1,7 @@
 //! S5: a uid never comes back; a delete with a uid removes only that object.
 //!
-//! Judged when an object is made, and when a delete that names a uid succeeds: the object of that uid must have been there
-//! after the request was sent, and the answer must be about it.
+//! Judged when an object is made, and when a delete that names a uid succeeds: the object of that uid must have been
+//! there after the request was sent, and the answer must be about it.
 
 use rustc_hash::FxHashSet;
 

@@ -4,12 +4,14 @@
 //! server said: frames may be under way, or lost with their connection. Judged when a watch begins: not before the last
 //! revision that was delivered, bookmarks included. That lets pass: resuming before what the server had said and the
 //! client never heard; a new life of a process that begins anew; a leader that was deposed and leads again, whose
-//! caches begin anew with the newest list; a process that stood still, which loses what has reached it when it finds its
-//! watch over time; and a request for a watch that a server takes up after its client has given it up and asked again.
+//! caches begin anew with the newest list; a process that stood still, which loses what has reached it when it finds
+//! its watch over time; and a request for a watch that a server takes up after its client has given it up and asked
+//! again.
 //!
 //! C3 is judged at convergence: the newest watch of each informer has delivered every change that it selects. What has
-//! been delivered is in the cache, since informers take events at once; no component shows its cache itself. The changes
-//! of the last seconds may still be under way: in a large world some always are, since nodes renew their leases.
+//! been delivered is in the cache, since informers take events at once; no component shows its cache itself. The
+//! changes of the last seconds may still be under way: in a large world some always are, since nodes renew their
+//! leases.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

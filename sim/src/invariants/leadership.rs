@@ -1,21 +1,25 @@
 //! L1: of several twins only the leader works; the overlap of two stays within the lease's bound.
 //!
-//! A term begins when the store takes a lease with another holder, and ends when it takes one with yet another. Judged are
-//! two things. *Who acts*: a twin sends a write while the lease is another's, or its own has not been renewed for all of
-//! its duration, so that anybody may take it. That leaves the leader as much overlap as the lease does, and no more: a
-//! leader gives up before others may take over (`orrery_client::lead`, ten seconds and fifteen), and what it sends later
-//! would be accepted in another's term. *Who takes*: a lease changes hands only when it was given back, or not renewed
-//! for its duration; and it counts how often it did.
+//! A term begins when the store takes a lease with another holder, and ends when it takes one with yet another. Judged
+//! are two things. *Who acts*: a twin sends a write while the lease is another's, or its own has not been renewed for
+//! all of its duration, so that anybody may take it. That leaves the leader as much overlap as the lease does, and no
+//! more: a leader gives up before others may take over (`orrery_client::lead`, ten seconds and fifteen), and what it
+//! sends later would be accepted in another's term. *Who takes*: a lease changes hands only when it was given back, or
+//! not renewed for its duration; and it counts how often it did.
 //!
 //! It lets pass: a write that was sent in its own term and is accepted later, since it was under way; reads; leases
-//! themselves and events, which are nobody's work; and processes without twins, which need no lease.
+//! themselves and events, which are nobody's work; processes without twins, which need no lease; and whatever comes
+//! after a user has written a lease, who may give it to anybody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Invariant, Report};
 use crate::model::{Asked, Change, Cluster, Item, Seen};
 use crate::scenario::Role;
+
+/// Leases, as the store names them.
+const LEASES: &str = "leases.coordination.k8s.io";
 
 /// A write may be noticed so long after it was made.
 const NOTICED: Duration = Duration::from_secs(1);
@@ -25,6 +29,8 @@ const NOTICED: Duration = Duration::from_secs(1);
 pub struct Leadership {
     /// By lease.
     terms: BTreeMap<String, Term>,
+    /// The leases that users have written.
+    edited: BTreeSet<String>,
 }
 
 /// Who holds a lease.
@@ -77,6 +83,9 @@ fn miscounted(change: &Change) -> Option<String> {
 impl Leadership {
     /// Takes in a write of a lease.
     fn changed(&mut self, change: &Change, now: Duration, report: &mut Report) {
+        if self.edited.contains(&change.id.name) {
+            return;
+        }
         if let Some(message) = miscounted(change) {
             report.broken(self.id(), message, &["scheduler", "controller-manager"]);
         }
@@ -111,6 +120,17 @@ impl Leadership {
             lasts,
         };
         self.terms.insert(change.id.name.clone(), term);
+    }
+
+    /// Takes in that a user writes a lease: its terms are nobody's to judge any more.
+    fn note_edit(&mut self, asked: &Asked) {
+        let Some(path) = asked.path.as_ref().filter(|path| &*path.resource == LEASES) else {
+            return;
+        };
+        if Role::of(&asked.client).is_none() {
+            self.terms.remove(&path.name);
+            self.edited.insert(path.name.clone());
+        }
     }
 
     /// Judges a write that leaves its sender.
@@ -148,12 +168,13 @@ impl Invariant for Leadership {
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         match seen {
-            Seen::Change(change)
-                if &*change.id.resource == "leases.coordination.k8s.io" && change.id.namespace == "kube-system" =>
-            {
+            Seen::Change(change) if &*change.id.resource == LEASES && change.id.namespace == "kube-system" => {
                 self.changed(change, cluster.now, report);
             }
-            Seen::Asked(asked) if asked.method != http::Method::GET => self.acts(asked, cluster.now, report),
+            Seen::Asked(asked) if asked.method != http::Method::GET => {
+                self.note_edit(asked);
+                self.acts(asked, cluster.now, report);
+            }
             _ => {}
         }
     }
@@ -229,5 +250,16 @@ mod tests {
         );
         let back = held(&[(10, "scheduler/1_1"), (18, ""), (20, "scheduler/2_1")]);
         assert!(back.broken().is_empty());
+    }
+
+    #[test]
+    fn a_lease_that_a_user_gives_away_is_not_judged() {
+        let path = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-scheduler";
+        let edit = asked("admin", http::Method::PATCH, path);
+        let given = held(&[(10, "scheduler/1_1")])
+            .see(&Seen::Asked(&edit))
+            .at(12)
+            .put("leases.coordination.k8s.io", lease("scheduler/2_1", 0));
+        assert!(binds(given, "scheduler/1", 13).is_empty());
     }
 }

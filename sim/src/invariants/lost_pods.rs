@@ -1,10 +1,10 @@
 //! N4: pods of a node of which nothing is known are soon shown not ready, so that services leave them out.
 //!
-//! Judged when another node is heard, which shows that it is not all that is cut off. From the moment at which the node was
-//! marked, one that begins anew has a node's whole grace to listen, what it saw may be old, and a round may stand still
-//! until a request is given up. Whatever the controller writes begins that time anew, since what follows in its round waits
-//! for the answer, as does a kubelet that shows the pod ready once more. Not judged: nodes that go on renewing their lease,
-//! and times in which no node was well.
+//! Judged when another node is heard, which shows that it is not all that is cut off. From the moment at which the node
+//! was marked, one that begins anew has a node's whole grace to listen, what it saw may be old, and a round may stand
+//! still until a request is given up. Whatever the controller writes begins that time anew, since what follows in its
+//! round waits for the answer, as does a kubelet that shows the pod ready once more. Not judged: nodes that go on
+//! renewing their lease, and times in which no node was well.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -86,6 +86,7 @@ impl LostPods {
             return;
         }
         let limit = cluster.lag(Role::ControllerManager) + GRACE + UNANSWERED + ROUNDS;
+        let id = self.id();
         for (lost, (since, next)) in &mut self.lost {
             if *next > now || *since + limit >= now {
                 continue;
@@ -101,7 +102,7 @@ impl LostPods {
                     pod.id,
                     pod.uid()
                 );
-                report.broken("N4", message, &["controller-manager", &format!("kubelet/{lost}")]);
+                report.broken(id, message, &["controller-manager", &format!("kubelet/{lost}")]);
             }
         }
     }

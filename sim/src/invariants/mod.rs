@@ -1,4 +1,5 @@
-//! What must hold at every moment. One file an invariant, all of one shape; a new one touches only this list.
+//! What must hold at every moment. All invariants have one shape; a new one has a file and a line in [`house`] and in
+//! `orrery_play::INVARIANTS`. What several share has a file as well, such as [`specified`].
 //!
 //! An invariant is told of everything that happens, in order, and looks at the store's true history, not at what a
 //! status claims. It must be right: an alarm over correct components is worse than none, so each says which
@@ -158,7 +159,7 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(watches::Watches::default()),
         Box::new(binding::BoundOnce),
         Box::new(target_node::TargetNode),
-        Box::new(capacity::Capacity),
+        Box::<capacity::Capacity>::default(),
         Box::new(replicas::Replicas::default()),
         Box::new(phases::Phases::default()),
         Box::new(containers::Containers::default()),

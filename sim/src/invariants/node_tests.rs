@@ -117,6 +117,7 @@ fn a_pod_that_stays_longer_than_it_tolerates_is_missed_by_n2() {
 fn an_eviction_before_its_time_breaks_n2() {
     let delete = Asked {
         base: Some(3),
+        user_agent: "kube-controller-manager/taint-eviction-controller".to_owned(),
         ..asked("controller-manager/1", http::Method::DELETE, POD)
     };
     let tolerations = json!([{"operator": "Exists", "tolerationSeconds": 60}]);
@@ -145,19 +146,37 @@ fn an_eviction_before_its_time_breaks_n2() {
     };
     assert_eq!(late(130), ["N2"]);
     assert!(late(161).is_empty());
-    // Another reason to delete it: its owner is gone.
-    let orphan = with(
-        evicted.clone(),
-        "/metadata/ownerReferences",
-        json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "uid-gone", "controller": true}]),
+    // Whoever else deletes it has another reason.
+    let other = Asked {
+        user_agent: "kube-controller-manager/generic-garbage-collector".to_owned(),
+        ..delete.clone()
+    };
+    let tainted = || History::of(|id| id == "N2").put("nodes", unreachable("n"));
+    let collected = tainted().put("pods", evicted.clone()).at(30);
+    assert!(collected.see(&Seen::Asked(&other)).broken().is_empty());
+    // It has to say why; `base` is the revision of the pod.
+    let silent = Asked {
+        base: Some(2),
+        ..delete
+    };
+    let unsaid = with(evicted, "/status/conditions", json!([]));
+    let unsaid = tainted().put("pods", unsaid).at(90);
+    assert_eq!(unsaid.see(&Seen::Asked(&silent)).broken(), ["N2"]);
+}
+
+#[test]
+fn the_first_toleration_that_covers_a_taint_decides_for_n2() {
+    let stays = |tolerations: Value| {
+        let pod = with(pod("a", "n", "Running"), "/spec/tolerations", tolerations);
+        let history = History::of(|id| id == "N2").put("nodes", unreachable("n"));
+        history.put("pods", pod).at(50).missing().len()
+    };
+    let (ever, thirty) = (
+        json!({"operator": "Exists"}),
+        json!({"operator": "Exists", "tolerationSeconds": 30}),
     );
-    let collected = History::new()
-        .put("namespaces", namespace())
-        .put("nodes", unreachable("n"))
-        .put("pods", orphan)
-        .at(30)
-        .see(&Seen::Asked(&delete));
-    assert!(collected.broken().is_empty());
+    assert_eq!(stays(json!([ever, thirty])), 0);
+    assert_eq!(stays(json!([thirty, ever])), 1);
 }
 
 /// What the pod collector asks.

@@ -1,9 +1,9 @@
-//! K4: pod IPs are unique, and the address that a pod's status shows is one that a sandbox of it really had; the list of
-//! its addresses holds that one, and none beside it of the same family.
+//! K4: pod IPs are unique, and the address that a pod's status shows is one that a sandbox of it really had; the list
+//! of its addresses holds that one, and none beside it of the same family.
 //!
 //! Checked over the sandboxes that really are, when one becomes ready, and over every write of a pod's address; in the
-//! end a pod that runs must show the address of the sandbox that it has. Not judged: a status that meanwhile still shows
-//! the address of a sandbox that has died (the kubelet learns of it later), and pods in the host's network.
+//! end a pod that runs must show the address of the sandbox that it has. Not judged: a status that meanwhile still
+//! shows the address of a sandbox that has died (the kubelet learns of it later), and pods in the host's network.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -30,7 +30,8 @@ fn address(item: &Item) -> Option<String> {
 
 /// What is wrong with the list of a pod's addresses beside its address.
 ///
-/// See `podIPs` in the [API reference](https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#PodStatus).
+/// See `podIPs` in the [API
+/// reference](https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#PodStatus).
 fn wrong_list(item: &Item) -> Option<String> {
     let status = item.pod()?.status.as_ref()?;
     let all: Vec<&str> = status.pod_ips.iter().flatten().map(|one| one.ip.as_str()).collect();

@@ -1,11 +1,12 @@
-//! K5: a container is shown ready no sooner than it answers. K7: it is not killed before its grace period, unless forced.
+//! K5: a container is shown ready no sooner than it answers. K7: it is not killed before its grace period, unless
+//! forced.
 //!
-//! K5 is judged when a pod's status begins to show a container with a readiness probe as ready: it must have come so far
-//! that it answers. K7 is judged when a kubelet asks the runtime to stop a container: it must leave it what is left of
-//! the pod's grace period since it was first asked to end, and two seconds in any case. Where hooks run before that,
+//! K5 is judged when a pod's status begins to show a container with a readiness probe as ready: it must have come so
+//! far that it answers. K7 is judged when a kubelet asks the runtime to stop a container: it must leave it what is left
+//! of the pod's grace period since it was first asked to end, and two seconds in any case. Where hooks run before that,
 //! which take of the grace period what they need, only the two seconds are judged; a probe's own grace period counts if
-//! it is shorter. A sandbox that is stopped or removed leaves nothing to what still runs in it; that lets pass a container
-//! that its kubelet may not have seen start.
+//! it is shorter. A sandbox that is stopped or removed leaves nothing to what still runs in it; that lets pass a
+//! container that its kubelet may not have seen start.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

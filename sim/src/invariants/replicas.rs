@@ -13,9 +13,9 @@
 //! A pod that is created counts also with the live pods of all sets of its deployment: a set that was told to shrink
 //! has its pods until they are deleted, and the next may not grow before. Kubernetes bounds the sizes alone; our
 //! deployment controller waits until the old set has said that it has shrunk. The bound is then the largest of the last
-//! minutes, since what was lawful once may go slowly, and be replaced meanwhile. Not judged: deployments whose sizes are
-//! beyond the bound themselves, or with pods or sets that were adopted, let go or relabelled within the last minutes
-//! (they come without being created), and whatever a fault disturbs or did so lately.
+//! minutes, since what was lawful once may go slowly, and be replaced meanwhile. Not judged: deployments whose sizes
+//! are beyond the bound themselves, or with pods or sets that were adopted, let go or relabelled within the last
+//! minutes (they come without being created), and whatever a fault disturbs or did so lately.
 //!
 //! Not judged at all: the lower bound (`maxUnavailable`), which is [`availability`](super::availability)'s.
 

@@ -1,17 +1,32 @@
 //! A1: no component asks for what the API refuses as wrong.
 //!
-//! Judged at every answer that a server itself gives to a component of the cluster: none may say that the request cannot
-//! be read, or that what it would write is invalid. That there is nothing or something already, that somebody was faster,
-//! or that it may not be is no mistake of who asks: the world may have changed meanwhile. Users may be wrong.
+//! Judged at every answer that a server itself gives to a component of the cluster: none may say that the request
+//! cannot be read, or that what it would write is invalid. That there is nothing or something already, that somebody
+//! was faster, or that it may not be is no mistake of who asks: the world may have changed meanwhile. So it is where
+//! what was right is invalid by now: the object was written since the request left (it was sent twice, or took its
+//! time), or another controller has adopted what is to be adopted. Users may be wrong.
 
 use super::{Invariant, Report};
-use crate::model::{Cluster, Seen};
+use crate::model::{Asked, Cluster, Seen};
 use crate::scenario::Role;
 
 /// Bad request, method not allowed, not acceptable, too large, unsupported media type, unprocessable.
 ///
-/// See Kubernetes' [API conventions](https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md#http-status-codes).
+/// See Kubernetes' [API
+/// conventions](https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md#http-status-codes).
 const WRONG: [u16; 6] = [400, 405, 406, 413, 415, 422];
+
+/// Whether what is refused as invalid may have been right by what its sender knew.
+fn was_right(asked: &Asked, cluster: &Cluster) -> bool {
+    let object = asked.path.as_ref().and_then(|path| cluster.get(&path.id()));
+    object.is_some_and(|object| {
+        let adopts = asked.patch.as_ref().is_some_and(|patch| {
+            let patch: serde_json::Value = serde_json::from_slice(patch).unwrap_or_default();
+            !patch["metadata"]["ownerReferences"].is_null()
+        });
+        object.revision > asked.floor || (adopts && object.controller_uid().is_some())
+    })
+}
 
 /// See the module.
 pub struct Requests;
@@ -25,9 +40,12 @@ impl Invariant for Requests {
         "No component asks for what the API refuses as wrong."
     }
 
-    fn observe(&mut self, seen: &Seen<'_>, _cluster: &Cluster, report: &mut Report) {
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         let Seen::Answered(asked, answered) = seen else { return };
         if answered.by_fault || !WRONG.contains(&answered.status) || Role::of(&asked.client).is_none() {
+            return;
+        }
+        if answered.status == 422 && was_right(asked, cluster) {
             return;
         }
         let place = asked
@@ -44,7 +62,7 @@ impl Invariant for Requests {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{History, asked};
+    use super::super::tests::{History, asked, owned, pod};
     use super::*;
     use crate::model::Answered;
 
@@ -67,5 +85,34 @@ mod tests {
         }
         assert!(told("user", 422, false).is_empty());
         assert!(told("scheduler/1", 400, true).is_empty());
+    }
+
+    #[test]
+    fn who_was_right_when_he_asked_does_not_break_a1() {
+        let path = "/api/v1/namespaces/default/pods/a";
+        let refused = |patch: &'static str, floor: u64, pod: serde_json::Value| {
+            let asked = Asked {
+                patch: Some(patch.into()),
+                floor,
+                ..asked("controller-manager/1", http::Method::PATCH, path)
+            };
+            let answered = Answered {
+                status: 422,
+                ..Answered::default()
+            };
+            let history = History::of(|id| id == "A1").put("pods", pod);
+            history.see(&Seen::Answered(&asked, &answered)).broken()
+        };
+        let free = || pod("a", "", "Pending");
+        let taken = || owned(free(), "ReplicaSet", "other");
+        let (adoption, label) = (
+            r#"{"metadata": {"ownerReferences": [{"uid": "mine"}]}}"#,
+            r#"{"metadata": {"labels": {"a": "b"}}}"#,
+        );
+        assert!(refused(adoption, 1, taken()).is_empty());
+        assert_eq!(refused(adoption, 1, free()), ["A1"]);
+        assert_eq!(refused(label, 1, taken()), ["A1"]);
+        // The pod was written since the request left.
+        assert!(refused(label, 0, free()).is_empty());
     }
 }

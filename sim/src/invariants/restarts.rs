@@ -5,9 +5,9 @@
 //! out later.
 //!
 //! * *Policy*: the last one of its name ended with a code after which it is started again, or its image was changed
-//!   while it ran: then it is replaced whatever the policy says. A change after its end gives it no second life. An init
-//!   container that has succeeded, or failed in a pod that never restarts, is judged within its sandbox only: a new one
-//!   starts over; and no change replaces it. Source: Kubernetes' kubelet, `computePodActions`.
+//!   while it ran: then it is replaced whatever the policy says. A change after its end gives it no second life. An
+//!   init container that has succeeded, or failed in a pod that never restarts, is judged within its sandbox only: a
+//!   new one starts over; and no change replaces it. Source: Kubernetes' kubelet, `computePodActions`.
 //! * *Over*: some container of the pod itself may still be started again, or the last one ended a moment ago.
 //! * *Going*: this life of the kubelet was not told a while ago that the pod is being deleted.
 //! * *Back-off*: after the restarts that this life of the kubelet has made of it, at most eight minutes apart and of
@@ -17,8 +17,8 @@
 //! That lets pass: a kubelet that starts again and has forgotten how often something crashed; containers that the
 //! runtime no longer has (a machine that was replaced, a container made and removed unseen), after which everything
 //! begins anew; a start that was under way, in troubled times for minutes, when the kubelet was told; a change of the
-//! image when the kubelet may not have heard yet that the container has ended. Not judged: two containers of one name at
-//! the same time, and restarts that are due and never come.
+//! image when the kubelet may not have heard yet that the container has ended. Not judged: two containers of one name
+//! at the same time, and restarts that are due and never come.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

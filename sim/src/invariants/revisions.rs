@@ -1,9 +1,10 @@
 //! S3: the revision only grows; one transaction, one revision; nobody ever sees it fall.
 //!
-//! Three checks. The store's events come in the order of their revisions, and no key twice at one. A store that is opened again is not behind what
-//! was seen. And an answer is not older than what its asker could rely on: a consistent read (a list or get without
-//! `resourceVersion`) shows at least the revision that was durable when it was asked, which covers everything anybody
-//! had been shown or acknowledged before. Reads that allow old states (`resourceVersion=0`) are not judged.
+//! Three checks. The store's events come in the order of their revisions, and no key twice at one. A store that is
+//! opened again is not behind what was seen. And an answer is not older than what its asker could rely on: a consistent
+//! read (a list or get without `resourceVersion`) shows at least the revision that was durable when it was asked, which
+//! covers everything anybody had been shown or acknowledged before. Reads that allow old states (`resourceVersion=0`)
+//! are not judged.
 
 use super::{Invariant, Report};
 use crate::model::{Cluster, ObjectId, Seen};
@@ -56,13 +57,9 @@ impl Invariant for Revisions {
                 let floor = if path.name.is_empty() {
                     asked.floor
                 } else {
-                    let history = cluster.history(&path.resource);
-                    let id = path.id();
-                    match cluster.get(&id) {
-                        Some(item) if item.revision <= asked.floor => item.revision,
-                        _ if history.is_none() => return,
-                        _ => return,
-                    }
+                    let item = cluster.get(&path.id()).filter(|item| item.revision <= asked.floor);
+                    let Some(item) = item else { return };
+                    item.revision
                 };
                 match answer.revision {
                     Some(shown) if shown < floor => {

@@ -1,10 +1,10 @@
-//! P8: one ReplicaSet per template; a paused or recreating Deployment makes no set before its time; old sets are kept as
-//! long as the history asks for them; the newest is the set that the Deployment asks for, and the Deployment says
+//! P8: one ReplicaSet per template; a paused or recreating Deployment makes no set before its time; old sets are kept
+//! as long as the history asks for them; the newest is the set that the Deployment asks for, and the Deployment says
 //! which.
 //!
-//! Judged when a set is made, when a pod is made by a set of a Deployment that recreates, and when the controller manager
-//! asks to delete a set. What changed within the controller's lag is not held against it: a pause that it may not have
-//! seen, a pod of another set that came late, sets that it may still count.
+//! Judged when a set is made, when a pod is made by a set of a Deployment that recreates, and when the controller
+//! manager asks to delete a set. What changed within the controller's lag is not held against it: a pause that it may
+//! not have seen, a pod of another set that came late, sets that it may still count.
 //!
 //! Judged in the end: of a Deployment's sets the one of its template has the highest revision, and the Deployment bears
 //! the same. `kubectl rollout history` and `undo` go by these numbers. A Deployment without such a set is not judged

@@ -1,9 +1,9 @@
 //! K14: a sidecar of a pod that is deleted is asked to end only after the pod's main containers have ended.
 //!
-//! Judged when a kubelet asks a sidecar (an init container that always restarts) of such a pod to end: no main container
-//! of the pod may run that has not been asked, or whose grace is not over. Source: Kubernetes' documentation, "Sidecar
-//! Containers". That lets pass what is asked to end for another reason: with its sandbox, by a probe that may have failed
-//! just then, for another image, or because the pod's time is over.
+//! Judged when a kubelet asks a sidecar (an init container that always restarts) of such a pod to end: no main
+//! container of the pod may run that has not been asked, or whose grace is not over. Source: Kubernetes' documentation,
+//! "Sidecar Containers". That lets pass what is asked to end for another reason: with its sandbox, by a probe that may
+//! have failed just then, for another image, or because the pod's time is over.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

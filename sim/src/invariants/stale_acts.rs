@@ -1,8 +1,8 @@
 //! C2: no destructive act rests on a state older than one the actor has acted on before.
 //!
 //! An actor is a component in its place, over all its lives; its picture of pods is the newest revision that its
-//! *present* life was shown of them, by a watch or a list. What a former life acted on is remembered: if the present one
-//! has only been shown an older state (a list of an API server that lags) and yet deletes pods, ends containers, or
+//! *present* life was shown of them, by a watch or a list. What a former life acted on is remembered: if the present
+//! one has only been shown an older state (a list of an API server that lags) and yet deletes pods, ends containers, or
 //! starts containers of a pod that is gone, it travels in time. That lets pass: acts on an old picture that has never
 //! been newer; deletes and ends after a consistent read of any pod, by which the actor made sure; containers of pods
 //! that still are. Overestimated, and so never a false alarm: an answer counts when the server gives it, though it may
@@ -41,7 +41,7 @@ impl StaleActs {
         if picture > 0 && picture.max(read) < acted {
             let message =
                 format!("{actor} {what} on a state of revision {picture}, having acted on one of {acted} before");
-            report.broken("C2", message, &[actor, "apiserver"]);
+            report.broken(self.id(), message, &[actor, "apiserver"]);
         }
         newer(&mut self.acted, actor, picture);
     }

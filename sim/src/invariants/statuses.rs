@@ -6,11 +6,11 @@
 //!
 //! * *Running*, *ready* or *started*: the container of that id has been started, and did not end a while ago
 //!   (as long as a kubelet's picture may be old, or a lost write takes, and in troubled times for minutes more).
-//! * *Ended*: the container of that id has ended, with that code; so has the one of the last state, and while the next one
-//!   is awaited, that is no older than what was shown to run.
+//! * *Ended*: the container of that id has ended, with that code; so has the one of the last state, and while the next
+//!   one is awaited, that is no older than what was shown to run.
 //! * *Succeeded*: the newest container of each name has ended with 0, whether or not the runtime still has it.
-//! * *restartCount* does not fall in the life of a pod, unless by a write that left before the last one was done, and as
-//!   long as no fault has struck lately: a start that failed counts until it is tried again. What has been shown for
+//! * *restartCount* does not fall in the life of a pod, unless by a write that left before the last one was done, and
+//!   as long as no fault has struck lately: a start that failed counts until it is tried again. What has been shown for
 //!   longer than a kubelet's picture may be old does not fall at all.
 //! * *Not ready* any more, with a readiness probe over the network: since it was shown ready the container has been
 //!   silent for as long as the probe's failures take. That lets pass a kubelet that has not heard yet that it was shown

@@ -365,6 +365,40 @@ fn a_node_that_gets_more_than_it_has_breaks_q3() {
 }
 
 #[test]
+fn what_a_node_does_not_have_at_all_breaks_q3() {
+    let mut asks = pod("a", "", "Pending");
+    asks["spec"]["containers"][0]["resources"] = json!({"requests": {"example.com/gpu": "1"}});
+    let mut bound = asks.clone();
+    bound["spec"]["nodeName"] = json!("n");
+    let history = History::of(|id| id == "Q3").put("nodes", node("n"));
+    assert_eq!(history.put("pods", asks).put("pods", bound).broken(), ["Q3"]);
+}
+
+#[test]
+fn what_the_scheduler_cannot_have_heard_does_not_break_q3() {
+    let mut crowded = node("n");
+    crowded["status"]["allocatable"] = json!({"cpu": "4", "pods": "1"});
+    let bind = |history: History, at: u64| {
+        let history = history.put("pods", pod("a", "", "Pending")).at(at);
+        history.put("pods", pod("a", "n", "Pending")).broken()
+    };
+    let placed = || {
+        let history = History::of(|id| id == "Q3").put("nodes", crowded.clone());
+        history.at(50).put("pods", pod("b", "n", "Pending"))
+    };
+    assert!(bind(placed(), 50).is_empty());
+    assert_eq!(bind(placed(), 100), ["Q3"]);
+    let shrunk = || {
+        let mut small = crowded.clone();
+        small["status"]["allocatable"]["pods"] = json!("0");
+        let history = History::of(|id| id == "Q3").put("nodes", crowded.clone());
+        history.at(50).put("nodes", small)
+    };
+    assert!(bind(shrunk(), 50).is_empty());
+    assert_eq!(bind(shrunk(), 100), ["Q3"]);
+}
+
+#[test]
 fn sidecars_count_beside_what_follows_them_for_q3() {
     let bind = |sidecar: &str, starts: &str| {
         let own = |name: &str, cpu: &str| json!({"name": name, "image": "i", "resources": {"requests": {"cpu": cpu}}});

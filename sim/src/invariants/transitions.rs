@@ -1,9 +1,9 @@
 //! K13: a condition's transition time is that of its status's last change.
 //!
-//! Judged at every write of a pod, a node or a Deployment. A status that changes must bring another time with it than it
-//! had, unless that one is of just now: it may change twice within a second. A status that stays keeps its time; once it
-//! may have changed and changed back between two writes, but not write after write. Not judged: whatever is written while a
-//! clock is wrong or a fault in force, or shortly after; conditions without a time.
+//! Judged at every write of a pod, a node or a Deployment. A status that changes must bring another time with it than
+//! it had, unless that one is of just now: it may change twice within a second. A status that stays keeps its time;
+//! once it may have changed and changed back between two writes, but not write after write. Not judged: whatever is
+//! written while a clock is wrong or a fault in force, or shortly after; conditions without a time.
 //!
 //! Source: the API's documentation of `lastTransitionTime`. Users read from it since when something is so, and
 //! controllers count `minReadySeconds` from it.

@@ -1,8 +1,8 @@
 //! Q6: why a pod fits nowhere is said in its status as in its events.
 //!
 //! Judged when the scheduler tells by an event `FailedScheduling` why a pod fits nowhere: soon the pod's condition
-//! `PodScheduled` must say the same, unless it says something newer, or the pod has a node or goes
-//! ([pod conditions](https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-conditions)). Not judged: what a
+//! `PodScheduled` must say the same, unless it says something newer, or the pod has a node or goes ([pod
+//! conditions](https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-conditions)). Not judged: what a
 //! single try to bind ran into, which is no matter of the status; and whatever is told near a fault.
 
 use std::collections::BTreeMap;
@@ -114,11 +114,12 @@ impl Invariant for WhyUnschedulable {
         if cluster.is_disturbed(MEMORY) {
             self.told.clear();
         }
+        let id = self.id();
         self.told.retain(|_, told| {
             let waits = told.until >= cluster.now;
             if !waits {
                 let message = format!("{} does not say what its events tell: {}", told.pod, told.message);
-                report.broken("Q6", message, &["scheduler"]);
+                report.broken(id, message, &["scheduler"]);
             }
             waits
         });

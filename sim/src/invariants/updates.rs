@@ -1,7 +1,7 @@
 //! S4: an update with resourceVersion v succeeded ⇒ the object was at v just before; two successes never share a base.
 //!
-//! Checked over every answer that a PUT, or a patch that names a base, gets, against the store's history: the write at the
-//! revision the answer shows must be of that object, with the base that was sent. An update that changed nothing is
+//! Checked over every answer that a PUT, or a patch that names a base, gets, against the store's history: the write at
+//! the revision the answer shows must be of that object, with the base that was sent. An update that changed nothing is
 //! answered with the object as it was, and passes. So must the write that a delete with a resourceVersion made. Not
 //! checked: patches without a base, whose base the server chooses.
 

@@ -82,7 +82,7 @@ impl Invariant for Watches {
                         "the watch of {} by {} showed {kind:?} of {namespace}/{name} at revision {revision}: {wrong}",
                         followed.selection.resource, followed.client
                     );
-                    report.broken("W", message, &[&followed.client, "apiserver", "store"]);
+                    report.broken(self.id(), message, &[&followed.client, "apiserver", "store"]);
                 }
             }
             _ => {}

@@ -1,9 +1,9 @@
 //! Which API server a process is connected to: one at a time, for all of its requests and watches.
 //!
-//! A process chooses one when it starts, and moves to another when its own refuses, resets, or leaves a request without an
-//! answer for too long. What was under way on the old connection breaks then, as the streams of one TCP connection do.
-//! In a world with one server there is nothing to choose, nothing is drawn, and connections are not given up. A fault may
-//! reset a connection; the next one goes to the same server.
+//! A process chooses one when it starts, and moves to another when its own refuses, resets, or leaves a request without
+//! an answer for too long. What was under way on the old connection breaks then, as the streams of one TCP connection
+//! do. In a world with one server there is nothing to choose, nothing is drawn, and connections are not given up. A
+//! fault may reset a connection; the next one goes to the same server.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,8 +15,8 @@ use tokio::time::Instant;
 
 use crate::world::{Place, World};
 
-/// A request that was given up after so long tells that its server is not to be relied on. One that was dropped sooner was
-/// no longer of interest.
+/// A request that was given up after so long tells that its server is not to be relied on. One that was dropped sooner
+/// was no longer of interest.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// See the module.

@@ -90,8 +90,8 @@ impl Fates {
         self.lock().doomed.remove(client);
     }
 
-    /// A request was carried out; whether its sender lives to hear of it. Only writes count that tell of what the sender has
-    /// done: no heartbeats, and nothing for people to read.
+    /// A request was carried out; whether its sender lives to hear of it. Only writes count that tell of what the
+    /// sender has done: no heartbeats, and nothing for people to read.
     pub fn survives(&self, asked: &Asked) -> bool {
         let resource = asked.path.as_ref().map_or("", |path| &*path.resource);
         let idle = resource.starts_with("leases") || resource.starts_with("events");

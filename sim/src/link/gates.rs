@@ -1,8 +1,8 @@
 //! Watches that are broken off, and may not be resumed at once, or not at all.
 //!
-//! An API server ends watches when it likes. It refuses new ones while its cache is not ready (429), and those from before
-//! what its cache remembers (410): their clients must list anew, and never hear the single events between, deletions
-//! least of all.
+//! An API server ends watches when it likes. It refuses new ones while its cache is not ready (429), and those from
+//! before what its cache remembers (410): their clients must list anew, and never hear the single events between,
+//! deletions least of all.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

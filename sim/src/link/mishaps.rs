@@ -1,8 +1,8 @@
 //! What befalls single requests: they are lost, refused for no reason, or carried out twice.
 //!
-//! Faults say whose requests are meant, and how many of them or which. Each request draws its own lot, by its client, what
-//! it is and the how manieth of its like it is, so that one more or less changes nothing for the others. What was drawn is
-//! told with the fault that would do just this to just that request.
+//! Faults say whose requests are meant, and how many of them or which. Each request draws its own lot, by its client,
+//! what it is and the how manieth of its like it is, so that one more or less changes nothing for the others. What was
+//! drawn is told with the fault that would do just this to just that request.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -155,7 +155,8 @@ impl Mishaps {
         done
     }
 
-    /// What befalls a request. Every fault counts it, so that what one does not depend on another; the first one counts.
+    /// What befalls a request. Every fault counts it, so that what one does not depend on another; the first one
+    /// counts.
     pub fn befall(&mut self, asked: &Asked, route: &Route<'_>, now: Duration) -> Option<Befell> {
         self.meddlers
             .retain(|own| !matches!(own.meddler.which, Which::Chance { until, .. } if until <= now));

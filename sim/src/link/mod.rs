@@ -99,7 +99,7 @@ impl SimTransport {
     /// An answer has come: whoever waits for it hears so.
     fn show(&self, asked: &Asked, answer: &stream::Arriving) {
         let world = &self.world;
-        if world.triggers.follow_views()
+        if world.triggers.follows_views()
             && let stream::Arriving::Full(bytes) = answer
         {
             let mut answered = Answered::default();

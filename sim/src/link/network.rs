@@ -145,7 +145,8 @@ impl Network {
         self.lock().slow.of_reader(client, role, now)
     }
 
-    /// From now on answers are lost, until then if it is said. The sender is told when the last one is, if they are counted.
+    /// From now on answers are lost, until then if it is said. The sender is told when the last one is, if they are
+    /// counted.
     pub fn lose_answers(&self, spec: &LostAnswersSpec, began: Duration, until: Option<Duration>) -> Arc<Notify> {
         let done = Arc::new(Notify::new());
         self.lock().lost.push(LostAnswers {

@@ -1,12 +1,12 @@
 //! Interleavings by priority: PCT (Burckhardt et al., ASPLOS 2010; for distributed systems Ozkan et al., OOPSLA 2018).
 //!
-//! Chance alone almost never makes one actor slow at *every* step, which is what many bugs need. Here every actor draws a
-//! priority, and the messages of those with a low one are late. An actor is a client with its requests, or one watch of
-//! a client: so a cache may be behind while the writes that rest on it are quick. PCT runs the actor with the highest
-//! priority until it waits; in a world with time that is approximated by delays of growing orders of magnitude: what
-//! the quick ones do together, a whole cascade of messages, fits into one delay of a slow one. At d - 1 moments of the
-//! chaos whoever speaks next falls to the lowest priority. A bug that needs d events in an order is then found with a
-//! probability that does not shrink with the length of the run.
+//! Chance alone almost never makes one actor slow at *every* step, which is what many bugs need. Here every actor draws
+//! a priority, and the messages of those with a low one are late. An actor is a client with its requests, or one watch
+//! of a client: so a cache may be behind while the writes that rest on it are quick. PCT runs the actor with the
+//! highest priority until it waits; in a world with time that is approximated by delays of growing orders of magnitude:
+//! what the quick ones do together, a whole cascade of messages, fits into one delay of a slow one. At d - 1 moments of
+//! the chaos whoever speaks next falls to the lowest priority. A bug that needs d events in an order is then found with
+//! a probability that does not shrink with the length of the run.
 //!
 //! All delays are lawful: a network may be slow for some, for so long. They end with the chaos.
 

@@ -69,7 +69,8 @@ impl Job {
         let uri = self.request.uri().clone();
         let (world, asked) = (self.world.clone(), self.asked.clone());
         let (way, random) = (self.way, self.random);
-        // Streams are pumped for long: what only the answer needs has a place of its own, and leaves it with the answer.
+        // Streams are pumped for long: what only the answer needs has a place of its own, and leaves it with the
+        // answer.
         let answer = answer(world.clone(), asked.clone(), self.request, self.refusal, desk);
         let (parts, body) = Box::pin(answer).await.into_parts();
         match body {

@@ -18,8 +18,8 @@ use crate::world::World;
 
 /// So many frames of a stream may be under way.
 pub const WINDOW: usize = 32;
-/// So long a server waits for a sign of life of a connection's other end: Kubernetes sends a ping after 30 s of silence, and
-/// waits 15 s for its answer.
+/// So long a server waits for a sign of life of a connection's other end: Kubernetes sends a ping after 30 s of
+/// silence, and waits 15 s for its answer.
 const KEEPALIVE: Duration = Duration::from_secs(45);
 
 /// A piece of a stream.
@@ -90,8 +90,8 @@ pub async fn pump(
     half_open(world, frames, way).await;
 }
 
-/// The client is gone. If nobody could tell, because its machine lost power or is cut off, the server goes on sending: as
-/// much as is not acknowledged in any case, and until its keepalive is not answered.
+/// The client is gone. If nobody could tell, because its machine lost power or is cut off, the server goes on sending:
+/// as much as is not acknowledged in any case, and until its keepalive is not answered.
 async fn half_open(world: &World, mut frames: FrameStream, way: &Way) {
     let hears = || world.is_up(&way.to) && world.network.passes(&way.to, &way.from);
     if hears() {
@@ -112,7 +112,8 @@ async fn half_open(world: &World, mut frames: FrameStream, way: &Way) {
                 return;
             }
         }
-        // Nothing of it is acknowledged: what comes now waits at the server, until the watch is ended for falling behind.
+        // Nothing of it is acknowledged: what comes now waits at the server, until the watch is ended for falling
+        // behind.
         std::future::pending().await
     };
     tokio::select! {

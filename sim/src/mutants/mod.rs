@@ -1,5 +1,5 @@
-//! Mutants: well-documented bugs of Kubernetes, each put back as a mechanism behind a switch (`orrery_api::mutant`), and
-//! sabotages of our own. They measure the simulator: how many seeds does it need to find what is known to be wrong?
+//! Mutants: well-documented bugs of Kubernetes, each put back as a mechanism behind a switch (`orrery_api::mutant`),
+//! and sabotages of our own. They measure the simulator: how many seeds does it need to find what is known to be wrong?
 //!
 //! The switches are in the components, in builds with the feature `mutants` only; here are the cards that say what each
 //! is about. `cargo sim mutants` runs the campaign.

@@ -48,8 +48,6 @@ struct Faults {
     slow: Option<Span>,
     /// Whether the last change that was written reached one table only, or somebody else undid it.
     torn: bool,
-    /// How many faults have struck.
-    struck: u64,
 }
 
 /// The packet filter of one simulated node. Rules and tracked flows outlive the proxy, but not the node.
@@ -127,9 +125,7 @@ impl SimPacketFilter {
         let mut filter = self.filter();
         filter.set_filter(Default::default());
         filter.set_nat(Default::default());
-        let mut faults = self.faults();
-        faults.torn = true;
-        faults.struck += 1;
+        self.faults().torn = true;
     }
 
     /// The next so many requests to forget flows fail and forget nothing.
@@ -152,18 +148,11 @@ impl SimPacketFilter {
     pub fn heal(&self) {
         self.linger(false);
         let mut faults = self.faults();
-        let (struck, torn) = (faults.struck, faults.torn);
         // Only whoever writes the rules anew makes them whole.
         *faults = Faults {
-            struck,
-            torn,
+            torn: faults.torn,
             ..Faults::default()
         };
-    }
-
-    /// How many of the faults asked for have struck.
-    pub fn faults_struck(&self) -> u64 {
-        self.faults().struck
     }
 
     fn now(&self) -> Duration {
@@ -188,10 +177,9 @@ fn failed(program: &str) -> FilterError {
 
 impl Faults {
     /// Whether a fault that is to strike `times` strikes now.
-    fn strikes(times: &mut u32, struck: &mut u64) -> bool {
+    fn strikes(times: &mut u32) -> bool {
         let strikes = *times > 0;
         *times -= u32::from(strikes);
-        *struck += u64::from(strikes);
         strikes
     }
 }
@@ -201,9 +189,8 @@ impl PacketFilter for SimPacketFilter {
     async fn apply(&self, rules: &Ruleset) -> Result<(), FilterError> {
         let (fails, half, slow) = {
             let faults = &mut *self.faults();
-            let fails = Faults::strikes(&mut faults.failing_applies, &mut faults.struck);
+            let fails = Faults::strikes(&mut faults.failing_applies);
             let half = if fails { None } else { faults.half.take() };
-            faults.struck += u64::from(half.is_some()) + u64::from(faults.slow.is_some());
             (fails, half, faults.slow)
         };
         let takes = self.random.duration(WRITE.0, WRITE.1) + slow.map_or(Duration::ZERO, |by| by.draw(&self.random));
@@ -228,10 +215,7 @@ impl PacketFilter for SimPacketFilter {
     }
 
     async fn flush_conntrack(&self, flows: &[StaleFlows]) -> Result<(), FilterError> {
-        let fails = {
-            let faults = &mut *self.faults();
-            Faults::strikes(&mut faults.failing_flushes, &mut faults.struck)
-        };
+        let fails = Faults::strikes(&mut self.faults().failing_flushes);
         sleep(self.random.duration(FORGET.0, FORGET.1)).await;
         if fails {
             return Err(failed("conntrack"));

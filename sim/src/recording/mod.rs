@@ -1,13 +1,13 @@
 //! A recording of a run: what happened, in order and in a form that programs can walk through.
 //!
-//! A [`trace`](crate::trace) tells runs apart; a recording lets one be explained. It holds every write of the store with
-//! the object's whole state, every request with its answer, every watch event when its client was *shown* it, faults
-//! with their begin and end, what became of processes, machines, sandboxes and containers, what components said, and
-//! what was found broken. Nobody records unless asked to ([`Recorder`] is off by default and then costs a comparison),
-//! and recording changes nothing: the trace's hash is the same with and without.
+//! A [`trace`](crate::trace) tells runs apart; a recording lets one be explained. It holds every write of the store
+//! with the object's whole state, every request with its answer, every watch event when its client was *shown* it,
+//! faults with their begin and end, what became of processes, machines, sandboxes and containers, what components said,
+//! and what was found broken. Nobody records unless asked to ([`Recorder`] is off by default and then costs a
+//! comparison), and recording changes nothing: the trace's hash is the same with and without.
 //!
-//! What happens inside of a component (its queues, what it compares) is not seen. A decision is seen as the request that
-//! it leads to. [`Index`] answers questions about a recording.
+//! What happens inside of a component (its queues, what it compares) is not seen. A decision is seen as the request
+//! that it leads to. [`Index`] answers questions about a recording.
 
 mod facts;
 mod index;
@@ -23,6 +23,7 @@ pub use index::{Fault, Index, Known, Watch, role_of};
 pub use orrery_play::fields::{Difference, brief, differences};
 pub use recorder::Recorder;
 
+use crate::exit;
 use crate::model::{ObjectId, Path};
 
 /// What happened in one run.
@@ -72,11 +73,11 @@ impl Ending {
     /// The exit code that tells it.
     pub fn code(&self) -> u8 {
         match self {
-            Ending::Held => 0,
-            Ending::Violated => 10,
-            Ending::NotConverged { .. } => 11,
-            Ending::Panicked { .. } => 13,
-            Ending::Wrong(_) => 2,
+            Ending::Held => exit::HELD,
+            Ending::Violated => exit::VIOLATED,
+            Ending::NotConverged { .. } => exit::NOT_CONVERGED,
+            Ending::Panicked { .. } => exit::PANICKED,
+            Ending::Wrong(_) => exit::WRONG,
         }
     }
 }

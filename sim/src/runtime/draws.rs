@@ -1,5 +1,5 @@
-//! How long what an image's containers do takes on a machine. The n-th container of an image draws from a stream of its own:
-//! what other images' containers do, and how many there are, shifts nothing.
+//! How long what an image's containers do takes on a machine. The n-th container of an image draws from a stream of its
+//! own: what other images' containers do, and how many there are, shifts nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! Delta debugging (Zeller's ddmin): of many things, a few that cannot do without each other.
 
-/// The fewest of `items` with which the failure is still there. `first` is given candidates and says which one of them is
-/// the first that still fails, if one does; it may look at several at once. With the result, taking away any single item
-/// makes the failure go away, unless `first` refused to look.
+/// The fewest of `items` with which the failure is still there. `first` is given candidates and says which one of them
+/// is the first that still fails, if one does; it may look at several at once. With the result, taking away any single
+/// item makes the failure go away, unless `first` refused to look.
 pub fn minimise<T: Clone>(items: &[T], mut first: impl FnMut(&[Vec<T>]) -> Option<usize>) -> Vec<T> {
     let mut items = items.to_vec();
     if items.is_empty() || first(&[Vec::new()]).is_some() {

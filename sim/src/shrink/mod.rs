@@ -1,9 +1,9 @@
 //! Shrinking: of a failing run, the smallest scenario that still fails the same way.
 //!
 //! First everything that the seed drew is pinned ([`crate::choices`]). Then faults and steps are taken away by delta
-//! debugging ([`ddmin`]), and what is left is made simpler ([`passes`]), again and again until nothing more can go. In the
-//! end it is tried whether the scenario fails without its seed; if not always, variants that do are looked for: fixed
-//! latencies, longer faults, and writes to wait for instead of moments ([`triggers`]).
+//! debugging ([`ddmin`]), and what is left is made simpler ([`passes`]), again and again until nothing more can go. In
+//! the end it is tried whether the scenario fails without its seed; if not always, variants that do are looked for:
+//! fixed latencies, longer faults, and writes to wait for instead of moments ([`triggers`]).
 //!
 //! What comes out does not depend on how many runs there are at once, but where the time is up it does on when. It is a
 //! local minimum: another order of trying may find another one.
@@ -54,8 +54,8 @@ pub struct Shrinker<'a> {
     better: &'a dyn Fn(&str, &Scenario),
 }
 
-/// Shrinks `original`, which fails with `seed` as the oracle looks for; `pinned` is what that run drew. `better` is told
-/// of each smaller scenario. `writes` runs a scenario with a seed and says what its store saw.
+/// Shrinks `original`, which fails with `seed` as the oracle looks for; `pinned` is what that run drew. `better` is
+/// told of each smaller scenario. `writes` runs a scenario with a seed and says what its store saw.
 pub fn shrink(
     (original, pinned, seed): (&Scenario, &Scenario, u64),
     failure: &Failure,
@@ -88,8 +88,8 @@ pub fn shrink(
     }
 }
 
-/// Where to begin: the pinned scenario if it fails, perhaps in another order of tasks; else one in which only the users'
-/// part or only the faults are pinned; else the original.
+/// Where to begin: the pinned scenario if it fails, perhaps in another order of tasks; else one in which only the
+/// users' part or only the faults are pinned; else the original.
 fn begin(original: &Scenario, pinned: &Scenario, seed: u64, oracle: &Oracle) -> (Scenario, u64, bool) {
     let steps = Scenario {
         workload: pinned.workload.clone(),

@@ -87,18 +87,10 @@ fn expectations(scenario: &Scenario, failure: &Failure) -> Vec<Scenario> {
     variants
 }
 
-/// The objects of a step that applies some.
-fn applied(action: &StepAction) -> &[Value] {
-    match action {
-        StepAction::Apply(Manifest::Inline(objects)) => objects,
-        _ => &[],
-    }
-}
-
 fn objects(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
     let mut variants = Vec::new();
     for (index, plan) in scenario.workload.iter().enumerate() {
-        let objects = applied(&plan.action);
+        let objects = plan.action.applied();
         for gone in 0..objects.len() {
             let mut fewer = objects.to_vec();
             fewer.remove(gone);
@@ -225,7 +217,7 @@ fn images(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
 fn manifests(scenario: &Scenario, _: &Failure) -> Vec<Scenario> {
     let mut variants = Vec::new();
     for (step, plan) in scenario.workload.iter().enumerate() {
-        for (number, object) in applied(&plan.action).iter().enumerate() {
+        for (number, object) in plan.action.applied().iter().enumerate() {
             for simpler in simpler_values(object) {
                 variants.push(with(scenario, |variant| {
                     if let StepAction::Apply(Manifest::Inline(objects)) = &mut variant.workload[step].action {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::scenario::{Trigger, TriggerKind, WriteTrigger, parse_duration};
+use crate::scenario::{Trigger, WriteKind, WriteTrigger, parse_duration};
 
 /// So long before a moment a write may lie to be its cause.
 const BEFORE: Duration = Duration::from_secs(3);
@@ -35,10 +35,10 @@ pub fn writes(trace: &str) -> Vec<Write> {
         let kind = match verb {
             "delete" => {
                 there.remove(id);
-                TriggerKind::Delete
+                WriteKind::Delete
             }
-            "put" if there.insert(id.to_owned()) => TriggerKind::Create,
-            "put" => TriggerKind::Update,
+            "put" if there.insert(id.to_owned()) => WriteKind::Create,
+            "put" => WriteKind::Update,
             _ => continue,
         };
         let (Some(object), Ok(at)) = (object(id), parse_duration(&format!("{time}s"))) else {
@@ -166,6 +166,6 @@ mod tests {
         assert_eq!(writes.len(), 5);
         let found = before(&writes, Duration::from_millis(4200));
         let pods = |kind, occurrence| Trigger::Write(WriteTrigger::of(kind, "Pod/default/*".to_owned(), occurrence));
-        assert_eq!(found, [pods(TriggerKind::Update, 1), pods(TriggerKind::Create, 2)]);
+        assert_eq!(found, [pods(WriteKind::Update, 1), pods(WriteKind::Create, 2)]);
     }
 }

@@ -1,7 +1,7 @@
 //! A recorded run as something to look at: lanes of machines and components, marks, spans, and the causal chain.
 //!
-//! Plain data, made from a [`Recording`](crate::recording::Recording): [`page`] makes an HTML page of it, [`perfetto`] a
-//! file for the Perfetto viewer.
+//! Plain data, made from a [`Recording`](crate::recording::Recording): [`page`] makes an HTML page of it, [`perfetto`]
+//! a file for the Perfetto viewer.
 
 mod lanes;
 mod marks;

@@ -1,8 +1,8 @@
 //! The timeline as trace-event JSON, which the Perfetto viewer (and `chrome://tracing`) loads.
 //!
-//! Processes are machines, threads are lanes; what overlaps in a lane is spread over threads of the same name. Slices are
-//! requests, pods' states, faults, and processes that are down; everything else is an instant. The causal chain is one
-//! flow.
+//! Processes are machines, threads are lanes; what overlaps in a lane is spread over threads of the same name. Slices
+//! are requests, pods' states, faults, and processes that are down; everything else is an instant. The causal chain is
+//! one flow.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! Calls of services at all of their ports, by pods and at node ports.
 //!
 //! A call a second to each service: on one node after the other, of one port after the other, in turn at the service's
-//! address and at the node's. Who calls is a pod of the service itself, which now and then is led back to itself, and the
-//! node where it has no such pod. What becomes of them is judged by E9. There are no calls from
-//! beyond the node, which the proxy keeps out.
+//! address and at the node's. Who calls is a pod of the service itself, which now and then is led back to itself, and
+//! the node where it has no such pod. What becomes of them is judged by E9. There are no calls from beyond the node,
+//! which the proxy keeps out.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 

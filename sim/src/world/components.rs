@@ -165,9 +165,9 @@ async fn custom(world: Arc<World>, process: Process, random: Random, name: &'sta
     let identity = Identity::new(name, &["system:masters"]);
     let client = client(&world, &process, identity, name, &random);
     let twins = world.scenario.topology.replicas(&component.words());
-    let alone = if component.elects() { twins } else { 1 };
+    let rivals = if component.elects() { twins } else { 1 };
     let work = |client| component.run(client, random.clone());
-    alone_or_leading(&world, &client, name, &process, alone, &random, work).await;
+    alone_or_leading(&world, &client, name, &process, rivals, &random, work).await;
     world.fails(&process, "its run has returned");
 }
 
@@ -252,7 +252,7 @@ async fn proxy(world: Arc<World>, process: Process, random: Random) {
     let client = client(
         &world,
         &process,
-        Identity::new("system:kube-proxy", &["system:node-proxier"]),
+        Identity::new("system:kube-proxy", &[]),
         "kube-proxy",
         &random,
     );

@@ -291,17 +291,6 @@ impl World {
         self.processes().values().any(|process| process.role == role)
     }
 
-    /// The name of the process or machine that a node of the executor is.
-    pub fn name_of(&self, node: NodeId) -> Option<String> {
-        if let Some(machine) = self.machines.values().find(|machine| machine.node == node) {
-            return Some(machine.name.clone());
-        }
-        self.processes()
-            .values()
-            .find(|process| process.node == node)
-            .map(|process| process.name.clone())
-    }
-
     /// The name of what each node of the executor is, and its machine's, for whoever must not lock the world.
     pub fn node_names(&self) -> Vec<(NodeId, String, String)> {
         let machines = self.machines.values();

@@ -1,7 +1,8 @@
 //! The supervisor of the control plane's processes: what ends by itself is started again after a while.
 //!
-//! As systemd does with `orrery`, which ends when its store can write no more, or cannot be opened. A store that cannot be
-//! opened is only forgiven if its disk did something wrong meanwhile; what comes back is judged as after every restart.
+//! As systemd does with `orrery`, which ends when its store can write no more, or cannot be opened. A store that cannot
+//! be opened is only forgiven if its disk did something wrong meanwhile; what comes back is judged as after every
+//! restart.
 
 use std::time::Duration;
 

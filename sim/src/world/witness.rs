@@ -28,6 +28,8 @@ struct Inner {
     left: Vec<String>,
     /// Names that were deleted.
     gone: BTreeSet<ObjectId>,
+    /// The uids of controllers whose pods were deleted.
+    bereft: BTreeSet<String>,
 }
 
 impl Witness {
@@ -41,6 +43,7 @@ impl Witness {
                 noise: None,
                 left: Vec::new(),
                 gone: BTreeSet::new(),
+                bereft: BTreeSet::new(),
             }),
         }
     }
@@ -229,13 +232,15 @@ impl Inner {
                 if self.gone.remove(&change.id) {
                     coverage.saw("a name was used again");
                 }
-                if after.pod().is_some() && after.controller_uid().is_some_and(|uid| self.gone_pods(uid)) {
+                if after.pod().is_some() && after.controller_uid().is_some_and(|uid| self.bereft.contains(uid)) {
                     coverage.saw("a pod was replaced");
                 }
             }
             (Some(before), after) => {
                 if after.is_none() {
                     self.gone.insert(change.id.clone());
+                    let owner = before.pod().and_then(|_| before.controller_uid());
+                    self.bereft.extend(owner.map(str::to_owned));
                     let owners = before.meta.owner_references.as_deref().unwrap_or_default();
                     if !owners.is_empty()
                         && owners
@@ -277,11 +282,6 @@ impl Inner {
             }
             (None, None) => {}
         }
-    }
-
-    /// Whether a pod of this owner was deleted before.
-    fn gone_pods(&self, _owner: &str) -> bool {
-        self.gone.iter().any(|id| &*id.resource == "pods")
     }
 }
 

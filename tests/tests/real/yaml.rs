@@ -1,4 +1,5 @@
-//! One deployment, written by hand: three ways to get its indentation wrong and what is said of them, and the right one.
+//! One deployment, written by hand: three ways to get its indentation wrong and what is said of them, and the right
+//! one.
 
 use orrery_tests::{Session, tests};
 

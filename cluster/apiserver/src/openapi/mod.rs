@@ -1,7 +1,7 @@
 //! OpenAPI: what kinds look like and what can be done with them, for clients to read.
 //!
-//! One document of v3 a group version, from the table of the API's fields and the list of kinds served; built when first
-//! asked for and kept. kubectl reads from it how to explain a kind, how lists merge, and that the server itself
+//! One document of v3 a group version, from the table of the API's fields and the list of kinds served; built when
+//! first asked for and kept. kubectl reads from it how to explain a kind, how lists merge, and that the server itself
 //! checks fields. It does not tell what Kubernetes' documentation says of each field: descriptions here are our own,
 //! and few.
 

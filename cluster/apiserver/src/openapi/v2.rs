@@ -1,8 +1,8 @@
 //! The little of OpenAPI v2 that old clients cannot do without, as the protobuf they ask for.
 //!
-//! kubectl 1.27 and 1.28 read this document before they create, apply, edit or explain anything, whatever v3 offers: they
-//! look up a kind's PATCH and whether it takes `fieldValidation`. So every PATCH stands here with its kind and its query
-//! parameters. What kinds look like does not; these clients find that in v3.
+//! kubectl 1.27 and 1.28 read this document before they create, apply, edit or explain anything, whatever v3 offers:
+//! they look up a kind's PATCH and whether it takes `fieldValidation`. So every PATCH stands here with its kind and its
+//! query parameters. What kinds look like does not; these clients find that in v3.
 //!
 //! The numbers of the fields are those of gnostic's `OpenAPIv2.proto`.
 

@@ -36,7 +36,8 @@ use crate::{Context, pods};
 /// How long after a lost race the deployment is looked at again, if no event says so before.
 const AFTER_CONFLICT: Duration = Duration::from_secs(1);
 
-/// A wish that was read so long ago is read again before a replica set is resized for it: answers may take long to come.
+/// A wish that was read so long ago is read again before a replica set is resized for it: answers may take long to
+/// come.
 const FRESH: Duration = Duration::from_secs(5);
 
 /// The pauses after failures: short enough that a deployment soon moves again when a long outage ends.
@@ -154,8 +155,8 @@ impl DeploymentController {
         }
     }
 
-    /// Whether what the cache shows is still what the deployment's owner wants, as the API server says, and new sets are
-    /// still named by it as they were: one whose creation is on its way is found by its name alone.
+    /// Whether what the cache shows is still what the deployment's owner wants, as the API server says, and new sets
+    /// are still named by it as they were: one whose creation is on its way is found by its name alone.
     async fn is_current(&self, deployment: &Deployment) -> Result<bool, Error> {
         match self.deployment_api.get(&deployment.key()).await {
             Ok(live) => Ok(live.uid() == deployment.uid()

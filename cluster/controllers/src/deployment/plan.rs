@@ -87,7 +87,8 @@ fn facts(set: &ReplicaSet) -> Set {
         size: size(set),
         live: status.map_or(0, |status| status.replicas),
         available: status.and_then(|status| status.available_replicas).unwrap_or(0),
-        // A set that nobody has worked on yet has no pods; but for one that has been resized since, some may be on their way.
+        // A set that nobody has worked on yet has no pods; but for one that has been resized since, some may be on
+        // their way.
         settled: observed.unwrap_or(0) >= generation || (is_untouched && generation <= 1),
         max_then: number(set, MOST),
     }

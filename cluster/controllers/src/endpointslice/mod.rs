@@ -2,8 +2,8 @@
 //!
 //! Slices have random names, so a second create is a second slice. Therefore nothing is planned on a cache that lags
 //! the controller's own last write, and nothing is created but after a look at the server's newest state: a write whose
-//! answer was lost, a restart and a late watch all end there. Slices of a deleted service are the collector's to remove;
-//! services without a selector, and slices that others keep, are not touched.
+//! answer was lost, a restart and a late watch all end there. Slices of a deleted service are the collector's to
+//! remove; services without a selector, and slices that others keep, are not touched.
 
 mod plan;
 

@@ -57,8 +57,8 @@ impl Plan {
     }
 }
 
-/// The endpoints of `service`: one for each `selected` pod that has an address and has not finished. `zone_of` tells the
-/// zone of a node.
+/// The endpoints of `service`: one for each `selected` pod that has an address and has not finished. `zone_of` tells
+/// the zone of a node.
 pub(super) fn desired<'a>(
     service: &Service,
     selected: impl IntoIterator<Item = &'a Pod>,

@@ -1,4 +1,5 @@
-//! Plans carried out on a list of slices: they converge in one step, never repeat an endpoint, write as little as can be.
+//! Plans carried out on a list of slices: they converge in one step, never repeat an endpoint, write as little as can
+//! be.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! Drives pods out of nodes whose taints they do not tolerate, or no longer.
 //!
 //! *Observe*: nodes' taints with `NoExecute` since this process saw them, and the pods bound there. *Plan*:
-//! [`tolerations::deadline`]. *Act*: when a pod's time has come the node is read from the server once more, for the taint
-//! may be gone by now; the delete holds only for the pod as it was judged.
+//! [`tolerations::deadline`]. *Act*: when a pod's time has come the node is read from the server once more, for the
+//! taint may be gone by now; the delete holds only for the pod as it was judged.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -242,13 +242,15 @@ fn pods_with_reason(pod: &Pod) -> Option<Pod> {
     )
 }
 
-/// The pod with a condition `DisruptionTarget`, so that its owner can tell an eviction from a failure; `None` when it has
-/// one already.
+/// The pod with a condition `DisruptionTarget`, so that its owner can tell an eviction from a failure; `None` when it
+/// has it for that reason already.
 pub(crate) fn disrupted(pod: &Pod, reason: &str, message: &str) -> Option<Pod> {
     const KIND: &str = "DisruptionTarget";
-    if pods::condition(pod, KIND).is_some_and(|condition| condition.status == "True") {
+    let known = pods::condition(pod, KIND).filter(|condition| condition.status == "True");
+    if known.is_some_and(|condition| condition.reason.as_deref() == Some(reason)) {
         return None;
     }
+    let since = known.and_then(|condition| condition.last_transition_time.clone());
     let mut pod = pod.clone();
     let conditions = pod.status.get_or_insert_default().conditions.get_or_insert_default();
     conditions.retain(|condition| condition.type_ != KIND);
@@ -257,7 +259,7 @@ pub(crate) fn disrupted(pod: &Pod, reason: &str, message: &str) -> Option<Pod> {
         status: "True".to_owned(),
         reason: Some(reason.to_owned()),
         message: Some(message.to_owned()),
-        last_transition_time: Some(clock::now_time()),
+        last_transition_time: since.or_else(|| Some(clock::now_time())),
         ..PodCondition::default()
     });
     Some(pod)

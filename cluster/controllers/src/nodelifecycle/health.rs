@@ -54,8 +54,8 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// Takes a look at the cluster at `now`; `gap` is the time between looks from which on this process counts as having
-    /// been deaf in between.
+    /// Takes a look at the cluster at `now`; `gap` is the time between looks from which on this process counts as
+    /// having been deaf in between.
     pub(super) fn look(&mut self, now: Duration, gap: Duration, heartbeats: BTreeMap<String, Heartbeat>) {
         if self.looked.is_none_or(|last| now.saturating_sub(last) > gap) {
             self.start_over(now);

@@ -2,7 +2,8 @@
 //!
 //! Three parts. [`monitor`] judges who is silent and who is given up; [`marks`] keeps the taints that follow from a
 //! node's conditions; [`eviction`] deletes pods whose time on a tainted node has run out. What they decide is in
-//! [`health`], [`zones`], [`taints`] and [`tolerations`], all pure. Pods of nodes that are deleted are not handled here.
+//! [`health`], [`zones`], [`taints`] and [`tolerations`], all pure. Pods of nodes that are deleted are not handled
+//! here.
 
 pub(crate) mod eviction;
 mod health;

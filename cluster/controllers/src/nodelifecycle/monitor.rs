@@ -142,8 +142,8 @@ impl Monitor {
         looked
     }
 
-    /// Does what follows from what was heard at `looked`. A request may hang for long: whoever was heard since then, but
-    /// not here, is not silent for it.
+    /// Does what follows from what was heard at `looked`. A request may hang for long: whoever was heard since then,
+    /// but not here, is not silent for it.
     async fn act(&mut self, looked: Duration) {
         let mut judged = Vec::new();
         for node in self.nodes.list() {
@@ -184,7 +184,8 @@ impl Monitor {
     }
 
     /// How lately somebody must have been heard. When all nodes are cut off at once, the first of them counts as silent
-    /// `grace` after its last renewal, up to 10 s before the cut: what was heard before the cut must be too old by then.
+    /// `grace` after its last renewal, up to 10 s before the cut: what was heard before the cut must be too old by
+    /// then.
     fn recent(&self) -> Duration {
         RECENT.min(self.grace.saturating_sub(SHORTEST)).max(SHORTEST)
     }

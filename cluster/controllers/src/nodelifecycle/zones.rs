@@ -71,7 +71,8 @@ pub(super) struct Zones {
 }
 
 impl Zones {
-    /// Takes what the zones look like, and whether any node was heard lately. Answers whether a disruption has just ended.
+    /// Takes what the zones look like, and whether any node was heard lately. Answers whether a disruption has just
+    /// ended.
     pub(super) fn update(&mut self, counts: BTreeMap<String, Count>, witness: bool) -> bool {
         let all_full = !counts.is_empty() && counts.values().all(|count| count.state() == State::Full);
         let before = self.disrupted;

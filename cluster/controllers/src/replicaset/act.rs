@@ -18,7 +18,8 @@ use super::expectations::{Answer, Open};
 use super::plan::{self, Failure};
 use crate::pods::is_active;
 
-/// A create that was asked for so long ago and cannot be found will not come any more: a request is given up after 30 s.
+/// A create that was asked for so long ago and cannot be found will not come any more: a request is given up after 30
+/// s.
 const LOST_FOR_GOOD: Duration = Duration::from_secs(45);
 
 /// Why scaling stopped.

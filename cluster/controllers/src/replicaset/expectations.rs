@@ -1,9 +1,10 @@
 //! What a replica set's controller has asked for and not yet seen: creates by name, deletes by uid.
 //!
-//! Kubernetes counts expected events and lets the count expire after five minutes; a cache that is stale for longer then
-//! gets a second full set of pods (kubernetes#129795). Here nothing expires. A pod is named before it is asked for, so
-//! that a create whose answer was lost can be repeated under the same name without ever making two, and an expectation
-//! that stays open is settled by looking at the one pod it is about, in the API server and not in the cache.
+//! Kubernetes counts expected events and lets the count expire after five minutes; a cache that is stale for longer
+//! then gets a second full set of pods (kubernetes#129795). Here nothing expires. A pod is named before it is asked
+//! for, so that a create whose answer was lost can be repeated under the same name without ever making two, and an
+//! expectation that stays open is settled by looking at the one pod it is about, in the API server and not in the
+//! cache.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

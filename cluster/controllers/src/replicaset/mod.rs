@@ -3,9 +3,9 @@
 //! *Observe*: the cached pods of the set, and what was asked for and is not seen yet ([`expectations`]). *Plan*:
 //! [`plan`]. *Act*: [`act`], which creates under names chosen here and deletes by uid.
 //!
-//! Three things keep a stale cache from making too many pods: nothing asked for is forgotten before it is seen, or looked
-//! up; a set that another process may have worked on is counted once in the API server before this one creates; and how
-//! many are wanted is read from there before any is made or lost.
+//! Three things keep a stale cache from making too many pods: nothing asked for is forgotten before it is seen, or
+//! looked up; a set that another process may have worked on is counted once in the API server before this one creates;
+//! and how many are wanted is read from there before any is made or lost.
 
 mod act;
 mod expectations;
@@ -238,7 +238,8 @@ impl ReplicaSetController {
         Ok(due.map(|due| due.saturating_duration_since(Instant::now()).max(AT_ONCE)))
     }
 
-    /// The set's pods as the cache shows them now; of those claimed before also the ones whose adoption it does not show.
+    /// The set's pods as the cache shows them now; of those claimed before also the ones whose adoption it does not
+    /// show.
     fn renewed(&self, set: &ReplicaSet, claimed: &[Arc<Pod>], selector: &Selector) -> Vec<Arc<Pod>> {
         let owned = |pod: &Arc<Pod>| {
             matches!(

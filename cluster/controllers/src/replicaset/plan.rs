@@ -124,9 +124,9 @@ pub(crate) struct Failure {
     pub message: String,
 }
 
-/// The set's status as its `pods`, each ready for so long, make it, and how long until it changes by the mere passing of time. While pods are
-/// `unseen` that were asked for, the counts are not yet those of the newest generation, and the status does not say so:
-/// a deployment must not believe that a set has shrunk whose last pods are still to be seen.
+/// The set's status as its `pods`, each ready for so long, make it, and how long until it changes by the mere passing
+/// of time. While pods are `unseen` that were asked for, the counts are not yet those of the newest generation, and the
+/// status does not say so: a deployment must not believe that a set has shrunk whose last pods are still to be seen.
 pub(crate) fn status(
     set: &ReplicaSet,
     pods: &[Arc<Pod>],

@@ -18,8 +18,8 @@ const LEAST_CPU_QUOTA: i64 = 1_000;
 /// A pod's sandbox is the last to be killed when memory is short.
 const SANDBOX_OOM_SCORE: i64 = -998;
 
-/// The least `oom_score_adj` that can be had here: lowering one's own needs a privilege that a confined Docker lacks, and
-/// containers that ask for it then do not start.
+/// The least `oom_score_adj` that can be had here: lowering one's own needs a privilege that a confined Docker lacks,
+/// and containers that ask for it then do not start.
 pub(super) fn least_oom_score() -> i64 {
     const OWN: &str = "/proc/self/oom_score_adj";
     let Ok(before) = std::fs::read_to_string(OWN) else {

@@ -1,7 +1,7 @@
 //! The real world's container runtime: Docker, spoken to over its socket (API 1.41).
 //!
-//! A pod is a pause container on a bridge network of ours plus containers in its network and IPC namespaces. There is no
-//! database: labels on the containers say all that has to be known, so that any kubelet can take over what another
+//! A pod is a pause container on a bridge network of ours plus containers in its network and IPC namespaces. There is
+//! no database: labels on the containers say all that has to be known, so that any kubelet can take over what another
 //! left. Addresses are chosen here, round robin, because Docker would give a freed one away again at once.
 //!
 //! Not here: pulling with credentials, user namespaces, storage limits.

@@ -1,7 +1,8 @@
-//! The pause image: the one process that holds a pod's namespaces. It comes with the product, as machine code made here.
+//! The pause image: the one process that holds a pod's namespaces. It comes with the product, as machine code made
+//! here.
 //!
-//! The program blocks SIGTERM, SIGINT and SIGCHLD, then waits for one of them for ever: SIGCHLD reaps children that were
-//! left to it (it is process 1 where containers share processes), the others end it. As process 1 it would not get
+//! The program blocks SIGTERM, SIGINT and SIGCHLD, then waits for one of them for ever: SIGCHLD reaps children that
+//! were left to it (it is process 1 where containers share processes), the others end it. As process 1 it would not get
 //! signals with default action; blocked ones it does get. No compiler and no library is needed at run time.
 
 use bollard::Docker;

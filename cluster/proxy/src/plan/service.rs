@@ -55,8 +55,8 @@ impl ServiceRules {
         rules
     }
 
-    /// Plans the rules anew, if what they are made of has changed; says whether it has. Most changes of slices are about
-    /// endpoints that take no packets yet, and names of chains are hashes.
+    /// Plans the rules anew, if what they are made of has changed; says whether it has. Most changes of slices are
+    /// about endpoints that take no packets yet, and names of chains are hashes.
     pub fn replan<E: Borrow<EndpointSlice>>(&mut self, service: &Service, slices: &[E], options: &Options) -> bool {
         let observe = |port: Port| {
             let backends = Backends::observe(&port, slices, &options.node_name);

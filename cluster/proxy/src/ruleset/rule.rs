@@ -160,7 +160,8 @@ pub enum Target {
 /// A rule of a chain.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rule {
-    /// The conditions, in the order they are asked: one with an effect (`Remember`, `OneIn`) only when those before hold.
+    /// The conditions, in the order they are asked: one with an effect (`Remember`, `OneIn`) only when those before
+    /// hold.
     pub matches: Vec<Match>,
     /// What happens when all hold.
     pub target: Target,

@@ -1,8 +1,8 @@
 //! What goes wrong: pinned to a moment, triggered by a write, or drawn by the swarm.
 //!
-//! Each family of faults has a file, in which a kind of fault says all its [`Words`]: how it is written and described, whom
-//! it is about, what is simpler. One line in the list below makes it a part of the format. What it does to a world is in
-//! `sim/src/faults`.
+//! Each family of faults has a file, in which a kind of fault says all its [`Words`]: how it is written and described,
+//! whom it is about, what is simpler. One line in the list below makes it a part of the format. What it does to a world
+//! is in `sim/src/faults`.
 
 mod answers;
 mod calls;

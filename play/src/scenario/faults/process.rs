@@ -20,7 +20,8 @@ pub struct CrashSpec {
     /// The component.
     #[serde(default)]
     pub component: Option<ComponentTarget>,
-    /// It crashes when so many of its writes have been carried out since the fault's moment, before it hears of the last.
+    /// It crashes when so many of its writes have been carried out since the fault's moment, before it hears of the
+    /// last.
     #[serde(default)]
     pub after_writes: Option<u32>,
     /// For how long.

@@ -19,8 +19,8 @@ pub struct DropWatchesSpec {
     /// Of which resource, by its plural; of all if none.
     #[serde(default)]
     pub resource: Option<String>,
-    /// Whether what they had seen is forgotten: who comes back is told 410 and must list anew, so that the single events
-    /// between are never seen.
+    /// Whether what they had seen is forgotten: who comes back is told 410 and must list anew, so that the single
+    /// events between are never seen.
     #[serde(default)]
     pub relist: bool,
     /// So long none can be opened; not at all if none.

@@ -102,7 +102,7 @@ fn call() -> impl Strategy<Value = CallSpec> {
 }
 
 fn trigger() -> impl Strategy<Value = Trigger> {
-    let kinds = prop::sample::select(vec![TriggerKind::Create, TriggerKind::Update, TriggerKind::Delete]);
+    let kinds = prop::sample::select(vec![WriteKind::Create, WriteKind::Update, WriteKind::Delete]);
     let fields = btree_map("[a-z.]{1,9}", (option::of(value()), option::of(value())), 0..3).prop_map(|fields| {
         let fields = fields.into_iter().map(|(path, (from, to))| FieldChange {
             to: to.filter(|to| from.as_ref() != Some(to)),

@@ -1,7 +1,8 @@
 //! What users do: steps pinned to a moment, and a churning user that never rests.
 //!
-//! Each family of steps has a file, in which a kind of step says all its [`Words`]: how it is written, whom it names, what
-//! is simpler. One line in the list below makes it a part of the format. What it does to a world is in `crate::workload`.
+//! Each family of steps has a file, in which a kind of step says all its [`Words`]: how it is written, whom it names,
+//! what is simpler. One line in the list below makes it a part of the format. What it does to a world is in
+//! `crate::workload`.
 
 mod churn;
 mod deployments;
@@ -11,6 +12,7 @@ mod objects;
 mod pods;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::actions::actions;
 use super::faults::Moment;
@@ -109,6 +111,16 @@ actions! {
     list: List(ListSpec) = "list";
     /// Some of these, again and again.
     churn: Churn(ChurnSpec) = "churn";
+}
+
+impl StepAction {
+    /// The objects that it applies; none of other steps, and of a manifest that was not read yet.
+    pub fn applied(&self) -> &[Value] {
+        match self {
+            StepAction::Apply(Manifest::Inline(objects)) => objects,
+            _ => &[],
+        }
+    }
 }
 
 /// A step with its moment.

@@ -105,7 +105,8 @@ pub fn draw(stage: &dyn Stage, kind: ChurnKind, random: &Random, memory: &mut Me
     }
 }
 
-/// One of `items`. Each draws its own lot, by its name, so that one more or one less changes nothing between the others.
+/// One of `items`. Each draws its own lot, by its name, so that one more or one less changes nothing between the
+/// others.
 fn pick<'a, T>(items: &'a [T], random: &Random, name: impl Fn(&T) -> String) -> Option<&'a T> {
     items.iter().max_by_key(|item| random.stream(&name(item)).bits())
 }

@@ -44,7 +44,8 @@ pub async fn cordon(user: &User, moment: Moment, target: &NodeTarget, is_forbidd
     forbid(user, &name, is_forbidden).await;
 }
 
-/// Drains a node as `kubectl drain` does: cordons it, evicts the pods that are there then, and waits for them to be gone.
+/// Drains a node as `kubectl drain` does: cordons it, evicts the pods that are there then, and waits for them to be
+/// gone.
 pub async fn drain(user: &User, moment: Moment, spec: &DrainSpec) {
     let Some(node) = chosen(user, &spec.node) else { return };
     let patience = spec.timeout.draw(&user.random);
@@ -67,8 +68,8 @@ pub async fn drain(user: &User, moment: Moment, spec: &DrainSpec) {
     let _ = timeout(patience, leave).await;
 }
 
-/// Whether a drain evicts a pod: not those of daemons, which would be back at once, nor mirrors of what a kubelet runs by
-/// itself, nor, unless it is forced, those that nobody would make anew.
+/// Whether a drain evicts a pod: not those of daemons, which would be back at once, nor mirrors of what a kubelet runs
+/// by itself, nor, unless it is forced, those that nobody would make anew.
 fn must_leave(pod: &Value, force: bool) -> bool {
     let owners = pod["metadata"]["ownerReferences"].as_array();
     let controller = owners.and_then(|owners| owners.iter().find(|owner| owner["controller"] == true));

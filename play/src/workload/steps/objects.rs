@@ -90,8 +90,8 @@ pub async fn finalizer(user: &User, spec: &FinalizerSpec, on: bool) {
     user.change(kind, namespace, name, change).await;
 }
 
-/// Deletes a namespace, and when it is gone creates it again with the deployments, services, config maps and secrets that
-/// users had in it. As long as it is not, the user waits.
+/// Deletes a namespace, and when it is gone creates it again with the deployments, services, config maps and secrets
+/// that users had in it. As long as it is not, the user waits.
 pub async fn recreate_namespace(user: &User, namespace: &str) {
     let Some((uid, object)) = user.asked_for(&NAMESPACES, "", namespace) else {
         return;

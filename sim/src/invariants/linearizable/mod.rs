@@ -1,19 +1,20 @@
 //! S1: the API is strictly serializable: every answer is right in one order of all reads and writes, and that order
 //! respects time.
 //!
-//! The order is the store's own history, so that nothing has to be searched for: an answer is right if it is right at some
-//! moment between its request and itself. A read must show a state that was there then, to the byte; one that is content
-//! with an old state (`resourceVersion=0`) may show an earlier one, but none that never was, and none of the future. An
-//! acknowledged write must have taken effect then, once (`writes`), or have found nothing to change; a patch must have left
-//! alone what it does not name (`patches`), whichever of those under way it was. A refusal (409, 404, 403 of a namespace that goes) must have been due then, and
-//! what was refused must not have taken effect. A request whose server died, or that was answered 5xx, may or may not have
-//! taken effect.
+//! The order is the store's own history, so that nothing has to be searched for: an answer is right if it is right at
+//! some moment between its request and itself. A read must show a state that was there then, to the byte; one that is
+//! content with an old state (`resourceVersion=0`) may show an earlier one, but none that never was, and none of the
+//! future. An acknowledged write must have taken effect then, once (`writes`), or have found nothing to change; a patch
+//! must have left alone what it does not name (`patches`), whichever of those under way it was. A refusal (409, 404,
+//! 403 of a namespace that goes) must have been due then, and what was refused must not have taken effect. A request
+//! whose server died, or that was answered 5xx, may or may not have taken effect.
 //!
-//! Errors that a fault puts in the place of an answer need not have been due (409, 429), and are judged by their effect alone.
+//! Errors that a fault puts in the place of an answer need not have been due (409, 429), and are judged by their effect
+//! alone.
 //!
-//! Lawful and let pass: patches and unconditional updates of which it cannot be told whether they made a change or found
-//! it made; refusals for what an object says (400, 422) or who sends it (401, 403, 429), which are only held to have had no
-//! effect; answers that waited longer than the history is kept. Lists are judged by S8.
+//! Lawful and let pass: patches and unconditional updates of which it cannot be told whether they made a change or
+//! found it made; refusals for what an object says (400, 422) or who sends it (401, 403, 429), which are only held to
+//! have had no effect; answers that waited longer than the history is kept. Lists are judged by S8.
 
 mod answers;
 mod patches;

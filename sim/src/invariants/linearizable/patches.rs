@@ -1,9 +1,9 @@
 //! Whether a patch left alone what it does not name.
 //!
-//! Judged by the fields at the second level (`spec.replicas`, `status.conditions`, a key of `data`), by the single labels and
-//! annotations, and by finalizers and owners as a whole. Not judged: what lies below these; metadata that is the server's;
-//! a part that the patch replaces, takes away or whose keys it names (`null`, `$patch`, `$retainKeys`); a service's spec, in which one field has
-//! consequences for others.
+//! Judged by the fields at the second level (`spec.replicas`, `status.conditions`, a key of `data`), by the single
+//! labels and annotations, and by finalizers and owners as a whole. Not judged: what lies below these; metadata that is
+//! the server's; a part that the patch replaces, takes away or whose keys it names (`null`, `$patch`, `$retainKeys`); a
+//! service's spec, in which one field has consequences for others.
 
 use std::borrow::Cow;
 

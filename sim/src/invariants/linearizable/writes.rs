@@ -1,10 +1,11 @@
-//! Which request made which change: each change of the store has one that could have made it, each acknowledged write has
-//! made one, and each refused one none.
+//! Which request made which change: each change of the store has one that could have made it, each acknowledged write
+//! has made one, and each refused one none.
 //!
 //! A change is put down to every write of its object that is under way. Answers narrow that down. When nothing is left
 //! that could have made a change, something wrote that was told it did not, or did twice what it was told to have done
-//! once. So it is when all that could have made a change are patches, and none of them names what it changed: then somebody's
-//! change was undone by a patch that was made of an older state. What the API server writes of its own accord (`bootstrap.rs`; events whose time is over) is left out.
+//! once. So it is when all that could have made a change are patches, and none of them names what it changed: then
+//! somebody's change was undone by a patch that was made of an older state. What the API server writes of its own
+//! accord (`bootstrap.rs`; events whose time is over) is left out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

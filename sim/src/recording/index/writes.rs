@@ -12,7 +12,6 @@ use crate::recording::{Difference, Facts, Verb, What, Written, differences};
 pub(super) struct Write {
     facts: Facts,
     changes: Vec<Difference>,
-    before: Option<usize>,
     weight: u32,
 }
 
@@ -21,11 +20,6 @@ impl<'a> Index<'a> {
     pub(super) fn take_write(&mut self, place: usize, written: &Written, states: &mut BTreeMap<ObjectId, Value>) {
         let now: Value = serde_json::from_str(&written.value).unwrap_or_default();
         let facts = Facts::of(&written.value);
-        let before = self
-            .objects
-            .get(&written.object)
-            .and_then(|places| places.last())
-            .copied();
         let changes = match (written.verb, states.get(&written.object)) {
             (Verb::Update, Some(then)) => differences(then, &now, false),
             _ => Vec::new(),
@@ -44,15 +38,7 @@ impl<'a> Index<'a> {
         }
         self.objects.entry(written.object.clone()).or_default().push(place);
         let weight = weight(written, &changes);
-        self.writes.insert(
-            place,
-            Write {
-                facts,
-                changes,
-                before,
-                weight,
-            },
-        );
+        self.writes.insert(place, Write { facts, changes, weight });
     }
 
     /// The write at a place.
@@ -71,11 +57,6 @@ impl<'a> Index<'a> {
     /// What a write changed.
     pub fn changes(&self, write: usize) -> &[Difference] {
         self.writes.get(&write).map_or(&[], |write| &write.changes)
-    }
-
-    /// The write of the same object before this one.
-    pub fn write_before(&self, write: usize) -> Option<usize> {
-        self.writes.get(&write)?.before
     }
 
     /// How much a write says: 0 a sign of life, 1 a status, 2 a phase or readiness, 3 a wish or an existence.

@@ -28,8 +28,8 @@ pub fn default_service_account(pod: &mut Pod) {
     }
 }
 
-/// The account that the pod asks for by name. Not `default`: that one comes right after its namespace, and a pod that is
-/// there before it waits for it.
+/// The account that the pod asks for by name. Not `default`: that one comes right after its namespace, and a pod that
+/// is there before it waits for it.
 pub fn named_service_account(pod: &Pod) -> Option<String> {
     let account = text(&pod.spec.as_ref()?.service_account_name);
     (!account.is_empty() && account != DEFAULT_ACCOUNT).then(|| account.to_owned())

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::campaign::Input;
+use super::Input;
 use crate::end_state::IDS;
+use crate::exit;
 use crate::run::{Outcome, Verdict};
 
 /// What came of a run.
@@ -34,9 +35,9 @@ pub struct Summary {
     pub events: u64,
     /// Faults that were asked for and never struck.
     pub never_struck: Vec<String>,
-    /// Whether its process ended before it could say anything.
+    /// Whether it was not played to its end, so that nothing of it is known.
     #[serde(skip)]
-    pub died: bool,
+    pub without_outcome: bool,
     /// How often the branch of the mutant that was on was taken.
     #[serde(default)]
     pub reached: u64,
@@ -86,26 +87,32 @@ impl Summary {
             hash: outcome.hash.clone(),
             events: outcome.events,
             never_struck: outcome.never_struck.clone(),
-            died: false,
+            without_outcome: false,
             reached: crate::mutants::reached(),
         }
     }
 
     /// A run whose process ended without a summary: it was killed, or ran out of memory or stack.
     pub fn died(input: &Input, why: &str) -> Self {
-        Summary::without_outcome(13, "the process died", &format!("the process died: {why}"), input)
+        Summary::without_outcome(
+            exit::PANICKED,
+            "the process died",
+            &format!("the process died: {why}"),
+            input,
+        )
     }
 
-    /// A run of which nothing is known: its process refused the scenario or the command line, or could not write what it
-    /// had to, and said why.
+    /// A run of which nothing is known: its process refused the scenario or the command line, or could not write what
+    /// it had to, and said why.
     pub fn refused(input: &Input, why: &str) -> Self {
-        Summary::without_outcome(2, "not played", why, input)
+        Summary::without_outcome(exit::WRONG, "not played", why, input)
     }
 
-    /// A run that was stopped because it did not end: something goes round in circles while no time passes, or hardly any.
+    /// A run that was stopped because it did not end: something goes round in circles while no time passes, or hardly
+    /// any.
     pub fn endless(input: &Input, limit: Duration) -> Self {
         let why = format!("it did not end within {} s of real time", limit.as_secs());
-        Summary::without_outcome(11, "no end", &why, input)
+        Summary::without_outcome(exit::NOT_CONVERGED, "no end", &why, input)
     }
 
     fn without_outcome(code: u8, kind: &str, why: &str, input: &Input) -> Self {
@@ -121,7 +128,7 @@ impl Summary {
             hash: String::new(),
             events: 0,
             never_struck: Vec::new(),
-            died: true,
+            without_outcome: true,
             reached: 0,
         }
     }
