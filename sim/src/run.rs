@@ -31,6 +31,9 @@ use crate::world::{Violation, World};
 
 /// So long nothing but heartbeats may be written in the end.
 const QUIET: Duration = Duration::from_secs(30);
+/// So many requests a second a component may send while the cluster is quiet, on average: who leads renews a lease every
+/// two seconds.
+const RESTLESS: f64 = 5.0;
 /// How often the world is looked at while something is missing.
 const LOOK: Duration = Duration::from_millis(1000);
 /// How often it is looked at whether what was reached stays so.
@@ -422,6 +425,23 @@ fn broken(world: &World) -> Option<Verdict> {
     world.troubles().into_iter().next().map(Verdict::Wrong)
 }
 
+/// Which component has asked more often than heartbeats and leases need since these counts were taken, `lasted` ago: it
+/// goes round in circles, perhaps without writing anything. Those of the machines that stay broken are let be.
+fn restless(world: &World, before: &BTreeMap<String, u64>, lasted: Duration, left: &[String]) -> Option<String> {
+    let asked = world.witness.asked().into_iter();
+    let counts = asked.map(|(client, count)| {
+        let before = before.get(&client).copied().unwrap_or_default();
+        (client, count - before)
+    });
+    let mut restless = counts.filter(|(_, count)| *count as f64 > RESTLESS * lasted.as_secs_f64());
+    let is_left = |client: &str| {
+        left.iter()
+            .any(|machine| client.split_once('/').is_some_and(|(_, own)| own == machine))
+    };
+    let (client, count) = restless.find(|(client, _)| !is_left(client))?;
+    Some(format!("{client} asked {count} times within {lasted:?}"))
+}
+
 /// Waits until nothing is missing and the cluster was quiet; after how long nothing was missing, or what is.
 async fn converge(
     world: &World,
@@ -430,7 +450,7 @@ async fn converge(
     healed: Instant,
 ) -> Result<Duration, Vec<String>> {
     let bound = world.scenario.expect.converge;
-    let mut since: Option<Instant> = None;
+    let mut since: Option<(Instant, BTreeMap<String, u64>)> = None;
     loop {
         sleep(if since.is_some() { LOOK_AGAIN } else { LOOK.min(bound) }).await;
         let mut missing = convergence::missing(world, left);
@@ -438,16 +458,17 @@ async fn converge(
             missing.push(format!("{} steps of the workload are not done", workload.open()));
         }
         if missing.is_empty() {
-            let since = *since.get_or_insert_with(Instant::now);
+            let (since, asked) = since.get_or_insert_with(|| (Instant::now(), world.witness.asked()));
             let (at, what) = world.witness.noise();
             let quiet = world.now().saturating_sub(at);
-            if quiet >= QUIET && since.elapsed() >= QUIET {
-                return Ok(since - healed);
+            let is_quiet = quiet >= QUIET && since.elapsed() >= QUIET;
+            let restless = restless(world, asked, since.elapsed(), left).filter(|_| is_quiet);
+            if is_quiet && restless.is_none() {
+                return Ok(*since - healed);
             }
             if healed.elapsed() >= bound + QUIET + LOOK_AGAIN * 2 {
-                return Err(vec![format!(
-                    "the cluster is as asked for, but not quiet: {what}, {quiet:?} ago"
-                )]);
+                let what = restless.unwrap_or_else(|| format!("{what}, {quiet:?} ago"));
+                return Err(vec![format!("the cluster is as asked for, but not quiet: {what}")]);
             }
         } else {
             since = None;

@@ -119,7 +119,12 @@ impl ApiServer {
             }
             return self.page_of_store(resource, selection, Some(start.key), revision, limit);
         }
-        if let (Some(revision), Some("Exact")) = (version, query.get("resourceVersionMatch")) {
+        // A page of a certain version is of exactly that one, unless it may be newer; so it is when asked for.
+        let exact = match query.get("resourceVersionMatch") {
+            Some(asked) => asked == "Exact",
+            None => limit > 0,
+        };
+        if let Some(revision) = version.filter(|version| exact && *version > 0) {
             self.cache.catch_up(resource, revision).await?;
             return self
                 .page_of_store(resource, selection, None, revision, limit)

@@ -14,6 +14,7 @@ use crate::config::{STOP_MARGIN, container_config, sandbox_config};
 use crate::downward::Surroundings;
 use crate::handler::Handler;
 use crate::plan::{Action, Stop, Trouble, Waiting};
+use crate::probe::Death;
 use crate::runtime::{PodSandbox, RuntimeError};
 use crate::sources::{Needs, TOKEN_REFRESH, read, services};
 use crate::view::{host_network, spec_hash, usable_sandbox, views};
@@ -184,7 +185,11 @@ impl Worker {
         if let Err(why) = done {
             let message = format!("PostStartHook failed: {why}");
             context.container_event(pod, &spec.name, EventKind::Warning, "FailedPostStartHook", &message);
-            self.memory.dead.insert(id.to_owned(), "FailedPostStartHook".to_owned());
+            let death = Death {
+                message: "FailedPostStartHook".to_owned(),
+                grace: None,
+            };
+            self.memory.dead.insert(id.to_owned(), death);
         }
     }
 

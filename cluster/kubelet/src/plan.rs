@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{Container as Spec, Pod};
 use orrery_api::mutant;
 
 use crate::backoff::{Backoffs, go_duration};
+use crate::probe::Death;
 use crate::runtime::{Container, ContainerState, PodSandbox, SandboxState};
 use crate::view::{
     Place, View, identity, is_finished, restart_policy, spec_hash, usable_sandbox, views, views_replacing,
@@ -100,8 +101,8 @@ pub struct Memory {
     troubles: BTreeMap<String, Trouble>,
     /// What hinders the sandbox.
     pub sandbox_trouble: Option<Trouble>,
-    /// Containers to be restarted since a probe found them dead, by id: the message for the event.
-    pub dead: BTreeMap<String, String>,
+    /// Containers to be restarted since a probe found them dead or their hook failed, by id.
+    pub dead: BTreeMap<String, Death>,
     /// Containers whose startup probe has succeeded, by id.
     pub started: BTreeSet<String>,
     /// Containers that were told to end so that others take their places, by id.
@@ -251,20 +252,19 @@ impl Step<'_> {
                 // An init container does its work as it began it. The others are replaced while they run; one that
                 // has ended is left to its restart policy.
                 let changed = view.place != Place::Init && container.spec_hash != spec_hash(view.spec);
-                let message = match self.memory.dead.get(&container.id) {
-                    _ if changed => Some(format!(
-                        "Container {} definition changed, will be restarted",
-                        container.name
-                    )),
-                    message => message.cloned(),
+                let death = match self.memory.dead.get(&container.id) {
+                    _ if changed => Some(Death {
+                        message: format!("Container {} definition changed, will be restarted", container.name),
+                        grace: None,
+                    }),
+                    death => death.cloned(),
                 };
-                if let Some(message) = message {
-                    let grace = probe_grace(view).unwrap_or_else(|| grace(self.pod));
+                if let Some(Death { message, grace: own }) = death {
                     let stop = Stop {
                         id: container.id.clone(),
                         name: container.name.clone(),
                         message,
-                        grace,
+                        grace: own.unwrap_or_else(|| grace(self.pod)),
                         replace: changed,
                     };
                     plan.actions.push(Action::StopContainers(vec![stop]));
@@ -445,16 +445,10 @@ pub fn grace(pod: &Pod) -> Duration {
         .and_then(|spec| spec.termination_grace_period_seconds)
         .unwrap_or(30);
     let seconds = pod.metadata.deletion_grace_period_seconds.unwrap_or(own);
-    // Even the most hasty deletion leaves a container one second to end.
-    Duration::from_secs(u64::try_from(seconds).unwrap_or(0).max(1))
+    at_least_a_second(seconds)
 }
 
-/// A probe may shorten or lengthen the time that a container has to end.
-fn probe_grace(view: &View<'_>) -> Option<Duration> {
-    let probes = [&view.spec.liveness_probe, &view.spec.startup_probe];
-    let seconds = probes
-        .into_iter()
-        .flatten()
-        .find_map(|probe| probe.termination_grace_period_seconds)?;
-    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0).max(1)))
+/// A grace period of so many seconds: even the most hasty one leaves a container one second to end.
+pub fn at_least_a_second(seconds: i64) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0).max(1))
 }

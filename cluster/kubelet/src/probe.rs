@@ -8,15 +8,17 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container as Spec, Pod, Probe};
-use orrery_api::mutant;
 use orrery_api::task::TaskGroup;
+use orrery_api::{clock, mutant};
 use orrery_client::EventKind;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::context::Context;
 use crate::handler::Handler;
+use crate::plan::at_least_a_second;
 use crate::runtime::{ContainerState, PodSandbox};
 use crate::view::{View, api_status, host_network, views};
 
@@ -27,8 +29,17 @@ pub struct Health {
     pub started: bool,
     /// It is ready.
     pub ready: bool,
-    /// It has to be restarted: the message for the event.
-    pub dead: Option<String>,
+    /// It has to be restarted.
+    pub dead: Option<Death>,
+}
+
+/// Why a container has to be restarted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Death {
+    /// The message for the event.
+    pub message: String,
+    /// How long it may take to end, if the probe that failed says so for itself (KEP-2238).
+    pub grace: Option<Duration>,
 }
 
 type Healths = Arc<Mutex<BTreeMap<String, Health>>>;
@@ -48,11 +59,14 @@ pub struct Prober {
 struct Check {
     kind: &'static str,
     handler: Handler,
+    /// How long after its start the container is left alone.
     initial_delay: Duration,
     period: Duration,
     timeout: Duration,
     success_threshold: i32,
     failure_threshold: i32,
+    /// How long a container that it finds dead may take to end, if that is said.
+    grace: Option<Duration>,
 }
 
 /// Everything a container's probe task needs.
@@ -61,6 +75,7 @@ struct Patient {
     pod: Arc<Pod>,
     name: String,
     id: String,
+    started_at: Timestamp,
     healths: Healths,
     wake: Arc<Notify>,
 }
@@ -74,9 +89,9 @@ impl Prober {
             let Some((container, sandbox)) = view.current else {
                 continue;
             };
-            if !matches!(container.state, ContainerState::Running { .. }) {
+            let ContainerState::Running { started_at } = container.state else {
                 continue;
-            }
+            };
             running.insert(container.id.clone());
             if lock(&self.healths).contains_key(&container.id) {
                 continue;
@@ -86,12 +101,21 @@ impl Prober {
             } else {
                 sandbox.ip
             };
-            lock(&self.healths).insert(container.id.clone(), first_health(pod, view, &container.id));
+            let mut health = first_health(pod, view, &container.id);
+            let is_found = age(started_at) > FRESH;
+            if is_found && !health.ready && mutant::active("O109") {
+                health.dead = Some(Death {
+                    message: format!("Container {} is not ready, will be restarted", container.name),
+                    grace: None,
+                });
+            }
+            lock(&self.healths).insert(container.id.clone(), health);
             let patient = Patient {
                 context: context.clone(),
                 pod: pod.clone(),
                 name: container.name.clone(),
                 id: container.id.clone(),
+                started_at,
                 healths: self.healths.clone(),
                 wake: wake.clone(),
             };
@@ -111,6 +135,14 @@ impl Prober {
     pub fn healths(&self) -> BTreeMap<String, Health> {
         lock(&self.healths).clone()
     }
+}
+
+/// What has run for longer when it is first probed was started by an earlier life of the kubelet; for mutants.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// How long ago a container started, by the machine's clock; nothing if that was put back since.
+fn age(started_at: Timestamp) -> Duration {
+    Duration::try_from(clock::now().duration_since(started_at)).unwrap_or_default()
 }
 
 /// What holds of a container before its probes have spoken. A container that a kubelet finds running at its start is
@@ -145,6 +177,7 @@ fn check(kind: &'static str, probe: Option<&Probe>, spec: &Spec, ip: IpAddr) -> 
         timeout: seconds(probe.timeout_seconds, 1, 1),
         success_threshold: probe.success_threshold.unwrap_or(1).max(1),
         failure_threshold: probe.failure_threshold.filter(|threshold| *threshold > 0).unwrap_or(3),
+        grace: probe.termination_grace_period_seconds.map(at_least_a_second),
     })
 }
 
@@ -163,7 +196,7 @@ impl Patient {
             if let Some(startup) = startup.filter(|_| !started)
                 && !self.watch(&startup, |_| {}, true).await
             {
-                return self.bury("failed startup probe");
+                return self.bury("failed startup probe", startup.grace);
             }
             self.change(|health| {
                 health.started = true;
@@ -171,9 +204,10 @@ impl Patient {
             });
             tokio::join!(
                 async {
-                    if let Some(liveness) = liveness {
+                    let is_found = age(self.started_at) > FRESH;
+                    if let Some(liveness) = liveness.filter(|_| !(is_found && mutant::active("O110"))) {
                         self.watch(&liveness, |_| {}, false).await;
-                        self.bury("failed liveness probe");
+                        self.bury("failed liveness probe", liveness.grace);
                     }
                 },
                 async {
@@ -191,7 +225,8 @@ impl Patient {
     /// Probes until the verdict is final: for startup the first verdict, for liveness the first bad one, for readiness
     /// never. Each verdict is told to `verdict`.
     async fn watch(&self, check: &Check, verdict: impl Fn(bool), first_is_final: bool) -> bool {
-        sleep(check.initial_delay).await;
+        // A kubelet that starts again finds containers that have been left alone for long enough.
+        sleep(check.initial_delay.saturating_sub(age(self.started_at))).await;
         let (mut good, mut bad) = (0, 0);
         loop {
             let context = &self.context;
@@ -243,8 +278,8 @@ impl Patient {
         }
     }
 
-    fn bury(&self, why: &str) {
+    fn bury(&self, why: &str, grace: Option<Duration>) {
         let message = format!("Container {} {why}, will be restarted", self.name);
-        self.change(|health| health.dead = Some(message));
+        self.change(|health| health.dead = Some(Death { message, grace }));
     }
 }

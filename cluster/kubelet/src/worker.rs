@@ -375,8 +375,8 @@ impl Worker {
             if health.started {
                 self.memory.started.insert(id.clone());
             }
-            if let Some(message) = health.dead {
-                self.memory.dead.insert(id, message);
+            if let Some(death) = health.dead {
+                self.memory.dead.insert(id, death);
             }
         }
     }
@@ -464,6 +464,11 @@ impl Worker {
         if old_ip.is_none() && self.inherited(pod, sandboxes) && mutant::active("B107") {
             // As if only who made a sandbox knew its address.
             (status.pod_ip, status.pod_ips) = (None, None);
+        }
+        if self.status.is_none() && self.inherited(pod, sandboxes) && mutant::active("O111") {
+            // As if all began when the kubelet did.
+            let conditions = status.conditions.iter_mut().flatten();
+            conditions.for_each(|condition| condition.last_transition_time = Some(clock::now_time()));
         }
         self.status = Some(status.clone());
         // The overlay has this worker's own status; the writer compares with what the API has.

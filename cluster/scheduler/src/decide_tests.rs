@@ -137,6 +137,24 @@ fn the_first_of_pods_that_want_company_goes_anywhere() {
 }
 
 #[test]
+fn company_is_in_a_domain_and_of_pods_that_all_terms_mean() {
+    let together = |key: &str, apps: &[&str]| {
+        let term = |app: &&str| json!({"labelSelector": {"matchLabels": {"app": app}}, "topologyKey": key});
+        let terms: Vec<Value> = apps.iter().map(term).collect();
+        json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}})
+    };
+    // Not even the first may go where there is no domain.
+    let mut state = cluster(vec![node("n1", "4", json!({}))]);
+    assert!(choose(&pod("first", "1", together("zone", &["web"])), &state).is_err());
+    // A pod of each term is no company that all of them mean.
+    state.assume(pod("web", "1", json!({})), "n1");
+    let both = together("kubernetes.io/hostname", &["web", "other"]);
+    assert!(choose(&pod("both", "1", both), &state).is_err());
+    let one = together("kubernetes.io/hostname", &["web"]);
+    assert_eq!(choose(&pod("one", "1", one), &state), Ok("n1".to_owned()));
+}
+
+#[test]
 fn pods_of_one_owner_are_spread_over_nodes() {
     let owned = |name: &str| {
         let mut info = pod(name, "100m", json!({}));

@@ -119,6 +119,8 @@ struct Term {
 pub struct Topology {
     spread: Vec<Spread>,
     affinity: Vec<Term>,
+    /// Whether it is the first of pods that want each other's company: any domain will do.
+    is_first: bool,
     anti_affinity: Vec<Term>,
     /// Domains that pods already there keep this one out of: label and value.
     others: Vec<(String, String)>,
@@ -133,14 +135,14 @@ impl Topology {
             return Topology::default();
         };
         let nodes = || state.nodes.values().filter(|node| node.usable().is_some());
+        let counted = |term: &PodAffinityTerm, weight, matches: &dyn Fn(&Pod) -> bool| Term {
+            key: term.topology_key.clone(),
+            domains: count(nodes(), &term.topology_key, matches),
+            weight,
+        };
         let term = |term: &PodAffinityTerm, weight| {
             let matcher = Matcher::of_term(term, own);
-            let domains = count(nodes(), &term.topology_key, |pod| matcher.matches(pod));
-            Term {
-                key: term.topology_key.clone(),
-                domains,
-                weight,
-            }
+            counted(term, weight, &|pod| matcher.matches(pod))
         };
         let affinity = spec
             .affinity
@@ -152,12 +154,12 @@ impl Topology {
             .and_then(|affinity| affinity.pod_anti_affinity.as_ref());
         let required = affinity.and_then(|one| one.required_during_scheduling_ignored_during_execution.as_deref());
         let required = required.unwrap_or_default();
-        let mut terms: Vec<Term> = required.iter().map(|one| term(one, 0)).collect();
-        // The first of pods that want each other's company may go anywhere.
-        let first = terms.iter().all(|term| term.domains.values().all(|count| *count == 0));
-        if first && required.iter().all(|term| Matcher::of_term(term, own).matches(own)) {
-            terms.clear();
-        }
+        // Only pods that all terms mean are company.
+        let matchers: Vec<Matcher> = required.iter().map(|one| Matcher::of_term(one, own)).collect();
+        let is_company = |pod: &Pod| matchers.iter().all(|matcher| matcher.matches(pod));
+        let terms: Vec<Term> = required.iter().map(|one| counted(one, 0, &is_company)).collect();
+        let mut counts = terms.iter().flat_map(|term| term.domains.values());
+        let is_first = counts.all(|count| *count == 0) && is_company(own);
         let likes = affinity.and_then(|one| one.preferred_during_scheduling_ignored_during_execution.as_deref());
         let likes = likes
             .unwrap_or_default()
@@ -176,6 +178,7 @@ impl Topology {
                 .map(|one| spread(one, own, spec, state))
                 .collect(),
             affinity: terms,
+            is_first,
             anti_affinity: pod.anti_affinity().iter().map(|one| term(one, 0)).collect(),
             others: others(own, state),
             preferences: likes.chain(dislikes).map(|(one, weight)| term(one, weight)).collect(),
@@ -205,7 +208,11 @@ impl Topology {
         {
             return Some(OTHERS_ANTI_AFFINITY);
         }
-        if !self.affinity.iter().all(occupied) {
+        let is_company = |term: &Term| match self.is_first {
+            true => node.label(&term.key).is_some(),
+            false => occupied(term),
+        };
+        if !self.affinity.iter().all(is_company) {
             return Some(AFFINITY);
         }
         self.anti_affinity.iter().any(occupied).then_some(ANTI_AFFINITY)

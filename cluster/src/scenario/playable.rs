@@ -82,7 +82,7 @@ impl Strike {
             | FaultAction::Partition(_)
             | FaultAction::SlowLink(_)
             | FaultAction::Loss(_)
-            | FaultAction::Reset(_) => Err("components of one process have no network between them"),
+            | FaultAction::Reset(_) => Err(NO_NETWORK),
         }
     }
 }

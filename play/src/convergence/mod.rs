@@ -69,7 +69,9 @@ fn workloads(cluster: &Cluster, missing: &mut Vec<String>) {
     // What is being deleted is collected already; whether it may still be there is judged elsewhere.
     for item in cluster.everything().filter(|item| !item.is_terminating()) {
         let owners = item.meta.owner_references.as_deref().unwrap_or_default();
-        if !owners.is_empty() && owners.iter().all(|owner| cluster.by_uid(&owner.uid).is_none()) {
+        let may_own = |owner: &Item| owner.id.namespace.is_empty() || owner.id.namespace == item.id.namespace;
+        let is_there = |uid: &str| cluster.by_uid(uid).is_some_and(|owner| may_own(owner));
+        if !owners.is_empty() && !owners.iter().any(|owner| is_there(&owner.uid)) {
             missing.push(format!("{} belongs to nobody any more", item.id));
         }
     }

@@ -113,7 +113,8 @@ fn counts(cluster: &Cluster, item: &Item, deployment: &Deployment, missing: &mut
     if i64::from(said) != updated as i64 {
         missing.push(format!("{} says {said} updatedReplicas, but has {updated}", item.id));
     }
-    let unavailable = status.replicas.unwrap_or(0) - status.available_replicas.unwrap_or(0);
+    let wanted = sets(cluster, item, deployment).filter_map(|(set, _)| set.replica_set()?.spec.as_ref()?.replicas);
+    let unavailable = wanted.fold(0, i32::saturating_add) - status.available_replicas.unwrap_or(0);
     let said = status.unavailable_replicas.unwrap_or(0);
     if said != unavailable.max(0) {
         missing.push(format!(

@@ -63,6 +63,11 @@ impl Role {
         }
     }
 
+    /// Whether it is a component of the house, and not a user's own.
+    pub fn is_of_house(self) -> bool {
+        !matches!(self, Role::Custom(_))
+    }
+
     /// Every role, users' own last.
     pub fn all() -> impl Iterator<Item = Role> {
         let own = vocabulary().components.iter();

@@ -11,9 +11,10 @@
 //! C3 is judged at convergence: the newest watch of each informer has delivered every change that it selects. What has
 //! been delivered is in the cache, since informers take events at once; no component shows its cache itself. The
 //! changes of the last seconds may still be under way: in a large world some always are, since nodes renew their
-//! leases.
+//! leases. And whatever a component of the house has watched since it began its work, it watches still: all but single
+//! objects, which kubelets follow for as long as their pods need them. A leader that was deposed does not work.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
@@ -35,6 +36,10 @@ struct Informer {
     heard: u64,
     /// When its newest watch was asked for.
     asked: Duration,
+    /// Whether it has watched since its process began its work.
+    begun: bool,
+    /// Whether it goes on for as long as its process works.
+    lasts: bool,
 }
 
 /// See the module.
@@ -61,16 +66,35 @@ struct Stream {
 }
 
 impl Informers {
-    fn place(&mut self, name: Name) -> usize {
+    fn place(&mut self, client: &str, selection: &Selection) -> usize {
+        let name = (client.to_owned(), describe(selection));
         *self.places.entry(name).or_insert_with_key(|name| {
+            let of_house = Role::of(client).is_some_and(Role::is_of_house);
+            let mut fields = selection.fields.iter().flat_map(|fields| fields.paths());
             self.informers.push(Informer {
                 name: name.clone(),
                 heard: 0,
                 asked: Duration::ZERO,
+                begun: false,
+                lasts: of_house && fields.all(|path| path != "metadata.name"),
             });
             self.informers.len() - 1
         })
     }
+
+    /// The process begins its work.
+    fn begins(&mut self, process: &str) {
+        let own = self.informers.iter_mut().filter(|informer| informer.name.0 == process);
+        own.for_each(|informer| informer.begun = false);
+    }
+}
+
+/// Whether a process works: it does not if it has twins and one of them leads.
+fn works(process: &str, cluster: &Cluster) -> bool {
+    let lease = Role::of(process).and_then(Role::lease);
+    let lease = lease.and_then(|lease| cluster.find("leases.coordination.k8s.io", "kube-system", lease));
+    let holder = lease.and_then(|lease| lease.lease_holder());
+    holder.is_none_or(|holder| holder.rsplit_once('_').is_some_and(|(leader, _)| leader == process))
 }
 
 impl Invariant for Informers {
@@ -93,7 +117,9 @@ impl Invariant for Informers {
             Seen::Started { process } => {
                 let own = self.informers.iter_mut().filter(|informer| informer.name.0 == *process);
                 own.for_each(|informer| informer.heard = 0);
+                self.begins(process);
             }
+            Seen::Leads { process } => self.begins(process),
             Seen::WatchOpened {
                 stream,
                 client,
@@ -101,12 +127,13 @@ impl Invariant for Informers {
                 from,
                 asked,
             } => {
-                let place = self.place(((*client).to_owned(), describe(selection)));
+                let place = self.place(client, selection);
                 let informer = &mut self.informers[place];
                 if *asked < informer.asked {
                     return;
                 }
                 informer.asked = *asked;
+                informer.begun = true;
                 let heard = informer.heard;
                 let stood_still = Role::of(client).is_some_and(|role| cluster.was_paused(role));
                 if let Some(from) = from.filter(|from| *from < heard && !stood_still) {
@@ -154,6 +181,12 @@ impl Invariant for Informers {
     }
 
     fn missing(&self, cluster: &Cluster, missing: &mut Missing) {
+        let open: BTreeSet<usize> = self.streams.values().map(|stream| stream.informer).collect();
+        let informers = self.informers.iter().enumerate();
+        let ended = informers.filter(|(place, informer)| informer.begun && informer.lasts && !open.contains(place));
+        for (_, Informer { name, .. }) in ended.filter(|(_, informer)| works(&informer.name.0, cluster)) {
+            missing.push_on(&name.0, format!("C3: {} watches no longer: {}", name.0, name.1));
+        }
         let old = self.made.iter().take_while(|(at, _)| *at + UNDER_WAY <= cluster.now);
         let Some((_, arrived)) = old.last() else { return };
         // The newest watch of each informer: an older one may be dead without its server knowing.

@@ -21,7 +21,7 @@ const GRACE: Duration = Duration::from_secs(40);
 /// The controller looks every five seconds, and writes one after the other.
 const ROUNDS: Duration = Duration::from_secs(15);
 /// How whoever marks nodes and pods calls itself.
-const MARKS: &str = "/node-lifecycle-controller";
+pub(super) const MARKS: &str = "/node-lifecycle-controller";
 
 /// See the module.
 #[derive(Default)]

@@ -25,6 +25,7 @@ mod endings;
 mod endpoint_conditions;
 mod endpoints;
 mod events;
+mod eviction_rate;
 mod evictions;
 mod flows;
 mod generations;
@@ -57,6 +58,7 @@ mod slices;
 mod specified;
 mod stale_acts;
 mod statuses;
+mod stops;
 mod strays;
 mod target_node;
 mod transitions;
@@ -194,6 +196,7 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(endpoint_conditions::EndpointConditions::default()),
         Box::new(affinity::Affinity::default()),
         Box::new(silence::Silence::default()),
+        Box::new(eviction_rate::EvictionRate::default()),
         Box::new(evictions::Evictions::default()),
         Box::new(orphans::Orphans::default()),
         Box::new(lost_pods::LostPods::default()),
@@ -211,6 +214,7 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(transitions::Transitions::default()),
         Box::new(sidecars::Sidecars::default()),
         Box::new(silent_containers::SilentContainers::default()),
+        Box::new(stops::Stops::default()),
         Box::new(requests::Requests),
     ]
 }

@@ -4,8 +4,8 @@
 //! K5 is judged when a pod's status begins to show a container with a readiness probe as ready: it must have come so
 //! far that it answers. K7 is judged when a kubelet asks the runtime to stop a container: it must leave it what is left
 //! of the pod's grace period since it was first asked to end, and two seconds in any case. Where hooks run before that,
-//! which take of the grace period what they need, only the two seconds are judged; a probe's own grace period counts if
-//! it is shorter. A sandbox that is stopped or removed leaves nothing to what still runs in it; that lets pass a
+//! which take of the grace period what they need, only the two seconds are judged; the own grace period of a probe of
+//! that container counts if it is shorter. A sandbox that is stopped or removed leaves nothing to what still runs in it; that lets pass a
 //! container that its kubelet may not have seen start.
 
 use std::collections::BTreeMap;
@@ -33,15 +33,17 @@ pub struct Readiness {
 pub struct Grace {
     /// When containers were first asked to end, by id.
     asked: BTreeMap<String, Duration>,
-    /// When containers started that run, by id.
-    started: BTreeMap<String, Duration>,
+    /// When containers started that run, and what they are called, by id.
+    started: BTreeMap<String, (Duration, String)>,
 }
 
-/// How long a container of the pod has to end when it is asked to.
-fn grace_period(item: &Item, spec: &PodSpec) -> Duration {
+/// How long the container `name` of the pod has to end when it is asked to; or any of its containers, but for what
+/// probes say.
+pub(super) fn grace_period(item: &Item, spec: &PodSpec, name: Option<&str>) -> Duration {
     let own = spec.termination_grace_period_seconds.unwrap_or(30);
     let deletion = item.meta.deletion_grace_period_seconds;
     let probes = containers(spec)
+        .filter(|container| name == Some(&*container.name))
         .flat_map(|container| [&container.liveness_probe, &container.startup_probe])
         .filter_map(|probe| probe.as_ref()?.termination_grace_period_seconds);
     let seconds = probes.chain(deletion).fold(own, i64::min);
@@ -126,8 +128,9 @@ impl Invariant for Grace {
                 container,
                 grace,
             } => (machine, pod_uid, container, grace),
-            Seen::ContainerStarted { container, .. } => {
-                self.started.insert((*container).to_owned(), cluster.now);
+            Seen::ContainerStarted { container, name, .. } => {
+                let started = (cluster.now, (*name).to_owned());
+                self.started.insert((*container).to_owned(), started);
                 return;
             }
             Seen::ContainerEnded { container, .. } => {
@@ -141,15 +144,16 @@ impl Invariant for Grace {
         let Some((item, spec)) = cluster.pod_by_uid(pod_uid) else {
             return;
         };
-        let whole = grace_period(item, spec);
+        let started = self.started.get(*container);
+        let whole = grace_period(item, spec, started.map(|(_, name)| &**name));
         let left = if has_hooks(spec) {
             Duration::ZERO
         } else {
             whole.saturating_sub(cluster.now - since)
         };
         let least = left.max(whole.min(LEAST));
-        let is_new = |at: &Duration| *at + cluster.lag(Role::Kubelet) >= cluster.now;
-        let is_unseen = grace.is_zero() && self.started.get(*container).is_some_and(is_new);
+        let is_new = |at: Duration| at + cluster.lag(Role::Kubelet) >= cluster.now;
+        let is_unseen = grace.is_zero() && started.is_some_and(|(at, _)| is_new(*at));
         if *grace < least && !is_unseen {
             let message = format!(
                 "the kubelet leaves container {container} of {} (uid {pod_uid}) on {machine} {grace:?} to end, not {least:?}",

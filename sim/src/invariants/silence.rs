@@ -3,8 +3,8 @@
 //! Judged when a node is marked as one of which nothing is known, and when it gets the taint `unreachable` that evicts:
 //! there must have been a pause of 30 s in its renewals that ended within the controller's lag or lasts; and for the
 //! taint some node must have been heard within that lag and 25 s more. Where none at all was heard for long, each has
-//! its grace once more when one is heard again. Not judged: nodes that say themselves that they are not ready, the rate
-//! of evictions, and what no controller asked for.
+//! its grace once more when one is heard again. Not judged: nodes that say themselves that they are not ready, and what
+//! no controller asked for; the rate of evictions is judged beside (`eviction_rate`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -1,16 +1,21 @@
-//! K15: a container that answers nobody is soon shown not ready, if it has a readiness probe over the network.
+//! K15: a container that answers nobody is soon shown not ready, if it has a readiness probe over the network, and asked
+//! to end, if it has a liveness probe.
 //!
 //! Judged whenever its kubelet renews the node's lease, which shows that it lives and is heard: by then the probe may
 //! have failed as often as its threshold says, each time after its whole timeout, the kubelet may have lagged, and its
-//! write may have been lost and tried again. That lets pass kubelets that were away meanwhile (they began anew, stood
-//! still, or did not renew the lease), pods on their way out, and containers that answer again.
+//! write may have been lost and tried again. Liveness is probed from the initial delay on, and not before a startup
+//! probe has succeeded: containers with one are not judged for it; nor are containers that have been asked to end
+//! already. The kubelet may have waited for the end of another container of the pod. That lets pass kubelets that were
+//! away meanwhile (they began anew, stood still, or did not renew the lease), pods on their way out, and containers that
+//! answer again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::statuses::{probing, runs, statuses};
+use super::readiness::grace_period;
+use super::statuses::{Probing, probing, readiness, runs, statuses};
 use super::{Invariant, Report, UNANSWERED};
-use crate::model::{Cluster, Item, Seen};
+use crate::model::{Cluster, Seen};
 use crate::scenario::Role;
 
 /// A kubelet that renews its lease less often is not heard: it does so every ten seconds.
@@ -31,13 +36,14 @@ struct Running {
     machine: String,
     pod_uid: String,
     name: String,
+    started: Duration,
+    /// Whether its kubelet has asked for its end.
+    stops: bool,
 }
 
-/// How long a kubelet may probe a container until it knows that it answers nobody; none if it is not asked over the
-/// network.
-fn longest(pod: &Item, name: &str) -> Option<Duration> {
-    let probing = probing(pod, name)?;
-    Some((probing.period + probing.timeout) * probing.threshold)
+/// How long a kubelet may probe a container until it knows that it answers nobody.
+fn longest(probing: &Probing) -> Duration {
+    (probing.period + probing.timeout) * probing.threshold
 }
 
 impl SilentContainers {
@@ -50,19 +56,32 @@ impl SilentContainers {
         *last = now;
     }
 
-    /// What is still shown ready on `machine`, and has been silent for too long.
+    /// What has been silent on `machine` for too long.
     fn wrong(&self, machine: &str, cluster: &Cluster) -> Option<String> {
         let (heard, _) = self.heard.get(machine)?;
         self.silent.iter().find_map(|(id, since)| {
             let running = self.running.get(id).filter(|running| running.machine == machine)?;
-            let pod = cluster.by_uid(&running.pod_uid).filter(|pod| pod.is_live_pod())?;
-            let limit = longest(pod, &running.name)? + cluster.lag(Role::Kubelet) + UNANSWERED;
-            let own = statuses(pod).find(|own| own.name == running.name)?;
-            let is_shown = runs(own).is_some_and(|(shown, _, ready)| shown == id && ready);
+            let (pod, spec) = cluster
+                .pod_by_uid(&running.pod_uid)
+                .filter(|(pod, _)| pod.is_live_pod())?;
+            let lag = cluster.lag(Role::Kubelet) + UNANSWERED;
             let from = *since.max(heard);
-            (is_shown && from + limit < cluster.now).then(|| {
+            let shown = || {
+                let limit = longest(&probing(pod, &running.name, readiness)?) + lag;
+                let own = statuses(pod).find(|own| own.name == running.name)?;
+                let is_shown = runs(own).is_some_and(|(shown, _, ready)| shown == id && ready);
+                (is_shown && from + limit < cluster.now).then_some("is shown ready")
+            };
+            let left_alone = || {
+                let probing = probing(pod, &running.name, |own| own.liveness_probe.as_ref())?;
+                let from = from.max(running.started + probing.delay);
+                let limit = longest(&probing) + lag + grace_period(pod, spec, None);
+                let is_due = !running.stops && !probing.starts;
+                (is_due && from + limit < cluster.now).then_some("is not restarted")
+            };
+            shown().or_else(left_alone).map(|what| {
                 format!(
-                    "{} (uid {}) shows {} ready, which as {id} has answered nobody since {since:?}",
+                    "{} (uid {}): {}, which as {id} has answered nobody since {since:?}, {what}",
                     pod.id, running.pod_uid, running.name
                 )
             })
@@ -76,7 +95,7 @@ impl Invariant for SilentContainers {
     }
 
     fn statement(&self) -> &'static str {
-        "A container that answers nobody is soon shown not ready, if its readiness is probed."
+        "A container that answers nobody is soon shown not ready, or restarted, as it is probed."
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
@@ -92,6 +111,8 @@ impl Invariant for SilentContainers {
                     machine: (*machine).to_owned(),
                     pod_uid: (*pod_uid).to_owned(),
                     name: (*name).to_owned(),
+                    started: cluster.now,
+                    stops: false,
                 };
                 self.running.insert((*container).to_owned(), running);
             }
@@ -105,6 +126,11 @@ impl Invariant for SilentContainers {
                 container,
                 silent: false,
             } => drop(self.silent.remove(*container)),
+            Seen::ContainerStopping { container, .. } => {
+                if let Some(running) = self.running.get_mut(*container) {
+                    running.stops = true;
+                }
+            }
             Seen::ContainerEnded { container, .. } => {
                 self.silent.remove(*container);
                 self.running.remove(*container);

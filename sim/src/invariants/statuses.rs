@@ -22,7 +22,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Probe};
+use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStatus, Probe};
 
 use super::restarts::{UNDER_WAY, containers, tolerance};
 use super::writes::StatusWrites;
@@ -87,30 +87,38 @@ pub(super) fn runs(status: &ContainerStatus) -> Option<(&str, bool, bool)> {
     Some((id, status.started == Some(true), status.ready))
 }
 
-/// How a container's readiness is asked for.
+/// How a container is probed.
 pub(super) struct Probing {
+    /// How long after its start it is left alone.
+    pub delay: Duration,
     /// From one probe to the next.
     pub period: Duration,
     /// How long a probe waits for its answer.
     pub timeout: Duration,
-    /// So many failures in a row make it not ready.
+    /// So many failures in a row are a verdict.
     pub threshold: u32,
     /// Whether a startup probe comes before.
-    starts: bool,
+    pub starts: bool,
 }
 
-/// How the readiness of a container is asked for over the network; none if it is not.
-pub(super) fn probing(pod: &Item, name: &str) -> Option<Probing> {
+/// How a container's readiness is probed.
+pub(super) fn readiness(own: &Container) -> Option<&Probe> {
+    own.readiness_probe.as_ref()
+}
+
+/// How it is probed over the network by the probe that `which` finds; none if it is not.
+pub(super) fn probing(pod: &Item, name: &str, which: fn(&Container) -> Option<&Probe>) -> Option<Probing> {
     let spec = pod.pod()?.spec.as_ref()?;
     let container = spec.containers.iter().find(|own| own.name == name)?;
     let asks = |probe: &&Probe| probe.http_get.is_some() || probe.tcp_socket.is_some();
-    let probe = container.readiness_probe.as_ref().filter(asks)?;
+    let probe = which(container).filter(asks)?;
     let positive = |value: Option<i32>, default: u32| {
         let value = value.and_then(|value| u32::try_from(value).ok());
         value.filter(|value| *value > 0).unwrap_or(default)
     };
     let seconds = |value, default| Duration::from_secs(positive(value, default).into());
     Some(Probing {
+        delay: seconds(probe.initial_delay_seconds, 0),
         period: seconds(probe.period_seconds, 10),
         timeout: seconds(probe.timeout_seconds, 1),
         threshold: positive(probe.failure_threshold, 3),
@@ -121,7 +129,7 @@ pub(super) fn probing(pod: &Item, name: &str) -> Option<Probing> {
 /// How long a container must answer nobody before its readiness probe may say so; none if it is not asked over the
 /// network, or something else decides as well.
 fn patience(pod: &Item, name: &str) -> Option<Duration> {
-    let probing = probing(pod, name).filter(|probing| !probing.starts)?;
+    let probing = probing(pod, name, readiness).filter(|probing| !probing.starts)?;
     Some(probing.period * (probing.threshold - 1))
 }
 

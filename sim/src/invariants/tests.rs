@@ -85,6 +85,12 @@ impl History {
             .map(|finding| finding.invariant)
             .collect()
     }
+
+    /// What is said of it.
+    pub(super) fn messages(mut self) -> Vec<String> {
+        let findings = self.monitor.findings();
+        findings.iter().map(|finding| finding.message.clone()).collect()
+    }
 }
 
 fn id(resource: &str, object: &Value) -> ObjectId {

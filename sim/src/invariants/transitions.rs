@@ -2,8 +2,10 @@
 //!
 //! Judged at every write of a pod, a node or a Deployment. A status that changes must bring another time with it than
 //! it had, unless that one is of just now: it may change twice within a second. A status that stays keeps its time;
-//! once it may have changed and changed back between two writes, but not write after write. Not judged: whatever is
-//! written while a clock is wrong or a fault in force, or shortly after; conditions without a time.
+//! once it may have changed and changed back between two writes, but not write after write, and not that of a pod
+//! whose containers have neither begun, nor ended, nor fallen silent or answered again of late: a kubelet that starts
+//! again finds them as they were. Not judged: whatever is written while a clock is wrong or, but for such pods, a fault in
+//! force, or shortly after; conditions without a time.
 //!
 //! Source: the API's documentation of `lastTransitionTime`. Users read from it since when something is so, and
 //! controllers count `minReadySeconds` from it.
@@ -26,6 +28,10 @@ const ON_END: u32 = 3;
 pub struct Transitions {
     /// By uid and type of condition: how many writes on end have moved its time alone.
     moved: BTreeMap<(String, String), u32>,
+    /// When something last befell the containers of pods, by the pods' uids.
+    stirred: BTreeMap<String, Duration>,
+    /// Whose containers those are, by id.
+    owners: BTreeMap<String, String>,
 }
 
 /// A condition: its type, its status, and since when.
@@ -51,15 +57,46 @@ fn conditions(item: &Item) -> Vec<Condition<'_>> {
 }
 
 impl Transitions {
+    /// Takes in what befalls containers.
+    fn stir(&mut self, seen: &Seen<'_>, now: Duration) {
+        let (container, until) = match seen {
+            Seen::ContainerStarted {
+                pod_uid,
+                container,
+                answers,
+                ..
+            } => {
+                self.owners.insert((*container).to_owned(), (*pod_uid).to_owned());
+                (*container, now + *answers)
+            }
+            Seen::ContainerSilent { container, .. } | Seen::ContainerEnded { container, .. } => (*container, now),
+            _ => return,
+        };
+        if let Some(uid) = self.owners.get(container) {
+            self.stirred.insert(uid.clone(), until);
+        }
+        if matches!(seen, Seen::ContainerEnded { .. }) {
+            self.owners.remove(container);
+        }
+    }
+
+    /// Whether nothing has befallen the pod's containers for so long that its status must be as it was.
+    fn is_steady(&self, pod: &Item, cluster: &Cluster) -> bool {
+        let gates = pod.pod().and_then(|pod| pod.spec.as_ref()?.readiness_gates.as_ref());
+        let stirred = self.stirred.get(pod.uid());
+        gates.is_none() && stirred.is_some_and(|at| *at + LATE < cluster.now)
+    }
+
     /// What is wrong with how `after` follows `before`, both of the object with this uid.
-    fn wrong(&mut self, uid: &str, before: Condition<'_>, after: Condition<'_>, cluster: &Cluster) -> Option<String> {
+    fn wrong(&mut self, item: &Item, before: Condition<'_>, after: Condition<'_>, cluster: &Cluster) -> Option<String> {
         let (kind, was, since) = before;
         let (_, is, now) = after;
-        let key = || (uid.to_owned(), kind.to_owned());
+        let key = || (item.uid().to_owned(), kind.to_owned());
+        let is_calm = !cluster.is_disturbed(MEMORY);
         if was != is {
             self.moved.remove(&key());
             let at = cluster.moment(now?.0);
-            return (since == now && at + LATE < cluster.now)
+            return (is_calm && since == now && at + LATE < cluster.now)
                 .then(|| format!("says that {kind} is {is} since {at:?}, when it became {was}"));
         }
         if since == now {
@@ -68,7 +105,10 @@ impl Transitions {
         }
         let moved = self.moved.entry(key()).or_default();
         *moved += 1;
-        (*moved >= ON_END).then(|| format!("says for the {moved}. time on end that {kind} has only now become {is}"))
+        let moved = *moved;
+        let is_of_containers = matches!(kind, "Ready" | "ContainersReady") && self.is_steady(item, cluster);
+        ((is_calm && moved >= ON_END) || is_of_containers)
+            .then(|| format!("says for the {moved}. time on end that {kind} has only now become {is}"))
     }
 }
 
@@ -82,6 +122,7 @@ impl Invariant for Transitions {
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        self.stir(seen, cluster.now);
         let Seen::Change(change) = seen else { return };
         if !matches!(&*change.id.resource, "pods" | "nodes" | "deployments.apps") {
             return;
@@ -90,6 +131,7 @@ impl Invariant for Transitions {
         let after = change.after.as_ref().filter(|after| after.uid() == before.uid());
         let Some(after) = after else {
             let uid = before.uid().to_owned();
+            self.stirred.remove(&uid);
             let own = self.moved.range((uid.clone(), String::new())..);
             let own: Vec<_> = own
                 .take_while(|((of, _), _)| *of == uid)
@@ -105,9 +147,8 @@ impl Invariant for Transitions {
             let Some(was) = known.iter().find(|was| was.0 == own.0) else {
                 continue;
             };
-            if let Some(wrong) = self.wrong(after.uid(), *was, own, cluster)
+            if let Some(wrong) = self.wrong(after, *was, own, cluster)
                 && !cluster.is_clock_wrong(MEMORY)
-                && !cluster.is_disturbed(MEMORY)
             {
                 let message = format!(
                     "{} (uid {}) {wrong}, at revision {}",
@@ -126,6 +167,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::contract_tests::with;
+    use super::super::kubelet_tests::starts;
     use super::super::tests::{History, pod};
 
     /// Writes of a pod, each with the moment at which it comes, its status and the second since when.
@@ -166,5 +208,21 @@ mod tests {
             ])
             .is_empty()
         );
+    }
+
+    #[test]
+    fn a_pod_whose_containers_run_on_keeps_its_times_whatever_befalls_its_kubelet() {
+        let ready = |since: i64| {
+            let since = k8s_openapi::jiff::Timestamp::from_second(since).unwrap().to_string();
+            let conditions = json!([{"type": "Ready", "status": "True", "lastTransitionTime": since}]);
+            with(pod("a", "n", "Running"), "/status/conditions", conditions)
+        };
+        let moved = |at: u64| {
+            let history = History::of(|id| id == "K13").know(crate::model::Cluster::fault_begins);
+            let history = history.put("pods", ready(1)).see(&starts("s1", "c1", "c", 0));
+            history.at(at).put("pods", ready(at as i64)).broken()
+        };
+        assert_eq!(moved(200), ["K13"]);
+        assert!(moved(20).is_empty());
     }
 }

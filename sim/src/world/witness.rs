@@ -11,7 +11,7 @@ use super::World;
 use crate::invariants::{Missing, Monitor};
 use crate::model::{Asked, Change, Cluster, Item, ObjectId, Seen, noise};
 use crate::recording::{Verb, What, Written};
-use crate::scenario::Scenario;
+use crate::scenario::{Role, Scenario};
 
 /// See the module.
 pub struct Witness {
@@ -30,6 +30,8 @@ struct Inner {
     gone: BTreeSet<ObjectId>,
     /// The uids of controllers whose pods were deleted.
     bereft: BTreeSet<String>,
+    /// How often each component of the house has asked something.
+    asked: BTreeMap<String, u64>,
 }
 
 impl Witness {
@@ -44,6 +46,7 @@ impl Witness {
                 left: Vec::new(),
                 gone: BTreeSet::new(),
                 bereft: BTreeSet::new(),
+                asked: BTreeMap::new(),
             }),
         }
     }
@@ -89,6 +92,11 @@ impl Witness {
         let mut inner = self.lock();
         inner.drain(world);
         asked.floor = inner.monitor.cluster.revision;
+        if let Some(count) = inner.asked.get_mut(&asked.client) {
+            *count += 1;
+        } else if Role::of(&asked.client).is_some_and(Role::is_of_house) {
+            inner.asked.insert(asked.client.clone(), 1);
+        }
         inner.monitor.observe(&Seen::Asked(&asked));
         inner.conclude(world);
         asked
@@ -124,6 +132,11 @@ impl Witness {
     /// From now on writes about these machines and their pods are no noise: they are not of the healed core.
     pub fn ignore_noise_of(&self, machines: &[String]) {
         self.lock().left = machines.to_vec();
+    }
+
+    /// How often each component of the house has asked something until now.
+    pub fn asked(&self) -> BTreeMap<String, u64> {
+        self.lock().asked.clone()
     }
 
     /// When something was last written that was no heartbeat, and what.

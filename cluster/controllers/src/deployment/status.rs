@@ -89,7 +89,7 @@ pub(super) fn status(
     }
 
     let wait = progress(deployment, &old, &status, &mut conditions, new, rolling_out, &now);
-    // Available before Progressing, as it has always been shown; nobody's else's condition is touched.
+    // Available before Progressing, as it has always been shown; nobody else's condition is touched.
     conditions.sort_by_key(|condition| match condition.type_.as_str() {
         "Available" => 0,
         PROGRESSING => 1,
@@ -108,6 +108,9 @@ fn counts(
     let statuses = || sets.iter().filter_map(|set| set.status.as_ref());
     let replicas: i32 = statuses().map(|status| status.replicas).sum();
     let available: i32 = statuses().filter_map(|status| status.available_replicas).sum();
+    // Pods that are yet to be made are unavailable, too.
+    let wanted = sets.iter().filter_map(|set| set.spec.as_ref()?.replicas);
+    let wanted: i32 = wanted.fold(0, i32::saturating_add);
     DeploymentStatus {
         replicas: Some(replicas),
         updated_replicas: Some(
@@ -117,7 +120,7 @@ fn counts(
         ),
         ready_replicas: Some(statuses().filter_map(|status| status.ready_replicas).sum()),
         available_replicas: Some(available),
-        unavailable_replicas: Some((replicas - available).max(0)),
+        unavailable_replicas: Some((wanted - available).max(0)),
         terminating_replicas: Some(statuses().filter_map(|status| status.terminating_replicas).sum()),
         observed_generation: old.observed_generation.max(deployment.metadata.generation),
         collision_count: old.collision_count,

@@ -36,6 +36,12 @@ impl Node {
             waits: waits(meta),
         }
     }
+
+    /// Whether it is where owners of `dependent` may be: in the same namespace, or in none. One elsewhere counts as not
+    /// there, as Kubernetes' documentation says of owners and dependents.
+    fn may_own(&self, dependent: &Node) -> bool {
+        self.key.namespace.is_empty() || self.key.namespace == dependent.key.namespace
+    }
 }
 
 /// Whether an object with `meta` is being deleted and waits for its dependents.
@@ -71,7 +77,7 @@ impl Graph {
                 .entry(owner.uid.clone())
                 .or_default()
                 .insert(uid.to_owned());
-            match self.nodes.get(&owner.uid) {
+            match self.nodes.get(&owner.uid).filter(|known| known.may_own(&node)) {
                 None => drop(look.insert(uid.to_owned())),
                 Some(known) if known.waits => look.extend([uid.to_owned(), owner.uid.clone()]),
                 Some(_) => {}
@@ -126,9 +132,11 @@ impl Graph {
 
     /// Whether every owner of the object is there and stays, as far as is known: then there is nothing to look at.
     pub(super) fn is_kept(&self, node: &Node) -> bool {
-        node.owners
-            .iter()
-            .all(|owner| self.nodes.get(&owner.uid).is_some_and(|owner| !owner.waits))
+        node.owners.iter().all(|owner| {
+            self.nodes
+                .get(&owner.uid)
+                .is_some_and(|owner| !owner.waits && owner.may_own(node))
+        })
     }
 
     /// Whether a dependent of `uid` itself waits for its dependents: a circle of waiting, perhaps.
@@ -185,6 +193,24 @@ mod tests {
         assert_eq!(uids(graph.put("owner", node(&[], true))), ["a", "b", "owner"]);
         assert_eq!(uids(graph.put("a", node(&[], false))), ["owner"]);
         assert_eq!(uids(graph.remove("b")), ["owner"]);
+    }
+
+    #[test]
+    fn an_owner_in_another_namespace_keeps_nobody() {
+        let within = |namespace: &str, node: Node| Node {
+            key: ObjectKey {
+                namespace: namespace.to_owned(),
+                ..node.key.clone()
+            },
+            ..node
+        };
+        let mut graph = Graph::default();
+        for (namespace, looked) in [("a", 0), ("b", 1), ("", 0)] {
+            graph.put("owner", within(namespace, node(&[], false)));
+            let child = within("a", node(&["owner"], false));
+            assert_eq!(graph.put("child", child.clone()).len(), looked, "{namespace:?}");
+            assert_eq!(graph.is_kept(&child), looked == 0, "{namespace:?}");
+        }
     }
 
     proptest! {

@@ -96,7 +96,7 @@ impl Zones {
         let pause = Duration::from_secs_f64((1.0 / rate).min(1e9));
         // A process that has just begun does not know what its predecessor did: it waits as if that was now.
         let last = self.last.get(zone).copied().unwrap_or_default();
-        if now.saturating_sub(last) < pause {
+        if now.saturating_sub(last) < pause && !mutant::active("O108") {
             return false;
         }
         self.last.insert(zone.to_owned(), now);

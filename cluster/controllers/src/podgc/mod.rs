@@ -1,5 +1,5 @@
-//! Removes pods that nobody else will: those of nodes that are gone, those that end unbound, and finished ones beyond a
-//! number.
+//! Removes pods that nobody else will: those of nodes that are gone, those that end unbound or on nodes that are out of
+//! service, and finished ones beyond a number.
 //!
 //! Every 20 s: *observe* pods and nodes, *plan* with [`plan`], *act*. That a node is gone is confirmed by the server
 //! before its pods are removed without their kubelet's consent; every delete holds for one uid.
@@ -60,7 +60,12 @@ impl PodGc {
                 // Only as it was seen: it may be bound by now.
                 self.remove(&pod, DeleteParams::exactly(&*pod).grace(0)).await;
             }
-            let orphans = plan::orphans(&all, |node| self.nodes.get(&ObjectKey::new("", node)).is_some());
+            let node = |name: &str| self.nodes.get(&ObjectKey::new("", name));
+            let is_out = |name: &str| node(name).is_some_and(|node| plan::is_out_of_service(&node));
+            for pod in plan::unconfirmed(&all, is_out) {
+                self.remove(&pod, DeleteParams::exactly(&*pod).grace(0)).await;
+            }
+            let orphans = plan::orphans(&all, |name| node(name).is_some());
             for node in quarantine.update(orphans.keys(), began.elapsed(), QUARANTINE) {
                 if self.is_gone(&node).await || mutant::active("O53") {
                     for pod in orphans.get(&node).into_iter().flatten() {

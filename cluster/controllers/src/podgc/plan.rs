@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use orrery_api::meta::Object;
 use orrery_api::mutant;
 
@@ -26,6 +26,26 @@ pub(super) fn surplus(all: &[Arc<Pod>], threshold: usize) -> Vec<Arc<Pod>> {
 pub(super) fn unbound(all: &[Arc<Pod>]) -> Vec<Arc<Pod>> {
     all.iter()
         .filter(|pod| pod.is_terminating() && pods::node_name(pod).is_none())
+        .cloned()
+        .collect()
+}
+
+/// The key of the taint by which an administrator says that a node will not come back with what ran there: a
+/// "non-graceful node shutdown" in Kubernetes' documentation of nodes.
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+
+/// Whether a node is not ready, and out of service.
+pub(super) fn is_out_of_service(node: &Node) -> bool {
+    let mut conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let is_ready = conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let mut taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    !is_ready && taints.any(|taint| taint.key == OUT_OF_SERVICE)
+}
+
+/// The pods that are being deleted on nodes whose kubelets will never confirm their end.
+pub(super) fn unconfirmed(all: &[Arc<Pod>], is_out: impl Fn(&str) -> bool) -> Vec<Arc<Pod>> {
+    all.iter()
+        .filter(|pod| pod.is_terminating() && pods::node_name(pod).is_some_and(&is_out))
         .cloned()
         .collect()
 }
@@ -112,6 +132,25 @@ mod tests {
             pod("bound", "Running", 0, Some("n"), true),
         ];
         assert_eq!(names(&unbound(&all)), ["ends"]);
+    }
+
+    #[test]
+    fn pods_that_end_on_nodes_out_of_service_are_ended() {
+        let node = |ready: &str, taint: &str| -> Node {
+            let taints = json!([{"key": taint, "value": "nodeshutdown", "effect": "NoExecute"}]);
+            let conditions = json!([{"type": "Ready", "status": ready}]);
+            let node = json!({"spec": {"taints": taints}, "status": {"conditions": conditions}});
+            serde_json::from_value(node).expect("a node")
+        };
+        assert!(is_out_of_service(&node("Unknown", OUT_OF_SERVICE)));
+        assert!(!is_out_of_service(&node("True", OUT_OF_SERVICE)));
+        assert!(!is_out_of_service(&node("Unknown", "another")));
+        let all = [
+            pod("stays", "Running", 0, Some("out"), false),
+            pod("ends", "Running", 0, Some("out"), true),
+            pod("elsewhere", "Running", 0, Some("n"), true),
+        ];
+        assert_eq!(names(&unconfirmed(&all, |node| node == "out")), ["ends"]);
     }
 
     #[test]

@@ -352,3 +352,34 @@ fn a_pod_that_goes_ends_its_containers_then_its_sandbox() {
     }
     assert!(world.sandboxes.is_empty());
 }
+
+#[test]
+fn a_probe_says_how_long_only_the_container_that_it_found_dead_may_take() {
+    let probe = json!({"tcpSocket": {"port": 80}, "terminationGracePeriodSeconds": 3});
+    let mut spec = one("Always");
+    spec["terminationGracePeriodSeconds"] = json!(20);
+    spec["containers"][0]["livenessProbe"] = probe;
+    let graces = |world: &mut World| -> Vec<Duration> {
+        let stops = world.plan().actions.into_iter().flat_map(|action| match action {
+            Action::StopContainers(stops) => stops,
+            _ => Vec::new(),
+        });
+        stops.map(|stop| stop.grace).collect()
+    };
+    let mut dead = World::new(spec.clone());
+    dead.settle();
+    let id = dead.running()[0].clone();
+    let death = |grace| crate::probe::Death {
+        message: "dead".to_owned(),
+        grace,
+    };
+    dead.memory.dead.insert(id.clone(), death(Some(Duration::from_secs(3))));
+    assert_eq!(graces(&mut dead), [Duration::from_secs(3)]);
+    dead.memory.dead.insert(id, death(None));
+    assert_eq!(graces(&mut dead), [Duration::from_secs(20)]);
+    let mut changed = World::new(spec);
+    changed.settle();
+    let name = changed.names_running()[0].to_owned();
+    changed.set_image(&name, "other");
+    assert_eq!(graces(&mut changed), [Duration::from_secs(20)]);
+}

@@ -445,4 +445,12 @@ pub const CARDS: &[Card] = &[
         "pods whose sidecars ask for much fill a node",
         &["Q3"],
     ),
+    card(
+        "O108",
+        "own",
+        "controllers",
+        "nodes are given up without regard to the rate",
+        "several nodes of a zone are lost at once",
+        &["N1"],
+    ),
 ];
