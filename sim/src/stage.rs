@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// The client of an administrator at a machine outside the cluster; its requests are those of `name`.
 pub fn administrator(world: &Arc<World>, name: &str, random: &Random) -> Client {
     let identity = Identity::new("kubernetes-admin", &["system:masters"]);
-    let link = SimTransport::new(world, name, None, "workstation", identity, random.stream("link"));
+    let link = SimTransport::new(world, name, "workstation", identity, random.stream("link"));
     Client::new(link, "kubectl").with_limit(LIMIT)
 }
 

@@ -116,6 +116,15 @@ impl<'de> Deserialize<'de> for ComponentTarget {
 }
 
 impl ComponentTarget {
+    /// Whether the process of this name is meant; of twins by their number, on a node by its name.
+    pub fn means(&self, process: &str) -> bool {
+        let Some(rest) = process.strip_prefix(self.role.as_str()) else {
+            return false;
+        };
+        rest.strip_prefix('/')
+            .is_some_and(|instance| self.instance.as_ref().is_none_or(|wanted| wanted == instance))
+    }
+
     /// Reads `scheduler` or `kubelet/node-2`; the name of a process is the target that means it alone.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (role, instance) = match text.split_once('/') {
@@ -126,17 +135,6 @@ impl ComponentTarget {
             role: Role::parse(role)?,
             instance,
         })
-    }
-}
-
-impl ComponentTarget {
-    /// Whether the process of this name is meant; of twins by their number, on a node by its name.
-    pub fn means(&self, process: &str) -> bool {
-        let Some(rest) = process.strip_prefix(self.role.as_str()) else {
-            return false;
-        };
-        rest.strip_prefix('/')
-            .is_some_and(|instance| self.instance.as_ref().is_none_or(|wanted| wanted == instance))
     }
 }
 
@@ -165,6 +163,14 @@ impl<'de> Deserialize<'de> for ClientTarget {
 }
 
 impl ClientTarget {
+    /// Whether the client of this name is meant.
+    pub fn means(&self, client: &str) -> bool {
+        match self {
+            ClientTarget::User => client == "user",
+            ClientTarget::Component(target) => target.means(client),
+        }
+    }
+
     /// The component, if it is no user.
     pub fn component(&self) -> Option<&ComponentTarget> {
         match self {

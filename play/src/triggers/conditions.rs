@@ -250,10 +250,7 @@ pub fn calls(spec: &CallSpec, asked: &Asked, end: CallEnd) -> bool {
         when,
     } = spec;
     let Some(path) = &asked.path else { return false };
-    let is_client = |wanted: &ClientTarget| match wanted {
-        ClientTarget::User => asked.client == "user",
-        ClientTarget::Component(target) => target.means(&asked.client),
-    };
+    let is_client = |wanted: &ClientTarget| wanted.means(&asked.client);
     let is_resource = |wanted: &String| {
         let plural = path.resource.split('.').next().unwrap_or_default();
         match wanted.split_once('/') {

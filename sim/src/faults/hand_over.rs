@@ -51,7 +51,7 @@ pub async fn strike(world: &Arc<World>, spec: &HandOverSpec, random: &Random, st
     let role = spec.component.role;
     let Some(leader) = leader(world, role).filter(|name| {
         !world
-            .process_names(|process| process.name == *name && process.is_well() && process.is_meant_by(&spec.component))
+            .process_names(|process| process.name == *name && process.is_well() && spec.component.means(name))
             .is_empty()
     }) else {
         return;

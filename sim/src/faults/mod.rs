@@ -195,7 +195,7 @@ fn links(world: &World, target: &LinksTarget, random: &Random) -> Option<(LinksT
 
 /// The running process that a target means.
 fn process(world: &World, target: &ComponentTarget, random: &Random) -> Option<String> {
-    let running = world.process_names(|process| process.is_running() && process.is_meant_by(target));
+    let running = world.process_names(|process| process.is_running() && target.means(&process.name));
     pick(&running, random).cloned()
 }
 

@@ -10,10 +10,9 @@ use std::time::Duration;
 use orrery_api::status::ApiError;
 use tokio::sync::Notify;
 
-use super::is_meant;
 pub use super::mishaps::Refusal;
 use crate::model::Asked;
-use crate::scenario::{ComponentTarget, Role};
+use crate::scenario::ComponentTarget;
 use crate::sweep::Sweep;
 
 /// Which watches break, and what their clients are told when they come again.
@@ -30,8 +29,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    fn concerns(&self, client: &str, role: Option<Role>, resource: &str) -> bool {
-        is_meant(&self.client, client, role) && self.resource.as_deref().is_none_or(|own| own == resource)
+    fn concerns(&self, client: &str, resource: &str) -> bool {
+        self.client.means(client) && self.resource.as_deref().is_none_or(|own| own == resource)
     }
 }
 
@@ -45,7 +44,6 @@ pub struct Gates {
 
 struct OpenWatch {
     client: String,
-    role: Option<Role>,
     resource: String,
     broken: Weak<Notify>,
 }
@@ -58,7 +56,7 @@ struct Closed {
 
 impl Gates {
     /// A watch is open; who is told when it breaks.
-    pub fn opened(&mut self, client: &str, role: Option<Role>, resource: &str) -> Arc<Notify> {
+    pub fn opened(&mut self, client: &str, resource: &str) -> Arc<Notify> {
         let broken = Arc::new(Notify::new());
         if self.sweep.is_due(self.open.len()) {
             self.open.retain(|watch| watch.broken.strong_count() > 0);
@@ -66,7 +64,6 @@ impl Gates {
         }
         self.open.push(OpenWatch {
             client: client.to_owned(),
-            role,
             resource: plural(resource).to_owned(),
             broken: Arc::downgrade(&broken),
         });
@@ -77,7 +74,7 @@ impl Gates {
     pub fn close(&mut self, gate: Gate, now: Duration) -> usize {
         let mut forgotten = Vec::new();
         self.open.retain(|watch| {
-            let meant = gate.concerns(&watch.client, watch.role, &watch.resource);
+            let meant = gate.concerns(&watch.client, &watch.resource);
             if let Some(broken) = watch.broken.upgrade().filter(|_| meant) {
                 broken.notify_one();
                 forgotten.push((watch.client.clone(), watch.resource.clone()));
@@ -95,14 +92,14 @@ impl Gates {
     }
 
     /// Why a request to watch is refused, if it is one and is.
-    pub fn refuse(&mut self, asked: &Asked, role: Option<Role>, now: Duration) -> Option<Refusal> {
+    pub fn refuse(&mut self, asked: &Asked, now: Duration) -> Option<Refusal> {
         self.closed
             .retain(|closed| closed.gate.until > now || !closed.forgotten.is_empty());
         if self.closed.is_empty() || !asked.is_watch() {
             return None;
         }
         let resource = plural(&asked.path.as_ref()?.resource);
-        let concerned = |closed: &&mut Closed| closed.gate.concerns(&asked.client, role, resource);
+        let concerned = |closed: &&mut Closed| closed.gate.concerns(&asked.client, resource);
         let mut error = None;
         for closed in self.closed.iter_mut().filter(concerned) {
             if closed.gate.until > now {
@@ -139,8 +136,6 @@ mod tests {
     use crate::invariants::tests::asked;
     use crate::model::Selection;
 
-    const SCHEDULER: Option<Role> = Some(Role::Scheduler);
-
     fn gate(resource: Option<&str>, until: u64, relist: bool) -> Gate {
         Gate {
             client: ComponentTarget::parse("scheduler").unwrap(),
@@ -152,15 +147,15 @@ mod tests {
 
     fn code(gates: &mut Gates, plural: &str, now: u64) -> Option<u16> {
         let watch = asked("scheduler/1", http::Method::GET, &format!("/api/v1/{plural}"));
-        let refusal = gates.refuse(&watch, SCHEDULER, Duration::from_secs(now));
+        let refusal = gates.refuse(&watch, Duration::from_secs(now));
         refusal.map(|refusal| refusal.error.code())
     }
 
     #[test]
     fn a_watch_that_breaks_is_refused_for_a_while_and_then_once_for_good() {
         let mut gates = Gates::default();
-        let [nodes, pods] = ["nodes", "pods"].map(|plural| gates.opened("scheduler/1", SCHEDULER, plural));
-        let kubelet = gates.opened("kubelet/node-1", Some(Role::Kubelet), "nodes");
+        let [nodes, pods] = ["nodes", "pods"].map(|plural| gates.opened("scheduler/1", plural));
+        let kubelet = gates.opened("kubelet/node-1", "nodes");
         assert_eq!(gates.close(gate(Some("nodes"), 20, true), Duration::from_secs(5)), 1);
         let told = |notify: &Notify| futures_util::FutureExt::now_or_never(notify.notified()).is_some();
         assert!(told(&nodes) && !told(&pods) && !told(&kubelet));
@@ -181,14 +176,14 @@ mod tests {
             labels: None,
             fields: None,
         });
-        assert!(gates.refuse(&list, SCHEDULER, Duration::from_secs(1)).is_none());
+        assert!(gates.refuse(&list, Duration::from_secs(1)).is_none());
         assert_eq!(code(&mut gates, "nodes", 1), Some(429));
     }
 
     #[test]
     fn a_watch_that_was_dropped_before_is_not_broken_again() {
         let mut gates = Gates::default();
-        drop(gates.opened("scheduler/1", SCHEDULER, "nodes"));
+        drop(gates.opened("scheduler/1", "nodes"));
         assert_eq!(gates.close(gate(None, 0, true), Duration::ZERO), 0);
         assert_eq!(code(&mut gates, "nodes", 1), None);
     }

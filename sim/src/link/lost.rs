@@ -7,8 +7,7 @@ use std::time::Duration;
 use orrery_api::random::Random;
 use tokio::sync::Notify;
 
-use super::is_meant;
-use crate::scenario::{ClientTarget, Loss, LostAnswersSpec, Role, WhichAnswers};
+use crate::scenario::{Loss, LostAnswersSpec, WhichAnswers};
 
 /// Answers to writes that are lost.
 #[derive(Debug)]
@@ -35,20 +34,8 @@ pub struct LostAnswer {
 
 impl LostAnswers {
     /// Whether the answer to this write is lost.
-    pub(super) fn loses(
-        &mut self,
-        client: &str,
-        role: Option<Role>,
-        write: &str,
-        random: &Random,
-    ) -> Option<LostAnswer> {
-        let meant = match &self.spec.client {
-            // Users are not components: their answers are lost only when everybody's are, or theirs.
-            None => true,
-            Some(ClientTarget::User) => role.is_none() && client == "user",
-            Some(ClientTarget::Component(target)) => is_meant(target, client, role),
-        };
-        if !meant {
+    pub(super) fn loses(&mut self, client: &str, write: &str, random: &Random) -> Option<LostAnswer> {
+        if self.spec.client.as_ref().is_some_and(|wanted| !wanted.means(client)) {
             return None;
         }
         let count = self.counts.entry((client.to_owned(), write.to_owned())).or_default();

@@ -12,10 +12,9 @@ use orrery_api::random::Random;
 use orrery_api::status::ApiError;
 use tokio::sync::Notify;
 
-use super::is_meant;
 use super::slow::Links;
 use crate::model::Asked;
-use crate::scenario::{ClientTarget, FaultAction, Loss, Role};
+use crate::scenario::{ClientTarget, FaultAction, Loss};
 
 /// What befalls a request.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,8 +63,6 @@ pub struct Doubling {
 /// Where a request comes from and goes to.
 #[derive(Debug, Clone, Copy)]
 pub struct Route<'a> {
-    /// What its client is; none for users.
-    pub role: Option<Role>,
     /// Its client's machine.
     pub from: &'a str,
     /// Its server's machine.
@@ -175,9 +172,7 @@ impl Counting {
         let meddler = &self.meddler;
         let client = ClientTarget::parse(&asked.client).ok()?;
         let is_meant = match &meddler.whose {
-            Whose::Client(None) => true,
-            Whose::Client(Some(ClientTarget::User)) => client == ClientTarget::User,
-            Whose::Client(Some(ClientTarget::Component(target))) => is_meant(target, &asked.client, route.role),
+            Whose::Client(wanted) => wanted.as_ref().is_none_or(|wanted| wanted.means(&asked.client)),
             Whose::Links(links) => links.include(route.from, route.to),
         };
         if !is_meant {
@@ -222,7 +217,6 @@ mod tests {
     use crate::scenario::{RestartSpec, SwarmSpec};
 
     const ROUTE: Route<'_> = Route {
-        role: Some(Role::Kubelet),
         from: "node-1",
         to: "control-plane",
     };

@@ -48,7 +48,7 @@ pub use slow::{Delay, Links};
 
 use crate::model::{Answered, Asked};
 use crate::recording::What;
-use crate::scenario::{CallEnd, ComponentTarget, Loss, Role};
+use crate::scenario::{CallEnd, Loss, Role};
 use crate::world::{Place, Server, World};
 use mishaps::Route;
 use server::{Desk, Job};
@@ -57,7 +57,6 @@ use server::{Desk, Job};
 pub struct SimTransport {
     world: Arc<World>,
     client: String,
-    role: Option<Role>,
     machine: String,
     identity: Identity,
     random: Random,
@@ -66,19 +65,11 @@ pub struct SimTransport {
 }
 
 impl SimTransport {
-    /// The way of the process `client` on `machine`, which speaks as `identity`. `role` is none for users.
-    pub fn new(
-        world: &Arc<World>,
-        client: &str,
-        role: Option<Role>,
-        machine: &str,
-        identity: Identity,
-        random: Random,
-    ) -> Arc<Self> {
+    /// The way of the process `client` on `machine`, which speaks as `identity`.
+    pub fn new(world: &Arc<World>, client: &str, machine: &str, identity: Identity, random: Random) -> Arc<Self> {
         Arc::new(SimTransport {
             world: world.clone(),
             client: client.to_owned(),
-            role,
             machine: machine.to_owned(),
             identity,
             connection: Connection::new(world, client, machine, random.stream("server")),
@@ -123,7 +114,7 @@ impl SimTransport {
     /// Whether the answer is lost, by a fault or because the link is bad, and what of it is noticed.
     fn loses_answer(&self, asked: &Asked) -> Option<Loss> {
         let world = &self.world;
-        if let Some(lost) = world.network.loses_answer(asked, self.role, world.now(), &self.random) {
+        if let Some(lost) = world.network.loses_answer(asked, world.now(), &self.random) {
             if let Some((began, write, number)) = lost.drawn {
                 world.choices.lost(began, &self.client, write, number, lost.then);
             }
@@ -253,7 +244,6 @@ impl SimTransport {
             line,
             machine: self.machine.clone(),
             client: self.client.clone(),
-            role: self.role,
         };
         Ok(stream::receive(response, &asked, listener))
     }
@@ -269,7 +259,6 @@ impl SimTransport {
     fn mishap(&self, asked: &Asked, place: &Place) -> Option<Mishap> {
         let (world, now) = (&self.world, self.world.now());
         let route = Route {
-            role: self.role,
             from: &self.machine,
             to: &place.machine,
         };
@@ -277,13 +266,13 @@ impl SimTransport {
             if let Some((began, fault)) = befell.drawn {
                 world.choices.befell(began, fault);
             }
-            if let (&http::Method::GET, Some(role)) = (&asked.method, self.role) {
+            if let (&http::Method::GET, Some(role)) = (&asked.method, Role::of(&self.client)) {
                 // Who could not read knows less, until it has tried again.
                 world.stall(role, befell.mishap.delays());
             }
             return Some(befell.mishap);
         }
-        let refusal = world.network.refuses_watch(asked, self.role, now);
+        let refusal = world.network.refuses_watch(asked, now);
         refusal.map(Mishap::Refused)
     }
 
@@ -365,10 +354,4 @@ impl SimTransport {
             }
         });
     }
-}
-
-/// Whether `target` means the process `client` of `role`.
-fn is_meant(target: &ComponentTarget, client: &str, role: Option<Role>) -> bool {
-    let instance = target.instance.as_ref();
-    Some(target.role) == role && instance.is_none_or(|instance| client.ends_with(&format!("/{instance}")))
 }

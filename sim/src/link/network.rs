@@ -19,7 +19,7 @@ use super::lost::{LostAnswer, LostAnswers};
 use super::mishaps::{Befell, Mishaps, Route};
 use super::slow::{Delay, Links, Slow};
 use crate::model::Asked;
-use crate::scenario::{ComponentTarget, LostAnswersSpec, Role};
+use crate::scenario::{ComponentTarget, LostAnswersSpec};
 use crate::sweep::Sweep;
 
 /// See the module.
@@ -131,8 +131,8 @@ impl Network {
     }
 
     /// How late what `client` watches is now.
-    pub fn lateness(&self, client: &str, role: Option<Role>, now: Duration) -> Duration {
-        self.lock().slow.of_watches(client, role, now)
+    pub fn lateness(&self, client: &str, now: Duration) -> Duration {
+        self.lock().slow.of_watches(client, now)
     }
 
     /// From now on a client takes so long to read each message of a watch.
@@ -141,8 +141,8 @@ impl Network {
     }
 
     /// How long `client` takes now to read a message of a watch.
-    pub fn reading(&self, client: &str, role: Option<Role>, now: Duration) -> Duration {
-        self.lock().slow.of_reader(client, role, now)
+    pub fn reading(&self, client: &str, now: Duration) -> Duration {
+        self.lock().slow.of_reader(client, now)
     }
 
     /// From now on answers are lost, until then if it is said. The sender is told when the last one is, if they are
@@ -160,13 +160,7 @@ impl Network {
     }
 
     /// Whether the answer to what `client` asked is lost now. Only writes' are: a lost read is a lost request.
-    pub fn loses_answer(
-        &self,
-        asked: &Asked,
-        role: Option<Role>,
-        now: Duration,
-        random: &Random,
-    ) -> Option<LostAnswer> {
+    pub fn loses_answer(&self, asked: &Asked, now: Duration, random: &Random) -> Option<LostAnswer> {
         let mut inner = self.lock();
         inner.lost.retain(|fault| fault.until.is_none_or(|until| until > now));
         if inner.lost.is_empty() {
@@ -176,7 +170,7 @@ impl Network {
         // All of them count, so that what one loses does not depend on another.
         let lost = inner.lost.iter_mut();
         let found: Vec<LostAnswer> = lost
-            .filter_map(|fault| fault.loses(&asked.client, role, &write, random))
+            .filter_map(|fault| fault.loses(&asked.client, &write, random))
             .collect();
         found.into_iter().next()
     }
@@ -197,13 +191,13 @@ impl Network {
     }
 
     /// A watch is open; the sender is told when it breaks.
-    pub fn watch_opened(&self, client: &str, role: Option<Role>, resource: &str) -> Arc<Notify> {
-        self.lock().gates.opened(client, role, resource)
+    pub fn watch_opened(&self, client: &str, resource: &str) -> Arc<Notify> {
+        self.lock().gates.opened(client, resource)
     }
 
     /// Why a request of `client` to watch is refused, if it is.
-    pub fn refuses_watch(&self, asked: &Asked, role: Option<Role>, now: Duration) -> Option<Refusal> {
-        self.lock().gates.refuse(asked, role, now)
+    pub fn refuses_watch(&self, asked: &Asked, now: Duration) -> Option<Refusal> {
+        self.lock().gates.refuse(asked, now)
     }
 
     /// A connection that can be reset.

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::is_meant;
-use crate::scenario::{ComponentTarget, Role};
+use crate::scenario::ComponentTarget;
 
 /// Links between machines.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -84,13 +83,13 @@ impl Slow {
     }
 
     /// How late what `client` watches is now.
-    pub fn of_watches(&mut self, client: &str, role: Option<Role>, now: Duration) -> Duration {
-        self.watches.longest(now, |target| is_meant(target, client, role))
+    pub fn of_watches(&mut self, client: &str, now: Duration) -> Duration {
+        self.watches.longest(now, |target| target.means(client))
     }
 
     /// How long `client` takes now to read a message of a watch.
-    pub fn of_reader(&mut self, client: &str, role: Option<Role>, now: Duration) -> Duration {
-        self.readers.longest(now, |target| is_meant(target, client, role))
+    pub fn of_reader(&mut self, client: &str, now: Duration) -> Duration {
+        self.readers.longest(now, |target| target.means(client))
     }
 }
 

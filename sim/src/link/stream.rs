@@ -13,7 +13,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::connection::{Connection, Line};
 use super::tap::WatchTap;
 use crate::model::{Asked, Seen};
-use crate::scenario::Role;
 use crate::world::World;
 
 /// So many frames of a stream may be under way.
@@ -136,8 +135,6 @@ pub struct Listener {
     pub machine: String,
     /// Its process.
     pub client: String,
-    /// Its process' role.
-    pub role: Option<Role>,
 }
 
 impl Listener {
@@ -145,14 +142,14 @@ impl Listener {
     async fn next(&self, receiver: &mut mpsc::Receiver<UnderWay>) -> Option<Piece> {
         let world = &self.world;
         let server = &self.connection.server(self.line).machine;
-        let reading = world.network.reading(&self.client, self.role, world.now());
+        let reading = world.network.reading(&self.client, world.now());
         if !reading.is_zero() {
             sleep(reading).await;
         }
         match receiver.recv().await {
             Some(under_way) => {
                 let (at, piece) = *under_way;
-                let at = at + world.network.lateness(&self.client, self.role, world.now());
+                let at = at + world.network.lateness(&self.client, world.now());
                 if at > Instant::now() {
                     sleep_until(at).await;
                 }
@@ -183,7 +180,7 @@ pub fn receive(response: http::Response<Arriving>, asked: &Asked, listener: List
             let world = listener.world.clone();
             let mut reader = stream.and_then(|stream| world.trace.recorder.reader(stream));
             let resource = asked.path.as_ref().map_or("", |path| &path.resource);
-            let broken = world.network.watch_opened(&listener.client, listener.role, resource);
+            let broken = world.network.watch_opened(&listener.client, resource);
             let state = Some((receiver, listener, broken));
             let frames = futures_util::stream::unfold(state, |state| async move {
                 let (mut receiver, listener, broken) = state?;

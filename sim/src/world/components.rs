@@ -43,14 +43,7 @@ pub fn main(world: Arc<World>, process: Process, random: Random) -> Pin<Box<dyn 
 
 fn client(world: &Arc<World>, process: &Process, identity: Identity, agent: &str, random: &Random) -> Client {
     let link = random.stream("link");
-    let transport = SimTransport::new(
-        world,
-        &process.name,
-        Some(process.role),
-        &process.machine,
-        identity,
-        link,
-    );
+    let transport = SimTransport::new(world, &process.name, &process.machine, identity, link);
     Client::new(transport, agent)
 }
 

@@ -8,7 +8,7 @@ use madsim::task::NodeId;
 use super::{CONTROL_PLANE, World, components};
 use crate::model::Seen;
 use crate::recording::{ProcessState, What};
-use crate::scenario::{ComponentTarget, Role};
+use crate::scenario::Role;
 use crate::simulator;
 
 /// A process.
@@ -36,15 +36,6 @@ impl Process {
     /// Whether it runs, perhaps held up.
     pub fn is_running(&self) -> bool {
         self.running
-    }
-
-    /// Whether `target` means it.
-    pub fn is_meant_by(&self, target: &ComponentTarget) -> bool {
-        self.role == target.role
-            && target
-                .instance
-                .as_ref()
-                .is_none_or(|instance| self.machine == *instance || self.name.ends_with(&format!("/{instance}")))
     }
 }
 
