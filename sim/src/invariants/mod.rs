@@ -29,6 +29,7 @@ mod eviction_rate;
 mod evictions;
 mod flows;
 mod generations;
+mod halves;
 mod identity;
 mod informers;
 mod init_order;
@@ -178,6 +179,7 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(deletion::Deletion::default()),
         Box::new(deletion::Namespaces),
         Box::new(generations::Generations),
+        Box::new(halves::Halves),
         Box::new(placement::Placement::default()),
         Box::new(company::Company::default()),
         Box::new(unschedulable::WhyUnschedulable::default()),

@@ -154,14 +154,10 @@ fn an_eviction_before_its_time_breaks_n2() {
     let tainted = || History::of(|id| id == "N2").put("nodes", unreachable("n"));
     let collected = tainted().put("pods", evicted.clone()).at(30);
     assert!(collected.see(&Seen::Asked(&other)).broken().is_empty());
-    // It has to say why; `base` is the revision of the pod.
-    let silent = Asked {
-        base: Some(2),
-        ..delete
-    };
+    // It has to say why; the state that it names is that of the pod.
     let unsaid = with(evicted, "/status/conditions", json!([]));
     let unsaid = tainted().put("pods", unsaid).at(90);
-    assert_eq!(unsaid.see(&Seen::Asked(&silent)).broken(), ["N2"]);
+    assert_eq!(unsaid.see(&Seen::Asked(&delete)).broken(), ["N2"]);
 }
 
 #[test]

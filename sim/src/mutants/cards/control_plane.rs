@@ -453,4 +453,12 @@ pub const CARDS: &[Card] = &[
         "several nodes of a zone are lost at once",
         &["N1"],
     ),
+    card(
+        "O112",
+        "own",
+        "apiserver",
+        "an update of a Deployment writes the status that it brings",
+        "a user applies a Deployment with a status, as out of a backup",
+        &["S7"],
+    ),
 ];

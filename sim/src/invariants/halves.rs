@@ -1,0 +1,108 @@
+//! S7, its other half: what is written to an object's status changes no spec, and what is written to its spec no status.
+//!
+//! Judged at every update or patch that a server says it has carried out, of the kinds that have both: the write of the
+//! revision that it names. Source: Kubernetes' API conventions, "Spec and status". Other subresources, creates and
+//! deletes may write both.
+
+use http::Method;
+
+use super::{Invariant, Report};
+use crate::model::{Cluster, Item, Seen};
+
+/// See the module.
+pub struct Halves;
+
+/// Whether two states of an object have the same spec, and the same status; none for kinds without these.
+fn same(before: &Item, after: &Item) -> Option<(bool, bool)> {
+    macro_rules! compare {
+        ($kind:ident) => {
+            if let (Some(before), Some(after)) = (before.$kind(), after.$kind()) {
+                return Some((before.spec == after.spec, before.status == after.status));
+            }
+        };
+    }
+    compare!(pod);
+    compare!(node);
+    compare!(deployment);
+    compare!(replica_set);
+    compare!(service);
+    compare!(as_namespace);
+    None
+}
+
+impl Invariant for Halves {
+    fn id(&self) -> &'static str {
+        "S7"
+    }
+
+    fn statement(&self) -> &'static str {
+        "A status write changes no spec, and a write of the spec no status."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        let Seen::Answered(asked, answered) = seen else { return };
+        if asked.method != Method::PUT && asked.method != Method::PATCH {
+            return;
+        }
+        let (Some(path), Some(revision)) = (&asked.path, answered.revision) else {
+            return;
+        };
+        let change = cluster
+            .history(&path.resource)
+            .and_then(|history| history.at(revision, &path.namespace, &path.name))
+            .filter(|change| change.revision == revision);
+        let Some((Some(before), Some(after))) = change.map(|change| (&change.before, &change.after)) else {
+            return;
+        };
+        let Some((spec, status)) = same(before, after).filter(|_| before.uid() == after.uid()) else {
+            return;
+        };
+        let wrong = match path.subresource.as_str() {
+            "" if !status => "its status",
+            "status" if !spec => "its spec",
+            _ => return,
+        };
+        let (client, method) = (&asked.client, &asked.method);
+        let message = format!(
+            "{method} {}{} by {client} has changed {wrong} at revision {revision}",
+            path.id(),
+            if path.subresource.is_empty() { "" } else { ", status," }
+        );
+        report.broken(self.id(), message, &["apiserver"]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::contract_tests::with;
+    use super::super::tests::{History, asked, pod};
+    use super::*;
+    use crate::model::Answered;
+
+    #[test]
+    fn a_write_of_one_half_that_changes_the_other_breaks_s7() {
+        let written = |subresource: &str, path: &str, value: Value| {
+            let before = pod("a", "n", "Pending");
+            let after = with(before.clone(), path, value);
+            let write = asked(
+                "kubelet/n",
+                Method::PATCH,
+                &format!("/api/v1/namespaces/default/pods/a{subresource}"),
+            );
+            let answer = Answered {
+                status: 200,
+                revision: Some(3),
+                ..Answered::default()
+            };
+            let history = History::of(|id| id == "S7").put("pods", before).put("pods", after);
+            history.see(&Seen::Answered(&write, &answer)).broken()
+        };
+        let (phase, priority) = ("/status/phase", "/spec/priority");
+        assert!(written("/status", phase, json!("Running")).is_empty());
+        assert!(written("", priority, json!(1)).is_empty());
+        assert_eq!(written("", phase, json!("Running")), ["S7"]);
+        assert_eq!(written("/status", priority, json!(1)), ["S7"]);
+    }
+}
