@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use orrery_play::convergence::{ready_endpoints, slices};
+use orrery_play::convergence::ready_endpoints;
 use orrery_play::model::Cluster;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -21,7 +21,7 @@ pub fn addresses(cluster: &Cluster) -> Vec<(String, SocketAddr)> {
         let (Some(spec), Some(address)) = (spec, address) else {
             continue;
         };
-        if slices(cluster, service).flat_map(ready_endpoints).next().is_none() {
+        if cluster.slices_of(service).flat_map(ready_endpoints).next().is_none() {
             continue;
         }
         let ports = spec.ports.iter().flatten();

@@ -12,7 +12,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::slices;
 use crate::model::{Cluster, EndpointState, Item};
 
 /// The annotation that tells of addresses cut off.
@@ -61,8 +60,9 @@ fn ports(spec: &ServiceSpec) -> Option<BTreeSet<Port>> {
 
 /// The slices and the object that have addresses have them on the service's ports.
 fn on_ports(cluster: &Cluster, service: &Item, wanted: &BTreeSet<Port>, missing: &mut Vec<String>) {
-    let kept =
-        slices(cluster, service).filter(|slice| slice.is_kept_slice() && slice.slice_endpoints().next().is_some());
+    let kept = cluster
+        .slices_of(service)
+        .filter(|slice| slice.is_kept_slice() && slice.slice_endpoints().next().is_some());
     let mut found: Vec<(&Item, BTreeSet<Port>)> = Vec::new();
     for item in kept {
         let ports = item.slice().into_iter().flat_map(|slice| slice.ports.iter().flatten());
@@ -112,7 +112,7 @@ fn wanted(cluster: &Cluster, service: &Item, spec: &ServiceSpec) -> Option<BTree
 
 fn in_slices(cluster: &Cluster, service: &Item, wanted: &BTreeMap<String, EndpointState>, missing: &mut Vec<String>) {
     let mut there: BTreeMap<&str, Vec<EndpointState>> = BTreeMap::new();
-    for slice in slices(cluster, service).filter(|slice| slice.is_kept_slice()) {
+    for slice in cluster.slices_of(service).filter(|slice| slice.is_kept_slice()) {
         for endpoint in slice.slice_endpoints() {
             let said = EndpointState::of(endpoint);
             for ip in &endpoint.addresses {

@@ -158,27 +158,20 @@ fn ready_pods(cluster: &Cluster, service: &Item) -> Option<BTreeSet<String>> {
     )
 }
 
-/// The slices of a service.
-pub fn slices<'a>(cluster: &'a Cluster, service: &'a Item) -> impl Iterator<Item = &'a Item> {
-    cluster
-        .all("endpointslices.discovery.k8s.io")
-        .map(|slice| &**slice)
-        .filter(|slice| slice.id.namespace == service.id.namespace && slice.service_name() == Some(&service.id.name))
-}
-
 /// The addresses of a slice's ready endpoints.
 pub fn ready_endpoints(slice: &Item) -> Vec<String> {
     let ready = slice.ready_endpoints();
     ready.flat_map(|endpoint| endpoint.addresses.iter().cloned()).collect()
 }
 
-/// E2 and E3 at rest: every ready pod is in exactly one slice, and nothing else is.
+/// E2 and E3 at rest: every ready pod is in exactly one slice that the controller keeps, and nothing else is.
 fn endpoints(cluster: &Cluster, missing: &mut Vec<String>) {
     for service in cluster.all("services") {
         let Some(wanted) = ready_pods(cluster, service) else {
             continue;
         };
-        let mut there: Vec<String> = slices(cluster, service).flat_map(ready_endpoints).collect();
+        let kept = cluster.slices_of(service).filter(|slice| slice.is_kept_slice());
+        let mut there: Vec<String> = kept.flat_map(ready_endpoints).collect();
         there.sort();
         let unique: BTreeSet<String> = there.iter().cloned().collect();
         if unique != wanted {
@@ -240,6 +233,10 @@ fn expected(cluster: &Cluster, expect: &Expect, missing: &mut Vec<String>) {
                 && item.id.name == name
                 && (item.id.namespace.is_empty() || item.id.namespace == namespace)
         });
+        let Some(fields) = fields else {
+            missing.extend(found.map(|_| format!("{object} is there, and is not to be")));
+            continue;
+        };
         let Some(value) = found.and_then(|item| serde_json::from_slice::<Value>(&item.bytes).ok()) else {
             missing.push(format!("{object} does not exist"));
             continue;

@@ -63,6 +63,14 @@ fn fields_in_the_end_are_found_under_keys_with_dots_and_in_lists() {
     );
 }
 
+#[test]
+fn an_object_that_is_not_to_be_there_is_missed_where_it_is() {
+    let web = json!({"metadata": {"name": "web", "namespace": "default"}});
+    let there = |state: &str| of_fields(state, &[("services", web.clone())]);
+    assert!(there("service/api: absent").is_empty());
+    assert_eq!(there("service/web: absent"), ["service/web is there, and is not to be"]);
+}
+
 fn with(mut object: Value, path: &str, value: Value) -> Value {
     *object.pointer_mut(path).unwrap() = value;
     object

@@ -391,6 +391,19 @@ impl Cluster {
         self.made.iter().map(|(resource, made)| (&**resource, *made))
     }
 
+    /// The endpoint slices of a service, whoever made them: by their label, as proxies find them.
+    pub fn slices_of<'a>(&'a self, service: &'a Item) -> impl Iterator<Item = &'a Item> {
+        let slices = self.all("endpointslices.discovery.k8s.io").map(|slice| &**slice);
+        slices.filter(|slice| {
+            slice.id.namespace == service.id.namespace && slice.service_name() == Some(&service.id.name)
+        })
+    }
+
+    /// The service of an endpoint slice.
+    pub fn service_of(&self, slice: &Item) -> Option<&Arc<Item>> {
+        self.find("services", &slice.id.namespace, slice.service_name()?)
+    }
+
     /// All objects of all resources.
     pub fn everything(&self) -> impl Iterator<Item = &Arc<Item>> {
         self.objects.values().flat_map(|objects| objects.values())

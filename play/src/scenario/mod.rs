@@ -265,9 +265,10 @@ pub struct Expect {
     /// How long after the heal the cluster may take to reach its desired state.
     #[serde(deserialize_with = "quantity::duration")]
     pub converge: Duration,
-    /// Fields of objects at the end: `deployment/web: { status.availableReplicas: 3 }`.
+    /// Fields of objects at the end: `deployment/web: { status.availableReplicas: 3 }`; none of an object that is not to
+    /// be there: `pod/web: absent`.
     #[serde(deserialize_with = "states")]
-    pub state: Vec<BTreeMap<String, BTreeMap<String, serde_json::Value>>>,
+    pub state: States,
     /// X4: what the cluster is to hold in the end.
     #[serde(rename = "end-state")]
     pub end_state: Option<SameAs>,
@@ -276,15 +277,48 @@ pub struct Expect {
     pub creates_and_deletes: Option<SameAs>,
 }
 
-/// By object, the values of its fields by their paths; one entry of `state` each.
-type States = Vec<BTreeMap<String, BTreeMap<String, serde_json::Value>>>;
+/// The values of an object's fields, by their paths.
+type Fields = BTreeMap<String, serde_json::Value>;
+/// By object, what its fields are to be, none if it is not to be there; one entry of `state` each.
+type States = Vec<BTreeMap<String, Option<Fields>>>;
+
+/// What the contract calls invariants and is judged at rest, whatever a scenario chooses.
+const ALWAYS: &[&str] = &["E4", "C3", "X1", "X2", "X3", "X6"];
+
+/// The word for an object that is not to be there.
+const ABSENT: &str = "absent";
 
 fn states<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<States, D::Error> {
-    let states = Vec::<Unique<Unique<Json>>>::deserialize(deserializer)?;
-    let fields = |Unique(fields): Unique<Json>| fields.into_iter().map(|(path, Json(value))| (path, value)).collect();
-    let objects =
-        |Unique(objects): Unique<Unique<Json>>| objects.into_iter().map(|(object, own)| (object, fields(own)));
-    Ok(states.into_iter().map(|state| objects(state).collect()).collect())
+    struct Wanted(Option<Fields>);
+    impl<'de> Deserialize<'de> for Wanted {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct WantedVisitor;
+            impl<'de> serde::de::Visitor<'de> for WantedVisitor {
+                type Value = Wanted;
+
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    write!(f, "fields and their values, or `{ABSENT}`")
+                }
+
+                fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Wanted, E> {
+                    if word == ABSENT {
+                        return Ok(Wanted(None));
+                    }
+                    Err(E::invalid_value(serde::de::Unexpected::Str(word), &self))
+                }
+
+                fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Wanted, A::Error> {
+                    let fields = unique::read::<A, String, Json>(map)?;
+                    let fields = fields.into_iter().map(|(path, Json(value))| (path, value));
+                    Ok(Wanted(Some(fields.collect())))
+                }
+            }
+            deserializer.deserialize_any(WantedVisitor)
+        }
+    }
+    let states = Vec::<Unique<Wanted>>::deserialize(deserializer)?.into_iter();
+    let objects = |Unique(objects): Unique<Wanted>| objects.into_iter().map(|(object, Wanted(own))| (object, own));
+    Ok(states.map(|state| objects(state).collect()).collect())
 }
 
 /// What the end of a run is compared with.
@@ -349,6 +383,9 @@ impl<'de> Deserialize<'de> for InvariantChoice {
         };
         let known = crate::vocabulary::vocabulary().invariants();
         match ids.iter().find(|id| !known.contains(&id.as_str())) {
+            Some(wrong) if ALWAYS.contains(&wrong.as_str()) => Err(serde::de::Error::custom(format!(
+                "{wrong} is judged in the end of every run, and cannot be chosen"
+            ))),
             Some(wrong) => Err(serde::de::Error::custom(format!(
                 "no invariant {wrong:?} is built{}",
                 nearest::hint(wrong, &known)

@@ -115,6 +115,10 @@ pub fn read(file: &str, source: &str, load: impl Fn(&str) -> Result<String, Stri
 
 /// What is wrong with an object to apply: the word it is about, and why.
 fn check_object(object: &Value) -> Result<(), (String, String)> {
+    if let Some(file) = object.as_str() {
+        let why = format!("{file:?} is no object to apply: a file is applied by a step of its own (`apply: {file}`)");
+        return Err((file.to_owned(), why));
+    }
     let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
     for path in ["/apiVersion", "/kind", "/metadata/name"] {
         if text(path).is_empty() {

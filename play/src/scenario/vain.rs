@@ -69,7 +69,8 @@ pub fn find(scenario: &Scenario) -> Vec<Vain> {
     }
     for (object, fields) in scenario.expect.state.iter().flatten() {
         search.object(("expect", 0), object, true);
-        fields.keys().for_each(|path| search.field(("expect", 0), object, path));
+        let paths = fields.iter().flat_map(|fields| fields.keys());
+        paths.for_each(|path| search.field(("expect", 0), object, path));
     }
     search.found
 }

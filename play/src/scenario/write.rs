@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::quantity::write_duration;
 use super::topology::numbered;
 use super::yaml::Yaml;
+use super::{ABSENT, Fields};
 use super::{
     Expect, FaultPlan, Heal, ImageScript, InvariantChoice, NetworkSpec, NodeSpec, SameAs, Scenario, StepPlan,
     StoreSpec, TaintSpec, Topology,
@@ -249,15 +250,16 @@ fn expect(expect: &Expect) -> Yaml {
         InvariantChoice::All => Yaml::plain("all"),
         InvariantChoice::These(ids) => words(ids, Yaml::text),
     };
-    let fields = |fields: &BTreeMap<String, serde_json::Value>| {
-        Yaml::Map(
+    let fields = |fields: &Option<Fields>| match fields {
+        None => Yaml::plain(ABSENT),
+        Some(fields) => Yaml::Map(
             fields
                 .iter()
                 .map(|(path, value)| (path.clone(), Yaml::of_json(value)))
                 .collect(),
-        )
+        ),
     };
-    let objects = |objects: &BTreeMap<String, BTreeMap<String, serde_json::Value>>| {
+    let objects = |objects: &BTreeMap<String, Option<Fields>>| {
         Yaml::Map(
             objects
                 .iter()

@@ -10,15 +10,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use orrery_api::task::TaskGroup;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::choices::Occurrences;
-use crate::scenario::StepAction;
+use crate::scenario::{Moment, StepAction, StepPlan};
 use crate::stage::Stage;
 use crate::waiting::Waiting;
 
 pub use requests::{cordon, eviction, is_namespaced, named, path_of, plural};
 pub use user::{Content, User};
+
+/// From the end of a step to the next of the same moment.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The users of a run.
 pub struct Workload {
@@ -33,15 +37,21 @@ impl Workload {
         let steps = &stage.scenario().workload;
         let open = Arc::new(AtomicUsize::new(steps.len()));
         let names = Arc::new(Mutex::new(Occurrences::default()));
-        for (index, plan) in steps.iter().enumerate() {
+        let (ends, done): (Vec<_>, Vec<_>) = steps.iter().map(|_| watch::channel(false)).unzip();
+        for ((index, plan), end) in steps.iter().enumerate().zip(ends) {
             let name = next(&names, &plan.action);
             let random = stage
                 .random()
                 .stream_known_as(&format!("step/{name}"), &format!("workload/{index}"));
             let waiting = Waiting::new(stage, &plan.moment, &random);
-            // Steps of one moment are done in the order they are written in.
-            let before = steps[..index].iter().filter(|earlier| earlier.moment == plan.moment);
-            let rank = Duration::from_millis(20 * before.count() as u64);
+            // Steps of one moment are done in the order they are written in, but for users who do not rest.
+            let is_before = |earlier: &StepPlan| {
+                earlier.moment == plan.moment
+                    && !matches!(plan.moment, Moment::Between(_))
+                    && !matches!(earlier.action, StepAction::Churn(_))
+            };
+            let before = steps[..index].iter().rposition(is_before);
+            let mut before = before.map(|earlier| done[earlier].clone());
             let (stage, action, open, names) = (stage.clone(), plan.action.clone(), open.clone(), names.clone());
             tasks.spawn(async move {
                 if let StepAction::Churn(churn) = &action {
@@ -50,10 +60,15 @@ impl Workload {
                 } else {
                     let moment = waiting.pinned();
                     waiting.wait(start).await;
-                    sleep(rank).await;
+                    if let Some(before) = &mut before {
+                        // Whoever ends without a word is no reason to wait.
+                        let _ = before.wait_for(|done| *done).await;
+                        sleep(PAUSE).await;
+                    }
                     steps::perform(&User::new(&stage, &name), moment, &action).await;
                 }
                 open.fetch_sub(1, Ordering::Relaxed);
+                end.send_replace(true);
             });
         }
         Workload { _tasks: tasks, open }

@@ -11,7 +11,7 @@ use std::net::SocketAddrV4;
 
 use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use orrery_play::convergence::{Rest, containers, slices};
+use orrery_play::convergence::{Rest, containers};
 
 use crate::model::{Cluster, Item};
 use crate::world::{AUTHORITY, World};
@@ -96,7 +96,7 @@ fn ways(cluster: &Cluster) -> BTreeSet<Way> {
         }
         let stays = stays_on_its_node(spec);
         for port in spec.ports.iter().flatten() {
-            for slice in slices(cluster, service) {
+            for slice in cluster.slices_of(service) {
                 let Some(number) = number(slice, port) else { continue };
                 // An endpoint that says nothing of its node is on none for a service that stays.
                 let endpoints = slice.ready_endpoints().filter(|own| !stays || own.node_name.is_some());

@@ -107,7 +107,7 @@ impl Affinity {
         let is_sticky = spec.session_affinity.as_deref() == Some("ClientIP");
         let patience = cluster.lag(Role::Proxy) + SYNC;
         let rests = |since: Duration| since + patience < cluster.now;
-        let slices = cluster.owned(item.uid()).filter(|own| own.slice().is_some());
+        let slices = cluster.slices_of(item);
         let ip = last.ip().to_string();
         let mut since = slices
             .filter_map(|slice| self.ready.get(&slice.id)?.get(&ip))

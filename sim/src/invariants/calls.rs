@@ -17,7 +17,6 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
-use std::time::Duration;
 
 use super::specified::Specified;
 use super::{CALM, Invariant, Report, SYNC};
@@ -45,7 +44,7 @@ struct Made<'a> {
 fn endpoints(service: &Item, port: &str, node: Option<&str>, cluster: &Cluster) -> BTreeSet<SocketAddrV4> {
     let of = |wanted: fn(EndpointState) -> bool| {
         let mut found = BTreeSet::new();
-        for slice in cluster.owned(service.uid()) {
+        for slice in cluster.slices_of(service) {
             let ports = slice
                 .slice()
                 .and_then(|slice| slice.ports.as_ref())
@@ -74,14 +73,13 @@ fn endpoints(service: &Item, port: &str, node: Option<&str>, cluster: &Cluster) 
 }
 
 impl Calls {
-    fn remember(&mut self, change: &Change, now: Duration) {
+    fn remember(&mut self, change: &Change, cluster: &Cluster) {
         match &*change.id.resource {
-            "services" => self.settled.note(change, now),
+            "services" => self.settled.note(change, cluster.now),
             "endpointslices.discovery.k8s.io" => {
-                let sides = [&change.before, &change.after];
-                let owners = sides.into_iter().filter_map(|slice| slice.as_ref()?.controller_uid());
-                for owner in owners {
-                    self.settled.touch(owner, now);
+                let sides = [&change.before, &change.after].into_iter().flatten();
+                for service in sides.filter_map(|slice| cluster.service_of(slice)) {
+                    self.settled.touch(service.uid(), cluster.now);
                 }
             }
             _ => {}
@@ -135,7 +133,7 @@ impl Invariant for Calls {
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         match seen {
-            Seen::Change(change) => self.remember(change, cluster.now),
+            Seen::Change(change) => self.remember(change, cluster),
             Seen::Called {
                 machine,
                 service,

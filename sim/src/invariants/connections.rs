@@ -52,7 +52,7 @@ fn has_first_port(service: &Item, slice: &Item) -> bool {
 
 /// The addresses that the slices of a service have connections sent to.
 fn endpoints(service: &Item, cluster: &Cluster) -> BTreeSet<String> {
-    let slices = || cluster.owned(service.uid()).filter(|own| has_first_port(service, own));
+    let slices = || cluster.slices_of(service).filter(|own| has_first_port(service, own));
     let pick = |wanted: fn(EndpointState) -> bool| -> BTreeSet<String> {
         let endpoints = slices().flat_map(|slice| slice.slice_endpoints());
         let wanted = endpoints.filter(|endpoint| wanted(EndpointState::of(endpoint)));
@@ -112,9 +112,8 @@ impl Connections {
     }
 
     fn remember_slice(&mut self, change: &Change, cluster: &Cluster) {
-        let owners = [&change.before, &change.after].map(|slice| slice.as_ref()?.controller_uid());
-        for uid in owners.into_iter().flatten() {
-            let Some(service) = cluster.by_uid(uid) else { continue };
+        let sides = [&change.before, &change.after].into_iter().flatten();
+        for service in sides.filter_map(|slice| cluster.service_of(slice)) {
             let now = endpoints(service, cluster);
             let known = self.endpoints.entry(service.id.clone()).or_default();
             known.retain(|_, span| span.until.is_none_or(|until| until + MEMORY > cluster.now));

@@ -405,7 +405,7 @@ fn expect() -> impl Strategy<Value = Expect> {
         any::<bool>().prop_map(Value::from),
         words().prop_map(Value::from),
     ];
-    let fields = btree_map("[a-z.]{1,12}", value, 0..3);
+    let fields = prop::option::of(btree_map("[a-z.]{1,12}", value, 0..3));
     let state = btree_map("deployment/[a-z]{1,5}", fields, 0..3);
     (invariants, duration(), vec(state, 0..3)).prop_map(|(invariants, converge, state)| Expect {
         invariants,
