@@ -282,8 +282,17 @@ type Fields = BTreeMap<String, serde_json::Value>;
 /// By object, what its fields are to be, none if it is not to be there; one entry of `state` each.
 type States = Vec<BTreeMap<String, Option<Fields>>>;
 
-/// What the contract calls invariants and is judged at rest, whatever a scenario chooses.
-const ALWAYS: &[&str] = &["E4", "C3", "X1", "X2", "X3", "X6"];
+/// Ids that have a meaning but cannot be chosen, and why.
+const NOT_CHOSEN: [(&str, &str); 8] = [
+    ("C3", "is judged wherever C1 is"),
+    ("E4", "is judged in the end of every run"),
+    ("X1", "is judged in the end of every run"),
+    ("X2", "is judged in the end of every run"),
+    ("X3", "is judged in the end of every run"),
+    ("X4", "is asked for by `end-state: fault-free`"),
+    ("X5", "is asked for by `creates-and-deletes: fault-free`"),
+    ("X6", "is judged in the end of every run"),
+];
 
 /// The word for an object that is not to be there.
 const ABSENT: &str = "absent";
@@ -382,15 +391,13 @@ impl<'de> Deserialize<'de> for InvariantChoice {
             Wire::List(ids) => ids,
         };
         let known = crate::vocabulary::vocabulary().invariants();
-        match ids.iter().find(|id| !known.contains(&id.as_str())) {
-            Some(wrong) if ALWAYS.contains(&wrong.as_str()) => Err(serde::de::Error::custom(format!(
-                "{wrong} is judged in the end of every run, and cannot be chosen"
-            ))),
-            Some(wrong) => Err(serde::de::Error::custom(format!(
-                "no invariant {wrong:?} is built{}",
-                nearest::hint(wrong, &known)
-            ))),
-            None => Ok(InvariantChoice::These(ids)),
-        }
+        let Some(wrong) = ids.iter().find(|id| !known.contains(&id.as_str())) else {
+            return Ok(InvariantChoice::These(ids));
+        };
+        let why = match NOT_CHOSEN.iter().find(|(id, _)| id == wrong) {
+            Some((id, why)) => format!("{id} {why}"),
+            None => format!("no invariant {wrong:?} is built{}", nearest::hint(wrong, &known)),
+        };
+        Err(serde::de::Error::custom(why))
     }
 }

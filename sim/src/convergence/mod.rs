@@ -1,10 +1,11 @@
 //! Convergence: after the heal the cluster reaches what was asked for, and then is quiet.
 //!
 //! Judged over the store ([`orrery_play::convergence`]), the containers that really run, what they were given
-//! ([`given`]), and the rules that really stand.
+//! ([`given`]), and the rules that really stand ([`shares`]).
 //! Machines that stay broken are left out: their containers may run on unheard.
 
 mod given;
+mod shares;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
@@ -133,6 +134,7 @@ fn rules(world: &World, cluster: &Cluster, left: &[String], missing: &mut Vec<St
     let ways = ways(cluster);
     for machine in world.workers().filter(|machine| !left.contains(&machine.name)) {
         let Some(worker) = &machine.worker else { continue };
+        shares::missing(&machine.name, &worker.filter.rules(), missing);
         let stand = worker.filter.endpoints();
         let here = |node: &Option<String>| node.as_ref().is_none_or(|node| *node == machine.name);
         let wanted: BTreeSet<SocketAddrV4> = ways.iter().filter(|(node, _)| here(node)).map(|(_, at)| *at).collect();

@@ -264,7 +264,14 @@ impl ServiceRules {
         for ((at, chain), left) in endpoints.iter().zip(&chains).zip((1..=endpoints.len() as u32).rev()) {
             // Of those that come so far, one in as many as endpoints are left: each gets the same share of the whole.
             rules.push(if left > 1 {
-                leads(at, chain).when(Match::OneIn(left))
+                // The mutant: one in as many as there are, though some never come so far.
+                let all = endpoints.len() as u32;
+                let share = if left < all && mutant::active("O115") {
+                    all
+                } else {
+                    left
+                };
+                leads(at, chain).when(Match::OneIn(share))
             } else {
                 leads(at, chain)
             });

@@ -461,4 +461,20 @@ pub const CARDS: &[Card] = &[
         "a user applies a Deployment with a status, as out of a backup",
         &["S7"],
     ),
+    card(
+        "O113",
+        "own",
+        "controllers",
+        "a kind whose objects cannot be listed counts as empty when a namespace is emptied",
+        "a namespace is deleted, and the lists of a kind that is in it fail again and again",
+        &["G4", "convergence"],
+    ),
+    card(
+        "O114",
+        "own",
+        "controllers",
+        "only dependents that the informers have shown are set free of an owner that leaves them behind",
+        "an owner is deleted and leaves its dependents behind just after some of them were made",
+        &["G3", "X4", "convergence"],
+    ),
 ];

@@ -357,4 +357,12 @@ pub const CARDS: &[Card] = &[
         "a kubelet restarts over pods that have been ready for long",
         &["K13"],
     ),
+    card(
+        "O115",
+        "own",
+        "proxy",
+        "each of several endpoints gets its share of what the ones before it have left, the last one all the rest",
+        "a service has three endpoints or more",
+        &["convergence"],
+    ),
 ];
