@@ -477,4 +477,12 @@ pub const CARDS: &[Card] = &[
         "an owner is deleted and leaves its dependents behind just after some of them were made",
         &["G3", "X4", "convergence"],
     ),
+    card(
+        "O116",
+        "own",
+        "client",
+        "who wants to lead judges a lease by the holder's stamp and its own wall clock",
+        "the clock of a twin's machine is ahead by more than a lease lasts, or behind when the leader dies",
+        &["L1", "convergence"],
+    ),
 ];
