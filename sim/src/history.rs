@@ -85,8 +85,11 @@ impl History {
         if let Some(complete) = self.open.take() {
             self.line(&complete);
         }
-        let ended = now.as_nanos() as u64;
-        self.line(&Ended { ended });
+        // What is not complete does not look so.
+        if self.failure.is_none() {
+            let ended = now.as_nanos() as u64;
+            self.line(&Ended { ended });
+        }
         if let Err(error) = self.output.flush() {
             self.failure.get_or_insert(error.to_string());
         }

@@ -36,8 +36,8 @@ pub fn command(what: &str, scenario: &str, seed: u64, variation: &Variation) -> 
     words.join(" ")
 }
 
-/// A run's outcome in words.
-pub fn describe(scenario: &str, seed: u64, outcome: &Outcome) -> String {
+/// A run's outcome in words; `replay` is the command that replays it.
+pub fn describe(replay: &str, outcome: &Outcome) -> String {
     let mut text = String::new();
     match &outcome.verdict {
         Verdict::Held => {
@@ -87,17 +87,33 @@ pub fn describe(scenario: &str, seed: u64, outcome: &Outcome) -> String {
             let _ = writeln!(text, "{why}");
         }
     }
-    for fault in &outcome.never_struck {
+    for fault in counted(&outcome.never_struck) {
         let _ = writeln!(text, "never struck: {fault}");
     }
     for stream in &outcome.never_drawn {
         let _ = writeln!(text, "no stream to draw anew: {stream}");
     }
-    let _ = writeln!(text, "replay: {}", replay(scenario, seed, &outcome.variation));
+    let _ = writeln!(text, "replay: {replay}");
     if !outcome.hash.is_empty() {
         let _ = writeln!(text, "trace: {} ({} events)", outcome.hash, outcome.events);
     }
     text
+}
+
+/// Equal texts once, with how many there are of each, in the order of the first ones.
+fn counted(texts: &[String]) -> Vec<String> {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for text in texts {
+        match counts.iter_mut().find(|(known, _)| *known == text.as_str()) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((text, 1)),
+        }
+    }
+    let told = counts.into_iter().map(|(text, count)| match count {
+        1 => text.to_owned(),
+        count => format!("{text} ({count} times)"),
+    });
+    told.collect()
 }
 
 /// What the invariant `id` says.
@@ -115,4 +131,15 @@ pub fn speed(outcome: &Outcome) -> String {
         "{simulated:.0} s simulated in {spent:.2} s of CPU: {:.0} times real time",
         simulated / spent.max(1e-9)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_several_times_is_said_once_with_its_number() {
+        let texts = ["restart of scheduler", "crash of node-1", "restart of scheduler"].map(str::to_owned);
+        assert_eq!(counted(&texts), ["restart of scheduler (2 times)", "crash of node-1"]);
+    }
 }

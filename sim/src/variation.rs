@@ -36,6 +36,14 @@ impl Variation {
         redraws.map(|redraw| (redraw.stream.clone(), redraw.number)).collect()
     }
 
+    /// What of it is no choice that a pinned scenario could name: how interleavings are explored, and the known bug.
+    pub fn not_pinned(&self) -> Self {
+        Variation {
+            redraw: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     /// The arguments of a command line that asks for it.
     pub fn arguments(&self) -> Vec<String> {
         let mut arguments = Vec::new();

@@ -138,3 +138,113 @@ fn who_reads_no_more_ends_it_quietly() {
         .expect("the simulator starts");
     assert_eq!((output.status.code(), text(&output).as_str()), (Some(141), ""));
 }
+
+#[test]
+fn a_scenario_is_one_however_it_is_called_and_described() {
+    let place = tempfile::tempdir().expect("a folder can be made");
+    let path = scenario(place.path(), "held", "b");
+    let here = |arguments: &[&str]| {
+        let output = command(arguments).current_dir(place.path()).output();
+        text(&output.expect("the simulator starts"))
+    };
+    let fuzz = |file: &str| here(&["fuzz", file, "--seeds", "2", "--dir", "results"]);
+    let said = fuzz("held.yaml");
+    assert!(said.starts_with("2 runs in "), "{said}");
+    for name in ["./held.yaml", &path] {
+        let said = fuzz(name);
+        assert!(said.starts_with("0 runs in "), "{name}: {said}");
+    }
+    let described = std::fs::read_to_string(&path).expect("it is there") + "about: A note is kept.\n";
+    std::fs::write(&path, described).expect("a file can be written");
+    let said = fuzz("held.yaml");
+    assert!(said.starts_with("0 runs in "), "{said}");
+    let said = here(&["summary", "results"]);
+    assert!(said.starts_with("2 runs, 0 failed"), "{said}");
+}
+
+#[test]
+fn there_are_no_seeds_beyond_the_last_one() {
+    let place = tempfile::tempdir().expect("a folder can be made");
+    let held = scenario(place.path(), "held", "b");
+    for arguments in [
+        ["verify", &held, "--seed", "18446744073709551615", "--seeds", "2"],
+        ["fuzz", &held, "--from", "18446744073709551615", "--seeds", "2"],
+    ] {
+        let output = sim(&arguments);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        let why = "error: 2 seeds from 18446744073709551615 on: there are none beyond 18446744073709551615\n";
+        assert_eq!(text(&output), why, "{arguments:?}");
+    }
+}
+
+#[test]
+fn no_jobs_are_refused_in_plain_words() {
+    for command in ["fuzz", "verify", "shrink", "mutants"] {
+        let output = sim(&[command, "scenarios/node-failure.yaml", "--jobs", "0"]);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        assert!(
+            text(&output).contains("write how many runs at once, 1 or more"),
+            "{}",
+            text(&output)
+        );
+    }
+}
+
+#[test]
+fn a_dash_is_standard_output() {
+    let place = tempfile::tempdir().expect("a folder can be made");
+    scenario(place.path(), "held", "b");
+    scenario(place.path(), "unmet", "c");
+    for (arguments, start) in [
+        (&["pin", "held.yaml", "--out", "-"][..], "name: held\n"),
+        (&["report", "held.yaml", "--out", "-"], "<!"),
+        (&["report", "held.yaml", "--perfetto", "-"], "{"),
+        (&["shrink", "unmet.yaml", "--out", "-"], "# Fails: convergence: "),
+    ] {
+        let output = command(arguments).current_dir(place.path()).output();
+        let output = output.expect("the simulator starts");
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output));
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.starts_with(start), "{arguments:?}: {said}");
+    }
+    assert_eq!(
+        std::fs::read_dir(place.path()).expect("a folder").count(),
+        2,
+        "no file `-`"
+    );
+}
+
+#[test]
+fn a_pinned_run_says_how_it_is_explored() {
+    let place = tempfile::tempdir().expect("a folder can be made");
+    let held = scenario(place.path(), "held", "b");
+    let output = sim(&["pin", &held, "--explore", "pct:2"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let pinned = String::from_utf8_lossy(&output.stdout);
+    assert!(pinned.starts_with("# Run it with --explore pct:2, "), "{pinned}");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("unless it is run with --explore pct:2\n"), "{told}");
+}
+
+#[test]
+fn failures_are_told_on_standard_output_and_progress_elsewhere() {
+    let place = tempfile::tempdir().expect("a folder can be made");
+    let unmet = scenario(place.path(), "unmet", "c");
+    let log = place.path().join("log");
+    // In a terminal of its own, to which standard error goes.
+    let fuzz = format!(
+        "{} fuzz {unmet} --seeds 2 > {}",
+        env!("CARGO_BIN_EXE_orrery-sim"),
+        log.display()
+    );
+    let script = std::process::Command::new("script")
+        .args(["-qec", &fuzz, "/dev/null"])
+        .stdin(std::process::Stdio::null())
+        .output();
+    // Not every machine has it, or a terminal to give.
+    let (Ok(terminal), Ok(log)) = (script, std::fs::read_to_string(&log)) else {
+        return;
+    };
+    assert_eq!(log.matches("unmet.yaml, seed ").count(), 2, "{log}");
+    assert!(!text(&terminal).contains("did not converge"), "{}", text(&terminal));
+}

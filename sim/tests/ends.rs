@@ -4,7 +4,7 @@ mod command;
 
 use std::path::Path;
 
-use command::{sim, text};
+use command::{command, sim, text};
 
 /// A scenario in which somebody acts at 20 s on what the controllers should have made by then; `fault` may keep them.
 fn scenario(folder: &Path, act: &str, fault: &str) -> String {
@@ -82,11 +82,50 @@ fn a_scenario_that_does_not_hold_without_faults_is_wrong() {
         "end-state: fault-free, state: [{ deployment/web: { spec.replicas: 9 } }]",
     );
     std::fs::write(&file, hopeless).expect("a file can be written");
-    let output = sim(&["run", &file]);
-    assert_eq!(output.status.code(), Some(2), "{}", self::text(&output));
-    assert!(
-        self::text(&output).contains("they do not hold either"),
-        "{}",
-        self::text(&output)
+    let why = "they do not hold either: did not converge within the bound; what is missing: ";
+    let replay = format!("replay: cargo sim run {file} --seed 1 --fault-free\n");
+    for arguments in [
+        &["run", &file][..],
+        &["pin", &file],
+        &["explain", &file],
+        &["fuzz", &file, "--seeds", "1"],
+    ] {
+        let output = sim(arguments);
+        let said = self::text(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(why), "{arguments:?}: {said}");
+        assert!(said.contains(&replay), "{arguments:?}: {said}");
+        assert!(!said.contains("EOF"), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn pin_judges_the_end_as_run_does() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let output = sim(&["pin", &scenario(folder.path(), OWN, LONG), "--seed", "5"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("did not end as without faults:"), "{said}");
+}
+
+#[test]
+fn shrinking_keeps_only_the_ends_of_the_scenario_itself() {
+    let (folder, temporary) = (tempfile::tempdir(), tempfile::tempdir());
+    let (folder, temporary) = (
+        folder.expect("a folder can be made"),
+        temporary.expect("a folder can be made"),
     );
+    let file = scenario(folder.path(), OWN, LONG);
+    let small = folder.path().join("small.yaml").to_string_lossy().into_owned();
+    let output = command(&["shrink", &file, "--seed", "5", "--out", &small, "--limit", "0.3"])
+        .env("TMPDIR", temporary.path())
+        .output()
+        .expect("the simulator starts");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let left: Vec<_> = std::fs::read_dir(temporary.path())
+        .expect("a folder")
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+        .collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(left[0].starts_with("orrery-yardstick-"), "{left:?}");
 }

@@ -29,6 +29,18 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether all its seeds are seeds.
+    ///
+    /// # Errors
+    /// Some are beyond the last one; in words.
+    pub fn check(&self) -> Result<(), String> {
+        if self.from.checked_add(self.seeds.saturating_sub(1)).is_some() {
+            return Ok(());
+        }
+        let (seeds, from, last) = (self.seeds, self.from, u64::MAX);
+        Err(format!("{seeds} seeds from {from} on: there are none beyond {last}"))
+    }
+
     /// The inputs of this shard, in order.
     pub fn inputs(&self) -> impl Iterator<Item = Input> + use<> {
         let plan = self.clone();
@@ -278,6 +290,20 @@ mod tests {
         assert_eq!(
             [of(0), of(4), of(8), of(12), of(16)],
             ["pct:1", "pct:2", "pct:3", "pct:4", "pct:1"]
+        );
+    }
+
+    #[test]
+    fn there_are_no_seeds_beyond_the_last_one() {
+        let check = |seeds, from| plan(1, seeds, from, Shard::default()).check();
+        assert_eq!(
+            (check(1, u64::MAX), check(u64::MAX, 1), check(0, 0)),
+            (Ok(()), Ok(()), Ok(()))
+        );
+        let error = check(2, u64::MAX).unwrap_err();
+        assert_eq!(
+            error,
+            format!("2 seeds from {0} on: there are none beyond {0}", u64::MAX)
         );
     }
 

@@ -1,4 +1,5 @@
-//! How a campaign stands, while it runs: a bar on a terminal, lines elsewhere.
+//! How a campaign stands, while it runs: a bar on a terminal, lines elsewhere, both on standard error. What is found
+//! goes to standard output.
 
 use std::cell::Cell;
 use std::io::IsTerminal;
@@ -40,10 +41,11 @@ impl Progress {
         }
     }
 
-    /// Says something beside it.
+    /// Says what was found.
     pub fn say(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.println(text),
+            // Both may be on the same terminal.
+            Some(bar) => bar.suspend(|| println!("{text}")),
             None => println!("{text}"),
         }
     }
@@ -59,7 +61,7 @@ impl Progress {
                 self.last.set(Instant::now());
                 let rate = done as f64 / self.elapsed().as_secs_f64().max(1e-9);
                 let of = self.total.map_or_else(String::new, |total| format!("/{total}"));
-                println!("{done}{of} seeds, {rate:.2} seeds/s, {}", line());
+                eprintln!("{done}{of} seeds, {rate:.2} seeds/s, {}", line());
             }
             None => {}
         }

@@ -132,14 +132,24 @@ pub fn in_process_of(program: &Path, input: &Input, limit: Duration) -> Summary 
     let status = child.wait();
     summary.unwrap_or_else(|| match status {
         Ok(status) if status.code() == Some(exit::WRONG.into()) => {
-            let error = said.lines().find_map(|line| line.strip_prefix("error: "));
-            Summary::refused(input, error.unwrap_or("its process refused it"))
+            Summary::refused(input, error_in(&said).unwrap_or("its process refused it"))
         }
         status => {
             let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
             Summary::died(input, &format!("{how}; {}", said.lines().last().unwrap_or_default()))
         }
     })
+}
+
+/// What a process says was wrong: all from its line of error on.
+fn error_in(said: &str) -> Option<&str> {
+    const ERROR: &str = "error: ";
+    let from = if said.starts_with(ERROR) {
+        0
+    } else {
+        said.find(&format!("\n{ERROR}"))? + 1
+    };
+    said[from..].strip_prefix(ERROR).map(str::trim_end)
 }
 
 /// What the child prints on both outputs until it ends; none if it had to be killed at the limit.
@@ -176,5 +186,25 @@ fn listen(child: &mut Child, limit: Duration) -> Option<(String, String)> {
             let _ = child.wait();
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_several_lines_is_told_whole_and_listed_by_its_first() {
+        let why = error_in("warning: odd\nerror: no error: so\nit says\n  why\n").expect("an error");
+        assert_eq!(why, "no error: so\nit says\n  why");
+        assert_eq!(error_in("error: one\n"), Some("one"));
+        assert_eq!(error_in("an error: none\n"), None);
+        let summary = Summary::refused(&Input::new("a.yaml", 1), why);
+        assert_eq!(summary.message, "no error: so");
+        assert!(
+            summary.text.starts_with("no error: so\nit says\n  why\nreplay: "),
+            "{}",
+            summary.text
+        );
     }
 }

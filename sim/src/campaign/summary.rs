@@ -58,8 +58,8 @@ fn unmet(missing: &[String]) -> &str {
 }
 
 impl Summary {
-    /// The summary of a run.
-    pub fn of(scenario: &str, seed: u64, outcome: &Outcome) -> Self {
+    /// The summary of a run; `replay` is the command that replays it.
+    pub fn of(replay: &str, outcome: &Outcome) -> Self {
         let kind = match &outcome.verdict {
             Verdict::Held => "held".to_owned(),
             Verdict::Violated(violations) => violations
@@ -75,7 +75,7 @@ impl Summary {
             code: outcome.verdict.code(),
             kind,
             message: message(&outcome.verdict),
-            text: crate::report::describe(scenario, seed, outcome),
+            text: crate::report::describe(replay, outcome),
             simulated: outcome.simulated.as_secs_f64(),
             spent: outcome.spent.as_secs_f64(),
             coverage: outcome
@@ -119,7 +119,8 @@ impl Summary {
         Summary {
             code,
             kind: kind.to_owned(),
-            message: why.to_owned(),
+            // In one line, as campaigns list it.
+            message: why.lines().next().unwrap_or_default().to_owned(),
             text: format!("{why}\nreplay: {}\n", input.replay()),
             simulated: 0.0,
             spent: 0.0,

@@ -55,7 +55,8 @@ impl Tally {
         for thing in &record.seen {
             *self.things.entry(thing.clone()).or_default() += 1;
         }
-        for fault in &record.never_struck {
+        // Of the same fault there may be several in one run.
+        for fault in record.never_struck.iter().collect::<BTreeSet<_>>() {
             *self.unstruck.entry(fault.clone()).or_default() += 1;
         }
         if record.held() {
@@ -154,7 +155,7 @@ impl Tally {
             let mut scenarios: BTreeMap<&str, Vec<String>> = BTreeMap::new();
             for input in &group.inputs {
                 let seeds = scenarios.entry(&input.scenario).or_default();
-                seeds.push(input.seed.to_string());
+                seeds.push(seed(input));
             }
             for (scenario, seeds) in scenarios {
                 let _ = writeln!(text, "    {scenario}: seeds {}", seeds.join(", "));
@@ -166,12 +167,22 @@ impl Tally {
     }
 }
 
+/// A seed, and what its run is varied by, if that is something: it fails with that and perhaps not without.
+fn seed(input: &Input) -> String {
+    let with = input.variation.arguments().join(" ");
+    if with.is_empty() {
+        return input.seed.to_string();
+    }
+    format!("{} ({with})", input.seed)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::super::testing::{record, records};
     use super::*;
+    use crate::variation::Explore;
 
     #[test]
     fn failures_are_grouped_by_what_they_say() {
@@ -184,18 +195,30 @@ mod tests {
         };
         let mut other = failing(9, 1);
         other.message = "something else".to_owned();
-        let tally = Tally::of(&[failing(5, 17), failing(3, 4), other, record("b.yaml", 1)]);
+        let mut explored = failing(4, 2);
+        explored.input.variation.explore = Explore::Pct { depth: 2 };
+        let tally = Tally::of(&[failing(5, 17), failing(3, 4), explored, other, record("b.yaml", 1)]);
         let mut text = String::new();
         tally.describe_failures(&mut text);
         insta::assert_snapshot!(text, @r"
-          S3 [6a92a3d5]: 2 of 4: revision # was seen to fall
-            a.yaml: seeds 3, 5
+          S3 [6a92a3d5]: 3 of 5: revision # was seen to fall
+            a.yaml: seeds 3, 4 (--explore pct:2), 5
             replay: cargo sim run a.yaml --seed 3
-          S3 [df2a5230]: 1 of 4: something else
+          S3 [df2a5230]: 1 of 5: something else
             a.yaml: seeds 9
             replay: cargo sim run a.yaml --seed 9
         ");
-        assert_eq!((tally.code(), tally.failed, tally.runs), (10, 3, 4));
+        assert_eq!((tally.code(), tally.failed, tally.runs), (10, 4, 5));
+    }
+
+    #[test]
+    fn faults_that_never_struck_are_counted_by_runs() {
+        let mut twice = record("a.yaml", 1);
+        twice.never_struck = vec!["restart of scheduler".to_owned(); 2];
+        let mut once = record("a.yaml", 2);
+        once.never_struck = vec!["restart of scheduler".to_owned()];
+        let told = Tally::of(&[twice, once, record("a.yaml", 3)]).describe();
+        assert!(told.contains("never struck in 2 runs: restart of scheduler"), "{told}");
     }
 
     proptest! {

@@ -13,10 +13,11 @@ use clap::Args;
 
 use super::record::obtain;
 use super::subject::read;
+use crate::campaign::Input;
 use crate::exit;
 use crate::explain::chain::Step;
 use crate::explain::{compare, words};
-use crate::recording::Index;
+use crate::recording::{Ending, Index, Recording};
 use crate::variation::Variation;
 
 /// So many equal events are shown before the first that differs, and so many after it.
@@ -65,6 +66,22 @@ impl Side {
             },
             _ => Side::File(text.to_owned()),
         }
+    }
+
+    /// The input that makes the run, if it is one.
+    fn input(&self) -> Option<Input> {
+        let Side::Run {
+            scenario,
+            seed,
+            variation,
+        } = self
+        else {
+            return None;
+        };
+        Some(Input {
+            variation: variation.clone(),
+            ..Input::new(scenario, *seed)
+        })
     }
 
     /// Its trace, and the process that prints it.
@@ -154,16 +171,25 @@ impl Diff {
         children.push(child);
         let parted = part(&mut one, &mut other);
         drop((one, other));
-        for child in children.iter_mut().flatten() {
-            // It may have ended by itself.
-            let _ = child.kill();
-            let _ = child.wait();
+        let is_read = matches!(parted, Ok(None));
+        let mut codes: Vec<Option<i32>> = Vec::new();
+        for child in &mut children {
+            codes.push(child.as_mut().and_then(|child| ended(child, is_read)));
         }
         let parted = parted.map_err(|error| {
             eprintln!("error: cannot read a trace: {error}");
             2
         })?;
         let Some(parted) = parted else {
+            // So much of them is the same, but it is no run.
+            let unplayed = sides
+                .iter()
+                .zip(codes)
+                .find(|(_, code)| *code == Some(exit::WRONG.into()));
+            if let Some(input) = unplayed.and_then(|(side, _)| side.input()) {
+                eprintln!("error: {}", super::why_unplayed(&input));
+                return Err(exit::WRONG);
+            }
             println!("the same: every event");
             return Ok(exit::HELD);
         };
@@ -189,9 +215,31 @@ impl Diff {
                 print_state("at that moment", &one, &other, [at, at]);
             }
             print_decision(&one, &other);
+            for recording in &recordings {
+                is_played(recording)?;
+            }
         }
         Ok(1)
     }
+}
+
+/// The code that a run's process ends with. One whose trace was not read to its end is of no use any more.
+fn ended(child: &mut Child, is_read: bool) -> Option<i32> {
+    if !is_read {
+        // It may have ended by itself.
+        let _ = child.kill();
+    }
+    child.wait().ok()?.code()
+}
+
+/// Says why a run was not played to its end, if so.
+fn is_played(recording: &Recording) -> Result<(), u8> {
+    let Ending::Wrong(why) = &recording.ending else {
+        return Ok(());
+    };
+    let (scenario, seed) = (&recording.scenario, recording.seed);
+    eprintln!("error: seed {seed} of {scenario} cannot be played: {why}");
+    Err(exit::WRONG)
 }
 
 /// Says which faults struck only one of the runs.

@@ -54,7 +54,7 @@ pub struct Fuzz {
     #[arg(long, default_value_t = 1, requires = "guided", value_name = "SEED")]
     campaign_seed: u64,
     /// How many at once; as many as there are cores by default.
-    #[arg(long)]
+    #[arg(long, value_parser = super::some_jobs)]
     jobs: Option<NonZeroUsize>,
     /// A run that takes longer than so many seconds of real time is stopped and counts as failed.
     #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..))]
@@ -74,7 +74,7 @@ impl Fuzz {
     }
 
     fn campaign(&self) -> Result<u8, String> {
-        let mut scenarios: Vec<(&str, Scenario)> = Vec::new();
+        let mut scenarios: Vec<(String, Scenario)> = Vec::new();
         let mut files = BTreeSet::new();
         for path in &self.scenarios {
             // One that is named twice, as `a.yaml` and `./a.yaml`, is one.
@@ -82,21 +82,13 @@ impl Fuzz {
                 continue;
             }
             let scenario = crate::scenario::read_file(path).map_err(|error| error.to_string())?;
-            scenarios.push((path, scenario));
+            scenarios.push((plain(path), scenario));
         }
-        let scenarios: Vec<(&str, &Scenario)> = scenarios.iter().map(|(path, scenario)| (*path, scenario)).collect();
-        if self
-            .seeds
-            .is_some_and(|seeds| self.from.checked_add(seeds - 1).is_none())
-        {
-            return Err(format!(
-                "{} seeds from {} on: there are none beyond {}",
-                self.seeds(),
-                self.from,
-                u64::MAX
-            ));
-        }
+        let scenarios: Vec<(&str, &Scenario)> = scenarios.iter().map(|(path, scenario)| (&**path, scenario)).collect();
         let plan = self.plan(&scenarios);
+        if !self.is_endless() {
+            plan.check()?;
+        }
         let guide = self.guided.then(|| plan.guided(self.campaign_seed));
         let (mut folder, records) = self.folder(&scenarios)?;
         // What other campaigns have left there is neither told nor skipped.
@@ -184,13 +176,18 @@ impl Fuzz {
         Ok((Some(folder), contents.records))
     }
 
+    /// Whether only the time ends it.
+    fn is_endless(&self) -> bool {
+        self.seeds.is_none() && self.lasts.is_some()
+    }
+
     fn seeds(&self) -> u64 {
-        let all = if self.lasts.is_some() { u64::MAX } else { SEEDS };
+        let all = if self.is_endless() { u64::MAX } else { SEEDS };
         self.seeds.unwrap_or(all)
     }
 
     fn source(&self, plan: &Plan, scenarios: &[(&str, &Scenario)], done: &[Record]) -> Result<Planned, String> {
-        let endless = self.seeds.is_none() && self.lasts.is_some();
+        let endless = self.is_endless();
         if self.guided {
             let mut guide = Guide::new(self.campaign_seed, plan, scenarios);
             if let Some(path) = &self.dir {
@@ -215,6 +212,20 @@ impl Fuzz {
 struct Planned {
     inputs: Box<dyn Source>,
     total: Option<u64>,
+}
+
+/// A file's path as seen from here, so that `./a.yaml` and `a.yaml` are runs of one scenario. Links are not followed:
+/// what a scenario applies lies beside them.
+fn plain(path: &str) -> String {
+    let own = || {
+        let whole = std::path::absolute(path).ok()?;
+        let own = whole.strip_prefix(std::env::current_dir().ok()?).unwrap_or(&whole);
+        own.to_str().map(str::to_owned)
+    };
+    // One that looks like an option needs what is before it.
+    own()
+        .filter(|own| !own.starts_with('-'))
+        .unwrap_or_else(|| path.to_owned())
 }
 
 /// A time in which something can be run.

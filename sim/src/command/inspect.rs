@@ -3,15 +3,25 @@
 //! The run is played to its end in a process of its own, exactly as `run` plays it, and writes down what its store
 //! held; the real `orrery` then serves that: sockets and TLS are real, which a simulated world has none of.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::interrupted;
 use super::subject::Subject;
 use crate::exit;
 use crate::scenario::{parse_moment, write_duration};
+
+/// How often it is looked at whether a process has ended, and how long one may go on after an interrupt.
+const LOOK: Duration = Duration::from_millis(20);
+const GRACE: Duration = Duration::from_secs(2);
+/// The last line of a history is not longer.
+const LAST_LINE: u64 = 64;
 
 /// Looks into the past of a run with kubectl.
 #[derive(Args)]
@@ -47,14 +57,21 @@ impl Inspect {
 
     fn inspect(&self, seed: u64) -> Result<u8, String> {
         let history = std::env::temp_dir().join(format!("orrery-sim-{}-{}.history", std::process::id(), seed));
-        let outcome = self.play(&history, seed).and_then(|()| self.serve(&history));
+        // From here on there is a file to remove.
+        let interrupted = interrupted()?;
+        let outcome = self
+            .play(&history, seed, &interrupted)
+            .and_then(|()| self.serve(&history, &interrupted));
         // It may not have come to be.
         let _ = std::fs::remove_file(&history);
+        if interrupted.load(Ordering::Relaxed) {
+            return Ok(exit::INTERRUPTED);
+        }
         outcome
     }
 
     /// Plays the run, and tells how it ended.
-    fn play(&self, history: &Path, seed: u64) -> Result<(), String> {
+    fn play(&self, history: &Path, seed: u64, interrupted: &AtomicBool) -> Result<(), String> {
         let own = std::env::current_exe().map_err(|error| format!("cannot start a second process: {error}"))?;
         let status = Command::new(own)
             .args(["run", &self.subject.scenario, "--seed", &seed.to_string()])
@@ -62,16 +79,24 @@ impl Inspect {
             .arg("--history")
             .arg(history)
             .stdin(Stdio::null())
-            .status()
+            .spawn()
+            .and_then(|child| wait(child, interrupted))
             .map_err(|error| format!("cannot start a second process: {error}"))?;
+        if interrupted.load(Ordering::Relaxed) {
+            return Err("interrupted".to_owned());
+        }
         // However it ended, its past can be looked at.
         if history.exists() && status.code() != Some(exit::WRONG.into()) {
+            return Ok(());
+        }
+        if is_whole(history) {
+            eprintln!("what the store held until then can be looked at:");
             return Ok(());
         }
         Err(format!("the run left no history: {status}"))
     }
 
-    fn serve(&self, history: &Path) -> Result<u8, String> {
+    fn serve(&self, history: &Path, interrupted: &AtomicBool) -> Result<u8, String> {
         let orrery = match &self.orrery {
             Some(given) => given.clone(),
             None => build()?,
@@ -83,10 +108,40 @@ impl Inspect {
             .args(["--at", &write_duration(self.at)]);
         command.args(["--port", &self.port.to_string()]);
         let status = command
-            .status()
+            .spawn()
+            .and_then(|child| wait(child, interrupted))
             .map_err(|error| format!("cannot start {}: {error}", orrery.display()))?;
         Ok(if status.success() { 0 } else { 2 })
     }
+}
+
+/// Waits for a process. An interrupt on a terminal reaches it, too, so that it can end by itself.
+fn wait(mut child: Child, interrupted: &AtomicBool) -> std::io::Result<ExitStatus> {
+    let mut since = None;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if interrupted.load(Ordering::Relaxed) && since.get_or_insert_with(Instant::now).elapsed() > GRACE {
+            // It may have ended at this very moment.
+            let _ = child.kill();
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Whether a history was written to its end: the last line says when that was.
+fn is_whole(history: &Path) -> bool {
+    let last = || -> std::io::Result<String> {
+        let mut file = File::open(history)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LAST_LINE)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(text.lines().last().unwrap_or_default().to_owned())
+    };
+    last().is_ok_and(|line| line.starts_with("{\"ended\":"))
 }
 
 /// Builds the real `orrery` from the source that this simulator was built from; where it is.

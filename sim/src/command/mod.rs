@@ -10,6 +10,7 @@ mod judge;
 mod merge;
 mod mutants;
 mod pin;
+mod place;
 mod record;
 mod report;
 mod run;
@@ -23,12 +24,17 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM};
 
+use crate::campaign::{Input, in_process};
 use crate::exit;
 use crate::simulator;
+
+/// A run that takes longer is stopped, where nobody set another limit.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// Play a whole cluster, with faults, in one deterministic process.
 ///
@@ -125,6 +131,17 @@ pub fn main() -> ExitCode {
 fn jobs(asked: Option<NonZeroUsize>) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     asked.map_or_else(cores, usize::from)
+}
+
+/// Reads how many runs shall go on at once, which is not none.
+fn some_jobs(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse()
+        .map_err(|_| "write how many runs at once, 1 or more".to_owned())
+}
+
+/// Why a run that ended with [`exit::WRONG`] cannot be played, as a process of its own tells it.
+fn why_unplayed(input: &Input) -> String {
+    in_process(input, LIMIT).text.trim_end().to_owned()
 }
 
 /// Reads a time in minutes, which is not nothing.

@@ -33,7 +33,7 @@ pub struct Mutants {
     #[arg(long, default_value_t = 1)]
     from: u64,
     /// How many runs at once; as many as there are cores by default.
-    #[arg(long)]
+    #[arg(long, value_parser = super::some_jobs)]
     jobs: Option<NonZeroUsize>,
     /// A run that takes longer than so many seconds of real time is stopped and counts as failed.
     #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..))]

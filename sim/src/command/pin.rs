@@ -2,17 +2,18 @@
 
 use clap::Args;
 
+use super::place::Place;
 use super::subject::Subject;
 use crate::exit;
 use crate::report;
-use crate::run::run;
+use crate::run::{Settings, run};
 
 /// Writes down what a run drew.
 #[derive(Args)]
 pub struct Pin {
     #[command(flatten)]
     subject: Subject,
-    /// Where the pinned scenario is written; standard output by default.
+    /// Where the pinned scenario is written; standard output by default, and if it is `-`.
     #[arg(long, value_name = "FILE")]
     out: Option<String>,
 }
@@ -24,19 +25,30 @@ impl Pin {
             Ok(settings) => settings,
             Err(code) => return code,
         };
-        let seed = settings.seed;
-        let outcome = run(settings);
-        eprint!("{}", report::describe(&self.subject.scenario, seed, &outcome));
+        let end = match self.subject.end(&settings.scenario) {
+            Ok(end) => end,
+            Err(code) => return code,
+        };
+        let (seed, variation) = (settings.seed, &self.subject.variation);
+        let outcome = run(Settings { end, ..settings });
+        let replay = report::replay(&self.subject.scenario, seed, variation);
+        eprint!("{}", report::describe(&replay, &outcome));
         let Some(pinned) = &outcome.pinned else {
             eprintln!("error: there was no run to write down");
             return exit::WRONG;
         };
-        let text = pinned.to_yaml();
-        let Some(path) = &self.out else {
-            print!("{text}");
-            return exit::HELD;
-        };
-        match std::fs::write(path, text) {
+        let mut text = pinned.to_yaml();
+        let with = variation.not_pinned().arguments().join(" ");
+        if !with.is_empty() {
+            let hint = format!("what was pinned may go another way unless it is run with {with}");
+            eprintln!("{hint}");
+            text.insert_str(
+                0,
+                &format!("# Run it with {with}, as the run that it was pinned from.\n"),
+            );
+        }
+        let path = self.out.as_deref().unwrap_or("-");
+        match Place::of(path).put(&text) {
             Ok(()) => exit::HELD,
             Err(error) => {
                 eprintln!("error: cannot write {path}: {error}");

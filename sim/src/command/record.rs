@@ -4,7 +4,7 @@
 //! exact.
 
 use std::io::{BufWriter, Read, Write};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,17 +69,24 @@ impl Record {
 /// The exit code to end with, when the scenario is wrong or no process can be started; it has been said why.
 pub fn obtain(scenario: &str, seed: u64, variation: &Variation, without: &[usize]) -> Result<Recording, u8> {
     super::read(scenario)?;
-    let text = child(scenario, seed, variation, without).map_err(|error| {
+    let (text, status) = child(scenario, seed, variation, without).map_err(|error| {
         eprintln!("error: cannot record the run in a second process: {error}");
         2
     })?;
+    if text.is_empty() {
+        // What it refuses it has said itself, where this process would.
+        if status.code() != Some(exit::WRONG.into()) {
+            eprintln!("error: the process that records seed {seed} of {scenario} ended without a recording: {status}");
+        }
+        return Err(exit::WRONG);
+    }
     serde_json::from_str(&text).map_err(|error| {
-        eprintln!("error: seed {seed} of {scenario} left no recording: {error}");
-        2
+        eprintln!("error: the recording of seed {seed} of {scenario} cannot be read: {error}");
+        exit::WRONG
     })
 }
 
-fn child(scenario: &str, seed: u64, variation: &Variation, without: &[usize]) -> std::io::Result<String> {
+fn child(scenario: &str, seed: u64, variation: &Variation, without: &[usize]) -> std::io::Result<(String, ExitStatus)> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["record", scenario, "--seed", &seed.to_string()]);
     command.args(variation.arguments());
@@ -91,6 +98,6 @@ fn child(scenario: &str, seed: u64, variation: &Variation, without: &[usize]) ->
     if let Some(mut output) = child.stdout.take() {
         output.read_to_string(&mut text)?;
     }
-    child.wait()?;
-    Ok(text)
+    let status = child.wait()?;
+    Ok((text, status))
 }

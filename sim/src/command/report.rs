@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::place::Place;
 use super::subject::Subject;
 use crate::exit;
 use crate::explain::explain;
@@ -13,10 +14,10 @@ use crate::timeline::{page, perfetto, timeline};
 pub struct Report {
     #[command(flatten)]
     subject: Subject,
-    /// Where to write the page; `report.html` unless only `--perfetto` is asked for.
+    /// Where to write the page, `-` for standard output; `report.html` unless only `--perfetto` is asked for.
     #[arg(long, value_name = "FILE")]
     out: Option<String>,
-    /// Write trace-event JSON for the Perfetto viewer to this file.
+    /// Write trace-event JSON for the Perfetto viewer to this file; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     perfetto: Option<String>,
 }
@@ -30,7 +31,12 @@ impl Report {
         };
         let index = Index::new(&recording);
         let timeline = timeline(&index, explain(&index).as_ref());
-        println!("{}: {}", timeline.title, timeline.verdict);
+        let paths = [&self.out, &self.perfetto].into_iter().flatten();
+        if paths.map(|path| Place::of(path)).any(|place| place == Place::Output) {
+            eprintln!("{}: {}", timeline.title, timeline.verdict);
+        } else {
+            println!("{}: {}", timeline.title, timeline.verdict);
+        }
         let mut code = exit::HELD;
         if let Some(path) = &self.perfetto {
             code = code.max(write(path, &perfetto::trace(&timeline).to_string()));
@@ -48,7 +54,9 @@ impl Report {
 }
 
 fn write(path: &str, text: &str) -> u8 {
-    match std::fs::write(path, text) {
+    let place = Place::of(path);
+    match place.put(text) {
+        Ok(()) if place == Place::Output => exit::HELD,
         Ok(()) => {
             println!("written: {path} ({} KB)", text.len() / 1024);
             0

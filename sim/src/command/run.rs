@@ -63,11 +63,15 @@ impl Run {
             eprintln!("error: {error}");
             return exit::WRONG;
         }
+        let mut replay = report::replay(path, seed, &outcome.variation);
+        if self.fault_free {
+            replay.push_str(" --fault-free");
+        }
         if self.json {
-            println!("{}", Summary::of(path, seed, &outcome).to_json());
+            println!("{}", Summary::of(&replay, &outcome).to_json());
             return outcome.verdict.code();
         }
-        let mut text = report::describe(path, seed, &outcome);
+        let mut text = report::describe(&replay, &outcome);
         text.push_str(&report::speed(&outcome));
         if to_stdout {
             eprintln!("{text}");

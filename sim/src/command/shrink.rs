@@ -1,7 +1,6 @@
 //! `shrink`: the smallest scenario that fails as a seed of a scenario does.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
@@ -10,12 +9,14 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::interrupted;
+use super::place::Place;
 use super::subject::Subject;
 use crate::exit;
 use crate::report::{program, word};
 use crate::run::{Settings, Verdict, run};
 use crate::scenario::Scenario;
 use crate::shrink::{Failure, OTHERS, Oracle, Shrunk, shrink, triggers};
+use crate::variation::{Explore, Variation};
 
 /// Without a smaller scenario a line is written so often.
 const LINE: Duration = Duration::from_secs(10);
@@ -25,25 +26,26 @@ const LINE: Duration = Duration::from_secs(10);
 pub struct Shrink {
     #[command(flatten)]
     subject: Subject,
-    /// Where the smallest scenario is written, as soon as there is a smaller one; NAME-SEED.yaml by default.
+    /// Where the smallest scenario is written, as soon as there is a smaller one; NAME-SEED.yaml by default. `-` is
+    /// standard output, to which only the last one is written.
     #[arg(long, value_name = "FILE")]
     out: Option<String>,
     /// For how many minutes at most.
     #[arg(long, default_value_t = 30.0, value_name = "MINUTES", value_parser = super::minutes)]
     limit: f64,
     /// How many runs at once; as many as there are cores by default.
-    #[arg(long)]
+    #[arg(long, value_parser = super::some_jobs)]
     jobs: Option<NonZeroUsize>,
 }
 
 /// What the header of the result says, and where it goes.
 struct Output<'a> {
     path: &'a str,
+    place: Place,
     source: &'a str,
     seed: u64,
     failure: &'a Failure,
     before: usize,
-    mutant: Option<&'a str>,
 }
 
 impl Shrink {
@@ -54,7 +56,6 @@ impl Shrink {
             Err(code) => return code,
         };
         let (path, original, seed) = (&self.subject.scenario, settings.scenario.clone(), settings.seed);
-        let mutant = self.subject.variation.mutant.as_deref();
         let started = Instant::now();
         let end = match self.subject.end(&original) {
             Ok(end) => end,
@@ -75,12 +76,12 @@ impl Shrink {
             .clone()
             .unwrap_or_else(|| format!("{}-{seed}.yaml", original.name.replace('/', "-")));
         let output = Output {
+            place: Place::of(&out),
             path: &out,
             source: path,
             seed,
             failure: &failure,
             before: pinned.lines(),
-            mutant,
         };
         eprintln!("{}: {}", failure.kind, failure.message);
         let limit = Duration::try_from_secs_f64(self.limit * 60.0).unwrap_or(Duration::MAX);
@@ -96,7 +97,12 @@ impl Shrink {
             }
         };
         let limits = (deadline, interrupted.clone());
-        let oracle = match Oracle::new(failure.clone(), super::jobs(self.jobs), limits, mutant) {
+        let explore = self.subject.variation.explore;
+        let plainly = Variation {
+            explore: Explore::Random,
+            ..self.subject.variation.not_pinned()
+        };
+        let mut oracle = match Oracle::new(failure.clone(), super::jobs(self.jobs), limits, plainly) {
             Ok(oracle) => oracle,
             Err(error) => {
                 eprintln!("error: cannot write temporary files: {error}");
@@ -108,11 +114,18 @@ impl Shrink {
             eprintln!("error: {error}");
             return exit::WRONG;
         }
+        // One that was found with slow actors may need them to fail again.
+        if !explore.is_random() && oracle.first(std::slice::from_ref(pinned), &[seed]).is_none() {
+            oracle.explore(explore);
+        }
         let trouble: Mutex<Option<String>> = Mutex::new(None);
         let told = Mutex::new((Instant::now(), usize::MAX));
         let better = |what: &str, scenario: &Scenario| {
             let note = |error| *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            output.write(scenario, &oracle, None).unwrap_or_else(note);
+            // What goes through a place cannot be taken back.
+            if matches!(output.place, Place::File(_)) {
+                output.write(scenario, &oracle, None).unwrap_or_else(note);
+            }
             let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
             if scenario.lines() != told.1 || told.0.elapsed() >= LINE {
                 *told = (Instant::now(), scenario.lines());
@@ -124,7 +137,7 @@ impl Shrink {
                 );
             }
         };
-        let writes = |scenario: &Scenario, seed| writes(scenario, seed, mutant);
+        let writes = |scenario: &Scenario, seed| writes(scenario, seed, &oracle);
         let shrunk = shrink((&original, pinned, seed), &failure, &oracle, &writes, &better);
         if let Err(error) = output.write(&shrunk.scenario, &oracle, Some(&shrunk)) {
             eprintln!("error: {error}");
@@ -133,8 +146,8 @@ impl Shrink {
         if let Some(error) = trouble.into_inner().unwrap_or_else(PoisonError::into_inner) {
             eprintln!("on the way: {error}");
         }
-        println!(
-            "{} lines of faults and workload became {}, in {} runs and {:.0} s{}",
+        let told = format!(
+            "{} lines of faults and workload became {}, in {} runs and {:.0} s{}\n{}\nrun it: {}",
             output.before,
             shrunk.scenario.lines(),
             oracle.runs(),
@@ -145,10 +158,15 @@ impl Shrink {
                 "; the time was up"
             } else {
                 ""
-            }
+            },
+            about_seed(&shrunk),
+            output.run_line(&oracle)
         );
-        println!("{}", about_seed(&shrunk));
-        println!("run it: {}", run_line(&out, mutant));
+        if output.place == Place::Output {
+            eprintln!("{told}");
+        } else {
+            println!("{told}");
+        }
         if interrupted.load(Ordering::Relaxed) {
             exit::INTERRUPTED
         } else {
@@ -160,15 +178,14 @@ impl Shrink {
 impl Output<'_> {
     /// Whether something can be written there; leaves nothing.
     fn try_place(&self) -> Result<(), String> {
-        let new = self.new_path();
-        std::fs::write(&new, "")
-            .and_then(|()| std::fs::remove_file(&new))
-            .map_err(|error| format!("cannot write {}: {error}", self.path))
+        let place = self.place.can_be_written();
+        place.map_err(|error| format!("cannot write {}: {error}", self.path))
     }
 
-    /// Where it is written before it takes the place of what was there.
-    fn new_path(&self) -> String {
-        format!("{}.new", self.path)
+    /// The command that runs what is written there.
+    fn run_line(&self, oracle: &Oracle) -> String {
+        let file = if self.place == Place::Output { "FILE" } else { self.path };
+        run_line(file, oracle.variation())
     }
 
     /// Writes what is best so far, whole or not at all.
@@ -177,7 +194,7 @@ impl Output<'_> {
         let own = oracle.failure(scenario, super::seed(None, scenario));
         let failure = own.as_ref().unwrap_or(self.failure);
         let mut header = format!("# Fails: {}: {}\n", failure.kind, failure.message.replace('\n', " "));
-        header += &format!("# Run it: {}\n", run_line(self.path, self.mutant));
+        header += &format!("# Run it: {}\n", self.run_line(oracle));
         header += &format!(
             "# Shrunk from {} with seed {}: {} lines of faults and workload became {}.\n",
             self.source,
@@ -189,17 +206,17 @@ impl Output<'_> {
             Some(shrunk) => header += &format!("# {}\n", about_seed(shrunk)),
             None => header += "# Shrinking was not finished.\n",
         }
-        let new = self.new_path();
-        std::fs::write(&new, header + &scenario.to_yaml())
-            .and_then(|()| std::fs::rename(&new, Path::new(self.path)))
+        self.place
+            .exchange(&(header + &scenario.to_yaml()))
             .map_err(|error| format!("cannot write {}: {error}", self.path))
     }
 }
 
-/// The command that runs the result.
-fn run_line(file: &str, mutant: Option<&str>) -> String {
-    let with = mutant.map(|id| format!(" --mutant {id}")).unwrap_or_default();
-    format!("{} run {}{with}", program(mutant), word(file))
+/// The command that runs the result, which names its seed itself, if it needs one.
+fn run_line(file: &str, variation: &Variation) -> String {
+    let mut words = vec![format!("{} run {}", program(variation.mutant.as_deref()), word(file))];
+    words.extend(variation.arguments());
+    words.join(" ")
 }
 
 /// Whether the seed matters, in words.
@@ -212,28 +229,28 @@ fn about_seed(shrunk: &Shrunk) -> String {
     };
     match (shrunk.others, shrunk.scenario.seed) {
         (Some(count), None) => format!("It needs no seed: it fails with {count} of {OTHERS} others.{drawn}"),
+        (Some(0), Some(seed)) => format!("It needs its seed {seed}: it fails with none of {OTHERS} others.{drawn}"),
         (Some(count), Some(seed)) => {
-            format!("It needs its seed {seed}: it fails with {count} of {OTHERS} others.{drawn}")
+            format!("It fails with its seed {seed}, and with {count} of {OTHERS} others.{drawn}")
         }
         (None, _) => format!("There was no time to try other seeds.{drawn}"),
     }
 }
 
-/// What the store of a run sees, told by a process of its own.
-fn writes(scenario: &Scenario, seed: u64, mutant: Option<&str>) -> Vec<triggers::Write> {
-    let file = std::env::temp_dir().join(format!("orrery-writes-{}.yaml", std::process::id()));
+/// What the store of a run sees that is varied as the oracle's, told by a process of its own.
+fn writes(scenario: &Scenario, seed: u64, oracle: &Oracle) -> Vec<triggers::Write> {
+    let file = oracle.folder().join("writes.yaml");
     let output = std::fs::write(&file, scenario.to_yaml()).and_then(|()| {
         Command::new(std::env::current_exe()?)
             .arg("run")
             .arg(&file)
             .args(["--seed", &seed.to_string(), "--trace", "-"])
-            .args(mutant.into_iter().flat_map(|id| ["--mutant", id]))
+            .args(oracle.variation().arguments())
+            .env("TMPDIR", oracle.folder())
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .output()
     });
-    // It lies among temporary files.
-    let _ = std::fs::remove_file(&file);
     output.map_or_else(
         |_| Vec::new(),
         |output| triggers::writes(&String::from_utf8_lossy(&output.stdout)),
@@ -245,10 +262,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_shrunk_with_a_mutant_is_run_with_it() {
-        assert_eq!(run_line("small.yaml", None), "cargo sim run small.yaml");
-        let line = run_line("small.yaml", Some("B41"));
+    fn what_was_shrunk_with_a_mutant_or_slow_actors_is_run_with_them() {
+        let plain = Variation::default();
+        assert_eq!(run_line("small.yaml", &plain), "cargo sim run small.yaml");
+        let mutant = Variation {
+            mutant: Some("B41".to_owned()),
+            ..plain.clone()
+        };
         let program = std::env::args().next().expect("a program has a name");
-        assert_eq!(line, format!("{program} run small.yaml --mutant B41"));
+        assert_eq!(
+            run_line("small.yaml", &mutant),
+            format!("{program} run small.yaml --mutant B41")
+        );
+        let explored = Variation {
+            explore: Explore::Pct { depth: 2 },
+            ..plain
+        };
+        assert_eq!(
+            run_line("small.yaml", &explored),
+            "cargo sim run small.yaml --explore pct:2"
+        );
+    }
+
+    #[test]
+    fn a_seed_is_needed_where_no_other_fails() {
+        let told = |others, seed: &str| {
+            let text = format!("name: a\n{seed}duration: 1s\n");
+            about_seed(&Shrunk {
+                scenario: crate::scenario::read("a.yaml", &text, |_| Err(String::new())).expect("a scenario"),
+                others,
+                pinned: true,
+            })
+        };
+        assert_eq!(told(Some(20), ""), "It needs no seed: it fails with 20 of 20 others.");
+        assert_eq!(
+            told(Some(19), "seed: 3\n"),
+            "It fails with its seed 3, and with 19 of 20 others."
+        );
+        assert_eq!(
+            told(Some(0), "seed: 3\n"),
+            "It needs its seed 3: it fails with none of 20 others."
+        );
+        assert_eq!(told(None, "seed: 3\n"), "There was no time to try other seeds.");
     }
 }

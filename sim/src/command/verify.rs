@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader};
 use std::num::NonZeroUsize;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use clap::{Args, value_parser};
 
@@ -22,8 +21,6 @@ const CONTEXT: usize = 5;
 const BATCH: usize = 32;
 /// Of many that differ, so many are looked at event by event.
 const SHOWN: usize = 3;
-/// A run that takes longer is stopped.
-const LIMIT: Duration = Duration::from_secs(300);
 
 /// Runs scenarios twice and compares.
 #[derive(Args)]
@@ -44,7 +41,7 @@ pub struct Verify {
     #[arg(long, default_value_t, value_name = "EXPLORER")]
     explore: Explorers,
     /// How many at once, where there are many; as many as there are cores by default.
-    #[arg(long)]
+    #[arg(long, value_parser = super::some_jobs)]
     jobs: Option<NonZeroUsize>,
 }
 
@@ -64,6 +61,10 @@ impl Verify {
                 explorers: self.explore,
                 shard: Shard::default(),
             };
+            if let Err(error) = plan.check() {
+                eprintln!("error: {error}");
+                return exit::WRONG;
+            }
             inputs.extend(plan.inputs());
         }
         for input in &mut inputs {
@@ -84,7 +85,7 @@ impl Verify {
         for batch in inputs.chunks(BATCH * jobs) {
             let mut pass = |inputs: Vec<Input>, jobs: usize, differ: usize| {
                 let limits = Limits {
-                    run: LIMIT,
+                    run: super::LIMIT,
                     ..Limits::default()
                 };
                 let mut ends = BTreeMap::new();
@@ -177,33 +178,35 @@ fn by_events(input: &Input) -> u8 {
         }
     };
     let result = compare(&mut one, &mut other);
-    let same = match result {
-        Ok(events) => {
-            println!("the same: {events} events in both runs of seed {}", input.seed);
-            true
+    if result.is_err() {
+        for child in [&mut one, &mut other] {
+            // It may have ended by itself.
+            let _ = child.kill();
         }
+    }
+    let codes = [one.wait(), other.wait()].map(|status| status.ok().and_then(|status| status.code()));
+    match result {
         Err(difference) => {
             println!("not deterministic: {difference}");
-            for child in [&mut one, &mut other] {
-                // It may have ended by itself.
-                let _ = child.kill();
-            }
-            false
+            exit::NOT_DETERMINISTIC
         }
-    };
-    let codes = [one.wait(), other.wait()].map(|status| status.ok().and_then(|status| status.code()));
-    if !same || codes[0] != codes[1] {
-        return exit::NOT_DETERMINISTIC;
+        Ok(events) if codes[0] != codes[1] => {
+            let [one, other] = codes.map(|code| code.map_or("a signal".to_owned(), |code| format!("code {code}")));
+            println!(
+                "not deterministic: after the same {events} events one run ends with {one}, the other with {other}"
+            );
+            exit::NOT_DETERMINISTIC
+        }
+        // What the run itself found is not this command's business, but a scenario that cannot be played is.
+        Ok(_) if codes[0] == Some(exit::WRONG.into()) => {
+            eprintln!("error: {}", super::why_unplayed(input));
+            exit::WRONG
+        }
+        Ok(events) => {
+            println!("the same: {events} events in both runs of seed {}", input.seed);
+            exit::HELD
+        }
     }
-    // What the run itself found is not this command's business, but a scenario that cannot be played is.
-    if codes[0] == Some(exit::WRONG.into()) {
-        eprintln!(
-            "error: the scenario cannot be played; this says why: {}",
-            input.replay()
-        );
-        return exit::WRONG;
-    }
-    exit::HELD
 }
 
 fn child(input: &Input) -> std::io::Result<Child> {

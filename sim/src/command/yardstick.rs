@@ -112,8 +112,21 @@ fn not_to_be_compared(path: &str, command: &str, status: ExitStatus, said: &str)
             let why = error.or_else(|| said.lines().next()).unwrap_or("it did not say why");
             format!("{cannot}, since one could not be played or written down: {why} (`{command}`)")
         }
-        Some(_) => format!("{cannot}, since they do not hold either: `{command}` says\n{said}"),
+        Some(_) => format!(
+            "{cannot}, since they do not hold either: {} (`{command}`)\n{said}",
+            gist(said)
+        ),
         None => format!("{cannot}, since one was killed ({status}): `{command}` says\n{said}"),
+    }
+}
+
+/// What a report says first, in a line: what was wrong, and the first word on it.
+fn gist(report: &str) -> String {
+    let mut lines = report.lines();
+    let what = lines.next().unwrap_or("it did not say why");
+    match lines.next().filter(|line| line.starts_with("  ")) {
+        Some(more) => format!("{}: {}", what.trim_end_matches(':'), more.trim()),
+        None => what.to_owned(),
     }
 }
 
@@ -135,8 +148,19 @@ mod tests {
         );
         assert_eq!(
             told(11 << 8),
-            format!("{cannot} they do not hold either: `run a.yaml` says\nheld\nerror: no room\n")
+            format!("{cannot} they do not hold either: held (`run a.yaml`)\nheld\nerror: no room\n")
         );
         assert!(told(9).starts_with(&format!("{cannot} one was killed (signal: 9")));
+    }
+
+    #[test]
+    fn what_failed_without_faults_is_told_in_the_first_line() {
+        let missing = "did not converge within the bound; what is missing:\n  nine replicas\n  and more\nreplay: run\n";
+        let wanted = "did not converge within the bound; what is missing: nine replicas";
+        assert_eq!(gist(missing), wanted);
+        assert_eq!(
+            gist("kubelet/a panicked: why\nreplay: run\n"),
+            "kubelet/a panicked: why"
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::Failure;
 use crate::scenario::Scenario;
+use crate::variation::{Explore, Variation};
 
 /// A run that takes longer in real time goes round in circles; it counts as one that does not fail the same way.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -20,7 +21,7 @@ pub struct Oracle {
     jobs: usize,
     deadline: Instant,
     interrupted: Arc<AtomicBool>,
-    mutant: Option<String>,
+    variation: Variation,
     folder: PathBuf,
     known: Mutex<BTreeMap<(String, u64), Option<Failure>>>,
     runs: AtomicUsize,
@@ -28,12 +29,12 @@ pub struct Oracle {
 
 impl Oracle {
     /// An oracle that looks for `wanted` with so many processes at a time, until the deadline or until the flag is
-    /// raised, in components with this mutant.
+    /// raised, in runs that are varied so.
     pub fn new(
         wanted: Failure,
         jobs: usize,
         (deadline, interrupted): (Instant, Arc<AtomicBool>),
-        mutant: Option<&str>,
+        variation: Variation,
     ) -> std::io::Result<Self> {
         let folder = std::env::temp_dir().join(format!("orrery-shrink-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
@@ -42,11 +43,27 @@ impl Oracle {
             jobs: jobs.max(1),
             deadline,
             interrupted,
-            mutant: mutant.map(str::to_owned),
+            variation,
             folder,
             known: Mutex::default(),
             runs: AtomicUsize::new(0),
         })
+    }
+
+    /// What its runs are varied by.
+    pub fn variation(&self) -> &Variation {
+        &self.variation
+    }
+
+    /// Lets its runs explore interleavings in this way from here on.
+    pub fn explore(&mut self, explore: Explore) {
+        self.variation.explore = explore;
+        self.known = Mutex::default();
+    }
+
+    /// A folder for what its runs need, which goes when it goes.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// How many runs there were.
@@ -119,11 +136,42 @@ impl Oracle {
         let file = self.folder.join(format!("{number}.yaml"));
         let failure = std::fs::write(&file, &key.0)
             .ok()
-            .and_then(|()| judge(&file.to_string_lossy(), seed, self.mutant.as_deref(), &self.interrupted));
+            .and_then(|()| self.judge(&file.to_string_lossy(), seed));
         // Nobody needs it any more; the folder goes in the end anyhow.
         let _ = std::fs::remove_file(&file);
         lock().insert(key, failure.clone());
         failure
+    }
+
+    /// Runs a scenario in a process of its own; how it failed, if it did and was not interrupted.
+    fn judge(&self, file: &str, seed: u64) -> Option<Failure> {
+        let mut child = Command::new(std::env::current_exe().ok()?)
+            .args(["judge", file, "--seed", &seed.to_string()])
+            .args(self.variation.arguments())
+            // What it keeps of the candidate's runs without faults is of no use to others.
+            .env("TMPDIR", &self.folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let output = child.stdout.take();
+        let reader = std::thread::spawn(move || {
+            let mut text = String::new();
+            // What could be read before an error is not a whole answer, and is understood as none.
+            let _ = output.map(|mut output| output.read_to_string(&mut text));
+            text
+        });
+        let started = Instant::now();
+        while !reader.is_finished() {
+            if started.elapsed() > LONGEST || self.interrupted.load(Ordering::Relaxed) {
+                // It may have ended at this very moment.
+                let _ = child.kill();
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        child.wait().ok()?;
+        serde_json::from_str(reader.join().ok()?.trim()).ok().flatten()
     }
 }
 
@@ -132,33 +180,4 @@ impl Drop for Oracle {
         // What cannot be removed lies among temporary files.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
-}
-
-/// Runs a scenario in a process of its own; how it failed, if it did and was not interrupted.
-fn judge(file: &str, seed: u64, mutant: Option<&str>, interrupted: &AtomicBool) -> Option<Failure> {
-    let mut child = Command::new(std::env::current_exe().ok()?)
-        .args(["judge", file, "--seed", &seed.to_string()])
-        .args(mutant.into_iter().flat_map(|id| ["--mutant", id]))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
-    let output = child.stdout.take();
-    let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        // What could be read before an error is not a whole answer, and is understood as none.
-        let _ = output.map(|mut output| output.read_to_string(&mut text));
-        text
-    });
-    let started = Instant::now();
-    while !reader.is_finished() {
-        if started.elapsed() > LONGEST || interrupted.load(Ordering::Relaxed) {
-            // It may have ended at this very moment.
-            let _ = child.kill();
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child.wait().ok()?;
-    serde_json::from_str(reader.join().ok()?.trim()).ok().flatten()
 }
