@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{backends, defaults, expected, statuses};
+use super::{backends, defaults, expected, statuses, workloads};
 use crate::model::{Cluster, ObjectId};
 use crate::scenario::Expect;
 
@@ -59,6 +59,25 @@ fn fields_in_the_end_are_found_under_keys_with_dots_and_in_lists() {
         [
             "metadata.annotations.example.com/by of service/web is \"ada\", not \"bob\"",
             "spec.ports.1.port of service/web is null, not 80"
+        ]
+    );
+}
+
+#[test]
+fn what_is_still_being_deleted_names_the_finalizers_that_it_waits_for() {
+    let deleted = |name: &str, finalizers: &[&str]| json!({"metadata": {"name": name, "namespace": "a",
+        "deletionTimestamp": "2022-09-01T00:00:00Z", "finalizers": finalizers}});
+    let mut missing = Vec::new();
+    let one = deleted("one", &["example.com/hold"]);
+    let two = deleted("two", &["example.com/hold", "foregroundDeletion"]);
+    let objects = [("configmaps", deleted("none", &[])), ("configmaps", one), ("configmaps", two)];
+    workloads(&cluster(&objects), &mut missing);
+    assert_eq!(
+        missing,
+        [
+            "configmaps/a/none is still being deleted",
+            "configmaps/a/one is still being deleted, and waits for the finalizer example.com/hold",
+            "configmaps/a/two is still being deleted, and waits for the finalizers example.com/hold, foregroundDeletion",
         ]
     );
 }
