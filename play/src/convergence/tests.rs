@@ -65,12 +65,18 @@ fn fields_in_the_end_are_found_under_keys_with_dots_and_in_lists() {
 
 #[test]
 fn what_is_still_being_deleted_names_the_finalizers_that_it_waits_for() {
-    let deleted = |name: &str, finalizers: &[&str]| json!({"metadata": {"name": name, "namespace": "a",
-        "deletionTimestamp": "2022-09-01T00:00:00Z", "finalizers": finalizers}});
+    let deleted = |name: &str, finalizers: &[&str]| {
+        json!({"metadata": {"name": name, "namespace": "a",
+        "deletionTimestamp": "2022-09-01T00:00:00Z", "finalizers": finalizers}})
+    };
     let mut missing = Vec::new();
     let one = deleted("one", &["example.com/hold"]);
     let two = deleted("two", &["example.com/hold", "foregroundDeletion"]);
-    let objects = [("configmaps", deleted("none", &[])), ("configmaps", one), ("configmaps", two)];
+    let objects = [
+        ("configmaps", deleted("none", &[])),
+        ("configmaps", one),
+        ("configmaps", two),
+    ];
     workloads(&cluster(&objects), &mut missing);
     assert_eq!(
         missing,

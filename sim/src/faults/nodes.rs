@@ -97,10 +97,7 @@ async fn press(world: &World, name: &str, trouble: Trouble, lasts: Duration) {
         Trouble::MemoryShort => "memory",
         _ => "room on its disk",
     };
-    trace(
-        world,
-        format_args!("{name} is short of {what} for {lasts:?}"),
-    );
+    trace(world, format_args!("{name} is short of {what} for {lasts:?}"));
     runtime.troubles.begin(trouble);
     sleep(lasts).await;
     runtime.troubles.end(trouble);

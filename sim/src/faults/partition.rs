@@ -141,7 +141,11 @@ mod tests {
     #[test]
     fn who_is_cut_off_is_told_in_plain_words() {
         let names = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
-        let (one, two, rest) = (names(&["node-1"]), names(&["node-1", "node-2"]), names(&["control-plane"]));
+        let (one, two, rest) = (
+            names(&["node-1"]),
+            names(&["node-1", "node-2"]),
+            names(&["control-plane"]),
+        );
         let told = [
             describe(&one, None, true, true),
             describe(&one, None, true, false),

@@ -11,8 +11,9 @@ use orrery_api::task::TaskGroup;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    api_errors, api_lag, clock, compact, containers, crash, disk, drop_watches, duplicate, flows, hand_over, lag, listed,
-    loss, lost_answers, nodes, packets, partition, pause, reset, restart, runtime, slow_link, slow_reader, strike, trace,
+    api_errors, api_lag, clock, compact, containers, crash, disk, drop_watches, duplicate, flows, hand_over, lag,
+    listed, loss, lost_answers, nodes, packets, partition, pause, reset, restart, runtime, slow_link, slow_reader,
+    strike, trace,
 };
 use crate::scenario::{
     ClientTarget, ComponentTarget, FaultAction, FaultKind, LinksTarget, Moment, NodeTarget, Role, Span, WhichRequests,
