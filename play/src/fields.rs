@@ -1,7 +1,7 @@
 //! How two states of an object differ, field by field. What only says when something was, or counts writes, is left
 //! out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::Value;
@@ -150,19 +150,33 @@ fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, between_ru
 }
 
 /// The elements of a list by what tells them apart: their type, name or key, or, within a run, what they are of;
-/// otherwise their place.
+/// otherwise their place. Those that this does not tell apart are counted.
 fn keyed(list: &Value, between_runs: bool) -> Vec<(String, Value)> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let items = list.as_array().into_iter().flatten().enumerate();
     items
         .map(|(place, item)| {
-            let key = ["/type", "/name", "/ip", "/key", "/targetRef/name"]
-                .iter()
-                .filter(|key| !(between_runs && key.starts_with("/targetRef")))
-                .find_map(|key| item.pointer(key)?.as_str())
-                .map_or_else(|| place.to_string(), str::to_owned);
+            let key = key(item, between_runs).unwrap_or_else(|| place.to_string());
+            let count = counts.entry(key.clone()).or_default();
+            *count += 1;
+            let key = if *count == 1 { key } else { format!("{key}, {count}") };
             (key, item.clone())
         })
         .collect()
+}
+
+/// What tells an element of a list from the others, if it says so. Taints and tolerations are told apart by their
+/// effect, too.
+fn key(item: &Value, between_runs: bool) -> Option<String> {
+    let field = |path: &str| item.pointer(path)?.as_str();
+    if let (Some(key), Some(effect)) = (field("/key"), field("/effect")) {
+        return Some(format!("{key}:{effect}"));
+    }
+    ["/type", "/name", "/ip", "/key", "/targetRef/name"]
+        .iter()
+        .filter(|path| !(between_runs && path.starts_with("/targetRef")))
+        .find_map(|path| field(path))
+        .map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -189,6 +203,24 @@ mod tests {
         metadata.labels[example.com/x] (none) → y
         spec.replicas 3 → 5
         status.conditions[Ready].status True → Unknown
+        ");
+    }
+
+    #[test]
+    fn what_has_the_same_key_is_told_apart_by_its_effect_or_counted() {
+        let taint = |effect: &str| json!({"key": "node.kubernetes.io/unreachable", "effect": effect});
+        let before = json!({"taints": [taint("NoSchedule")], "ports": [{"name": "a", "port": 1}]});
+        let after = json!({"taints": [taint("NoSchedule"), taint("NoExecute")],
+            "ports": [{"name": "a", "port": 1}, {"name": "a", "port": 2}]});
+        let lines: Vec<String> = differences(&before, &after, false)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        ports[a, 2].name (none) → a
+        ports[a, 2].port (none) → 2
+        taints[node.kubernetes.io/unreachable:NoExecute].effect (none) → NoExecute
+        taints[node.kubernetes.io/unreachable:NoExecute].key (none) → node.kubernetes.io/unreachable
         ");
     }
 

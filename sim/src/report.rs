@@ -61,20 +61,21 @@ pub fn describe(replay: &str, outcome: &Outcome) -> String {
                 }
             }
         }
-        Verdict::NotConverged { missing, left } => {
-            let _ = if missing.iter().all(|line| is_told_by(line)) {
-                writeln!(text, "did not end as without faults:")
+        Verdict::NotConverged { missing, left, named } => {
+            let what = if is_of_the_end(missing) {
+                ""
             } else {
-                writeln!(text, "did not converge within the bound; what is missing:")
+                "; what is missing"
             };
+            let _ = writeln!(text, "{}{what}:", not_converged(missing));
             for line in missing.iter().take(20) {
                 let _ = writeln!(text, "  {line}");
             }
             if missing.len() > 20 {
                 let _ = writeln!(text, "  and {} more", missing.len() - 20);
             }
-            if !left.is_empty() {
-                let _ = writeln!(text, "  (left broken, as the seed wants: {})", left.join(", "));
+            if let Some(left) = left_broken(left, *named) {
+                let _ = writeln!(text, "  ({left})");
             }
         }
         Verdict::Panicked { component, message } => {
@@ -116,6 +117,26 @@ fn counted(texts: &[String]) -> Vec<String> {
     told.collect()
 }
 
+/// How a run ended of which this is missing.
+pub fn not_converged(missing: &[String]) -> &'static str {
+    if is_of_the_end(missing) {
+        "did not end as without faults"
+    } else {
+        "did not converge within the bound"
+    }
+}
+
+/// Whether all that is missing is what runs without faults end with.
+fn is_of_the_end(missing: &[String]) -> bool {
+    !missing.is_empty() && missing.iter().all(|line| is_told_by(line))
+}
+
+/// Which machines stayed broken, if any did, and who wanted that: the scenario, if it names them, otherwise the seed.
+pub fn left_broken(left: &[String], named: bool) -> Option<String> {
+    let who = if named { "scenario" } else { "seed" };
+    (!left.is_empty()).then(|| format!("left broken, as the {who} wants: {}", left.join(", ")))
+}
+
 /// What the invariant `id` says.
 pub fn statement(id: &str) -> &'static str {
     let all = crate::invariants::all();
@@ -141,5 +162,27 @@ mod tests {
     fn what_is_said_several_times_is_said_once_with_its_number() {
         let texts = ["restart of scheduler", "crash of node-1", "restart of scheduler"].map(str::to_owned);
         assert_eq!(counted(&texts), ["restart of scheduler (2 times)", "crash of node-1"]);
+    }
+
+    fn words(missing: &str) -> &'static str {
+        not_converged(&[missing.to_owned()])
+    }
+
+    #[test]
+    fn what_ends_otherwise_than_without_faults_has_converged() {
+        assert_eq!(
+            words("X4: spec of configmaps/a/b is c"),
+            "did not end as without faults"
+        );
+        assert_eq!(words("node node-1 is not ready"), "did not converge within the bound");
+    }
+
+    #[test]
+    fn machines_that_the_scenario_names_are_not_left_broken_by_the_seed() {
+        let left = ["node-3".to_owned()];
+        let told = |named| left_broken(&left, named).unwrap();
+        assert_eq!(told(true), "left broken, as the scenario wants: node-3");
+        assert_eq!(told(false), "left broken, as the seed wants: node-3");
+        assert_eq!(left_broken(&[], true), None);
     }
 }

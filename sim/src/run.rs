@@ -22,7 +22,7 @@ use crate::model::Cluster;
 use crate::observing;
 use crate::onlooker::look_on;
 use crate::recording::{Ending, Recorder, Recording, What};
-use crate::scenario::Scenario;
+use crate::scenario::{Heal, Scenario};
 use crate::trace::Trace;
 use crate::traffic::Clients;
 use crate::variation::Variation;
@@ -106,6 +106,8 @@ pub enum Verdict {
         missing: Vec<String>,
         /// Machines that stayed broken.
         left: Vec<String>,
+        /// Whether the scenario names them; otherwise the seed chose them.
+        named: bool,
     },
     /// A component panicked.
     Panicked {
@@ -182,9 +184,10 @@ pub fn record(path: &str, settings: Settings) -> (Outcome, Recording) {
     let ending = match &outcome.verdict {
         Verdict::Held => Ending::Held,
         Verdict::Violated(_) => Ending::Violated,
-        Verdict::NotConverged { missing, left } => Ending::NotConverged {
+        Verdict::NotConverged { missing, left, named } => Ending::NotConverged {
             missing: missing.clone(),
             left: left.clone(),
+            named: *named,
         },
         Verdict::Panicked { component, message } => Ending::Panicked {
             component: component.clone(),
@@ -355,7 +358,7 @@ async fn play(
                 converged = Some(after);
                 judge_end(&world, wanted, !variation.explore.is_random(), left)
             }
-            Err(missing) => Verdict::NotConverged { missing, left },
+            Err(missing) => not_converged(&world, missing, left),
         }));
     }
     let verdict = verdict.unwrap_or(Verdict::Held);
@@ -406,7 +409,12 @@ fn judge_end(world: &World, wanted: &End, explored: bool, left: Vec<String>) -> 
     if missing.is_empty() {
         return Verdict::Held;
     }
-    Verdict::NotConverged { missing, left }
+    not_converged(world, missing, left)
+}
+
+fn not_converged(world: &World, missing: Vec<String>, left: Vec<String>) -> Verdict {
+    let named = matches!(world.scenario.heal, Heal::AllBut(_));
+    Verdict::NotConverged { missing, left, named }
 }
 
 /// Redraws of streams that nobody has taken.

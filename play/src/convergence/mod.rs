@@ -64,7 +64,7 @@ fn workloads(cluster: &Cluster, missing: &mut Vec<String>) {
         .everything()
         .filter(|item| item.is_terminating() && item.pod().is_none())
     {
-        missing.push(format!("{} is still being deleted", item.id));
+        missing.push(still_there(item));
     }
     // What is being deleted is collected already; whether it may still be there is judged elsewhere.
     for item in cluster.everything().filter(|item| !item.is_terminating()) {
@@ -88,8 +88,9 @@ fn workloads(cluster: &Cluster, missing: &mut Vec<String>) {
         ];
         if Some(seen) != deployment.metadata.generation {
             missing.push(format!(
-                "{} is observed at generation {seen}, not {:?}",
-                item.id, deployment.metadata.generation
+                "{} is observed at generation {seen}, not {}",
+                item.id,
+                deployment.metadata.generation.unwrap_or(0)
             ));
         }
         for (name, count) in counts.into_iter().filter(|(_, count)| count.unwrap_or(0) != wanted) {
@@ -110,12 +111,32 @@ fn workloads(cluster: &Cluster, missing: &mut Vec<String>) {
     }
 }
 
+/// That an object is still being deleted, and for which finalizers it waits; a namespace has its own in its spec.
+fn still_there(item: &Item) -> String {
+    let inside = item.as_namespace().and_then(|namespace| namespace.spec.as_ref());
+    let inside = inside.into_iter().flat_map(|spec| spec.finalizers.iter().flatten());
+    let finalizers: Vec<&str> = item
+        .meta
+        .finalizers
+        .iter()
+        .flatten()
+        .chain(inside)
+        .map(String::as_str)
+        .collect();
+    let waits = match finalizers.as_slice() {
+        [] => String::new(),
+        [one] => format!(", and waits for the finalizer {one}"),
+        all => format!(", and waits for the finalizers {}", all.join(", ")),
+    };
+    format!("{} is still being deleted{waits}", item.id)
+}
+
 fn pods(cluster: &Cluster, rest: &Rest<'_>, missing: &mut Vec<String>) {
     for pod in cluster.all("pods") {
         let node = pod.node_name();
         if pod.is_terminating() {
             if !may_linger(cluster, node, rest.left) {
-                missing.push(format!("{} is still being deleted", pod.id));
+                missing.push(still_there(pod));
             }
         } else if pod.is_finished() {
             continue;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{backends, defaults, expected, statuses};
+use super::{backends, defaults, expected, statuses, workloads};
 use crate::model::{Cluster, ObjectId};
 use crate::scenario::Expect;
 
@@ -69,6 +69,31 @@ fn an_object_that_is_not_to_be_there_is_missed_where_it_is() {
     let there = |state: &str| of_fields(state, &[("services", web.clone())]);
     assert!(there("service/api: absent").is_empty());
     assert_eq!(there("service/web: absent"), ["service/web is there, and is not to be"]);
+}
+
+#[test]
+fn what_is_still_being_deleted_names_the_finalizers_that_it_waits_for() {
+    let deleted = |name: &str, finalizers: &[&str]| {
+        json!({"metadata": {"name": name, "namespace": "a",
+        "deletionTimestamp": "2022-09-01T00:00:00Z", "finalizers": finalizers}})
+    };
+    let mut missing = Vec::new();
+    let one = deleted("one", &["example.com/hold"]);
+    let two = deleted("two", &["example.com/hold", "foregroundDeletion"]);
+    let objects = [
+        ("configmaps", deleted("none", &[])),
+        ("configmaps", one),
+        ("configmaps", two),
+    ];
+    workloads(&cluster(&objects), &mut missing);
+    assert_eq!(
+        missing,
+        [
+            "configmaps/a/none is still being deleted",
+            "configmaps/a/one is still being deleted, and waits for the finalizer example.com/hold",
+            "configmaps/a/two is still being deleted, and waits for the finalizers example.com/hold, foregroundDeletion",
+        ]
+    );
 }
 
 fn with(mut object: Value, path: &str, value: Value) -> Value {

@@ -12,7 +12,7 @@ use crate::report::command;
 /// So many neighbouring seeds are tried for one that holds.
 const NEIGHBOURS: u64 = 8;
 /// So many faults are left out, one at a time, to see which of them matter.
-const FAULTS: usize = 8;
+const FAULTS: usize = 32;
 
 /// Explains why a run fails: the shortest chain of causes, and where a run that holds went another way.
 #[derive(Args)]
@@ -80,6 +80,9 @@ impl Explain {
                 shown = show_parting(index, explanation, &other, "the run without it");
             }
         }
+        if let Some(line) = untried(scenario.faults.len()) {
+            println!("{line}");
+        }
         let other = (1..=NEIGHBOURS).find_map(|step| {
             let other = obtain(path, seed.wrapping_add(step), variation, &[]).ok()?;
             holds(&other).then_some(other)
@@ -93,6 +96,13 @@ impl Explain {
             None => println!("none of the next {NEIGHBOURS} seeds holds: it takes no luck to fail"),
         }
     }
+}
+
+/// How many of so many faults were not left out, if any.
+fn untried(faults: usize) -> Option<String> {
+    let rest = faults.saturating_sub(FAULTS);
+    let were = if rest == 1 { "fault was" } else { "faults were" };
+    (rest > 0).then(|| format!("{rest} more {were} not tried: only the first {FAULTS} are left out, one at a time"))
 }
 
 /// Prints the first decision of the chain that `other` never took; whether there is one.
@@ -121,5 +131,17 @@ fn show_parting(index: &Index<'_>, explanation: &Explanation, other: &Recording,
             println!("  every decision of the chain is taken in {which} as well: what differs is when");
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_that_were_not_tried_are_counted() {
+        assert_eq!(untried(32), None);
+        let told = "2 more faults were not tried: only the first 32 are left out, one at a time";
+        assert_eq!(untried(34).as_deref(), Some(told));
     }
 }

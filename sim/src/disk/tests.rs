@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::in_simulation;
-use crate::scenario::Span;
+use crate::scenario::{DiskOperation, Span};
 
 #[test]
 fn what_was_synced_survives_every_crash() {
@@ -172,4 +172,25 @@ fn a_misread_is_right_the_next_time_and_a_rotten_bit_is_the_same_every_time() {
         assert_eq!(wrong(&disk.read("log").await.unwrap()), 0);
         assert_eq!(disk.harm(), 4);
     });
+}
+
+#[test]
+fn troubles_are_told_in_plain_words() {
+    let troubles = [
+        Trouble::Slow(Span::millis(5, 500)),
+        Trouble::Full(872),
+        Trouble::Fails(DiskOperation::Sync, 2),
+        Trouble::Fails(DiskOperation::Append, 1),
+        Trouble::Misreads(3),
+        Trouble::Rots,
+    ];
+    let told: Vec<String> = troubles.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(told.join("\n"), @r"
+    what it writes takes 5ms..500ms longer
+    it has room for 872 bytes more
+    the next 2 syncs fail
+    the next append fails
+    a bit is wrong in the next 3 files that are read
+    a bit of every file is wrong on it
+    ");
 }

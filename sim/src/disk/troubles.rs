@@ -1,6 +1,7 @@
 //! What is wrong with a disk for now. Each trouble stands for itself and has a number: faults may overlap.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 
 use crate::scenario::{DiskOperation, Span};
@@ -18,6 +19,20 @@ pub enum Trouble {
     Misreads(u32),
     /// A bit of every file is wrong on the medium.
     Rots,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Slow(by) => write!(f, "what it writes takes {by} longer"),
+            Trouble::Full(room) => write!(f, "it has room for {room} bytes more"),
+            Trouble::Fails(operation, 1) => write!(f, "the next {operation} fails"),
+            Trouble::Fails(operation, times) => write!(f, "the next {times} {operation}s fail"),
+            Trouble::Misreads(1) => f.write_str("a bit is wrong in the next file that is read"),
+            Trouble::Misreads(times) => write!(f, "a bit is wrong in the next {times} files that are read"),
+            Trouble::Rots => f.write_str("a bit of every file is wrong on it"),
+        }
+    }
 }
 
 /// The troubles of a disk.

@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use crate::model::ObjectId;
-use crate::recording::{Facts, Index, ProcessState, RuntimeState, What, role_of};
+use crate::recording::{Facts, Fault, Index, ProcessState, RuntimeState, What, role_of};
 
 /// So many events of a client are looked at for what a request rests on.
 const SIGHT: usize = 6000;
@@ -25,6 +25,12 @@ const PASSED_AT_MOST: u32 = 4;
 const ASIDE: u32 = 12;
 /// Objects that have no more in common than their namespace.
 const FAR: u32 = 60;
+/// What a fault did may be under way for so long when it is over.
+const UNDER_WAY: Duration = Duration::from_secs(5);
+/// A node that has been silent for its grace, and somewhat more, is given up: the fault may be over by then.
+const GRACE: Duration = Duration::from_secs(50);
+/// So long a process has just begun.
+const BEGINNING: Duration = Duration::from_secs(10);
 
 /// How a cause worked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,6 +152,7 @@ pub fn causes(index: &Index<'_>, place: usize, focus: &[ObjectId]) -> Vec<Cause>
         cost: STEP,
         link,
     };
+    let at = index.at(place);
     match &index.event(place).what {
         What::Written(_) => of_write(index, place),
         What::Asked(request) if is_user(&request.client) => Vec::new(),
@@ -165,19 +172,21 @@ pub fn causes(index: &Index<'_>, place: usize, focus: &[ObjectId]) -> Vec<Cause>
             state: ProcessState::Started(1),
             ..
         } => Vec::new(),
-        What::Process { name, .. } => struck(index, name, place).into_iter().collect(),
-        What::Power { machine, .. } => struck(index, machine, place).into_iter().collect(),
+        What::Process { name, .. } => struck(index, name, place, at).into_iter().collect(),
+        What::Power { machine, .. } => struck(index, machine, place, at).into_iter().collect(),
         What::Unanswered { request, .. } => {
             let Some(asked) = index.asked(*request) else {
                 return Vec::new();
             };
             let client = index.request_at(asked).map_or("", |request| request.client.as_str());
-            let mut found: Vec<Cause> = struck(index, client, place).into_iter().collect();
+            // Whatever was in force while it waited.
+            let since = index.at(asked);
+            let mut found: Vec<Cause> = struck(index, client, place, since).into_iter().collect();
             if found.is_empty() {
                 let servers = index
                     .processes()
                     .filter(|(process, _)| process.starts_with("apiserver/"));
-                let struck = servers.filter_map(|(server, _)| struck(index, server, place));
+                let struck = servers.filter_map(|(server, _)| struck(index, server, place, since));
                 found.extend(struck.max_by_key(|cause| cause.place));
             }
             found.push(one(asked, Link::AskedFor));
@@ -234,7 +243,8 @@ fn of_write(index: &Index<'_>, write: usize) -> Vec<Cause> {
         .any(|change| change.path == "status.conditions[Ready].status" && change.after != Some("True".into()));
     let node = &written.object.name;
     if &*written.object.resource == "nodes" && unready {
-        found.extend(struck(index, node, write).map(|cause| Cause {
+        let since = index.at(write).saturating_sub(GRACE);
+        found.extend(struck(index, node, write, since).map(|cause| Cause {
             link: Link::Silenced,
             ..cause
         }));
@@ -242,14 +252,16 @@ fn of_write(index: &Index<'_>, write: usize) -> Vec<Cause> {
     found
 }
 
-/// The fault that hit `name` last, before a place: those still in force come first.
-fn struck(index: &Index<'_>, name: &str, place: usize) -> Option<Cause> {
+/// The fault that hit `name` last before a place, of those that were in force at `since` or later, or had just ended by
+/// then: those still in force at the place come first.
+fn struck(index: &Index<'_>, name: &str, place: usize, since: Duration) -> Option<Cause> {
     let at = index.at(place);
+    let works = |fault: &&Fault, at: Duration| fault.until + UNDER_WAY >= at;
     let hit = index
         .faults()
         .iter()
-        .filter(|fault| fault.place < place && fault.hits.contains(name));
-    let last = hit.max_by_key(|fault| (fault.until + Duration::from_secs(5) >= at, fault.place))?;
+        .filter(|fault| fault.place < place && works(fault, since) && fault.hits.contains(name));
+    let last = hit.max_by_key(|fault| (works(fault, at), fault.place))?;
     Some(Cause {
         place: last.place,
         cost: STEP,
@@ -328,15 +340,21 @@ fn of_request(index: &Index<'_>, asked: usize, client: &str, focus: &[ObjectId])
             ..
         } = &index.event(place).what
         {
-            let cause = Cause {
-                place,
-                cost: STEP * 3,
-                link: Link::Began,
-            };
-            found.push((place, cause));
+            if index.at(place) + BEGINNING >= index.at(asked) {
+                let cause = Cause {
+                    place,
+                    cost: STEP * 3,
+                    link: Link::Began,
+                };
+                found.push((place, cause));
+            }
+            // It knows nothing from before.
             break;
         }
         for (write, link) in told(index, client, &subject, asked, place) {
+            if is_newer_than_base(index, asked, &subject.id, write) {
+                continue;
+            }
             let Some((near, saying)) = rate(index, client, &subject, write) else {
                 continue;
             };
@@ -388,16 +406,27 @@ fn of_request(index: &Index<'_>, asked: usize, client: &str, focus: &[ObjectId])
     found.into_iter().map(|(_, cause)| cause).collect()
 }
 
-/// Whether what was not answered at `place` is the same request as that of `asked`, an earlier try of it.
+/// Whether a write of `id` is newer than the state of it that the request asked at `asked` says that it rests on.
+fn is_newer_than_base(index: &Index<'_>, asked: usize, id: &ObjectId, write: usize) -> bool {
+    let base = index.request_at(asked).and_then(|request| request.base);
+    let written = index.written(write).filter(|written| written.object == *id);
+    matches!((base, written), (Some(base), Some(written)) if written.revision > base)
+}
+
+/// Whether what was not answered at `place` is an earlier try of the request asked at `asked`: the same, and its client
+/// has not asked for the same between the two.
 fn is_same_try(index: &Index<'_>, place: usize, asked: usize) -> bool {
     let What::Unanswered { request, .. } = &index.event(place).what else {
         return false;
     };
-    let earlier = index.asked(*request).and_then(|earlier| index.request_at(earlier));
-    let (Some(earlier), Some(now)) = (earlier, index.request_at(asked)) else {
+    let (Some(lost), Some(now)) = (index.asked(*request), index.request_at(asked)) else {
         return false;
     };
-    !now.is_read() && earlier.method == now.method && earlier.uri == now.uri && earlier.named == now.named
+    let is_same = |place: &usize| {
+        let other = index.request_at(*place);
+        other.is_some_and(|other| other.method == now.method && other.uri == now.uri && other.named == now.named)
+    };
+    !now.is_read() && is_same(&lost) && index.before(&now.client, asked).find(is_same) == Some(lost)
 }
 
 /// The writes that what `client` heard at `place` tells of, as far as a request about `subject` may rest on them.

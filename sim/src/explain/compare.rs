@@ -1,9 +1,11 @@
 //! Two runs of nearly the same: the first decision of one that the other never took.
 //!
-//! Decisions are compared by who took them and what they say, without names and addresses that each run draws anew. The
-//! so many-th decision of a kind has its counterpart in the so many-th of the other run.
+//! Decisions are compared by who took them and what they say, without names and addresses that each run draws anew, and
+//! without the moments that it stamps. The so many-th decision of a kind has its counterpart in the so many-th of the
+//! other run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -62,7 +64,7 @@ pub fn decision(index: &Index<'_>, write: usize) -> Option<Decision> {
             let told = index.changes(write).iter().filter(|change| {
                 !drawn.iter().any(|word| change.path.contains(word)) || change.path == "spec.unschedulable"
             });
-            let told: BTreeSet<String> = told.map(|change| undrawn(&change.to_string())).collect();
+            let told: BTreeSet<String> = told.map(undrawn).collect();
             let told: Vec<String> = told.into_iter().collect();
             if told.is_empty() {
                 "changes it".to_owned()
@@ -74,12 +76,63 @@ pub fn decision(index: &Index<'_>, write: usize) -> Option<Decision> {
     Some(Decision { role, about, what })
 }
 
-/// A change without the drawn name of the endpoint that it is of.
-fn undrawn(change: &str) -> String {
-    match change.strip_prefix("endpoints[").and_then(|rest| rest.split_once(']')) {
-        Some((_, rest)) => format!("endpoints[]{rest}"),
-        None => change.to_owned(),
+/// A change without the names, addresses and moments in it that each run draws or stamps.
+fn undrawn(change: &Difference) -> String {
+    let plain = |value: &Value| match value.as_str().and_then(drawn) {
+        Some(kind) => kind.into(),
+        None => value.clone(),
+    };
+    let change = Difference {
+        path: undrawn_path(&change.path),
+        before: change.before.as_ref().map(plain),
+        after: change.after.as_ref().map(plain),
+    };
+    change.to_string()
+}
+
+/// A path without what is drawn of its keys. An endpoint's name is.
+fn undrawn_path(path: &str) -> String {
+    let (mut text, mut rest) = (String::new(), path);
+    while let Some((before, (key, after))) = rest
+        .split_once('[')
+        .and_then(|(before, rest)| Some((before, rest.split_once(']')?)))
+    {
+        let is_endpoint = text.is_empty() && before == "endpoints";
+        let key = if is_endpoint { "" } else { drawn(key).unwrap_or(key) };
+        text.push_str(&format!("{before}[{key}]"));
+        rest = after;
     }
+    text + rest
+}
+
+/// What a text is that each run draws or stamps anew, if it looks like that.
+fn drawn(text: &str) -> Option<&'static str> {
+    if has_shape(text, "0000-00-00T00:00:00") {
+        return Some("a moment");
+    }
+    let is_hex = text.chars().all(|letter| letter == '-' || letter.is_ascii_hexdigit());
+    if is_hex && text.len() == 36 && text.split('-').map(str::len).eq([8, 4, 4, 4, 12]) {
+        return Some("a uid");
+    }
+    let address = text.split([':', '/']).next().unwrap_or(text);
+    if text.parse::<IpAddr>().is_ok() || address.parse::<IpAddr>().is_ok() {
+        return Some("an address");
+    }
+    let is_suffix = |end: &str| end.len() == 5 && end.chars().all(|letter| SUFFIX.contains(letter));
+    let is_generated = text.rsplit_once('-').is_some_and(|(_, end)| is_suffix(end));
+    is_generated.then_some("a generated name")
+}
+
+/// The letters of which the ends of generated names are drawn.
+const SUFFIX: &str = "bcdfghjklmnpqrstvwxz2456789";
+
+/// Whether a text begins like `shape`, in which 0 stands for any digit.
+fn has_shape(text: &str, shape: &str) -> bool {
+    let fits = |(letter, wanted): (u8, u8)| match wanted {
+        b'0' => letter.is_ascii_digit(),
+        _ => letter == wanted,
+    };
+    text.len() >= shape.len() && text.bytes().zip(shape.bytes()).all(fits)
 }
 
 /// An object by its owner, where its own name is drawn.
@@ -168,7 +221,7 @@ pub fn states(
             (None, Some(_)) => found.push((format!("{name}: only in B"), Vec::new())),
             (Some(mine), Some(theirs)) => {
                 let mut fields = differences(mine, theirs, true);
-                fields.retain(|field| !is_drawn(&field.path));
+                fields.retain(|field| !is_drawn(&field.path) && !is_drawn_anew(field));
                 if !fields.is_empty() {
                     found.push((name.clone(), fields));
                 }
@@ -177,6 +230,13 @@ pub fn states(
         }
     }
     found
+}
+
+/// Whether both values are of the same kind of what each run draws.
+fn is_drawn_anew(field: &Difference) -> bool {
+    let kind = |value: &Option<Value>| value.as_ref().and_then(Value::as_str).and_then(drawn);
+    let before = kind(&field.before);
+    before.is_some() && before == kind(&field.after)
 }
 
 /// Names are drawn, too.

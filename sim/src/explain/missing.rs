@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::subjects::{Subjects, concerns, subjects};
 use super::words;
 use crate::model::ObjectId;
-use crate::recording::{Index, What};
+use crate::recording::{Index, Verb, What};
 
 /// So many missing things are explained.
 const EXPLAINED: usize = 5;
@@ -88,7 +90,11 @@ fn last_events(index: &Index<'_>, about: &Subjects) -> Vec<String> {
     );
     let silent = index.recording.lasted.saturating_sub(index.at(*last));
     if silent >= Duration::from_secs(1) {
-        lines.push(format!("and nothing for the {} until the end", words::span(silent)));
+        // What says nothing is not shown, but happens.
+        let mut writes = about.objects.iter().flat_map(|id| index.writes_of(id));
+        let lives = writes.any(|write| write > last && index.weight(*write) == 0);
+        let nothing = if lives { "nothing but signs of life" } else { "nothing" };
+        lines.push(format!("and {nothing} for the {} until the end", words::span(silent)));
     }
     lines
 }
@@ -130,21 +136,53 @@ fn ignorant(index: &Index<'_>, about: &Subjects) -> Vec<String> {
     lines
 }
 
-/// The controllers that had been shown everything and asked for nothing since: it is not news that they lack.
+/// The controllers that had been shown everything, and since when all of them had: it is not news that they lack.
 fn idle(index: &Index<'_>, about: &Subjects, end: usize) -> Option<String> {
-    let newest = last_places(index, about).pop()?;
-    let idle: Vec<&str> = index
+    let controllers = index
         .clients()
-        .filter(|client| client.starts_with("controller-manager") && index.started(client, end).is_some())
-        .filter(|client| about.objects.iter().any(|id| index.follows(client, &id.resource)))
+        .filter(|client| client.starts_with("controller-manager") && index.started(client, end).is_some());
+    let idle: Vec<(&str, usize)> = controllers
+        .filter_map(|client| Some((client, shown_since(index, client, about, end)?)))
         .collect();
-    let since = words::span(index.recording.lasted.saturating_sub(index.at(newest)));
-    (!idle.is_empty()).then(|| {
-        format!(
-            "it is not news that is lacking: {} had been shown the newest state of all this {since} before",
-            idle.join(", ")
-        )
-    })
+    let last = idle.iter().map(|(_, place)| *place).max()?;
+    let since = words::span(index.recording.lasted.saturating_sub(index.at(last)));
+    let names: Vec<&str> = idle.iter().map(|(client, _)| *client).collect();
+    Some(format!(
+        "it is not news that is lacking: {} had been shown the newest state of all this {since} before",
+        names.join(", ")
+    ))
+}
+
+/// Where `client`, since it last started, had been shown the newest state of all the subjects that it follows; none if
+/// there is one that it was not shown, or if it follows none. Signs of life are no news.
+fn shown_since(index: &Index<'_>, client: &str, about: &Subjects, end: usize) -> Option<usize> {
+    let followed = about.objects.iter().filter(|id| index.follows(client, &id.resource));
+    let mut since = None;
+    for id in followed {
+        let mut writes = index.writes_of(id).iter().rev();
+        let newest = writes.find(|write| index.weight(**write) > 0)?;
+        let revision = index.written(*newest)?.revision;
+        since = since.max(Some(index.known_since(client, id, revision, end)?));
+    }
+    since
+}
+
+/// The write that gave an object the first of the finalizers that its deletion waits for.
+pub fn held_by(index: &Index<'_>, id: &ObjectId) -> Option<usize> {
+    let finalizers = |write: usize| -> Vec<String> {
+        let value: Option<Value> = index
+            .written(write)
+            .filter(|written| written.verb != Verb::Delete)
+            .and_then(|written| serde_json::from_str(&written.value).ok());
+        let all = value.as_ref().and_then(|value| value.pointer("/metadata/finalizers"));
+        let all = all.and_then(Value::as_array).into_iter().flatten();
+        all.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let last = *index.writes_of(id).last()?;
+    index.facts(last).filter(|facts| facts.terminating)?;
+    let first = finalizers(last).into_iter().next()?;
+    let writes = index.writes_of(id).iter().rev().copied();
+    writes.take_while(|write| finalizers(*write).contains(&first)).last()
 }
 
 /// Whether a client could do something about an object on `node`.

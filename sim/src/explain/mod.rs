@@ -16,6 +16,7 @@ pub mod words;
 
 use crate::model::ObjectId;
 use crate::recording::{Ending, Index, What};
+use crate::report;
 use causes::Link;
 use chain::{Step, chain};
 use words::{moment, span};
@@ -67,23 +68,20 @@ pub fn explain(index: &Index<'_>) -> Option<Explanation> {
     match &index.recording.ending {
         Ending::Held => return None,
         Ending::Violated => violated(index, &mut explanation),
-        Ending::NotConverged { missing, left } => {
+        Ending::NotConverged { missing, left, named } => {
             explanation
                 .finding
-                .push("the cluster did not converge within the bound".to_owned());
-            if !left.is_empty() {
-                let left = left.join(", ");
-                explanation
-                    .finding
-                    .push(format!("left broken, as the seed wants: {left}"));
-            }
+                .push(format!("the cluster {}", report::not_converged(missing)));
+            explanation.finding.extend(report::left_broken(left, *named));
             explanation.beside = missing::explain(index, missing);
             let first = missing
                 .first()
                 .map(|first| subjects::subjects(index, first))
                 .unwrap_or_default();
-            if let Some(last) = missing::last_places(index, &first).last() {
-                explanation.steps = chain(index, *last, &first.objects);
+            // What waits for a finalizer waits for whoever put it there.
+            let held = first.objects.first().and_then(|id| missing::held_by(index, id));
+            if let Some(last) = held.or_else(|| missing::last_places(index, &first).pop()) {
+                explanation.steps = chain(index, last, &first.objects);
             }
             explanation.subjects = first.objects;
         }
@@ -169,9 +167,19 @@ fn because(index: &Index<'_>, step: &Step, cause: Option<usize>) -> String {
     let at = index.at(step.place);
     match step.link {
         Some(Link::Told(told)) => {
-            let revision = cause
-                .and_then(|cause| index.written(cause))
-                .map_or(0, |written| written.revision);
+            let written = cause.and_then(|cause| index.written(cause));
+            let revision = written.map_or(0, |written| written.revision);
+            // A request that says on which state of its object it rests knows better than what its client was told.
+            let request = index.request_at(step.place);
+            let base = request
+                .and_then(|request| request.base)
+                .filter(|base| *base != revision);
+            let is_own = |id: ObjectId| written.is_some_and(|written| written.object == id);
+            if let Some(base) = base
+                && request.and_then(|request| request.object()).is_some_and(is_own)
+            {
+                return format!(", resting on revision {base},");
+            }
             let ago = span(at.saturating_sub(index.at(told)));
             let how = match &index.event(told).what {
                 What::Shown { .. } => format!("shown revision {revision}"),

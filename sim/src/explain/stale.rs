@@ -69,7 +69,12 @@ fn missed(index: &Index<'_>, client: &str, asked: usize, id: ObjectId, every: bo
     if !index.follows(client, &id.resource) {
         return None;
     }
-    let known = index.known(client, &id, asked).map(|known| known.revision);
+    // What it says that it rests on counts before what it had been shown.
+    let request = index.request_at(asked);
+    let base = request
+        .filter(|request| request.object().as_ref() == Some(&id))
+        .and_then(|request| request.base);
+    let known = base.or_else(|| index.known(client, &id, asked).map(|known| known.revision));
     let old = |place: &usize| every || index.at(*place) + UNDER_WAY <= index.at(asked);
     let writes = index.writes_of(&id).iter().rev().copied();
     let write = writes

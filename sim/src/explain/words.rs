@@ -83,17 +83,14 @@ const FOLLOWING: &[&str] = &[
     ".zone",
     "].message",
     "].reason",
+    "].type",
 ];
 
 /// The most telling changes.
-pub fn list(changes: &[Difference]) -> String {
+pub fn list(all: &[Difference]) -> String {
     let telling = |change: &&Difference| !FOLLOWING.iter().any(|part| change.path.contains(part));
-    let told: Vec<&Difference> = changes.iter().filter(telling).collect();
-    let changes: Vec<&Difference> = if told.is_empty() {
-        changes.iter().collect()
-    } else {
-        told
-    };
+    let told: Vec<&Difference> = all.iter().filter(telling).collect();
+    let changes: Vec<&Difference> = if told.is_empty() { all.iter().collect() } else { told };
     let rank = |change: &&Difference| match change.path.as_str() {
         "metadata.generation" | "status.observedGeneration" => 4,
         path if path.starts_with("status.conditions[Ready]") && path.ends_with("status") => 0,
@@ -105,11 +102,36 @@ pub fn list(changes: &[Difference]) -> String {
     };
     let mut sorted = changes;
     sorted.sort_by_key(rank);
-    let mut text: Vec<String> = sorted.iter().take(NAMED).map(ToString::to_string).collect();
+    let mut text: Vec<String> = sorted
+        .iter()
+        .take(NAMED)
+        .map(|change| with_reason(change, all))
+        .collect();
     if sorted.len() > NAMED {
         text.push(format!("{} more", sorted.len() - NAMED));
     }
     text.join(", ")
+}
+
+/// A change; of a condition that does not hold any more, or not yet, with why, as far as that is among all the changes.
+fn with_reason(change: &Difference, all: &[Difference]) -> String {
+    let condition = change
+        .path
+        .strip_suffix(".status")
+        .filter(|path| path.contains("conditions["));
+    let Some(condition) = condition.filter(|_| change.after == Some("False".into())) else {
+        return change.to_string();
+    };
+    let of = |field: &str| {
+        let path = format!("{condition}.{field}");
+        let found = all.iter().find(|other| other.path == path)?;
+        found.after.as_ref()?.as_str().filter(|text| !text.is_empty())
+    };
+    match (of("reason"), of("message")) {
+        (Some(reason), Some(message)) => format!("{change} ({reason}: {message})"),
+        (Some(why), None) | (None, Some(why)) => format!("{change} ({why})"),
+        (None, None) => change.to_string(),
+    }
 }
 
 /// What a request asked for, and what came of it, for a sentence that begins with who asks.

@@ -7,6 +7,7 @@ use http::Method;
 use orrery_api::random::Random;
 use orrery_api::status::ApiError;
 
+use super::listed;
 use super::mishaps::{befall, one};
 use super::swarm::Lot;
 use crate::link::{Draw, Mishap, Pin, Refusal, Whose};
@@ -33,7 +34,7 @@ pub fn draw(lot: &Lot<'_>) -> ApiErrorsSpec {
 pub async fn strike(world: &Arc<World>, spec: &ApiErrorsSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
     struck(FaultAction::ApiErrors(spec.clone()));
     let whose = whose(spec.client.as_ref());
-    let what = format!("{whose} is told errors {:?}", spec.codes);
+    let what = format!("{whose} is told errors {}", listed(&spec.codes));
     let (codes, effect) = (spec.codes.clone(), spec.effect);
     let draw: Draw = Box::new(move |asked, random| {
         let fitting: Vec<u16> = codes.iter().copied().filter(|code| fits(*code, asked)).collect();

@@ -31,7 +31,7 @@ pub async fn strike(world: &Arc<World>, spec: &ClockSpec, random: &Random, struc
     world.coverage.saw("a clock was wrong");
     trace(
         world,
-        format_args!("the clock of {name} is {offset} ahead and goes at {drift} for {lasts:?}"),
+        format_args!("the clock of {name} {} for {lasts:?}", error(offset, drift)),
     );
     let fault = clocks::Fault {
         since: world.now(),
@@ -44,6 +44,22 @@ pub async fn strike(world: &Arc<World>, spec: &ClockSpec, random: &Random, struc
     world.clocks.end(number);
     world.witness.change(world, Cluster::clock_is_right);
     trace(world, format_args!("the clock of {name} is right again"));
+}
+
+/// What is wrong with a clock.
+fn error(offset: Offset, drift: Rate) -> String {
+    let size = Offset(offset.0.saturating_abs());
+    let steps = match offset.0 {
+        0 => None,
+        1.. => Some(format!("is {size} ahead")),
+        _ => Some(format!("is {size} behind")),
+    };
+    let drifts = (drift != Rate(1.0)).then(|| format!("goes {drift} times as fast as it should"));
+    match (steps, drifts) {
+        (Some(steps), Some(drifts)) => format!("{steps} and {drifts}"),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => "is wrong by nothing".to_owned(),
+    }
 }
 
 /// Any machine's clock: a little wrong, very wrong, or too fast or slow.
@@ -65,5 +81,26 @@ pub fn draw(lot: &Lot<'_>) -> ClockSpec {
         offset: if steps { far } else { Offset(0).into() },
         drift: if drifts || !steps { fast } else { Rate(1.0).into() },
         lasts: lot.lasts(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_clock_is_told_in_plain_words() {
+        let told = [
+            error(Offset(5000), Rate(1.0)),
+            error(Offset(-5000), Rate(1.0)),
+            error(Offset(0), Rate(0.8)),
+            error(Offset(-500), Rate(1.25)),
+        ];
+        insta::assert_snapshot!(told.join("\n"), @r"
+        is 5s ahead
+        is 5s behind
+        goes 0.8 times as fast as it should
+        is 500ms behind and goes 1.25 times as fast as it should
+        ");
     }
 }

@@ -68,12 +68,12 @@ pub async fn strike(world: &Arc<World>, spec: &ContainersSpec, random: &Random, 
     let node = NodeTarget::Named(name.clone());
     let pinned = ContainersSpec::new(node, spec.trouble, None, lasts.into());
     struck(FaultAction::Containers(pinned));
-    let trouble = match spec.trouble {
-        ContainerTrouble::PullFails => Trouble::PullFails,
-        ContainerTrouble::PullSlow => Trouble::PullSlow,
-        _ => Trouble::StartFails,
+    let (trouble, what) = match spec.trouble {
+        ContainerTrouble::PullFails => (Trouble::PullFails, "images cannot be pulled"),
+        ContainerTrouble::PullSlow => (Trouble::PullSlow, "no pull of an image ends"),
+        _ => (Trouble::StartFails, "containers cannot be started"),
     };
-    trace(world, format_args!("on {name}: {trouble:?}, for {lasts:?}"));
+    trace(world, format_args!("on {name} {what} for {lasts:?}"));
     runtime.troubles.begin(trouble);
     sleep(lasts).await;
     runtime.troubles.end(trouble);

@@ -42,7 +42,7 @@ pub async fn strike(world: &Arc<World>, spec: &DiskSpec, random: &Random, struck
     struck(FaultAction::Disk(pinned));
     world.coverage.saw("a disk was in trouble");
     let time = lasts.map_or(String::new(), |lasts| format!(" for {lasts:?}"));
-    trace(world, format_args!("the disk is in trouble{time}: {trouble:?}"));
+    trace(world, format_args!("the disk is in trouble{time}: {trouble}"));
     let number = disk.begin(trouble);
     match lasts {
         Some(lasts) => {
@@ -55,7 +55,7 @@ pub async fn strike(world: &Arc<World>, spec: &DiskSpec, random: &Random, struck
         }
         None => disk.over(number).await,
     }
-    trace(world, format_args!("the disk is well again: {trouble:?}"));
+    trace(world, format_args!("the disk is well again; it was that {trouble}"));
 }
 
 /// Any trouble that a store survives.

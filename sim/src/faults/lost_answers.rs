@@ -6,7 +6,7 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::swarm::Lot;
-use super::trace;
+use super::{listed, trace};
 use crate::scenario::{ClientTarget, FaultAction, LostAnswersSpec, WhichAnswers, whose};
 use crate::world::World;
 
@@ -40,7 +40,10 @@ pub async fn strike(world: &Arc<World>, spec: &LostAnswersSpec, random: &Random,
         WhichAnswers::These { write, requests, .. } => {
             trace(
                 world,
-                format_args!("the answers to {write} of {whose} are lost, from now on number {requests:?}"),
+                format_args!(
+                    "the answers to {write} of {whose} are lost, from now on number {}",
+                    listed(requests)
+                ),
             );
             let done = world.network.lose_answers(spec, began, None);
             done.notified().await;

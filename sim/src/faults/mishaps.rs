@@ -5,7 +5,7 @@ use std::sync::Arc;
 use orrery_api::random::Random;
 use tokio::time::sleep;
 
-use super::trace;
+use super::{listed, trace};
 use crate::link::{Draw, Meddler, Pin, Which, Whose};
 use crate::scenario::WhichRequests;
 use crate::world::World;
@@ -32,7 +32,10 @@ pub async fn befall(
             (which, Some(lasts))
         }
         WhichRequests::These { request, nth } => {
-            trace(world, format_args!("{what}, from now on number {nth:?} of {request}"));
+            trace(
+                world,
+                format_args!("{what}, from now on number {} of {request}", listed(nth)),
+            );
             let which = Which::These {
                 request: request.clone(),
                 nth: nth.clone(),

@@ -166,6 +166,16 @@ fn pick<'a>(names: &'a [String], random: &Random) -> Option<&'a String> {
     names.iter().max_by_key(|name| random.stream(name).bits())
 }
 
+/// The verb for so many.
+fn are(names: &[String]) -> &'static str {
+    if names.len() == 1 { "is" } else { "are" }
+}
+
+/// Several things in one sentence.
+fn listed<T: fmt::Display>(all: &[T]) -> String {
+    all.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// The machine that a target means: of any, one that is well.
 fn machine(world: &World, target: &NodeTarget, random: &Random) -> Option<String> {
     match target {

@@ -93,10 +93,11 @@ async fn flap(world: &World, name: &str, end: Instant) {
 
 async fn press(world: &World, name: &str, trouble: Trouble, lasts: Duration) {
     let Some(runtime) = runtime(world, name) else { return };
-    trace(
-        world,
-        format_args!("{name} is short of something for {lasts:?}: {trouble:?}"),
-    );
+    let what = match trouble {
+        Trouble::MemoryShort => "memory",
+        _ => "room on its disk",
+    };
+    trace(world, format_args!("{name} is short of {what} for {lasts:?}"));
     runtime.troubles.begin(trouble);
     sleep(lasts).await;
     runtime.troubles.end(trouble);

@@ -31,6 +31,20 @@ pub fn draw(lot: &Lot<'_>) -> PacketsSpec {
     }
 }
 
+/// So many changes of the rules of a node fail, the first of them half-way.
+fn failing(name: &str, times: u32, half: HalfApplied) -> String {
+    let fail = match times {
+        1 => format!("the next change of the rules of {name} fails"),
+        _ => format!("the next {times} changes of the rules of {name} fail"),
+    };
+    let first = if times == 1 { "and" } else { "and of the first" };
+    match half {
+        HalfApplied::None => fail,
+        HalfApplied::Nat => format!("{fail}, {first} only the table nat is applied"),
+        HalfApplied::Filter => format!("{fail}, {first} only the table filter is applied"),
+    }
+}
+
 /// See the module.
 pub async fn strike(world: &Arc<World>, spec: &PacketsSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
     let Some(name) = machine(world, &spec.node, random) else {
@@ -50,10 +64,7 @@ pub async fn strike(world: &Arc<World>, spec: &PacketsSpec, random: &Random, str
                 times,
                 half: Some(half),
             }));
-            trace(
-                world,
-                format_args!("the next {times} changes of the rules of {name} fail, and one by half: {half:?}"),
-            );
+            trace(world, format_args!("{}", failing(&name, times, half)));
             filter.fail_applies(times);
             match half {
                 HalfApplied::None => {}
@@ -80,5 +91,24 @@ pub async fn strike(world: &Arc<World>, spec: &PacketsSpec, random: &Random, str
             trace(world, format_args!("somebody flushes the rules of {name}"));
             filter.flush();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_that_fail_are_told_in_plain_words() {
+        let told = [
+            failing("node-1", 3, HalfApplied::None),
+            failing("node-1", 3, HalfApplied::Nat),
+            failing("node-1", 1, HalfApplied::Filter),
+        ];
+        insta::assert_snapshot!(told.join("\n"), @r"
+        the next 3 changes of the rules of node-1 fail
+        the next 3 changes of the rules of node-1 fail, and of the first only the table nat is applied
+        the next change of the rules of node-1 fails, and only the table filter is applied
+        ");
     }
 }

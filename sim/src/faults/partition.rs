@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::crash::stall_clients;
 use super::swarm::Lot;
-use super::{machine, trace};
+use super::{are, machine, trace};
 use crate::link::Cut;
 use crate::scenario::{Direction, FaultAction, NodeTarget, PartitionSpec, Parts};
 use crate::world::World;
@@ -40,15 +40,10 @@ pub async fn strike(world: &Arc<World>, spec: &PartitionSpec, random: &Random, s
         lasts: lasts.into(),
     }));
     world.coverage.saw("a partition opened");
-    let names = off.join(", ");
-    let rest = from.as_ref().map(|from| format!(" from {}", from.join(", ")));
+    let (out, inward) = ways(&parts, spec.direction, &off);
     trace(
         world,
-        format_args!(
-            "{names} is cut off{} ({:?}) for {lasts:?}",
-            rest.unwrap_or_default(),
-            spec.direction
-        ),
+        format_args!("{} for {lasts:?}", describe(&off, from.as_deref(), out, inward)),
     );
     if world.api_servers().len() > 1 && off.iter().any(|name| world.is_control_plane(name)) {
         // Its server's clients elsewhere wait for it, and it waits for the store.
@@ -57,17 +52,35 @@ pub async fn strike(world: &Arc<World>, spec: &PartitionSpec, random: &Random, s
     for role in world.own_components_on(&off) {
         world.stall(role, lasts);
     }
-    // The direction is told as the first group sees it.
-    let turned = matches!(&parts, Parts::Groups(one, _) if !names_all(one, &off));
-    let (out, inward) = match (spec.direction, turned) {
-        (Direction::Both, _) => (true, true),
-        (Direction::Out, false) | (Direction::In, true) => (true, false),
-        (Direction::In, false) | (Direction::Out, true) => (false, true),
-    };
+    let again = format!("{} {} connected again", off.join(", "), are(&off));
     let number = world.network.cut(Cut { off, from, out, inward });
     sleep(lasts).await;
     world.network.mend(number);
-    trace(world, format_args!("{names} is connected again"));
+    trace(world, format_args!("{again}"));
+}
+
+/// Whether what those who are cut off send is lost, and what is sent to them. The direction is told as the first group
+/// sees it.
+fn ways(parts: &Parts, direction: Direction, off: &[String]) -> (bool, bool) {
+    let turned = matches!(parts, Parts::Groups(one, _) if !names_all(one, off));
+    match (direction, turned) {
+        (Direction::Both, _) => (true, true),
+        (Direction::Out, false) | (Direction::In, true) => (true, false),
+        (Direction::In, false) | (Direction::Out, true) => (false, true),
+    }
+}
+
+/// Who is cut off from whom, and which way.
+fn describe(off: &[String], from: Option<&[String]>, out: bool, inward: bool) -> String {
+    let rest = from.map_or(String::new(), |from| format!(" from {}", from.join(", ")));
+    let way = match (out, inward, off.len()) {
+        (true, true, _) => "",
+        (true, false, 1) => ", only in what it sends,",
+        (true, false, _) => ", only in what they send,",
+        (false, _, 1) => ", only in what it is sent,",
+        (false, _, _) => ", only in what they are sent,",
+    };
+    format!("{} {} cut off{rest}{way}", off.join(", "), are(off))
 }
 
 fn names_all(group: &[NodeTarget], names: &[String]) -> bool {
@@ -119,4 +132,31 @@ fn draw_groups(world: &World, random: &Random) -> Option<(Vec<String>, Vec<Strin
         .partition(|name| *name == first || lot(name) < share);
     from.push(world.control_plane().to_owned());
     Some((off, from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_cut_off_is_told_in_plain_words() {
+        let names = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+        let (one, two, rest) = (
+            names(&["node-1"]),
+            names(&["node-1", "node-2"]),
+            names(&["control-plane"]),
+        );
+        let told = [
+            describe(&one, None, true, true),
+            describe(&one, None, true, false),
+            describe(&two, Some(&rest), true, false),
+            describe(&two, Some(&rest), false, true),
+        ];
+        insta::assert_snapshot!(told.join("\n"), @r"
+        node-1 is cut off
+        node-1 is cut off, only in what it sends,
+        node-1, node-2 are cut off from control-plane, only in what they send,
+        node-1, node-2 are cut off from control-plane, only in what they are sent,
+        ");
+    }
 }

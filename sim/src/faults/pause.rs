@@ -55,7 +55,7 @@ pub async fn strike(world: &Arc<World>, spec: &PauseSpec, random: &Random, struc
         until: spec.until.clone(),
     }));
     let began = world.now();
-    trace(world, format_args!("{} stand still for {lasts:?}", paused.join(", ")));
+    trace(world, format_args!("{} for {lasts:?}", stands_still(&paused)));
     for role in Role::all() {
         if paused.iter().any(|name| Role::of(name) == Some(role)) {
             world.stall(role, lasts);
@@ -75,5 +75,23 @@ pub async fn strike(world: &Arc<World>, spec: &PauseSpec, random: &Random, struc
     }
     for name in &paused {
         world.resume(name);
+    }
+}
+
+/// Who stands still.
+fn stands_still(paused: &[String]) -> String {
+    let verb = if paused.len() == 1 { "stands" } else { "stand" };
+    format!("{} {verb} still", paused.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_stands_still_and_several_stand() {
+        let names = ["kubelet/node-1".to_owned(), "kube-proxy/node-1".to_owned()];
+        assert_eq!(stands_still(&names[..1]), "kubelet/node-1 stands still");
+        assert_eq!(stands_still(&names), "kubelet/node-1, kube-proxy/node-1 stand still");
     }
 }

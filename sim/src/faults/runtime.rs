@@ -31,17 +31,17 @@ pub async fn strike(world: &Arc<World>, spec: &RuntimeSpec, random: &Random, str
     let lasts = spec.lasts.draw(random);
     let node = NodeTarget::Named(name.clone());
     struck(FaultAction::Runtime(RuntimeSpec::new(node, spec.trouble, lasts.into())));
-    let trouble = match spec.trouble {
-        RuntimeTrouble::Hang => Trouble::Hang,
-        RuntimeTrouble::Deadlock => Trouble::Deadlock,
-        RuntimeTrouble::Stuck => Trouble::Stuck,
-        RuntimeTrouble::Restart => Trouble::Away,
-        RuntimeTrouble::LateEvents => Trouble::LateEvents,
-        RuntimeTrouble::LostEvents => Trouble::LostEvents,
-        RuntimeTrouble::Leak => Trouble::Leak,
+    let (trouble, what) = match spec.trouble {
+        RuntimeTrouble::Hang => (Trouble::Hang, "hangs"),
+        RuntimeTrouble::Deadlock => (Trouble::Deadlock, "hangs, and only says who it is,"),
+        RuntimeTrouble::Stuck => (Trouble::Stuck, "never returns from calls made"),
+        RuntimeTrouble::Restart => (Trouble::Away, "is away"),
+        RuntimeTrouble::LateEvents => (Trouble::LateEvents, "tells late what happens"),
+        RuntimeTrouble::LostEvents => (Trouble::LostEvents, "tells nothing of what happens"),
+        RuntimeTrouble::Leak => (Trouble::Leak, "removes no sandboxes"),
         RuntimeTrouble::Stray => return runtime.add_stray(),
     };
-    trace(world, format_args!("the runtime of {name}: {trouble:?}, for {lasts:?}"));
+    trace(world, format_args!("the runtime of {name} {what} for {lasts:?}"));
     // Its kubelet waits with it, and for calls that never return a while longer.
     let held = match trouble {
         Trouble::Stuck => lasts + CALL_LIMIT,

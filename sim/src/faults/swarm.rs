@@ -11,8 +11,9 @@ use orrery_api::task::TaskGroup;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    api_errors, api_lag, clock, compact, containers, crash, disk, drop_watches, duplicate, flows, hand_over, lag, loss,
-    lost_answers, nodes, packets, partition, pause, reset, restart, runtime, slow_link, slow_reader, strike, trace,
+    api_errors, api_lag, clock, compact, containers, crash, disk, drop_watches, duplicate, flows, hand_over, lag,
+    listed, loss, lost_answers, nodes, packets, partition, pause, reset, restart, runtime, slow_link, slow_reader,
+    strike, trace,
 };
 use crate::scenario::{
     ClientTarget, ComponentTarget, FaultAction, FaultKind, LinksTarget, Moment, NodeTarget, Role, Span, WhichRequests,
@@ -37,7 +38,11 @@ pub async fn run(
     }
     let mean = random.duration(Duration::from_secs(3), Duration::from_secs(40));
     let longest = random.between(2, 90);
-    trace(world, format_args!("the swarm draws {drawn:?}, one each {mean:?}"));
+    let names: Vec<&str> = drawn.iter().map(|kind| kind.as_str()).collect();
+    trace(
+        world,
+        format_args!("the swarm draws {}, one each {mean:?}", listed(&names)),
+    );
     let tasks = TaskGroup::new();
     let mut number = 0u32;
     let mut next = Instant::now();

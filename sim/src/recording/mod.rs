@@ -57,6 +57,9 @@ pub enum Ending {
         missing: Vec<String>,
         /// Machines that stayed broken.
         left: Vec<String>,
+        /// Whether the scenario names them.
+        #[serde(default)]
+        named: bool,
     },
     /// A component panicked.
     Panicked {

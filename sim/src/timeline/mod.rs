@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::explain::{Explanation, Told};
 use crate::recording::{Ending, Index, What};
+use crate::report;
 use lanes::Lanes;
 
 /// A run to look at. Times are since its beginning.
@@ -223,7 +224,7 @@ fn verdict(index: &Index<'_>) -> String {
             });
             format!("{} is broken", broken.unwrap_or_else(|| "an invariant".to_owned()))
         }
-        Ending::NotConverged { .. } => "did not converge".to_owned(),
+        Ending::NotConverged { missing, .. } => report::not_converged(missing).to_owned(),
         Ending::Panicked { component, .. } => format!("{component} panicked"),
         Ending::Wrong(why) => format!("cannot be played: {why}"),
     }

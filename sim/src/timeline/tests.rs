@@ -134,3 +134,17 @@ fn rows_are_shared_by_what_does_not_overlap() {
     assert_eq!(rows.take(seconds(3), seconds(8)), 1);
     assert_eq!(rows.take(seconds(5), seconds(6)), 0);
 }
+
+#[test]
+fn the_shade_of_a_machine_that_stays_broken_lasts_to_the_end_and_others_end_with_the_chaos() {
+    let until = |kind: &str, machine: &str| {
+        let mut tape = one_pod();
+        tape.at(6_000).fault_called(kind, "node-1 is hit for 60s");
+        tape.at(20_000).healed_but(machine);
+        tape.at(50_000);
+        of(&tape.end(Ending::Held)).faults[0].until.as_secs()
+    };
+    assert_eq!(until("crash of machine node-1", "node-1"), 50);
+    assert_eq!(until("crash of machine node-1", "node-2"), 20);
+    assert_eq!(until("wrong clock of node-1", "node-1"), 20);
+}

@@ -279,6 +279,21 @@ impl<'a> Index<'a> {
 
     /// The newest state of `id` that a client had been shown, or been answered, before a place, since it last started.
     pub fn known(&self, client: &str, id: &ObjectId, before: usize) -> Option<Known> {
+        self.all_known(client, id, before)
+            .into_iter()
+            .max_by_key(|known| (known.revision, std::cmp::Reverse(known.place)))
+    }
+
+    /// Where a client, since it last started, was first shown or answered `id` at `revision` or later.
+    pub fn known_since(&self, client: &str, id: &ObjectId, revision: u64, before: usize) -> Option<usize> {
+        let known = self.all_known(client, id, before).into_iter();
+        known
+            .filter(|known| known.revision >= revision)
+            .map(|known| known.place)
+            .min()
+    }
+
+    fn all_known(&self, client: &str, id: &ObjectId, before: usize) -> Vec<Known> {
         let since = self.started(client, before).map_or(0, |(place, _)| place);
         let shown = self.shown.get(&(client.to_owned(), id.clone())).into_iter().flatten();
         let shown = shown
@@ -298,9 +313,7 @@ impl<'a> Index<'a> {
                 place: list.place,
             })
         });
-        shown
-            .chain(listed)
-            .max_by_key(|known| (known.revision, std::cmp::Reverse(known.place)))
+        shown.chain(listed).collect()
     }
 
     /// Whether a client follows objects of `resource` at all: it has listed or watched them before a place.

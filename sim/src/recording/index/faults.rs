@@ -4,19 +4,35 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Index;
+use crate::recording::What;
+
+/// How the faults are called that the end of the chaos does not end on machines that stay broken. All others are of the
+/// network, of clocks, or of the control plane, and end everywhere.
+const STAYING: &[&str] = &[
+    "crash of",
+    "pause of",
+    "partition",
+    "runtime of",
+    "containers of",
+    "node ",
+    "failing rules",
+    "slow rules",
+];
 
 /// A fault, and whom it hit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// Its number.
     pub number: u64,
+    /// What the scenario calls it.
+    pub kind: String,
     /// What it does, and to whom.
     pub text: String,
     /// Where it begins.
     pub place: usize,
     /// When it begins.
     pub from: Duration,
-    /// When it ends: with the chaos at the latest.
+    /// When it ends: with the chaos at the latest, unless whom it hits stays broken.
     pub until: Duration,
     /// The processes and machines that it names.
     pub hits: BTreeSet<String>,
@@ -24,10 +40,11 @@ pub struct Fault {
 
 impl Index<'_> {
     /// A fault begins.
-    pub(super) fn take_fault_begin(&mut self, place: usize, at: Duration, number: u64, text: &str) {
+    pub(super) fn take_fault_begin(&mut self, place: usize, at: Duration, number: u64, kind: &str, text: &str) {
         self.faults.push(Fault {
             number,
-            text: text.to_owned(),
+            kind: kind.to_owned(),
+            text: if text.is_empty() { kind } else { text }.to_owned(),
             place,
             from: at,
             until: self.recording.lasted,
@@ -42,10 +59,22 @@ impl Index<'_> {
         }
     }
 
-    /// All that are left end, with the chaos.
-    pub(super) fn take_heal(&mut self, at: Duration) {
+    /// All that are left end with the chaos, but for what keeps a machine down that stays broken.
+    pub(super) fn end_with_the_chaos(&mut self) {
+        let healed = self.recording.events.iter().find_map(|event| match &event.what {
+            What::Healed { left } => Some((event.at, left)),
+            _ => None,
+        });
+        let Some((at, left)) = healed else { return };
         for own in &mut self.faults {
-            own.until = own.until.min(at);
+            let is_left = |hit: &String| {
+                let machine = self.machines.get(hit).unwrap_or(hit);
+                left.contains(machine)
+            };
+            let stays = STAYING.iter().any(|kind| own.kind.starts_with(kind)) && own.hits.iter().any(is_left);
+            if !stays {
+                own.until = own.until.min(at);
+            }
         }
     }
 

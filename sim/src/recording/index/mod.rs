@@ -63,6 +63,7 @@ impl<'a> Index<'a> {
         }
         index.find_open_authors();
         index.find_victims();
+        index.end_with_the_chaos();
         index
     }
 
@@ -89,13 +90,15 @@ impl<'a> Index<'a> {
                 self.of_client(name, place);
             }
             What::FaultBegins { fault, text, kind, .. } => {
-                let text = if text.is_empty() { kind } else { text };
-                self.take_fault_begin(place, event.at, *fault, text);
+                self.take_fault_begin(place, event.at, *fault, kind, text);
             }
             What::FaultEnds { fault } => self.take_fault_end(event.at, *fault),
-            What::Healed { .. } => self.take_heal(event.at),
             What::Runtime { pod_uid, .. } => self.runtime.entry(pod_uid.clone()).or_default().push(place),
-            What::WatchClosed { .. } | What::Power { .. } | What::Said { .. } | What::Broken { .. } => {}
+            What::WatchClosed { .. }
+            | What::Power { .. }
+            | What::Healed { .. }
+            | What::Said { .. }
+            | What::Broken { .. } => {}
         }
     }
 
