@@ -475,7 +475,7 @@ pub const CARDS: &[Card] = &[
         "controllers",
         "only dependents that the informers have shown are set free of an owner that leaves them behind",
         "an owner is deleted and leaves its dependents behind just after some of them were made",
-        &["G3", "X4", "convergence"],
+        &["G3", "X5", "convergence"],
     ),
     card(
         "O116",
