@@ -81,6 +81,43 @@ fn a_failing_run_becomes_a_few_lines_that_fail_with_every_seed_whatever_the_numb
     }
 }
 
+/// The only node goes and stays away.
+const BLAMED: &str = "
+name: blamed
+topology: { nodes: 1 }
+workload:
+  - at: 2s
+    apply:
+      apiVersion: apps/v1
+      kind: Deployment
+      metadata: { name: web }
+      spec:
+        replicas: 2
+        selector: { matchLabels: { app: web } }
+        template:
+          metadata: { labels: { app: web } }
+          spec: { containers: [{ name: web, image: \"web:1\" }] }
+faults:
+  - between: 5s..8s
+    restart: scheduler
+  - between: 10s..15s
+    crash: { node: node-1, for: 1h }
+heal: { all-but: [node-1] }
+expect: { converge: 20s }
+duration: 25s
+";
+
+#[test]
+fn a_fault_that_is_to_blame_stays_however_little_time_would_fail_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("big.yaml"), BLAMED).unwrap();
+    let output = sim(&["shrink", &path("big.yaml"), "--seed", "1", "--out", &path("small.yaml")]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let small = std::fs::read_to_string(path("small.yaml")).unwrap();
+    assert!(small.contains("crash:") && !small.contains("restart:"), "{small}");
+}
+
 #[test]
 fn a_run_that_holds_is_not_shrunk() {
     let folder = tempfile::tempdir().unwrap();

@@ -118,6 +118,7 @@ impl Shrink {
         if !explore.is_random() && oracle.first(std::slice::from_ref(pinned), &[seed]).is_none() {
             oracle.explore(explore);
         }
+        oracle.blame_faults(pinned, seed);
         let trouble: Mutex<Option<String>> = Mutex::new(None);
         let told = Mutex::new((Instant::now(), usize::MAX));
         let better = |what: &str, scenario: &Scenario| {

@@ -22,9 +22,19 @@ pub struct Oracle {
     deadline: Instant,
     interrupted: Arc<AtomicBool>,
     variation: Variation,
+    /// Whether only what holds without its faults is looked for.
+    needs_faults: bool,
     folder: PathBuf,
     known: Mutex<BTreeMap<(String, u64), Option<Failure>>>,
     runs: AtomicUsize,
+}
+
+/// The scenario on a day when nothing goes wrong.
+fn without_faults(scenario: &Scenario) -> Scenario {
+    let mut calm = scenario.clone();
+    calm.faults.clear();
+    calm.network.loss = 0.0;
+    calm
 }
 
 impl Oracle {
@@ -44,6 +54,7 @@ impl Oracle {
             deadline,
             interrupted,
             variation,
+            needs_faults: false,
             folder,
             known: Mutex::default(),
             runs: AtomicUsize::new(0),
@@ -59,6 +70,13 @@ impl Oracle {
     pub fn explore(&mut self, explore: Explore) {
         self.variation.explore = explore;
         self.known = Mutex::default();
+    }
+
+    /// Looks only for what its faults are to blame for, if that is so of `scenario`: a cluster that has too little time
+    /// does not converge either.
+    pub fn blame_faults(&mut self, scenario: &Scenario, seed: u64) {
+        let is_of_the_end = self.wanted.kind == "convergence";
+        self.needs_faults = is_of_the_end && !self.fails(&without_faults(scenario), seed);
     }
 
     /// A folder for what its runs need, which goes when it goes.
@@ -120,8 +138,11 @@ impl Oracle {
 
     /// Whether the scenario fails as wanted with this seed.
     fn fails(&self, scenario: &Scenario, seed: u64) -> bool {
-        self.failure(scenario, seed)
-            .is_some_and(|failure| self.wanted.includes(&failure))
+        let as_wanted = |scenario: &Scenario| {
+            let failure = self.failure(scenario, seed);
+            failure.is_some_and(|failure| self.wanted.includes(&failure))
+        };
+        as_wanted(scenario) && !(self.needs_faults && as_wanted(&without_faults(scenario)))
     }
 
     /// How the scenario fails with this seed, if it does.
