@@ -10,7 +10,7 @@ mod plan;
 mod progress;
 mod record;
 mod runner;
-mod signature;
+pub(crate) mod signature;
 mod streams;
 mod summary;
 mod tally;

@@ -33,7 +33,7 @@ fn is_of_word(letter: char) -> bool {
 
 fn masked_word(word: &str) -> String {
     let parts: Vec<&str> = word.split('-').collect();
-    if is_uid(&parts) {
+    if is_uid(word) {
         return "*".to_owned();
     }
     // `-6` is a number, too.
@@ -47,16 +47,14 @@ fn masked_word(word: &str) -> String {
     parts.collect::<Vec<String>>().join("-")
 }
 
-fn is_uid(parts: &[&str]) -> bool {
-    let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
-    lengths == [8, 4, 4, 4, 12]
-        && parts
-            .iter()
-            .all(|part| part.bytes().all(|byte| byte.is_ascii_hexdigit()))
+/// Whether a text is a uid.
+pub fn is_uid(text: &str) -> bool {
+    text.split('-').map(str::len).eq([8, 4, 4, 4, 12])
+        && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
 /// Whether a part of a name is a suffix of five letters, or the hash of a template, as generated names have them.
-fn is_generated(part: &str) -> bool {
+pub fn is_generated(part: &str) -> bool {
     let template = (8..=10).contains(&part.len());
     let letters = part.chars().all(|letter| NAME_ALPHABET.contains(letter));
     letters && (part.len() == 5 || template)

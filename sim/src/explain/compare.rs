@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::causes::is_user;
 use super::chain::Step;
 use super::words;
+use crate::campaign::signature::{is_generated, is_uid};
 use crate::model::ObjectId;
 use crate::recording::{Difference, Index, Verb, differences, role_of};
 
@@ -110,21 +111,18 @@ fn drawn(text: &str) -> Option<&'static str> {
     if has_shape(text, "0000-00-00T00:00:00") {
         return Some("a moment");
     }
-    let is_hex = text.chars().all(|letter| letter == '-' || letter.is_ascii_hexdigit());
-    if is_hex && text.len() == 36 && text.split('-').map(str::len).eq([8, 4, 4, 4, 12]) {
+    if is_uid(text) {
         return Some("a uid");
     }
     let address = text.split([':', '/']).next().unwrap_or(text);
     if text.parse::<IpAddr>().is_ok() || address.parse::<IpAddr>().is_ok() {
         return Some("an address");
     }
-    let is_suffix = |end: &str| end.len() == 5 && end.chars().all(|letter| SUFFIX.contains(letter));
+    // A hash of a template is longer, and the same in all runs.
+    let is_suffix = |end: &str| end.len() == 5 && is_generated(end);
     let is_generated = text.rsplit_once('-').is_some_and(|(_, end)| is_suffix(end));
     is_generated.then_some("a generated name")
 }
-
-/// The letters of which the ends of generated names are drawn.
-const SUFFIX: &str = "bcdfghjklmnpqrstvwxz2456789";
 
 /// Whether a text begins like `shape`, in which 0 stands for any digit.
 fn has_shape(text: &str, shape: &str) -> bool {
