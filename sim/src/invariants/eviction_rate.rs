@@ -1,9 +1,10 @@
 //! N1, its second half: evictions keep to their zone's rate.
 //!
-//! Judged when a node gets a taint by which the node lifecycle controller gives nodes up, and the controller has just
-//! asked for it: since it gave up the one before in that zone, ten seconds must have passed, but for what the first write
-//! was held up. Source: Kubernetes' documentation of nodes, "Rate limits on eviction". Not judged: the slower rates of
-//! zones that are disturbed.
+//! Judged when a node gets a taint by which the node lifecycle controller gives nodes up, and the controller has asked
+//! for it of late: from when it first asked about the one before in that zone until it last asked about this one, five
+//! of the ten seconds must have passed, since actors may be slow at every step. Source: Kubernetes' documentation of
+//! nodes, "Rate limits on eviction". Not judged: the slower rates of zones that are disturbed, and what another process
+//! has given up, or another life of this one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,22 +12,31 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Taint;
 
 use super::lost_pods::MARKS;
-use super::{Invariant, Report};
+use super::{Invariant, MEMORY, Report};
 use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
-/// From one node of a zone to the next.
-const PAUSE: Duration = Duration::from_secs(10);
+/// From one node of a zone to the next, at the least.
+const PAUSE: Duration = Duration::from_secs(5);
 /// The taints of nodes that are given up.
 const GIVEN_UP: [&str; 2] = ["node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"];
 
 /// See the module.
 #[derive(Default)]
 pub struct EvictionRate {
-    /// When the controller last asked to write nodes, by name.
-    asked: BTreeMap<String, Duration>,
-    /// When it last gave up a node, and which, by zone.
-    last: BTreeMap<String, (Duration, String)>,
+    /// When which process has asked to write a node of late, by the node's name.
+    asked: BTreeMap<String, Vec<(Duration, String)>>,
+    /// The node that was last given up, by zone.
+    last: BTreeMap<String, GivenUp>,
+}
+
+/// A node that was given up.
+struct GivenUp {
+    name: String,
+    /// Who has done it.
+    process: String,
+    /// When that process may have decided it, at the earliest.
+    since: Duration,
 }
 
 fn is_given_up(node: &Item) -> bool {
@@ -52,20 +62,31 @@ impl EvictionRate {
         let Some(node) = change.after.as_deref().filter(|node| is_given_up(node)) else {
             return;
         };
-        let lag = cluster.lag(Role::ControllerManager);
-        let asked = self.asked.get(&change.id.name).is_some_and(|at| *at + lag >= now);
-        if !asked || change.before.as_deref().is_some_and(is_given_up) {
+        if change.before.as_deref().is_some_and(is_given_up) {
             return;
         }
-        let before = self.last.insert(zone(node), (now, change.id.name.clone()));
-        if let Some((at, other)) = before.filter(|(at, _)| *at + PAUSE > now + lag) {
+        let lag = cluster.lag(Role::ControllerManager);
+        let asked = self.asked.get(&change.id.name).into_iter().flatten();
+        let mut asked = asked.filter(|(at, _)| *at + lag >= now).peekable();
+        let Some((first, _)) = asked.peek().copied() else {
+            return;
+        };
+        let Some((last, process)) = asked.last() else { return };
+        let given_up = GivenUp {
+            name: change.id.name.clone(),
+            process: process.clone(),
+            since: *first,
+        };
+        let before = self.last.insert(zone(node), given_up);
+        let before = before.filter(|before| before.process == *process);
+        if let Some(GivenUp { name, since, .. }) = before.filter(|before| before.since + PAUSE > *last) {
             let message = format!(
-                "{} is given up at revision {}, {:?} after {other} of the same zone",
+                "{} is given up at revision {}, {:?} after {name} of the same zone",
                 change.id,
                 change.revision,
-                now - at
+                *last - since
             );
-            report.broken(self.id(), message, &["controller-manager"]);
+            report.broken(self.id(), message, &[process]);
         }
     }
 }
@@ -84,8 +105,13 @@ impl Invariant for EvictionRate {
             Seen::Change(change) if &*change.id.resource == "nodes" => self.changed(change, cluster, report),
             Seen::Asked(asked) if asked.user_agent.ends_with(MARKS) && asked.method != http::Method::GET => {
                 if let Some(path) = asked.path.as_ref().filter(|path| &*path.resource == "nodes") {
-                    self.asked.insert(path.name.clone(), cluster.now);
+                    let known = self.asked.entry(path.name.clone()).or_default();
+                    known.retain(|(at, _)| *at + MEMORY > cluster.now);
+                    known.push((cluster.now, asked.client.clone()));
                 }
+            }
+            Seen::Started { process } | Seen::Leads { process } => {
+                self.last.retain(|_, given_up| given_up.process != *process);
             }
             _ => {}
         }

@@ -168,7 +168,8 @@ impl Monitor {
         // Who has been silent the longest is given up first.
         judged.sort_by(|a, b| b.silence.cmp(&a.silence).then_with(|| a.node.name().cmp(b.node.name())));
         for Judged { node, silence } in &judged {
-            let evict = self.verdict(node, *silence, now);
+            // By the time that it is: what was written before may have taken long.
+            let evict = self.verdict(node, *silence, self.began.elapsed());
             if let Err(error) = put_taints(&self.node_api, node, evict).await
                 && !error.is_conflict()
             {
