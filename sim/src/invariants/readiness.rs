@@ -37,13 +37,13 @@ pub struct Grace {
     started: BTreeMap<String, (Duration, String)>,
 }
 
-/// How long the container `name` of the pod has to end when it is asked to; or any of its containers, but for what
-/// probes say.
-pub(super) fn grace_period(item: &Item, spec: &PodSpec, name: Option<&str>) -> Duration {
+/// How long a container of the pod has to end when it is asked to, by what the probes of those say too whose names are
+/// meant.
+pub(super) fn grace_period(item: &Item, spec: &PodSpec, is_meant: impl Fn(&str) -> bool) -> Duration {
     let own = spec.termination_grace_period_seconds.unwrap_or(30);
     let deletion = item.meta.deletion_grace_period_seconds;
     let probes = containers(spec)
-        .filter(|container| name == Some(&*container.name))
+        .filter(|container| is_meant(&container.name))
         .flat_map(|container| [&container.liveness_probe, &container.startup_probe])
         .filter_map(|probe| probe.as_ref()?.termination_grace_period_seconds);
     let seconds = probes.chain(deletion).fold(own, i64::min);
@@ -145,7 +145,7 @@ impl Invariant for Grace {
             return;
         };
         let started = self.started.get(*container);
-        let whole = grace_period(item, spec, started.map(|(_, name)| &**name));
+        let whole = grace_period(item, spec, |own| started.is_none_or(|(_, name)| name == own));
         let left = if has_hooks(spec) {
             Duration::ZERO
         } else {

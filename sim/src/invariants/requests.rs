@@ -109,10 +109,10 @@ mod tests {
             r#"{"metadata": {"ownerReferences": [{"uid": "mine"}]}}"#,
             r#"{"metadata": {"labels": {"a": "b"}}}"#,
         );
-        assert!(refused(adoption, 1, taken()).is_empty());
-        assert_eq!(refused(adoption, 1, free()), ["A1"]);
-        assert_eq!(refused(label, 1, taken()), ["A1"]);
+        assert!(refused(adoption, 2, taken()).is_empty());
+        assert_eq!(refused(adoption, 2, free()), ["A1"]);
+        assert_eq!(refused(label, 2, taken()), ["A1"]);
         // The pod was written since the request left.
-        assert!(refused(label, 0, free()).is_empty());
+        assert!(refused(label, 1, free()).is_empty());
     }
 }

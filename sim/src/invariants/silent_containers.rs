@@ -75,7 +75,7 @@ impl SilentContainers {
             let left_alone = || {
                 let probing = probing(pod, &running.name, |own| own.liveness_probe.as_ref())?;
                 let from = from.max(running.started + probing.delay);
-                let limit = longest(&probing) + lag + grace_period(pod, spec, None);
+                let limit = longest(&probing) + lag + grace_period(pod, spec, |_| false);
                 let is_due = !running.stops && !probing.starts;
                 (is_due && from + limit < cluster.now).then_some("is not restarted")
             };

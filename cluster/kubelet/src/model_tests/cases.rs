@@ -355,9 +355,9 @@ fn a_pod_that_goes_ends_its_containers_then_its_sandbox() {
 
 #[test]
 fn a_probe_says_how_long_only_the_container_that_it_found_dead_may_take() {
-    let probe = json!({"tcpSocket": {"port": 80}, "terminationGracePeriodSeconds": 3});
+    let probe = serde_json::json!({"tcpSocket": {"port": 80}, "terminationGracePeriodSeconds": 3});
     let mut spec = one("Always");
-    spec["terminationGracePeriodSeconds"] = json!(20);
+    spec["terminationGracePeriodSeconds"] = serde_json::json!(20);
     spec["containers"][0]["livenessProbe"] = probe;
     let graces = |world: &mut World| -> Vec<Duration> {
         let stops = world.plan().actions.into_iter().flat_map(|action| match action {
