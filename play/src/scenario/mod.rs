@@ -395,7 +395,7 @@ impl<'de> Deserialize<'de> for InvariantChoice {
             return Ok(InvariantChoice::These(ids));
         };
         let why = match NOT_CHOSEN.iter().find(|(id, _)| id == wrong) {
-            Some((id, why)) => format!("{id} {why}"),
+            Some((id, why)) => format!("{id:?} {why}"),
             None => format!("no invariant {wrong:?} is built{}", nearest::hint(wrong, &known)),
         };
         Err(serde::de::Error::custom(why))
