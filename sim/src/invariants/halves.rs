@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(written("/status", &both), ["S7"]);
         assert_eq!(written("", &both), ["S7"]);
         assert!(written("/resize", &both).is_empty());
-        assert!(written("/status", &[status.clone()]).is_empty());
+        assert!(written("/status", std::slice::from_ref(&status)).is_empty());
         assert!(written("", &[spec]).is_empty());
         // It may be somebody else's.
         assert!(written("", &[status]).is_empty());
