@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use orrery_api::random::is_uid;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -171,11 +172,6 @@ fn plain(value: Value, cluster: &Cluster) -> Value {
 fn is_moment(value: &Value) -> bool {
     let Value::String(text) = value else { return false };
     text.len() >= 20 && text.parse::<jiff::Timestamp>().is_ok()
-}
-
-fn is_uid(text: &str) -> bool {
-    let lengths = text.split('-').map(str::len);
-    lengths.eq([8, 4, 4, 4, 12]) && text.chars().all(|digit| digit == '-' || digit.is_ascii_hexdigit())
 }
 
 /// What is compared.

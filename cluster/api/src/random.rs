@@ -194,6 +194,17 @@ impl Redraws {
     }
 }
 
+/// Whether a text is written as a uid is.
+pub fn is_uid(text: &str) -> bool {
+    text.split('-').map(str::len).eq([8, 4, 4, 4, 12])
+        && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+}
+
+/// Whether generated names may have this letter.
+pub fn is_of_suffix(letter: char) -> bool {
+    u8::try_from(letter).is_ok_and(|letter| NAME_ALPHABET.contains(&letter))
+}
+
 /// The 64-bit FNV-1a hash of `bytes`: fixed for ever, for seeds and names.
 pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -266,6 +277,8 @@ mod tests {
         let uid = Random::from_number(1).uid();
         let groups: Vec<_> = uid.split('-').map(str::len).collect();
         assert_eq!(groups, [8, 4, 4, 4, 12]);
+        assert!(is_uid(&uid));
+        assert!(!is_uid(&uid[1..]) && !is_uid(&uid.replace('-', "z")));
         assert_eq!(&uid[14..15], "4");
         assert!("89ab".contains(&uid[19..20]));
     }

@@ -1,9 +1,6 @@
 //! By what failures are told apart: their kind, and their message without what differs from run to run.
 
-use orrery_api::random::fnv1a;
-
-/// The letters of generated names, see [`orrery_api::random::Random::suffix`].
-const NAME_ALPHABET: &str = "bcdfghjklmnpqrstvwxz2456789";
+use orrery_api::random::{fnv1a, is_of_suffix, is_uid};
 
 /// A message in which numbers are `#` and uids and generated parts of names `*`.
 pub fn masked(message: &str) -> String {
@@ -47,16 +44,10 @@ fn masked_word(word: &str) -> String {
     parts.collect::<Vec<String>>().join("-")
 }
 
-/// Whether a text is a uid.
-pub fn is_uid(text: &str) -> bool {
-    text.split('-').map(str::len).eq([8, 4, 4, 4, 12])
-        && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
-}
-
 /// Whether a part of a name is a suffix of five letters, or the hash of a template, as generated names have them.
 pub fn is_generated(part: &str) -> bool {
     let template = (8..=10).contains(&part.len());
-    let letters = part.chars().all(|letter| NAME_ALPHABET.contains(letter));
+    let letters = part.chars().all(is_of_suffix);
     letters && (part.len() == 5 || template)
 }
 

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use orrery_api::random::is_uid;
 use serde_json::Value;
 
 use super::causes::is_user;
 use super::chain::Step;
 use super::words;
-use crate::campaign::signature::{is_generated, is_uid};
+use crate::campaign::signature::is_generated;
 use crate::model::ObjectId;
 use crate::recording::{Difference, Index, Verb, differences, role_of};
 
