@@ -18,7 +18,7 @@ use crate::end_state::{EndState, Wanted, Yardstick};
 use crate::exit;
 use crate::faults::{self, Faults};
 use crate::history::History;
-use crate::model::Cluster;
+use crate::model::Reach;
 use crate::observing;
 use crate::onlooker::look_on;
 use crate::recording::{Ending, Recorder, Recording, What};
@@ -307,7 +307,9 @@ async fn play(
     });
     if world.scenario.network.loss > 0.0 {
         // A link that loses messages is a fault until the heal.
-        world.witness.change(&world, Cluster::fault_begins);
+        world
+            .witness
+            .change(&world, |cluster| cluster.fault_begins(&Reach::Everywhere));
     }
     world.start_all();
     let faults = Faults::begin(&world, start);

@@ -10,6 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
+use super::disturbance::{Disturbances, Reach};
 use super::item::{Item, ObjectId, resource_of};
 use super::seen::{Change, Selection};
 use crate::scenario::Role;
@@ -260,11 +261,7 @@ pub struct Cluster {
     stalled: BTreeMap<Role, Vec<(Duration, Duration)>>,
     /// Until when processes of a role last stood still.
     paused: BTreeMap<Role, Duration>,
-    /// How many faults are in force, and when the last one began or ended.
-    in_force: u32,
-    disturbed: Option<Duration>,
-    /// Whether a part of the control plane stays broken for ever: who comes upon it is held up.
-    disturbed_for_ever: bool,
+    disturbances: Disturbances,
     /// How many clocks are wrong, and when the last one became wrong or right.
     wrong_clocks: u32,
     clocks_erred: Option<Duration>,
@@ -511,22 +508,30 @@ impl Cluster {
         self.paused.get(&role).is_some_and(|until| *until + MEMORY > self.now)
     }
 
-    /// A fault begins to strike.
-    pub fn fault_begins(&mut self) {
-        self.in_force += 1;
-        self.disturbed = Some(self.now);
+    /// A fault strikes.
+    pub fn fault_begins(&mut self, reach: &Reach) {
+        self.disturbances.begin(reach, self.now);
     }
 
     /// A fault is over.
-    pub fn fault_ends(&mut self) {
-        self.in_force = self.in_force.saturating_sub(1);
-        self.disturbed = Some(self.now);
+    pub fn fault_ends(&mut self, reach: &Reach) {
+        self.disturbances.end(reach, self.now);
     }
 
-    /// Whether a fault is in force, or was within `memory`.
+    /// Whether a fault is in force anywhere, or was within `memory`.
     pub fn is_disturbed(&self, memory: Duration) -> bool {
-        let lately = self.disturbed.is_some_and(|at| at + memory > self.now);
-        self.in_force > 0 || self.disturbed_for_ever || lately
+        self.disturbances.is_anywhere(memory, self.now)
+    }
+
+    /// Whether a fault that reaches `machine` is in force, or was within `memory`.
+    pub fn is_disturbed_on(&self, machine: &str, memory: Duration) -> bool {
+        self.disturbances.is_on(machine, memory, self.now)
+    }
+
+    /// Whether a fault that may disturb everybody is in force, or was within `memory`: one of the control plane, for
+    /// example, and none of a node alone.
+    pub fn is_disturbed_everywhere(&self, memory: Duration) -> bool {
+        self.disturbances.is_everywhere(memory, self.now)
     }
 
     /// A machine's clock is put wrong.
@@ -554,13 +559,11 @@ impl Cluster {
     /// The chaos is over; `disturbs` says whether a part of the control plane stays broken.
     pub fn heal(&mut self, disturbs: bool) {
         self.healed = true;
-        self.in_force = 0;
-        self.disturbed_for_ever = disturbs;
+        self.disturbances.heal(disturbs, self.now);
         if self.wrong_clocks > 0 {
             self.wrong_clocks = 0;
             self.clocks_erred = Some(self.now);
         }
-        self.disturbed = Some(self.now);
     }
 
     /// Whether the chaos is over.

@@ -3,12 +3,14 @@
 //! Nothing here is read from a component's memory or a status's claim: the history comes from the store's own watch.
 
 mod cluster;
+mod disturbance;
 mod endpoints;
 mod item;
 pub mod noise;
 mod seen;
 
 pub use cluster::{Cluster, History, Made};
+pub use disturbance::Reach;
 pub use endpoints::EndpointState;
 pub use item::{Item, ObjectId, Typed, resource_of};
 pub use seen::{Answered, Asked, Call, Caller, Change, Entry, Path, Seen, Selection, WatchEventKind};

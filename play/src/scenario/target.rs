@@ -1,5 +1,6 @@
 //! Whom a fault or a step is about: a machine, a component, or any of them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer};
@@ -249,8 +250,61 @@ impl<'a> Whom<'a> {
         }
     }
 
+    /// The machines that are named, and those of the kubelets and proxies that are; none if nobody is named, or somebody
+    /// who is not at home on one machine.
+    pub fn machines(&self) -> Option<BTreeSet<String>> {
+        let nodes = self.nodes.iter().map(|node| match node {
+            NodeTarget::Any => None,
+            NodeTarget::Named(name) => Some(name.clone()),
+        });
+        let components = self.components.iter().map(|target| match target.role {
+            Role::Kubelet | Role::Proxy => target.instance.clone(),
+            _ => None,
+        });
+        let all: Option<BTreeSet<String>> = nodes.chain(components).collect();
+        all.filter(|machines| !machines.is_empty())
+    }
+
     /// The component that a client is, if one is named and it is no user.
     pub fn of_client(client: Option<&'a ClientTarget>) -> Self {
         Whom::of(None, client.and_then(ClientTarget::component))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::FaultAction;
+
+    /// The machines of a fault.
+    fn machines(fault: &str) -> Option<Vec<String>> {
+        let fault: FaultAction = serde_yaml::from_str(fault).unwrap();
+        fault.whom().machines().map(|machines| machines.into_iter().collect())
+    }
+
+    #[test]
+    fn a_fault_is_of_the_machines_it_names_and_of_none_if_it_may_befall_others_too() {
+        let some = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+        assert_eq!(machines("crash: { node: node-2 }"), some(&["node-2"]));
+        assert_eq!(machines("pause: { component: proxy/node-3 }"), some(&["node-3"]));
+        assert_eq!(
+            machines("api-errors: { client: kubelet/node-1, codes: [500] }"),
+            some(&["node-1"])
+        );
+        assert_eq!(
+            machines("slow-link: { node: node-1, to: node-2, by: 1s }"),
+            some(&["node-1", "node-2"])
+        );
+        for fault in [
+            "crash: { node: any }",
+            "crash: { component: kubelet }",
+            "crash: { component: scheduler/1 }",
+            "api-errors: { codes: [500] }",
+            "api-errors: { client: user, codes: [500] }",
+            "slow-link: { by: 1s }",
+            "reconnect: { component: kubelet/node-1, to: apiserver/2 }",
+        ] {
+            assert_eq!(machines(fault), None, "{fault}");
+        }
     }
 }

@@ -43,6 +43,7 @@ use tokio::time::Instant;
 
 use crate::choices::Occurrences;
 use crate::link::Links;
+use crate::model::Reach;
 use crate::recording::What;
 use crate::scenario::{ComponentTarget, FaultAction, LinksTarget, Moment, NodeTarget};
 use crate::world::World;
@@ -108,21 +109,29 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How far a fault reaches that has found whom to strike.
+fn reach(world: &World, pinned: &FaultAction) -> Reach {
+    let machines = pinned.whom().machines();
+    let apart = machines.filter(|machines| !machines.iter().any(|name| world.is_control_plane(name)));
+    apart.map_or(Reach::Everywhere, Reach::Machines)
+}
+
 /// Lets one fault strike, to its end; `struck` is told when it found somebody, and what would do the same without
 /// chance.
 async fn strike(world: &Arc<World>, action: &FaultAction, random: &Random, struck: impl FnOnce(FaultAction)) {
-    world.witness.change(world, crate::model::Cluster::fault_begins);
     let recorder = &world.trace.recorder;
-    let mut fault = None;
+    let mut begun = None;
     let begins = |pinned| {
+        let reach = reach(world, &pinned);
+        world.witness.change(world, |cluster| cluster.fault_begins(&reach));
         struck(pinned);
-        fault = Some(recorder.fault_begins(world.now(), &action.describe()));
+        begun = Some((recorder.fault_begins(world.now(), &action.describe()), reach));
     };
     dispatch(world, action, random, begins).await;
-    if let Some(fault) = fault {
+    if let Some((fault, reach)) = begun {
         recorder.note(world.now(), || What::FaultEnds { fault });
+        world.witness.change(world, |cluster| cluster.fault_ends(&reach));
     }
-    world.witness.change(world, crate::model::Cluster::fault_ends);
 }
 
 async fn dispatch(world: &Arc<World>, action: &FaultAction, random: &Random, struck: impl FnOnce(FaultAction)) {

@@ -7,7 +7,7 @@
 //!
 //! That lets pass: endpoints that were gone for a moment (their rules may have been gone with them, and who called them
 //! is forgotten), services that change, connections that are refused, and whatever happens while a fault is in force
-//! or was in the last minute: nodes that restart forget, too.
+//! that reaches the node, or was in the last minute: nodes that restart forget, too.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
@@ -57,7 +57,7 @@ impl Invariant for Affinity {
                 };
                 let last = self.last.insert(key, (*to, cluster.now));
                 if let Some((last, at)) = last.filter(|(last, _)| last != to)
-                    && self.lasts(service, last, at, cluster)
+                    && self.lasts(machine, service, (last, at), cluster)
                 {
                     let message = format!(
                         "a connection from {machine} to {service} goes to {to}, though the one before went to {last} at {at:?}, which is still ready"
@@ -95,8 +95,14 @@ impl Affinity {
         self.ready.insert(change.id.clone(), since.collect());
     }
 
-    /// Whether a connection that went to `last` binds the next one.
-    fn lasts(&self, service: &ObjectId, last: SocketAddrV4, at: Duration, cluster: &Cluster) -> bool {
+    /// Whether a connection from `machine` that went to `last` at `at` binds the next one.
+    fn lasts(
+        &self,
+        machine: &str,
+        service: &ObjectId,
+        (last, at): (SocketAddrV4, Duration),
+        cluster: &Cluster,
+    ) -> bool {
         let Some(item) = cluster.get(service) else { return false };
         let Some(spec) = item.service().and_then(|service| service.spec.as_ref()) else {
             return false;
@@ -118,6 +124,6 @@ impl Affinity {
             && self.services.since(item.uid()).is_some_and(rests)
             && since.peek().is_some()
             && since.all(rests)
-            && !cluster.is_disturbed(CALM)
+            && !cluster.is_disturbed_on(machine, CALM)
     }
 }

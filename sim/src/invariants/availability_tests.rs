@@ -100,6 +100,6 @@ fn what_was_paused_lately_or_is_disturbed_is_let_alone() {
         .put(DEPLOYMENTS, paused)
         .put(DEPLOYMENTS, deployment(3));
     assert!(resumed.put(SETS, sized("old", 0, 3)).broken().is_empty());
-    let struck = rollout(3, 3, 0).know(crate::model::Cluster::fault_begins);
+    let struck = rollout(3, 3, 0).struck();
     assert!(struck.put(SETS, sized("old", 0, 3)).broken().is_empty());
 }

@@ -1,9 +1,8 @@
 //! E9: a call of a service's port gets to an endpoint of just that port, and its answer back.
 //!
 //! Seen by pods that call their own services, and by nodes without such a pod, at their addresses and at node ports
-//! ([`crate::traffic`]). Judged where all
-//! has been as it is for longer than a proxy may lag: the service's specification, its slices, and no fault in the last
-//! minute. Then
+//! ([`crate::traffic`]). Judged where all has been as it is for longer than a proxy may lag: the service's specification
+//! and its slices, with no fault in the last minute that reaches the node that calls. Then
 //!
 //! * a call goes to a ready endpoint, or where there is none to one that goes and still serves; with an internal
 //!   traffic policy `Local`, to one of the node that it meets;
@@ -91,7 +90,8 @@ impl Calls {
         let spec = service.service()?.spec.as_ref()?;
         spec.selector.as_ref().filter(|selector| !selector.is_empty())?;
         let since = self.settled.since(service.uid())?;
-        if since + cluster.lag(Role::Proxy) + SYNC >= cluster.now || cluster.is_disturbed(CALM) {
+        let is_new = since + cluster.lag(Role::Proxy) + SYNC >= cluster.now;
+        if is_new || cluster.is_disturbed_on(made.machine, CALM) {
             return None;
         }
         let policy = match made.at_node_port {

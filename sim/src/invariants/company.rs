@@ -168,7 +168,7 @@ impl Company {
         if self.suspicions.is_empty() {
             return None;
         }
-        if cluster.is_disturbed(lag) {
+        if cluster.is_disturbed_everywhere(lag) {
             self.suspicions.clear();
         }
         if self.suspicions.front().is_some_and(|first| first.until < cluster.now) {
@@ -256,7 +256,7 @@ impl Invariant for Company {
             let message = format!("{}, from which {other} is to be kept away", bound());
             report.broken(self.id(), message, &["scheduler"]);
         }
-        if cluster.is_disturbed(lag) {
+        if cluster.is_disturbed_everywhere(lag) {
             return;
         }
         for constraint in constraints(pod) {

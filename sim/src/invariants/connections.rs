@@ -8,7 +8,8 @@
 //!   has been one, and the service as it is, for longer than what a proxy watches may lag and a sync takes. In the
 //!   midst of faults that must be an endpoint that a connection from that node has got to since it is one: however old
 //!   the proxy's picture is, it is in it.
-//! * A connection goes to what has been no endpoint for as long, and no fault was in force in the last minute of it.
+//! * A connection goes to what has been no endpoint for as long, and no fault that reaches its node was in force in the
+//!   last minute of it.
 //!
 //! That lets pass: nodes that restarted and have no rules yet; rules that a fault has left half written (no client
 //! tries those); services without a selector, whose endpoints are other people's.
@@ -149,9 +150,10 @@ impl Connections {
         if !self.services.since(item.uid()).is_some_and(is_old) {
             return None;
         }
+        let is_calm = !cluster.is_disturbed_on(machine, CALM);
         let known = self.endpoints.get(service);
         let Some(to) = goes_to else {
-            let hears = !cluster.is_disturbed(CALM) && reached.keys().any(|(of, _)| of == service);
+            let hears = is_calm && reached.keys().any(|(of, _)| of == service);
             let is_known = |ip: &String, span: &Span| {
                 let last = reached.get(&(service.clone(), ip.clone()));
                 last.is_some_and(|last| *last >= span.since)
@@ -167,6 +169,6 @@ impl Connections {
         };
         let span = known.and_then(|known| known.get(&to.ip().to_string()));
         let is_over = span.is_none_or(|span| span.until.is_some_and(is_old));
-        (is_over && !cluster.is_disturbed(CALM)).then(|| format!("goes to {to}, which has been no endpoint for long"))
+        (is_over && is_calm).then(|| format!("goes to {to}, which has been no endpoint for long"))
     }
 }

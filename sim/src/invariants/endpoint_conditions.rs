@@ -1,6 +1,6 @@
 //! E6: what a slice says of a pod is so, and a pod that is not ready stays in it.
 //!
-//! Judged at every write of a slice that the controller keeps, and, where no fault disturbs, at every change of a pod:
+//! Judged at every write of a slice that the controller keeps, and, where no fault disturbs it, at every change of a pod:
 //! what was so for half a minute before it must have been told by then. Of each pod in it: `serving` is whether it is
 //! ready, `terminating` whether it is being deleted, and `ready` is both `serving` and not `terminating`, unless the
 //! service publishes pods that are not ready. And no pod is written out of a service's only slice while it has its
@@ -188,7 +188,11 @@ impl EndpointConditions {
 
     /// What slices should have told of a pod before it changed.
     fn judge_late(&self, change: &Change, cluster: &Cluster, report: &mut Report) {
-        let Some(pod) = change.before.as_ref().filter(|_| !cluster.is_disturbed(AFTERMATH)) else {
+        let Some(pod) = change
+            .before
+            .as_ref()
+            .filter(|_| !cluster.is_disturbed_everywhere(AFTERMATH))
+        else {
             return;
         };
         let due = cluster.now.saturating_sub(cluster.lag(Role::ControllerManager) + LATE);

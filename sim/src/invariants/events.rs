@@ -88,7 +88,7 @@ impl Events {
         let before = before.filter(|_| event.count > Some(1));
         let again = before.and_then(|before| before.read::<Event>());
         let again = again.filter(|before| before.count < event.count && before.last_timestamp == event.last_timestamp);
-        if again.is_some() && last + patience < cluster.now && !cluster.is_disturbed(MEMORY) {
+        if again.is_some() && last + patience < cluster.now && !cluster.is_disturbed_everywhere(MEMORY) {
             let message = format!("{} is told again, and still bears the moment {last:?}", item.id);
             report.broken(self.id(), message, &[process]);
         }

@@ -4,8 +4,8 @@
 //! its node port ([`crate::traffic`]). A flow is pinned if connection tracking sends its packets to an address that
 //! none of the service's slices has, or has as one that does not serve, or that was untranslated though there are
 //! endpoints, packet after packet. Proxies need time: a flow is wrong if it has been pinned for longer than what a
-//! proxy watches may lag, a sync takes and a failed one waits, and no fault was in force in the last minute of it. In
-//! the end, on machines that are well, it must not be pinned at all.
+//! proxy watches may lag, a sync takes and a failed one waits, and no fault that reaches its node was in force in the
+//! last minute of it. In the end, on machines that are well, it must not be pinned at all.
 //!
 //! That lets pass: flows to terminating pods that slices still have, whether or not they serve; rules that a fault
 //! keeps from being written; machines that are cut off.
@@ -81,7 +81,7 @@ impl Invariant for Flows {
         pinned.last = now;
         let since = pinned.since;
         let patience = cluster.lag(Role::Proxy) + SYNC;
-        if since + patience < cluster.now && !cluster.is_disturbed(CALM) {
+        if since + patience < cluster.now && !cluster.is_disturbed_on(machine, CALM) {
             let message = format!(
                 "the UDP flow from {machine} to {service} ({sent_to}) goes to {to} since {since:?}, which is no endpoint of it"
             );
@@ -103,7 +103,7 @@ impl Invariant for Flows {
 
 /// The addresses in the slices of a service that serve, and be it only until they have ended.
 fn endpoints(service: &Item, cluster: &Cluster) -> Vec<String> {
-    let endpoints = cluster.owned(service.uid()).flat_map(|slice| slice.slice_endpoints());
+    let endpoints = cluster.slices_of(service).flat_map(|slice| slice.slice_endpoints());
     endpoints
         .filter(|endpoint| {
             let conditions = endpoint.conditions.as_ref();

@@ -40,9 +40,9 @@ const ROUNDING: Duration = Duration::from_millis(10);
 /// So long after a fault an act may still be under way that was decided on before.
 pub(super) const UNDER_WAY: Duration = Duration::from_secs(180);
 
-/// How old the picture may be that a kubelet acts on, of what it was told and of what runs.
-pub(super) fn tolerance(cluster: &Cluster) -> Duration {
-    let troubled = cluster.is_disturbed(UNDER_WAY) || cluster.was_paused(Role::Kubelet);
+/// How old the picture may be that the kubelet of `machine` acts on, of what it was told and of what runs.
+pub(super) fn tolerance(machine: &str, cluster: &Cluster) -> Duration {
+    let troubled = cluster.is_disturbed_on(machine, UNDER_WAY) || cluster.was_paused(Role::Kubelet);
     cluster.lag(Role::Kubelet) + if troubled { UNDER_WAY } else { Duration::ZERO }
 }
 
@@ -132,6 +132,7 @@ struct Start<'a> {
     sandbox: &'a str,
     image: &'a str,
     asked: Duration,
+    machine: &'a str,
     kubelet: &'a str,
     place: Place<'a>,
 }
@@ -162,7 +163,8 @@ impl Restarts {
             .filter(|(own, old)| own.image != old.image)
         {
             let life = self.newest.get_mut(&(after.uid().to_owned(), own.name.clone()));
-            let known = |life: &&mut Life| life.ended.is_none_or(|(at, _)| cluster.now <= at + tolerance(cluster));
+            let tolerance = tolerance(after.node_name(), cluster);
+            let known = |life: &&mut Life| life.ended.is_none_or(|(at, _)| cluster.now <= at + tolerance);
             if let Some(life) = life.filter(known) {
                 life.changed = true;
             }
@@ -204,7 +206,7 @@ impl Restarts {
                 ));
             }
         }
-        let tolerance = tolerance(cluster);
+        let tolerance = tolerance(start.machine, cluster);
         if let Some(over) = self.over(spec, uid).filter(|over| *over + tolerance < *asked) {
             return Some(format!(
                 "though all the pod's containers had ended for good by {over:?}"
@@ -264,6 +266,7 @@ impl Invariant for Restarts {
                     sandbox,
                     image,
                     asked: *asked,
+                    machine,
                     kubelet: &kubelet,
                     place,
                 };

@@ -274,8 +274,12 @@ fn an_endpoint_that_was_gone_for_a_moment_a_changed_service_and_a_fault_do_not_b
     plain["spec"]["sessionAffinity"] = json!("None");
     let changed = settled("E7").put("services", plain);
     assert!(connected(changed, "10.0.0.1", 1, "10.0.0.2").is_empty());
-    let fault = settled("E7").know(|cluster| cluster.fault_begins());
+    let fault = settled("E7").struck();
     assert!(connected(fault, "10.0.0.1", 1, "10.0.0.2").is_empty());
+    let here = settled("E7").struck_on("n");
+    assert!(connected(here, "10.0.0.1", 1, "10.0.0.2").is_empty());
+    let elsewhere = settled("E7").struck_on("m");
+    assert_eq!(connected(elsewhere, "10.0.0.1", 1, "10.0.0.2"), ["E7"]);
     let over = settled("E7").know(|cluster| {
         cluster.stall(
             crate::scenario::Role::Proxy,
@@ -316,7 +320,7 @@ fn reached() -> History {
 
 #[test]
 fn a_connection_that_goes_nowhere_breaks_e8_even_while_a_fault_is_in_force() {
-    let struck = || reached().know(|cluster| cluster.fault_begins());
+    let struck = || reached().struck();
     assert_eq!(connects(struck(), 101, None).broken(), ["E8"]);
     // The endpoint goes and still serves: there is no other.
     let going = reached().put(SLICES, listening(&[endpoint("a", "10.0.0.1", false, true, true)]));
@@ -345,8 +349,10 @@ fn a_connection_to_what_is_no_endpoint_for_long_breaks_e8() {
     assert!(connects(leaving(), 115, Some("10.0.0.1")).broken().is_empty());
     assert_eq!(connects(leaving(), 150, Some("10.0.0.1")).broken(), ["E8"]);
     assert!(connects(leaving(), 150, Some("10.0.0.2")).broken().is_empty());
-    let struck = leaving().know(|cluster| cluster.fault_begins());
+    let struck = leaving().struck();
     assert!(connects(struck, 150, Some("10.0.0.1")).broken().is_empty());
+    let elsewhere = leaving().struck_on("m");
+    assert_eq!(connects(elsewhere, 150, Some("10.0.0.1")).broken(), ["E8"]);
 }
 
 /// The controller manager asks to delete the pod `a`, which is ready, of a set that has another, which is not.
@@ -427,7 +433,9 @@ fn a_call_soon_after_a_change_or_a_fault_does_not_break_e9() {
     let lost = |until: fn(History) -> History| calls(&one, "Cluster", until, false, Call::Lost);
     assert_eq!(lost(|history| history.at(100)), ["E9"]);
     assert!(lost(|history| history.at(3)).is_empty());
-    assert!(lost(|history| history.at(100).know(|cluster| cluster.fault_begins())).is_empty());
+    assert!(lost(|history| history.at(100).struck()).is_empty());
+    assert!(lost(|history| history.at(100).struck_on("n")).is_empty());
+    assert_eq!(lost(|history| history.at(100).struck_on("m")), ["E9"]);
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn a_count_that_all_have_known_for_long_does_not_fall_because_of_a_fault() {
     let fallen = |seconds: u64| {
         let started = history(json!({})).at(1).see(&starts("s1", "c1", "c", 1));
         let counted = started.put("pods", shown("Running", running("c1", 2)));
-        let struck = counted.at(seconds).know(|cluster| cluster.fault_begins());
+        let struck = counted.at(seconds).struck();
         struck.put("pods", shown("Running", running("c1", 0))).broken()
     };
     assert!(fallen(20).is_empty(), "its kubelet may not have heard of it");

@@ -162,13 +162,13 @@ impl Statuses {
         cluster: &Cluster,
     ) -> Option<String> {
         let name = &after.name;
-        let uid = change.newest().map_or("", |pod| pod.uid());
+        let (uid, machine) = change.newest().map_or(("", ""), |pod| (pod.uid(), pod.node_name()));
         let is_removed = |id: &str| self.removed.get(uid).is_some_and(|ids| ids.iter().any(|own| own == id));
         if let Some((id, started, ready)) = runs(after) {
             let was = before.and_then(runs).filter(|(known, ..)| *known == id);
             let news = was.is_none_or(|(_, was_started, was_ready)| (started && !was_started) || (ready && !was_ready));
             // A status whose write was lost is written again, and its kubelet may be busy with the pod meanwhile.
-            let limit = tolerance(cluster) + UNANSWERED;
+            let limit = tolerance(machine, cluster) + UNANSWERED;
             let said = self.writes.left(change).unwrap_or(cluster.now);
             match self.ends.get(id) {
                 _ if !news || is_removed(id) => {}
@@ -205,7 +205,8 @@ impl Statuses {
         }
         let counted = self.counted.get(&(uid.to_owned(), name.clone()));
         let is_known = || counted.is_some_and(|since| is_old(*since));
-        (after.restart_count < count && !is_late() && (is_known() || !cluster.is_disturbed(UNDER_WAY))).then(|| {
+        let is_calm = || !cluster.is_disturbed_on(machine, UNDER_WAY);
+        (after.restart_count < count && !is_late() && (is_known() || is_calm())).then(|| {
             format!(
                 "shows that {name} was restarted {} times, and {count} before",
                 after.restart_count

@@ -63,8 +63,11 @@ fn may_seem_dead(running: &Running, pod: &Item, own: &Container, cluster: &Clust
         let Some(probing) = probing(pod, &running.name, which) else {
             return true;
         };
-        let since = cluster.now.saturating_sub(window(&probing) + tolerance(cluster));
-        running.answers > since || running.silent.is_some_and(|until| until > since) || cluster.is_disturbed(UNDER_WAY)
+        let since = cluster
+            .now
+            .saturating_sub(window(&probing) + tolerance(pod.node_name(), cluster));
+        let is_troubled = cluster.is_disturbed_on(pod.node_name(), UNDER_WAY);
+        running.answers > since || running.silent.is_some_and(|until| until > since) || is_troubled
     })
 }
 
@@ -99,7 +102,7 @@ impl Stops {
         let hooks = own.lifecycle.as_ref().is_some_and(|hooks| hooks.post_start.is_some());
         spec.active_deadline_seconds.is_some()
             || own.image.as_deref().unwrap_or_default() != running.image
-            || changed.is_some_and(|at| *at + tolerance(cluster) >= cluster.now)
+            || changed.is_some_and(|at| *at + tolerance(pod.node_name(), cluster) >= cluster.now)
             || self.sandboxes.get(pod.uid()) != Some(&running.sandbox)
             || runs(&running.name)
             || (!is_main && !spec.containers.iter().all(|main| runs(&main.name)))

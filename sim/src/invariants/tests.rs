@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Monitor;
 use super::sandbox_tests::sandbox;
-use crate::model::{Answered, Asked, ObjectId, Path, Seen, Selection, WatchEventKind};
+use crate::model::{Answered, Asked, ObjectId, Path, Reach, Seen, Selection, WatchEventKind};
 
 /// A history in the making.
 pub(super) struct History {
@@ -57,6 +57,17 @@ impl History {
     pub(super) fn know(mut self, change: impl FnOnce(&mut crate::model::Cluster)) -> Self {
         change(&mut self.monitor.cluster);
         self
+    }
+
+    /// A fault strikes that may disturb everybody.
+    pub(super) fn struck(self) -> Self {
+        self.know(|cluster| cluster.fault_begins(&Reach::Everywhere))
+    }
+
+    /// A fault strikes a machine alone.
+    pub(super) fn struck_on(self, machine: &str) -> Self {
+        let reach = Reach::Machines([machine.to_owned()].into());
+        self.know(|cluster| cluster.fault_begins(&reach))
     }
 
     /// Writes a key by which a service holds something.
@@ -490,7 +501,7 @@ fn pods_that_still_live_count_for_their_deployment_though_their_set_was_told_to_
     assert!(fourth(shrunk).is_empty());
     let orphan = surged().put("pods", pod("b", "", "Pending"));
     assert!(fourth(orphan.put("pods", pod_of("b", "old"))).is_empty());
-    assert!(fourth(surged().know(crate::model::Cluster::fault_begins)).is_empty());
+    assert!(fourth(surged().struck()).is_empty());
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! once it may have changed and changed back between two writes, but not write after write, and not that of a pod
 //! whose containers have neither begun, nor ended, nor fallen silent or answered again of late: a kubelet that starts
 //! again finds them as they were. Not judged: whatever is written while a clock is wrong or, but for such pods, a fault in
-//! force, or shortly after; conditions without a time.
+//! force that reaches the pod's node, or the node, or shortly after; conditions without a time.
 //!
 //! Source: the API's documentation of `lastTransitionTime`. Users read from it since when something is so, and
 //! controllers count `minReadySeconds` from it.
@@ -56,6 +56,16 @@ fn conditions(item: &Item) -> Vec<Condition<'_>> {
     all.chain(conditions!(deployment)).collect()
 }
 
+/// Whether a fault, or its aftermath, may keep those from their work who write an object's status.
+fn is_disturbed(item: &Item, cluster: &Cluster) -> bool {
+    match &*item.id.resource {
+        "pods" => cluster.is_disturbed_on(item.node_name(), MEMORY),
+        "nodes" => cluster.is_disturbed_on(&item.id.name, MEMORY),
+        // What all nodes do shows in it.
+        _ => cluster.is_disturbed(MEMORY),
+    }
+}
+
 impl Transitions {
     /// Takes in what befalls containers.
     fn stir(&mut self, seen: &Seen<'_>, now: Duration) {
@@ -92,7 +102,7 @@ impl Transitions {
         let (kind, was, since) = before;
         let (_, is, now) = after;
         let key = || (item.uid().to_owned(), kind.to_owned());
-        let is_calm = !cluster.is_disturbed(MEMORY);
+        let is_calm = !is_disturbed(item, cluster);
         if was != is {
             self.moved.remove(&key());
             let at = cluster.moment(now?.0);
@@ -172,7 +182,12 @@ mod tests {
 
     /// Writes of a pod, each with the moment at which it comes, its status and the second since when.
     fn written(writes: &[(u64, &str, i64)]) -> Vec<&'static str> {
-        let mut history = History::of(|id| id == "K13");
+        written_after(|history| history, writes)
+    }
+
+    /// The same after whatever `first` is.
+    fn written_after(first: fn(History) -> History, writes: &[(u64, &str, i64)]) -> Vec<&'static str> {
+        let mut history = first(History::of(|id| id == "K13"));
         for (at, status, since) in writes {
             let since = k8s_openapi::jiff::Timestamp::from_second(*since).unwrap().to_string();
             let conditions = json!([{"type": "Ready", "status": status, "lastTransitionTime": since}]);
@@ -189,6 +204,10 @@ mod tests {
         assert_eq!(written(&[(1, "False", 1), (100, "True", 1)]), ["K13"]);
         // Twice within a second.
         assert!(written(&[(1, "False", 1), (2, "True", 1)]).is_empty());
+        // The kubelet may have been kept from writing, unless it is another's.
+        let late = [(1, "False", 1), (100, "True", 1)];
+        assert!(written_after(|history| history.struck_on("n"), &late).is_empty());
+        assert_eq!(written_after(|history| history.struck_on("m"), &late), ["K13"]);
     }
 
     #[test]
@@ -218,7 +237,7 @@ mod tests {
             with(pod("a", "n", "Running"), "/status/conditions", conditions)
         };
         let moved = |at: u64| {
-            let history = History::of(|id| id == "K13").know(crate::model::Cluster::fault_begins);
+            let history = History::of(|id| id == "K13").struck();
             let history = history.put("pods", ready(1)).see(&starts("s1", "c1", "c", 0));
             history.at(at).put("pods", ready(at as i64)).broken()
         };

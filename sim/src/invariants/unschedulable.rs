@@ -3,7 +3,8 @@
 //! Judged when the scheduler tells by an event `FailedScheduling` why a pod fits nowhere: soon the pod's condition
 //! `PodScheduled` must say the same, unless it says something newer, or the pod has a node or goes ([pod
 //! conditions](https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-conditions)). Not judged: what a
-//! single try to bind ran into, which is no matter of the status; and whatever is told near a fault.
+//! single try to bind ran into, which is no matter of the status; and whatever is told near a fault that
+//! may disturb the scheduler.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -111,7 +112,7 @@ impl Invariant for WhyUnschedulable {
         if self.told.is_empty() {
             return;
         }
-        if cluster.is_disturbed(MEMORY) {
+        if cluster.is_disturbed_everywhere(MEMORY) {
             self.told.clear();
         }
         let id = self.id();

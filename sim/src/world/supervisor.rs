@@ -10,7 +10,7 @@ use orrery_store::{OpenError, Options};
 
 use super::{Process, World};
 use crate::invariants::Finding;
-use crate::model::Cluster;
+use crate::model::Reach;
 use crate::scenario::Role;
 
 /// A process that has to end does so within this time: what it has answered already may get out, or not.
@@ -51,7 +51,9 @@ impl World {
         }
         let starts = process.starts;
         self.spawn_on_machine(&process.machine, async move {
-            world.witness.change(&world, Cluster::fault_begins);
+            world
+                .witness
+                .change(&world, |cluster| cluster.fault_begins(&Reach::Everywhere));
             tokio::time::sleep(ends).await;
             // Unless somebody else has done so meanwhile.
             if world.starts(&name) == starts {
@@ -59,7 +61,9 @@ impl World {
                 tokio::time::sleep(down).await;
                 world.start(&name);
             }
-            world.witness.change(&world, Cluster::fault_ends);
+            world
+                .witness
+                .change(&world, |cluster| cluster.fault_ends(&Reach::Everywhere));
         });
     }
 
