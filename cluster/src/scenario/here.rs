@@ -25,6 +25,7 @@ pub fn step(action: &mut StepAction) {
         StepAction::Drain(spec) => spec.node = own(),
         StepAction::Taint(spec) | StepAction::Untaint(spec) => spec.node = own(),
         StepAction::Edit(spec) => object(&mut spec.object),
+        StepAction::SetCondition(spec) => object(&mut spec.object),
         StepAction::Delete(spec) => object(&mut spec.object),
         StepAction::AddFinalizer(spec) | StepAction::RemoveFinalizer(spec) => object(&mut spec.object),
         StepAction::Apply(Manifest::Inline(objects)) => objects.iter_mut().for_each(pods),

@@ -206,6 +206,7 @@ fn is_seen(moment: &Moment) -> Result<(), &'static str> {
 fn step(plan: &StepPlan, is_alone: bool) -> Result<(), &'static str> {
     let of_node = match &plan.action {
         StepAction::Edit(spec) => is_node(&spec.object),
+        StepAction::SetCondition(spec) => is_node(&spec.object),
         StepAction::Delete(spec) => is_node(&spec.object),
         StepAction::AddFinalizer(spec) | StepAction::RemoveFinalizer(spec) => is_node(&spec.object),
         StepAction::Apply(Manifest::Inline(objects)) => {

@@ -158,6 +158,7 @@ impl Search<'_> {
             | StepAction::CreateDeleteSameName(choice)
             | StepAction::DeleteForeground(choice) => self.deployment(entry, &choice.namespace, &choice.deployment),
             StepAction::Edit(spec) => self.object(entry, &spec.object, true),
+            StepAction::SetCondition(spec) => self.object(entry, &spec.object, true),
             StepAction::AddFinalizer(spec) | StepAction::RemoveFinalizer(spec) => {
                 self.object(entry, &spec.object, true);
             }

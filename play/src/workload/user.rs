@@ -19,6 +19,8 @@ pub const TRIES: u32 = 120;
 
 /// The content type of a merge patch.
 pub const MERGE: &str = "application/merge-patch+json";
+/// A patch that merges lists by the keys of their entries.
+pub const STRATEGIC: &str = "application/strategic-merge-patch+json";
 
 /// A user.
 pub struct User {
@@ -151,6 +153,14 @@ impl User {
     pub async fn merge(&self, kind: &str, namespace: &str, name: &str, patch: Value) {
         let path = path_to(kind, namespace, name);
         self.insist(Method::PATCH, &path, Some((MERGE, patch)), &[404]).await;
+    }
+
+    /// Merges `status` into an object's status, its lists by their keys; users do not mind if it is gone.
+    pub async fn merge_status(&self, kind: &str, namespace: &str, name: &str, status: Value) {
+        let path = format!("{}/status", path_to(kind, namespace, name));
+        let patch = json!({"status": status});
+        self.insist(Method::PATCH, &path, Some((STRATEGIC, patch)), &[404])
+            .await;
     }
 
     /// Deletes an object; users do not mind if it is gone.

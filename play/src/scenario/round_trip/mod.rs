@@ -199,8 +199,15 @@ fn object_step() -> impl Strategy<Value = StepAction> {
             StepAction::RemoveFinalizer(spec)
         }
     });
+    let statuses = prop::sample::select(vec![
+        ConditionStatus::True,
+        ConditionStatus::False,
+        ConditionStatus::Unknown,
+    ]);
+    let said = (object(), name(), statuses)
+        .prop_map(|(object, kind, status)| StepAction::SetCondition(ConditionSpec { object, kind, status }));
     let namespace = "[a-c]{1,5}".prop_map(|namespace| StepAction::RecreateNamespace(NamespaceChoice { namespace }));
-    prop_oneof![edit, held, namespace]
+    prop_oneof![edit, held, said, namespace]
 }
 
 fn list() -> impl Strategy<Value = StepAction> {

@@ -5,6 +5,7 @@
 //! `crate::workload`.
 
 mod churn;
+mod conditions;
 mod deployments;
 mod lists;
 mod nodes;
@@ -21,6 +22,7 @@ use super::write::Keys;
 use super::yaml::Yaml;
 
 pub use churn::{ChurnKind, ChurnSpec, Ops};
+pub use conditions::{ConditionSpec, ConditionStatus};
 pub use deployments::{DeploymentChoice, ScaleSpec, SetImageSpec, UndoSpec};
 pub use lists::ListSpec;
 pub use nodes::{CordonSpec, DrainSpec, TaintStep};
@@ -75,6 +77,8 @@ actions! {
     add_finalizer: AddFinalizer(FinalizerSpec) = "add-finalizer";
     /// Takes a finalizer back.
     remove_finalizer: RemoveFinalizer(FinalizerSpec) = "remove-finalizer";
+    /// Says of an object whether a condition holds.
+    set_condition: SetCondition(ConditionSpec) = "set-condition";
     /// Changes the number of replicas.
     scale: Scale(ScaleSpec) = "scale";
     /// Changes a container's image.

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::scenario::{DeploymentChoice, ScaleSpec, SetImageSpec, UndoSpec};
 use crate::workload::requests::{DEPLOYMENTS, collection};
-use crate::workload::user::{User, path_to};
+use crate::workload::user::{STRATEGIC, User, path_to};
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
 
@@ -25,7 +25,7 @@ pub async fn set_image(user: &User, spec: &SetImageSpec) {
         {"name": spec.container, "image": spec.image}
     ]}}}});
     let path = path_to("Deployment", &spec.namespace, &spec.deployment);
-    let patch = Some(("application/strategic-merge-patch+json", patch));
+    let patch = Some((STRATEGIC, patch));
     user.insist(Method::PATCH, &path, patch, &[404]).await;
 }
 

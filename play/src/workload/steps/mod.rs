@@ -30,6 +30,7 @@ pub async fn perform(user: &User, moment: Moment, action: &StepAction) {
         StepAction::Own(spec) => objects::own(user, spec).await,
         StepAction::AddFinalizer(spec) => objects::finalizer(user, spec, true).await,
         StepAction::RemoveFinalizer(spec) => objects::finalizer(user, spec, false).await,
+        StepAction::SetCondition(spec) => objects::set_condition(user, spec).await,
         StepAction::RecreateNamespace(choice) => objects::recreate_namespace(user, &choice.namespace).await,
         StepAction::Scale(spec) => deployments::scale(user, spec).await,
         StepAction::SetImage(spec) => deployments::set_image(user, spec).await,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::scenario::{DeleteSpec, EditSpec, FinalizerSpec, Manifest, OwnSpec};
+use crate::scenario::{ConditionSpec, DeleteSpec, EditSpec, FinalizerSpec, Manifest, OwnSpec};
 use crate::workload::requests::{NAMESPACES, OWN, api_version, named, plural};
 use crate::workload::user::User;
 
@@ -88,6 +88,16 @@ pub async fn finalizer(user: &User, spec: &FinalizerSpec, on: bool) {
         Some(json!({"metadata": {"finalizers": finalizers}}))
     };
     user.change(kind, namespace, name, change).await;
+}
+
+/// Says of an object whether a condition holds; what others say of it stays.
+pub async fn set_condition(user: &User, spec: &ConditionSpec) {
+    let Some((kind, namespace, name)) = meant(user, &spec.object) else {
+        return;
+    };
+    let condition = json!({"type": spec.kind, "status": spec.status.as_str()});
+    user.merge_status(kind, namespace, name, json!({"conditions": [condition]}))
+        .await;
 }
 
 /// Deletes a namespace, and when it is gone creates it again with the deployments, services, config maps and secrets
