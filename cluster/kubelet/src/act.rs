@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use orrery_api::mutant;
 use orrery_api::task::within;
-use orrery_client::EventKind;
+use orrery_client::{Error, EventKind};
 use tokio::time::Instant;
 
 use crate::backoff::FIRST;
@@ -16,15 +16,17 @@ use crate::handler::Handler;
 use crate::plan::{Action, Stop, Trouble, Waiting};
 use crate::probe::Death;
 use crate::runtime::{PodSandbox, RuntimeError};
-use crate::sources::{Needs, TOKEN_REFRESH, read, services};
+use crate::sources::{Needs, Sources, TOKEN_REFRESH, read, services};
+use crate::turns::Turns;
 use crate::view::{host_network, spec_hash, usable_sandbox, views};
 use crate::volumes::volumes;
 use crate::worker::{Failed, Step, Worker};
 
 /// How long making a sandbox or container may take before the runtime is thought to hang.
 const MAKE_LIMIT: Duration = Duration::from_secs(120);
-/// How long a hook after the start may take.
-const POST_START_LIMIT: Duration = Duration::from_secs(120);
+/// How long a hook after the start may take: Kubernetes sets no limit, and a runtime that has lost the call shall not
+/// hold its pod up for ever.
+const POST_START_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// What is left to a container of its grace period when its hook used all of it.
 const LEAST_GRACE: Duration = Duration::from_secs(2);
 
@@ -114,11 +116,11 @@ impl Worker {
         let context = self.context.clone();
         let mut urgency = self.urgency.clone();
         self.write_volumes(pod, Some(sandbox)).await?;
-        tokio::select! {
+        let image = tokio::select! {
             biased;
             _ = urgency.changed() => return Err(None),
             pulled = self.pulls.ensure(&context, pod, spec) => pulled?,
-        }
+        };
         let warn = |message: &str| context.container_event(pod, &spec.name, EventKind::Warning, "Failed", message);
         let trouble = |reason: &str, message: String| {
             warn(&format!("Error: {message}"));
@@ -131,16 +133,14 @@ impl Worker {
                 retry_at: context.elapsed() + FIRST,
             })
         };
-        let mut sources = read(&context.client, pod, &Needs::of_environment(spec))
+        let sources = self
+            .environment(pod, spec)
             .await
             .map_err(|error| trouble("CreateContainerConfigError", error.to_string()))?;
-        if context.options.service_links && pod.spec.as_ref().and_then(|own| own.enable_service_links) != Some(false) {
-            let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-            sources.services = services(&context.client, namespace).await.unwrap_or_default();
-        }
         let config = container_config(
             pod,
             spec,
+            &image,
             attempt,
             &sources,
             &context.options,
@@ -163,6 +163,33 @@ impl Worker {
         tell("Started", &format!("Started container {}", spec.name));
         self.post_start(pod, sandbox, spec, &id).await;
         Ok(())
+    }
+
+    /// What a container's environment is made of, as the API has it; while that cannot be reached, as it was when the
+    /// container was last started: a node that is cut off keeps its pods running.
+    async fn environment(&mut self, pod: &Pod, spec: &Container) -> Result<Sources, Error> {
+        let context = self.context.clone();
+        let with_services =
+            context.options.service_links && pod.spec.as_ref().and_then(|own| own.enable_service_links) != Some(false);
+        let read = async {
+            let mut sources = read(&context.client, pod, &Needs::of_environment(spec)).await?;
+            if with_services {
+                let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+                sources.services = services(&context.client, namespace).await?;
+            }
+            Ok(sources)
+        };
+        match read.await {
+            Ok(sources) => {
+                self.environments.insert(spec.name.clone(), sources.clone());
+                Ok(sources)
+            }
+            Err(error @ (Error::Transport(_) | Error::Timeout)) => {
+                let known = self.environments.get(&spec.name);
+                known.cloned().ok_or(error)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Runs the hook after a container's start; a hook that fails kills the container.
@@ -193,7 +220,9 @@ impl Worker {
         }
     }
 
-    /// Stops containers, all at once: event, hook, signal, and after the grace period the kill.
+    /// Stops containers: event, hook, signal when their turn has come, and after the grace period the kill. There is one
+    /// grace period for all: who waits for others has the less for itself (Kubernetes' documentation, "Sidecar
+    /// Containers", "Termination with sidecars").
     pub(crate) async fn stop_containers(
         &mut self,
         pod: Option<&Pod>,
@@ -204,6 +233,7 @@ impl Worker {
         // Whatever comes of the stop: a container that ends without an answer is to be replaced as well.
         self.memory.stops(stops);
         let ip = pod.and_then(|pod| self.around(pod, usable_sandbox(pod, sandboxes)).pod_ip);
+        let turns = Turns::of(stops);
         let mut works = Vec::new();
         for stop in stops {
             let first = self.stopping.insert(stop.id.clone());
@@ -219,6 +249,7 @@ impl Worker {
                 Handler::of_hook(hook, spec, ip)
             });
             let context = context.clone();
+            let turns = &turns;
             works.push(async move {
                 let began = Instant::now();
                 if let Some(hook) = hook
@@ -230,16 +261,29 @@ impl Worker {
                     let message = format!("PreStopHook failed: {why}");
                     context.container_event(pod, &stop.name, EventKind::Warning, "FailedPreStopHook", &message);
                 }
-                let least = stop.grace.min(LEAST_GRACE);
-                let left = stop.grace.saturating_sub(began.elapsed()).max(least);
-                limited(left + STOP_MARGIN, context.runtime.stop_container(&stop.id, left)).await
+                let left = || stop.grace.saturating_sub(began.elapsed());
+                turns.wait(stop.turn, left()).await;
+                let left = match mutant::active("O117") {
+                    true => stop.grace,
+                    false => left().max(stop.grace.min(LEAST_GRACE)),
+                };
+                let stopped = limited(left + STOP_MARGIN, context.runtime.stop_container(&stop.id, left)).await;
+                if stopped.as_ref().err().is_none_or(RuntimeError::is_not_found) {
+                    turns.ended(stop.turn);
+                }
+                stopped
             });
         }
         let mut urgency = self.urgency.clone();
-        let results = tokio::select! {
-            biased;
-            _ = urgency.changed() => return Ok(Step::Again),
-            results = join_all(works) => results,
+        let stopping = async {
+            tokio::select! {
+                biased;
+                _ = urgency.changed() => None,
+                results = join_all(works) => Some(results),
+            }
+        };
+        let Some(results) = self.telling(stopping).await else {
+            return Ok(Step::Again);
         };
         match results
             .into_iter()

@@ -11,7 +11,7 @@ use crate::env::{environment, expand};
 use crate::options::Options;
 use crate::plan::grace;
 use crate::resources::{Amounts, amounts, container_requests, oom_score_adj};
-use crate::runtime::{ContainerConfig, DnsConfig, Resources, SandboxConfig, Security};
+use crate::runtime::{ContainerConfig, DnsConfig, ImageInfo, Resources, SandboxConfig, Security};
 use crate::sources::Sources;
 use crate::view::{host_network, identity, spec_hash};
 use crate::volumes::mounts;
@@ -96,10 +96,11 @@ fn dns(pod: &Pod, spec: &PodSpec, options: &Options) -> DnsConfig {
     dns
 }
 
-/// What a container shall be, or why it cannot be configured.
+/// What a container of `image` shall be, or why it cannot be configured.
 pub fn container_config(
     pod: &Pod,
     container: &Container,
+    image: &ImageInfo,
     attempt: u32,
     sources: &Sources,
     options: &Options,
@@ -122,7 +123,7 @@ pub fn container_config(
         mounts: mounts(pod, container, &env),
         env,
         resources: resources(pod, container, around.allocatable),
-        security: security(pod, container)?,
+        security: security(pod, container, image)?,
         stdin: container.stdin == Some(true),
         tty: container.tty == Some(true),
         termination_message_path: container
@@ -155,7 +156,27 @@ fn resources(pod: &Pod, container: &Container, allocatable: &Amounts) -> Resourc
     }
 }
 
-fn security(pod: &Pod, container: &Container) -> Result<Security, String> {
+/// Why a container that must not run as root may do so, if it may. Source: Kubernetes' documentation "Configure a
+/// Security Context for a Pod or Container", `runAsNonRoot`.
+fn may_be_root(run_as_user: Option<i64>, image: &ImageInfo) -> Option<String> {
+    let image_user = image.user.as_deref().map(user_of);
+    match (run_as_user, image_user.map(|user| (user, user.parse()))) {
+        (Some(0), _) => Some("container's runAsUser breaks non-root policy".to_owned()),
+        (Some(_), _) => None,
+        (None, None | Some((_, Ok(0_i64)))) => Some("container has runAsNonRoot and image will run as root".to_owned()),
+        (None, Some((_, Ok(_)))) => None,
+        (None, Some((user, Err(_)))) => Some(format!(
+            "container has runAsNonRoot and image has non-numeric user ({user}), cannot verify user is non-root"
+        )),
+    }
+}
+
+/// The user of what an image says: `user`, or `user:group`.
+fn user_of(image_user: &str) -> &str {
+    image_user.split(':').next().unwrap_or_default()
+}
+
+fn security(pod: &Pod, container: &Container, image: &ImageInfo) -> Result<Security, String> {
     let of_pod = pod
         .spec
         .as_ref()
@@ -164,14 +185,24 @@ fn security(pod: &Pod, container: &Container) -> Result<Security, String> {
     let own = container.security_context.clone().unwrap_or_default();
     let capabilities = own.capabilities.unwrap_or_default();
     let run_as_user = own.run_as_user.or(of_pod.run_as_user);
-    if own.run_as_non_root.or(of_pod.run_as_non_root) == Some(true) && run_as_user == Some(0) {
-        return Err("container's runAsUser breaks non-root policy".to_owned());
+    let shall_not = own.run_as_non_root.or(of_pod.run_as_non_root) == Some(true);
+    if let Some(why) = may_be_root(run_as_user, image).filter(|_| shall_not) {
+        return Err(format!(
+            "{why} (pod: \"{}\", container: {})",
+            identity(pod),
+            container.name
+        ));
     }
+    let run_as_group = own.run_as_group.or(of_pod.run_as_group);
+    // A group of its own changes nothing about the user, who has to be named with it.
+    let image_user = || image.user.as_deref().map_or("0", user_of).to_owned();
+    let user = run_as_user.map(|user| user.to_string());
+    let user = user.or_else(|| run_as_group.map(|_| image_user()));
     let mut supplemental_groups = of_pod.supplemental_groups.unwrap_or_default();
     supplemental_groups.extend(of_pod.fs_group);
     Ok(Security {
-        run_as_user,
-        run_as_group: own.run_as_group.or(of_pod.run_as_group),
+        user,
+        group: run_as_group,
         supplemental_groups,
         privileged: own.privileged == Some(true),
         read_only_root: own.read_only_root_filesystem == Some(true),
@@ -183,3 +214,59 @@ fn security(pod: &Pod, container: &Container) -> Result<Security, String> {
 
 /// The longest that stopping may take beyond the grace, before the runtime is thought to hang.
 pub const STOP_MARGIN: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As whom a container runs with these security contexts of its pod and its own, in an image of this user.
+    fn runs_as(
+        of_pod: serde_json::Value,
+        own: serde_json::Value,
+        user: Option<&str>,
+    ) -> Result<(Option<String>, Option<i64>), String> {
+        let pod = serde_json::json!({
+            "metadata": {"name": "web", "namespace": "default", "uid": "u1"},
+            "spec": {"securityContext": of_pod, "containers": [{"name": "web", "securityContext": own}]},
+        });
+        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        let image = ImageInfo {
+            id: "image".to_owned(),
+            size: 1,
+            user: user.map(str::to_owned),
+        };
+        let container = &pod.spec.as_ref().expect("a spec").containers[0];
+        security(&pod, container, &image).map(|security| (security.user, security.group))
+    }
+
+    #[test]
+    fn who_must_not_be_root_is_not_started_as_root() {
+        let refused = |of_pod, own, user| {
+            let why = runs_as(of_pod, own, user).expect_err("it is refused");
+            why.split(" (pod").next().unwrap_or_default().to_owned()
+        };
+        let (shall_not, nothing) = (serde_json::json!({"runAsNonRoot": true}), serde_json::json!({}));
+        let as_root = "container has runAsNonRoot and image will run as root";
+        for user in [None, Some("0"), Some("0:1000")] {
+            assert_eq!(refused(shall_not.clone(), nothing.clone(), user), as_root);
+            assert_eq!(refused(nothing.clone(), shall_not.clone(), user), as_root);
+        }
+        let named = refused(shall_not.clone(), nothing.clone(), Some("nginx"));
+        assert!(named.contains("non-numeric"), "{named}");
+        let root = serde_json::json!({"runAsUser": 0});
+        assert!(refused(shall_not.clone(), root, Some("7")).contains("breaks non-root policy"));
+        let user = serde_json::json!({"runAsUser": 7});
+        assert_eq!(runs_as(shall_not.clone(), user, None), Ok((Some("7".to_owned()), None)));
+        assert_eq!(runs_as(shall_not.clone(), nothing, Some("7:8")), Ok((None, None)));
+        let lifted = serde_json::json!({"runAsNonRoot": false});
+        assert_eq!(runs_as(shall_not, lifted, None), Ok((None, None)));
+    }
+
+    #[test]
+    fn a_group_of_its_own_leaves_the_images_user_as_it_is() {
+        let group = serde_json::json!({"runAsGroup": 9});
+        let as_user = |user| runs_as(group.clone(), serde_json::json!({}), user).expect("it may run");
+        assert_eq!(as_user(Some("app:8")), (Some("app".to_owned()), Some(9)));
+        assert_eq!(as_user(None), (Some("0".to_owned()), Some(9)));
+    }
+}

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::backoff::{Backoffs, go_duration};
 use crate::context::Context;
 use crate::plan::{Trouble, Waiting};
-use crate::runtime::ErrorKind;
+use crate::runtime::{ErrorKind, ImageInfo};
 
 /// How long a pull may take before it is begun anew.
 const PULL_LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -44,8 +44,8 @@ pub fn pull_policy(container: &Container) -> &str {
 }
 
 impl Pulls {
-    /// Sees to it that the image of `container` is present, or says why it is not and when to try again.
-    pub async fn ensure(&mut self, context: &Context, pod: &Pod, container: &Container) -> Result<(), Trouble> {
+    /// The image of `container`, which is present then, or why it is not and when to try again.
+    pub async fn ensure(&mut self, context: &Context, pod: &Pod, container: &Container) -> Result<ImageInfo, Trouble> {
         let image = container.image.as_deref().unwrap_or_default();
         let policy = pull_policy(container);
         let tell = |kind, reason, message: &str| context.container_event(pod, &container.name, kind, reason, message);
@@ -57,7 +57,7 @@ impl Pulls {
             retry_at: context.elapsed() + delay,
         };
         let present = match within(LOOK_LIMIT, context.runtime.image(image)).await {
-            Ok(Ok(present)) => present.is_some(),
+            Ok(Ok(present)) => present,
             Ok(Err(error)) if error.kind == ErrorKind::InvalidImageName => {
                 let message = format!("Failed to apply default image tag \"{image}\": {error}");
                 tell(EventKind::Warning, "InspectFailed", &message);
@@ -76,10 +76,10 @@ impl Pulls {
                 ));
             }
         };
-        if present && policy != "Always" {
+        if let Some(info) = present.filter(|_| policy != "Always") {
             let message = format!("Container image \"{image}\" already present on machine");
             tell(EventKind::Normal, "Pulled", &message);
-            return Ok(());
+            return Ok(info);
         }
         if policy == "Never" {
             let message = format!("Container image \"{image}\" is not present with pull policy of Never");
@@ -116,7 +116,7 @@ impl Pulls {
                     "Successfully pulled image \"{image}\" in {took} ({took} including waiting). Image size: {size} bytes."
                 );
                 tell(EventKind::Normal, "Pulled", &message);
-                return Ok(());
+                return Ok(info);
             }
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the pull took too long".to_owned(),

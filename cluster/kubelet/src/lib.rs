@@ -35,6 +35,7 @@ pub mod runtime;
 mod service;
 mod sources;
 pub mod status;
+mod turns;
 pub mod view;
 mod volumes;
 mod worker;

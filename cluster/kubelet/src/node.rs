@@ -219,7 +219,7 @@ pub fn difference(old: Option<&NodeStatus>, new: &NodeStatus, heartbeat: bool) -
         ("addresses", changed_to(&old.addresses, &new.addresses)),
         ("allocatable", changed_to(&old.allocatable, &new.allocatable)),
         ("capacity", changed_to(&old.capacity, &new.capacity)),
-        ("conditions", changed_to(&old.conditions, &new.conditions)),
+        ("conditions", changed_conditions(old, new)),
         (
             "daemonEndpoints",
             changed_to(&old.daemon_endpoints, &new.daemon_endpoints),
@@ -237,6 +237,14 @@ fn changed_to<T: PartialEq + Serialize>(old: &Option<T>, new: &Option<T>) -> Opt
     new.as_ref()
         .filter(|new| old.as_ref() != Some(*new))
         .map(|new| json!(new))
+}
+
+/// The conditions that change: those of others are as they were known, and may be something else by now.
+fn changed_conditions(old: &NodeStatus, new: &NodeStatus) -> Option<Value> {
+    let known = old.conditions.as_deref().unwrap_or_default();
+    let all = new.conditions.iter().flatten();
+    let changed: Vec<&NodeCondition> = all.filter(|condition| !known.contains(condition)).collect();
+    (!changed.is_empty()).then(|| json!(changed))
 }
 
 /// Whether the two differ in heartbeats at most, of what the kubelet says in [`status`].
@@ -315,6 +323,31 @@ mod tests {
         assert_eq!(difference(Some(&first), &later, false), None);
         let beat = difference(Some(&first), &later, true).expect("a heartbeat");
         assert_eq!(beat["status"].as_object().map(serde_json::Map::len), Some(1), "{beat}");
+    }
+
+    #[test]
+    fn what_others_say_of_the_node_is_not_written_again() {
+        let options = Options::default();
+        let mut known = status(&options, &well(), None, at(0));
+        let foreign = NodeCondition {
+            type_: "KernelDeadlock".to_owned(),
+            status: "False".to_owned(),
+            ..NodeCondition::default()
+        };
+        known.conditions.get_or_insert_default().push(foreign);
+        let later = status(&options, &well(), Some(&known), at(10));
+        let told = |status: &NodeStatus| {
+            status
+                .conditions
+                .iter()
+                .flatten()
+                .any(|own| own.type_ == "KernelDeadlock")
+        };
+        assert!(told(&later));
+        let beat = difference(Some(&known), &later, true).expect("a heartbeat");
+        let written = beat["status"]["conditions"].as_array().expect("conditions");
+        let types: Vec<&str> = written.iter().filter_map(|own| own["type"].as_str()).collect();
+        assert_eq!(types, ["MemoryPressure", "DiskPressure", "PIDPressure", "Ready"]);
     }
 
     #[test]

@@ -65,13 +65,7 @@ impl Observer {
         self.lock().pods.get(uid).cloned().unwrap_or_default()
     }
 
-    /// What the runtime has of the pod with `uid`, looked at after now. Waits for as long as the runtime hangs.
-    pub async fn fresh(&self, uid: &str) -> Arc<Vec<PodSandbox>> {
-        self.look().await;
-        self.last(uid)
-    }
-
-    /// Waits for a look that begins after now.
+    /// Waits for a look that begins after now, for as long as the runtime hangs.
     pub async fn look(&self) {
         let ticket = {
             let mut state = self.lock();

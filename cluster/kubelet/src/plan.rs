@@ -44,7 +44,7 @@ pub enum Action {
         /// Where.
         sandbox: String,
     },
-    /// Stop containers, all at once.
+    /// Stop containers, each in its turn.
     StopContainers(Vec<Stop>),
     /// Remove a container that does not run.
     RemoveContainer {
@@ -62,8 +62,10 @@ pub struct Stop {
     pub name: String,
     /// Why, for the event.
     pub message: String,
-    /// How long it may take.
+    /// How long it may take, with all that it waits for.
     pub grace: Duration,
+    /// It is told to when those of earlier turns have ended; 0 is the first.
+    pub turn: u32,
     /// Whether another one shall take its place, whatever the restart policy says.
     pub replace: bool,
 }
@@ -174,7 +176,7 @@ pub fn running(pod: &Pod, sandboxes: &[PodSandbox], memory: &Memory, now: Durati
     let broken = sandboxes
         .iter()
         .filter(|sandbox| usable.is_none_or(|usable| usable.id != sandbox.id));
-    stop_all(&broken.cloned().collect::<Vec<_>>(), grace(pod), &mut plan);
+    stop_all(&broken.cloned().collect::<Vec<_>>(), &views, grace(pod), &mut plan);
     if !plan.actions.is_empty() {
         return plan;
     }
@@ -265,6 +267,7 @@ impl Step<'_> {
                         name: container.name.clone(),
                         message,
                         grace: own.unwrap_or_else(|| grace(self.pod)),
+                        turn: 0,
                         replace: changed,
                     };
                     plan.actions.push(Action::StopContainers(vec![stop]));
@@ -332,36 +335,17 @@ impl Step<'_> {
 /// What to do for a pod that has finished: nothing runs, and what ended stays for its logs.
 pub fn finished(pod: &Pod, sandboxes: &[PodSandbox]) -> Plan {
     let mut plan = Plan::default();
-    stop_all(sandboxes, grace(pod), &mut plan);
-    prune(&views(pod, sandboxes), sandboxes, None, grace(pod), &mut plan);
+    let views = views(pod, sandboxes);
+    stop_all(sandboxes, &views, grace(pod), &mut plan);
+    prune(&views, sandboxes, None, grace(pod), &mut plan);
     plan
 }
 
-/// What to do for a pod that shall go, until nothing of it runs: containers first, sidecars after the others, then the
-/// sandbox.
+/// What to do for a pod that shall go, until nothing of it runs: containers first, then the sandbox.
 pub fn terminating(pod: Option<&Pod>, sandboxes: &[PodSandbox], grace: Duration) -> Plan {
     let mut plan = Plan::default();
     let views = pod.map(|pod| views(pod, sandboxes)).unwrap_or_default();
-    let sidecar = |container: &Container| {
-        views
-            .iter()
-            .any(|view| view.place == Place::Sidecar && view.spec.name == container.name)
-    };
-    let busy: Vec<PodSandbox> = sandboxes
-        .iter()
-        .map(|sandbox| PodSandbox {
-            containers: sandbox.containers.iter().filter(|own| !sidecar(own)).cloned().collect(),
-            ..sandbox.clone()
-        })
-        .collect();
-    if views.iter().any(|view| view.place == Place::Sidecar)
-        && busy.iter().any(|own| own.containers.iter().any(runs))
-        && !mutant::active("O90")
-    {
-        stop_all(&busy, grace, &mut plan);
-        return plan;
-    }
-    stop_all(sandboxes, grace, &mut plan);
+    stop_all(sandboxes, &views, grace, &mut plan);
     plan
 }
 
@@ -388,7 +372,16 @@ fn runs(container: &Container) -> bool {
     matches!(container.state, ContainerState::Running { .. })
 }
 
-fn stop_all(sandboxes: &[PodSandbox], grace: Duration, plan: &mut Plan) {
+/// When the turn of a pod's container has come to end: sidecars come after all others, the last one first, as they may
+/// need those before them (Kubernetes' documentation, "Sidecar Containers").
+fn turn(views: &[View<'_>], name: &str) -> u32 {
+    let sidecars = views.iter().filter(|view| view.place == Place::Sidecar);
+    let later = sidecars.rev().zip(1..).find(|(view, _)| view.spec.name == name);
+    later.map_or(0, |(_, turn)| if mutant::active("O90") { 0 } else { turn })
+}
+
+/// Stops all that runs, and when nothing does, the sandboxes.
+fn stop_all(sandboxes: &[PodSandbox], views: &[View<'_>], grace: Duration, plan: &mut Plan) {
     let containers = sandboxes
         .iter()
         .flat_map(|sandbox| &sandbox.containers)
@@ -399,6 +392,7 @@ fn stop_all(sandboxes: &[PodSandbox], grace: Duration, plan: &mut Plan) {
             name: container.name.clone(),
             message: format!("Stopping container {}", container.name),
             grace,
+            turn: turn(views, &container.name),
             replace: false,
         })
         .collect();
@@ -423,6 +417,7 @@ fn prune(views: &[View<'_>], sandboxes: &[PodSandbox], usable: Option<&PodSandbo
                 name: container.name.clone(),
                 message,
                 grace,
+                turn: 0,
                 replace: false,
             }])
         } else {

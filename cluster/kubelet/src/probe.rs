@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container as Spec, Pod, Probe};
+use orrery_api::meta::Object;
 use orrery_api::task::TaskGroup;
 use orrery_api::{clock, mutant};
 use orrery_client::EventKind;
-use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::context::Context;
 use crate::handler::Handler;
@@ -49,10 +50,21 @@ fn lock(healths: &Healths) -> MutexGuard<'_, BTreeMap<String, Health>> {
 }
 
 /// The probes of a pod's containers.
-#[derive(Default)]
 pub struct Prober {
     healths: Healths,
     tasks: BTreeMap<String, TaskGroup>,
+    /// Whether the pod is being deleted: nobody asks any more whether what ends is alive.
+    going: watch::Sender<bool>,
+}
+
+impl Default for Prober {
+    fn default() -> Self {
+        Prober {
+            healths: Healths::default(),
+            tasks: BTreeMap::new(),
+            going: watch::Sender::new(false),
+        }
+    }
 }
 
 /// One probe of one container.
@@ -78,11 +90,14 @@ struct Patient {
     started_at: Timestamp,
     healths: Healths,
     wake: Arc<Notify>,
+    going: watch::Receiver<bool>,
 }
 
 impl Prober {
     /// Probes what runs, and nothing else.
     pub fn attend(&mut self, context: &Arc<Context>, pod: &Arc<Pod>, sandboxes: &[PodSandbox], wake: &Arc<Notify>) {
+        self.going
+            .send_if_modified(|going| pod.is_terminating() && !std::mem::replace(going, true));
         let views = views(pod, sandboxes);
         let mut running = BTreeSet::new();
         for view in &views {
@@ -118,6 +133,7 @@ impl Prober {
                 started_at,
                 healths: self.healths.clone(),
                 wake: wake.clone(),
+                going: self.going.subscribe(),
             };
             if let Some(ip) = ip
                 && let Some(task) = patient.task(view.spec, ip)
@@ -143,6 +159,16 @@ const FRESH: Duration = Duration::from_secs(5);
 /// How long ago a container started, by the machine's clock; nothing if that was put back since.
 fn age(started_at: Timestamp) -> Duration {
     Duration::try_from(clock::now().duration_since(started_at)).unwrap_or_default()
+}
+
+/// When to probe again that was to probe at `due`: every period, however long a probe takes. Of the ticks that were
+/// missed only the last one is made up for, as a ticker of Kubernetes' kubelet does.
+fn next_tick(due: Instant, period: Duration, now: Instant) -> Instant {
+    let mut next = due + period;
+    while next + period <= now {
+        next += period;
+    }
+    next
 }
 
 /// What holds of a container before its probes have spoken. A container that a kubelet finds running at its start is
@@ -193,10 +219,12 @@ impl Patient {
         let probes_readiness = readiness.is_some();
         Some(async move {
             let started = self.health(|health| health.started);
-            if let Some(startup) = startup.filter(|_| !started)
-                && !self.watch(&startup, |_| {}, true).await
-            {
-                return self.bury("failed startup probe", startup.grace);
+            if let Some(startup) = startup.filter(|_| !started) {
+                match self.unless_going(self.watch(&startup, |_| {}, true)).await {
+                    Some(true) => {}
+                    Some(false) => return self.bury("failed startup probe", startup.grace),
+                    None => return,
+                }
             }
             self.change(|health| {
                 health.started = true;
@@ -206,8 +234,9 @@ impl Patient {
                 async {
                     let is_found = age(self.started_at) > FRESH;
                     if let Some(liveness) = liveness.filter(|_| !(is_found && mutant::active("O110"))) {
-                        self.watch(&liveness, |_| {}, false).await;
-                        self.bury("failed liveness probe", liveness.grace);
+                        if self.unless_going(self.watch(&liveness, |_| {}, false)).await.is_some() {
+                            self.bury("failed liveness probe", liveness.grace);
+                        }
                     }
                 },
                 async {
@@ -222,12 +251,23 @@ impl Patient {
         })
     }
 
+    /// What `work` comes to; nothing once the pod is being deleted.
+    async fn unless_going<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut going = self.going.clone();
+        tokio::select! {
+            biased;
+            _ = going.wait_for(|going| *going) => None,
+            done = work => Some(done),
+        }
+    }
+
     /// Probes until the verdict is final: for startup the first verdict, for liveness the first bad one, for readiness
     /// never. Each verdict is told to `verdict`.
     async fn watch(&self, check: &Check, verdict: impl Fn(bool), first_is_final: bool) -> bool {
         // A kubelet that starts again finds containers that have been left alone for long enough.
         sleep(check.initial_delay.saturating_sub(age(self.started_at))).await;
         let (mut good, mut bad) = (0, 0);
+        let mut due = Instant::now();
         loop {
             let context = &self.context;
             let result = check
@@ -257,7 +297,8 @@ impl Patient {
                     }
                 }
             }
-            sleep(check.period).await;
+            due = next_tick(due, check.period, Instant::now());
+            sleep_until(due).await;
         }
     }
 

@@ -14,6 +14,8 @@ use orrery_api::mutant;
 use orrery_client::{Api, Client, DeleteParams, Error, Next, Patch, WorkQueue, process};
 use serde_json::{Map, Value, json};
 
+use crate::status::OWN_CONDITIONS;
+
 /// Statuses written at the same time.
 const WRITERS: usize = 4;
 
@@ -148,7 +150,7 @@ pub fn difference(pod: &Pod, status: &PodStatus) -> Option<Value> {
             continue;
         }
         let value = match field.as_str() {
-            "conditions" => merged(old.get(field), value, "type", false),
+            "conditions" => merged(old.get(field), &own_conditions(value), "type", false),
             "podIPs" | "hostIPs" => merged(old.get(field), value, "ip", true),
             _ => value.clone(),
         };
@@ -169,6 +171,17 @@ fn to_map(status: &PodStatus) -> Map<String, Value> {
         Ok(Value::Object(map)) => map,
         _ => Map::new(),
     }
+}
+
+/// The conditions that the kubelet says something of: what others have said is theirs, and may be newer than what this
+/// status was made from.
+fn own_conditions(conditions: &Value) -> Value {
+    let all = conditions.as_array().into_iter().flatten();
+    let is_own = |one: &&Value| {
+        let kind = one["type"].as_str();
+        kind.is_some_and(|kind| OWN_CONDITIONS.contains(&kind)) || mutant::active("O119")
+    };
+    all.filter(is_own).cloned().collect()
 }
 
 /// The entries of a list that is merged by `key`: those that changed, and, if wanted, deletions of those that went.
@@ -232,6 +245,17 @@ mod tests {
                 "podIPs": [{"ip": "10.0.0.2"}, {"ip": "10.0.0.1", "$patch": "delete"}],
                 "conditions": [{"type": "Ready", "status": "True", "reason": null}],
             }}))
+        );
+    }
+
+    #[test]
+    fn what_others_have_said_since_is_left_as_it_is() {
+        let now = json!({"conditions": [{"type": "Ready", "status": "False"}, {"type": "Gate", "status": "True"}]});
+        let made_before = json!({"phase": "Running",
+            "conditions": [{"type": "Ready", "status": "False"}, {"type": "Gate", "status": "False"}]});
+        assert_eq!(
+            difference(&pod(now), &status(made_before)),
+            Some(json!({"metadata": {"uid": "u1"}, "status": {"phase": "Running"}}))
         );
     }
 }

@@ -393,10 +393,10 @@ pub struct Resources {
 /// As whom and with which powers a container runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Security {
-    /// The user's number; the image's if none.
-    pub run_as_user: Option<i64>,
-    /// The group's number; the image's if none.
-    pub run_as_group: Option<i64>,
+    /// The user's number or name; the image's user and group if none.
+    pub user: Option<String>,
+    /// The group's number, where a user is given; the user's own if none.
+    pub group: Option<i64>,
     /// Further groups.
     pub supplemental_groups: Vec<i64>,
     /// All powers of the host.

@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Container, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccountTokenProjection,
+    ConfigMap, Container, DownwardAPIVolumeFile, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service,
+    ServiceAccountTokenProjection,
 };
 use orrery_api::meta::{Object, ObjectKey};
 use orrery_client::{Api, Client, Error, ListParams};
 
-/// How often ConfigMaps and Secrets in volumes are read again.
+/// How often ConfigMaps, Secrets and the pod's labels and annotations are read again for volumes.
 const REFRESH: Duration = Duration::from_secs(60);
 /// How old a token may get: its life is an hour or more.
 pub const TOKEN_REFRESH: Duration = Duration::from_secs(45 * 60);
@@ -42,6 +43,8 @@ pub struct Needs {
     secrets: Vec<String>,
     claims: Vec<String>,
     tokens: Vec<ServiceAccountTokenProjection>,
+    /// Whether files tell of the pod's labels or annotations.
+    labels: bool,
 }
 
 impl Needs {
@@ -93,6 +96,8 @@ impl Needs {
                     .as_ref()
                     .map(|source| source.claim_name.clone()),
             );
+            let own = volume.downward_api.as_ref().and_then(|source| source.items.as_deref());
+            needs.labels |= tell_of_labels(own);
             let projected = volume
                 .projected
                 .as_ref()
@@ -106,6 +111,8 @@ impl Needs {
                     .secrets
                     .extend(source.secret.as_ref().map(|source| source.name.clone()));
                 needs.tokens.extend(source.service_account_token.clone());
+                let own = source.downward_api.as_ref().and_then(|source| source.items.as_deref());
+                needs.labels |= tell_of_labels(own);
             }
         }
         needs
@@ -115,7 +122,7 @@ impl Needs {
     pub fn refresh_period(&self) -> Option<Duration> {
         // The cluster's own certificate is in every pod, and never changes.
         let maps = self.config_maps.iter().any(|name| name != "kube-root-ca.crt");
-        if maps || !self.secrets.is_empty() {
+        if maps || !self.secrets.is_empty() || self.labels {
             return Some(REFRESH);
         }
         (!self.tokens.is_empty()).then_some(TOKEN_REFRESH)
@@ -125,6 +132,13 @@ impl Needs {
     pub fn forgo_tokens(&mut self) {
         self.tokens.clear();
     }
+}
+
+/// Whether files tell of what may change about a pod: of its labels, or of its annotations.
+fn tell_of_labels(files: Option<&[DownwardAPIVolumeFile]>) -> bool {
+    let fields = files.into_iter().flatten().filter_map(|file| file.field_ref.as_ref());
+    let mut paths = fields.map(|field| &field.field_path);
+    paths.any(|path| path.starts_with("metadata.labels") || path.starts_with("metadata.annotations"))
 }
 
 /// Reads what `needs` names, from the pod's namespace.
@@ -255,4 +269,28 @@ async fn request_token(client: &Client, pod: &Pod, token: &ServiceAccountTokenPr
     let answer = client.fetch(request).await?;
     let answer: TokenRequest = serde_json::from_slice(&answer).map_err(|error| Error::Decode(error.to_string()))?;
     Ok(answer.status.map(|status| status.token).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_tell_of_labels_are_read_again_and_such_that_tell_of_the_namespace_are_not() {
+        let period = |path: &str, is_projected: bool| {
+            let source = serde_json::json!({"items": [{"path": "file", "fieldRef": {"fieldPath": path}}]});
+            let volume = match is_projected {
+                true => serde_json::json!({"name": "own", "projected": {"sources": [{"downwardAPI": source}]}}),
+                false => serde_json::json!({"name": "own", "downwardAPI": source}),
+            };
+            let pod = serde_json::json!({"metadata": {"name": "web"}, "spec": {"containers": [], "volumes": [volume]}});
+            let pod: Pod = serde_json::from_value(pod).expect("a pod");
+            Needs::of_volumes(&pod).refresh_period()
+        };
+        for is_projected in [true, false] {
+            assert_eq!(period("metadata.labels", is_projected), Some(REFRESH));
+            assert_eq!(period("metadata.annotations['a']", is_projected), Some(REFRESH));
+            assert_eq!(period("metadata.namespace", is_projected), None);
+        }
+    }
 }

@@ -23,6 +23,15 @@ use crate::view::{
     views_replacing,
 };
 
+/// The conditions that a kubelet says something of; all others are somebody else's.
+pub const OWN_CONDITIONS: [&str; 5] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+];
+
 /// What a status is made of, beside the pod and its sandboxes.
 #[derive(Debug, Clone)]
 pub struct Seen<'a> {

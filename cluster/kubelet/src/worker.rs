@@ -19,10 +19,13 @@ use tokio::time::sleep_until;
 use crate::admission::Refusal;
 use crate::context::Context;
 use crate::images::Pulls;
-use crate::plan::{Action, CRASH_LOOP, Memory, Plan, anything_runs, cleanup, finished, grace, running, terminating};
+use crate::plan::{
+    Action, CRASH_LOOP, Memory, Plan, Waiting, anything_runs, cleanup, finished, grace, running, terminating,
+};
 use crate::probe::Prober;
 use crate::runtime::{PodIdentity, PodSandbox};
-use crate::status::{Seen, pod_status, rejected_status};
+use crate::sources::Sources;
+use crate::status::{OWN_CONDITIONS, Seen, pod_status, rejected_status};
 use crate::view::{api_phase, identity, is_terminal, usable_sandbox, views};
 
 /// The first pause after an action failed; doubled up to [`PAUSE_LIMIT`].
@@ -116,6 +119,8 @@ pub(crate) struct Worker {
     status: Option<PodStatus>,
     /// The status after the last container ended, when what is left in the runtime is being removed.
     last_status: Option<PodStatus>,
+    /// Why containers do not run, as it was last told.
+    waiting: BTreeMap<String, Waiting>,
     /// Why the pod was ended early.
     ended: Option<(String, String)>,
     /// Containers that were told to stop: the event and the hook come once.
@@ -128,6 +133,8 @@ pub(crate) struct Worker {
     pub(crate) volumes_read: Duration,
     /// The tokens in them, and when they were made.
     pub(crate) tokens: Option<(BTreeMap<String, String>, Duration)>,
+    /// What the environments of containers were made of when these were last started, by name.
+    pub(crate) environments: BTreeMap<String, Sources>,
     /// The API was asked whether something left over is wanted after all.
     confirmed: bool,
     /// This worker has looked for itself after the pod was to go: an older look may have missed something.
@@ -148,11 +155,13 @@ impl Worker {
             prober: Prober::default(),
             status: None,
             last_status: None,
+            waiting: BTreeMap::new(),
             ended: None,
             stopping: BTreeSet::new(),
             held_back: BTreeSet::new(),
             volumes_written: false,
             volumes_read: Duration::ZERO,
+            environments: BTreeMap::new(),
             tokens: None,
             confirmed: false,
             looked_again: false,
@@ -198,15 +207,13 @@ impl Worker {
     }
 
     async fn step(&mut self) -> Result<Step, Failed> {
-        let desired = self.entry.desired();
-        let uid = &desired.identity.uid;
-        let observer = &self.context.observer;
-        let sandboxes = if self.dirty {
-            observer.fresh(uid).await
-        } else {
-            observer.last(uid)
-        };
+        let context = self.context.clone();
+        if self.dirty {
+            self.telling(context.observer.look()).await;
+        }
         self.dirty = false;
+        let desired = self.entry.desired();
+        let sandboxes = context.observer.last(&desired.identity.uid);
         self.memory.notice(&sandboxes, self.context.elapsed());
         let Some(pod) = &desired.pod else {
             return self.remove_leftover(&desired, &sandboxes).await;
@@ -226,6 +233,39 @@ impl Worker {
             return self.terminate(&pod, &sandboxes).await;
         }
         self.tend(&pod, &sandboxes).await
+    }
+
+    /// Waits for `work`, and tells meanwhile what probes find: a pod whose worker is busy is called all the same.
+    pub(crate) async fn telling<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let entry = self.entry.clone();
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = work.as_mut() => return done,
+                () = entry.wake.notified() => self.tell(),
+            }
+        }
+    }
+
+    /// Tells how the pod is, as far as this worker has told of it before.
+    fn tell(&mut self) {
+        let desired = self.entry.desired();
+        let is_told_of = self.status.is_some() && self.last_status.is_none();
+        let pod = desired
+            .pod
+            .filter(|_| is_told_of && !desired.gone && desired.refused.is_none());
+        let Some(pod) = pod.filter(|_| !mutant::active("O118")) else {
+            return;
+        };
+        let pod = Arc::new(self.overlay(&self.context.reporter.newest(&pod)));
+        let sandboxes = self.context.observer.last(pod.uid());
+        self.probe(&pod, &sandboxes);
+        let plan = Plan {
+            waiting: self.waiting.clone(),
+            ..Plan::default()
+        };
+        self.report(&pod, &sandboxes, &plan, false);
     }
 
     /// A pod that shall run, or has finished.
@@ -394,16 +434,7 @@ impl Worker {
             // Somebody else may end a pod too: the pod collector, when a node was away.
             (status.phase, status.reason, status.message) = (theirs.phase, theirs.reason, theirs.message);
         }
-        let is_own = |type_: &str| {
-            [
-                "PodReadyToStartContainers",
-                "Initialized",
-                "Ready",
-                "ContainersReady",
-                "PodScheduled",
-            ]
-            .contains(&type_)
-        };
+        let is_own = |type_: &str| OWN_CONDITIONS.contains(&type_);
         let mut conditions = own.conditions.clone().unwrap_or_default();
         conditions.retain(|condition| is_own(&condition.type_));
         conditions.extend(
@@ -442,6 +473,7 @@ impl Worker {
             .and_then(|status| status.pod_ip.as_deref())
             .and_then(|ip| ip.parse().ok());
         let mut waiting = plan.waiting.clone();
+        self.waiting = plan.waiting.clone();
         for view in views(pod, sandboxes) {
             if let Some(trouble) = self.memory.trouble(view.spec) {
                 let name = view.spec.name.clone();

@@ -28,6 +28,7 @@ mod events;
 mod eviction_rate;
 mod evictions;
 mod flows;
+mod foreign_conditions;
 mod generations;
 mod halves;
 mod identity;
@@ -217,6 +218,7 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(sidecars::Sidecars::default()),
         Box::new(silent_containers::SilentContainers::default()),
         Box::new(stops::Stops::default()),
+        Box::new(foreign_conditions::ForeignConditions),
         Box::new(requests::Requests),
     ]
 }

@@ -3,7 +3,8 @@
 //!
 //! K5 is judged when a pod's status begins to show a container with a readiness probe as ready: it must have come so
 //! far that it answers. K7 is judged when a kubelet asks the runtime to stop a container: it must leave it what is left
-//! of the pod's grace period since it was first asked to end, and two seconds in any case. Where hooks run before that,
+//! of the pod's grace period since it was first asked to end, and two seconds in any case. A sidecar waits for others of
+//! its pod: what is left to it is what was when the first of these was asked of late. Where hooks run before that,
 //! which take of the grace period what they need, only the two seconds are judged; the own grace period of a probe of
 //! that container counts if it is shorter. A sandbox that is stopped or removed leaves nothing to what still runs in it; that lets pass a
 //! container that its kubelet may not have seen start.
@@ -14,12 +15,13 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::PodSpec;
 
 use super::restarts::containers;
+use super::sidecars::sidecars;
 use super::{Invariant, Report};
 use crate::model::{Cluster, Item, Seen};
 use crate::scenario::Role;
 
 /// So long every container is left that is not forced.
-const LEAST: Duration = Duration::from_secs(2);
+pub(super) const LEAST: Duration = Duration::from_secs(2);
 
 /// K5; see the module.
 #[derive(Default)]
@@ -33,6 +35,8 @@ pub struct Readiness {
 pub struct Grace {
     /// When containers were first asked to end, by id.
     asked: BTreeMap<String, Duration>,
+    /// When containers of pods were asked to end of late, by the pods' uids.
+    lately: BTreeMap<String, Vec<Duration>>,
     /// When containers started that run, and what they are called, by id.
     started: BTreeMap<String, (Duration, String)>,
 }
@@ -138,6 +142,12 @@ impl Invariant for Grace {
                 self.started.remove(*container);
                 return;
             }
+            Seen::Change(change) => {
+                if let (Some(before), None) = (&change.before, &change.after) {
+                    self.lately.remove(before.uid());
+                }
+                return;
+            }
             _ => return,
         };
         let since = *self.asked.entry((*container).to_owned()).or_insert(cluster.now);
@@ -146,6 +156,14 @@ impl Invariant for Grace {
         };
         let started = self.started.get(*container);
         let whole = grace_period(item, spec, |own| started.is_none_or(|(_, name)| name == own));
+        let lately = self.lately.entry((*pod_uid).to_owned()).or_default();
+        lately.retain(|at| *at + whole + LEAST > cluster.now);
+        lately.push(cluster.now);
+        let is_sidecar = started.is_some_and(|(_, own)| sidecars(spec).any(|name| name == own));
+        let since = match is_sidecar {
+            true => lately.iter().fold(since, |first, at| first.min(*at)),
+            false => since,
+        };
         let left = if has_hooks(spec) {
             Duration::ZERO
         } else {

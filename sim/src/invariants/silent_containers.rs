@@ -5,9 +5,9 @@
 //! have failed as often as its threshold says, each time after its whole timeout, the kubelet may have lagged, and its
 //! write may have been lost and tried again. Liveness is probed from the initial delay on, and not before a startup
 //! probe has succeeded: containers with one are not judged for it; nor are containers that have been asked to end
-//! already. The kubelet may have waited for the end of another container of the pod. That lets pass kubelets that were
-//! away meanwhile (they began anew, stood still, or did not renew the lease), pods on their way out, and containers that
-//! answer again.
+//! already, or whose pod is on its way out. The kubelet may have waited for the end of another container of the pod
+//! before it ended this one; to show it not ready it need not. That lets pass kubelets that were away meanwhile (they
+//! began anew, stood still, or did not renew the lease), and containers that answer again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -61,9 +61,7 @@ impl SilentContainers {
         let (heard, _) = self.heard.get(machine)?;
         self.silent.iter().find_map(|(id, since)| {
             let running = self.running.get(id).filter(|running| running.machine == machine)?;
-            let (pod, spec) = cluster
-                .pod_by_uid(&running.pod_uid)
-                .filter(|(pod, _)| pod.is_live_pod())?;
+            let (pod, spec) = cluster.pod_by_uid(&running.pod_uid)?;
             let lag = cluster.lag(Role::Kubelet) + UNANSWERED;
             let from = *since.max(heard);
             let shown = || {
@@ -76,7 +74,7 @@ impl SilentContainers {
                 let probing = probing(pod, &running.name, |own| own.liveness_probe.as_ref())?;
                 let from = from.max(running.started + probing.delay);
                 let limit = longest(&probing) + lag + grace_period(pod, spec, |_| false);
-                let is_due = !running.stops && !probing.starts;
+                let is_due = pod.is_live_pod() && !running.stops && !probing.starts;
                 (is_due && from + limit < cluster.now).then_some("is not restarted")
             };
             shown().or_else(left_alone).map(|what| {

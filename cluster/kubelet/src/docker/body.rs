@@ -107,12 +107,10 @@ pub(super) fn container(
     let limits = &config.resources;
     let security = &config.security;
     let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    let user = security.run_as_user.map(|user| match security.run_as_group {
+    let user = security.user.as_ref().map(|user| match security.group {
         Some(group) => format!("{user}:{group}"),
-        None => user.to_string(),
+        None => user.clone(),
     });
-    // A group without a user is the group of root.
-    let user = user.or_else(|| security.run_as_group.map(|group| format!("0:{group}")));
     let groups: Vec<String> = security.supplemental_groups.iter().map(i64::to_string).collect();
     let mounts: Vec<DockerMount> = mounts
         .into_iter()

@@ -325,7 +325,7 @@ fn of_two_sandboxes_one_stays() {
 #[test]
 fn a_pod_that_goes_ends_its_containers_then_its_sandbox() {
     let mut world = World::new(serde_json::json!({"containers": [{"name": "web"}],
-        "initContainers": [{"name": "side", "restartPolicy": "Always"}]}));
+        "initContainers": [{"name": "log", "restartPolicy": "Always"}, {"name": "mesh", "restartPolicy": "Always"}]}));
     world.settle();
     let mut kinds = Vec::new();
     loop {
@@ -334,17 +334,17 @@ fn a_pod_that_goes_ends_its_containers_then_its_sandbox() {
             break;
         };
         kinds.push(match &action {
-            Action::StopContainers(stops) => stops
-                .iter()
-                .map(|stop| stop.name.as_str())
-                .collect::<Vec<_>>()
-                .join(","),
+            Action::StopContainers(stops) => {
+                let mut turns: Vec<(u32, &str)> = stops.iter().map(|stop| (stop.turn, &*stop.name)).collect();
+                turns.sort_unstable();
+                format!("{turns:?}")
+            }
             Action::StopSandbox { .. } => "sandbox".to_owned(),
             other => format!("{other:?}"),
         });
         world.act(&action);
     }
-    assert_eq!(kinds, ["web", "side", "sandbox"]);
+    assert_eq!(kinds, [r#"[(0, "web"), (1, "mesh"), (2, "log")]"#, "sandbox"]);
     world.tell(&Plan::default(), true);
     assert_eq!(world.status().phase.as_deref(), Some("Failed"));
     for action in cleanup(&world.sandboxes).actions {

@@ -218,13 +218,24 @@ fn tolerations_may_only_be_added() {
 
 #[test]
 fn a_container_that_ended_for_good_does_not_come_back() {
-    let of = |state: Value| {
-        let spec = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]});
+    let of = |policy: Value, own: Value, state: Value| {
+        let spec = json!({"restartPolicy": policy, "containers": [{"name": "c", "image": "i", "restartPolicy": own}]});
         pod(spec, json!({"containerStatuses": [{"name": "c", "state": state}]}))
     };
-    let (ended, running) = (of(json!({"terminated": {"exitCode": 1}})), of(json!({"running": {}})));
-    assert_eq!(Pods.validate_status_update(&running, &ended).len(), 1);
-    assert_eq!(Pods.validate_status_update(&ended, &running), []);
+    let faults = |policy: &str, own: Value, code: i32| {
+        let ended = of(json!(policy), own.clone(), json!({"terminated": {"exitCode": code}}));
+        let running = of(json!(policy), own, json!({"running": {}}));
+        assert_eq!(Pods.validate_status_update(&ended, &running), []);
+        Pods.validate_status_update(&running, &ended).len()
+    };
+    assert_eq!(faults("Never", Value::Null, 1), 1);
+    assert_eq!(faults("OnFailure", Value::Null, 0), 1);
+    assert_eq!(faults("OnFailure", Value::Null, 1), 0);
+    assert_eq!(faults("Always", Value::Null, 0), 0);
+    // A container's own policy is the one that counts.
+    assert_eq!(faults("Never", json!("Always"), 0), 0);
+    assert_eq!(faults("Never", json!("OnFailure"), 1), 0);
+    assert_eq!(faults("OnFailure", json!("Never"), 1), 1);
 }
 
 #[test]

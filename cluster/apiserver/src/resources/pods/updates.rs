@@ -146,43 +146,46 @@ pub(super) fn status(new: &Pod, old: &Pod) -> Vec<Error> {
     let policy = text(&spec.restart_policy);
     errors.extend(ends(
         "status.containerStatuses",
-        items(&status.container_statuses),
-        items(&old.container_statuses),
+        (items(&old.container_statuses), items(&status.container_statuses)),
         policy,
-        &[],
+        &spec.containers,
     ));
-    let sidecars: Vec<&str> = items(&spec.init_containers)
-        .iter()
-        .filter(|container| text(&container.restart_policy) == "Always")
-        .map(|container| container.name.as_str())
-        .collect();
     errors.extend(ends(
         "status.initContainerStatuses",
-        items(&status.init_container_statuses),
-        items(&old.init_container_statuses),
+        (
+            items(&old.init_container_statuses),
+            items(&status.init_container_statuses),
+        ),
         policy,
-        &sidecars,
+        items(&spec.init_containers),
     ));
     errors
 }
 
-/// A container that ended for good does not come back.
-fn ends(path: &str, new: &[ContainerStatus], old: &[ContainerStatus], policy: &str, sidecars: &[&str]) -> Vec<Error> {
+/// A container that ended for good, by its own restart policy or its pod's, does not come back.
+fn ends(
+    path: &str,
+    (old, new): (&[ContainerStatus], &[ContainerStatus]),
+    policy: &str,
+    containers: &[Container],
+) -> Vec<Error> {
     if policy == "Always" {
         return Vec::new();
     }
     let ended = |status: &ContainerStatus| status.state.as_ref().and_then(|state| state.terminated.clone());
+    let policy_of = |name: &str| {
+        let own = containers.iter().find(|container| container.name == name);
+        own.and_then(|own| own.restart_policy.as_deref()).unwrap_or(policy)
+    };
     let mut errors = Vec::new();
-    for (index, old) in old
-        .iter()
-        .enumerate()
-        .filter(|(_, old)| !sidecars.contains(&old.name.as_str()))
-    {
+    for (index, old) in old.iter().enumerate() {
         let Some(end) = ended(old) else { continue };
-        if end.exit_code != 0 && policy == "OnFailure" {
-            continue;
-        }
-        if new.iter().any(|new| new.name == old.name && ended(new).is_none()) {
+        let may_come_back = match policy_of(&old.name) {
+            "Always" => true,
+            "OnFailure" => end.exit_code != 0,
+            _ => false,
+        };
+        if !may_come_back && new.iter().any(|new| new.name == old.name && ended(new).is_none()) {
             let rule = "may not be transitioned to non-terminated state";
             errors.push(Error::forbidden(format!("{path}[{index}].state"), rule));
         }
