@@ -43,6 +43,7 @@ compile_error!(
 mod output;
 
 pub mod campaign;
+mod child;
 mod clocks;
 pub mod command;
 pub mod convergence;

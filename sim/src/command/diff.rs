@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use clap::Args;
@@ -14,6 +14,7 @@ use clap::Args;
 use super::record::obtain;
 use super::subject::read;
 use crate::campaign::Input;
+use crate::child;
 use crate::exit;
 use crate::explain::chain::Step;
 use crate::explain::{compare, words};
@@ -109,10 +110,9 @@ impl Side {
                 variation,
             } => {
                 read(scenario, variation)?;
-                let mut child = Command::new(std::env::current_exe().map_err(failed)?)
-                    .args(["run", scenario, "--seed", &seed.to_string(), "--trace", "-"])
-                    .args(variation.arguments())
-                    .stdin(Stdio::null())
+                let mut child = child::command("run", scenario, *seed, variation)
+                    .map_err(failed)?
+                    .args(["--trace", "-"])
                     .stdout(Stdio::piped())
                     .stderr(Stdio::null())
                     .spawn()

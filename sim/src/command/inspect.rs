@@ -14,6 +14,7 @@ use clap::Args;
 
 use super::interrupted;
 use super::subject::Subject;
+use crate::child;
 use crate::exit;
 use crate::scenario::{parse_moment, write_duration};
 
@@ -72,14 +73,8 @@ impl Inspect {
 
     /// Plays the run, and tells how it ended.
     fn play(&self, history: &Path, seed: u64, interrupted: &AtomicBool) -> Result<(), String> {
-        let own = std::env::current_exe().map_err(|error| format!("cannot start a second process: {error}"))?;
-        let status = Command::new(own)
-            .args(["run", &self.subject.scenario, "--seed", &seed.to_string()])
-            .args(self.subject.variation.arguments())
-            .arg("--history")
-            .arg(history)
-            .stdin(Stdio::null())
-            .spawn()
+        let status = child::command("run", &self.subject.scenario, seed, &self.subject.variation)
+            .and_then(|mut run| run.arg("--history").arg(history).spawn())
             .and_then(|child| wait(child, interrupted))
             .map_err(|error| format!("cannot start a second process: {error}"))?;
         if interrupted.load(Ordering::Relaxed) {

@@ -4,13 +4,14 @@
 //! exact.
 
 use std::io::{BufWriter, Read, Write};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::subject::Subject;
+use crate::child;
 use crate::exit;
 use crate::recording::Recording;
 use crate::run::{Settings, record};
@@ -69,7 +70,7 @@ impl Record {
 /// The exit code to end with, when the scenario is wrong or no process can be started; it has been said why.
 pub fn obtain(scenario: &str, seed: u64, variation: &Variation, without: &[usize]) -> Result<Recording, u8> {
     super::read(scenario)?;
-    let (text, status) = child(scenario, seed, variation, without).map_err(|error| {
+    let (text, status) = recorded(scenario, seed, variation, without).map_err(|error| {
         eprintln!("error: cannot record the run in a second process: {error}");
         2
     })?;
@@ -86,14 +87,17 @@ pub fn obtain(scenario: &str, seed: u64, variation: &Variation, without: &[usize
     })
 }
 
-fn child(scenario: &str, seed: u64, variation: &Variation, without: &[usize]) -> std::io::Result<(String, ExitStatus)> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["record", scenario, "--seed", &seed.to_string()]);
-    command.args(variation.arguments());
+fn recorded(
+    scenario: &str,
+    seed: u64,
+    variation: &Variation,
+    without: &[usize],
+) -> std::io::Result<(String, ExitStatus)> {
+    let mut command = child::command("record", scenario, seed, variation)?;
     for index in without {
         command.args(["--without", &index.to_string()]);
     }
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
     let mut text = String::new();
     if let Some(mut output) = child.stdout.take() {
         output.read_to_string(&mut text)?;

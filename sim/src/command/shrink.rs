@@ -1,7 +1,7 @@
 //! `shrink`: the smallest scenario that fails as a seed of a scenario does.
 
 use std::num::NonZeroUsize;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use clap::Args;
 use super::interrupted;
 use super::place::Place;
 use super::subject::Subject;
+use crate::child;
 use crate::exit;
 use crate::report::{program, word};
 use crate::run::{Settings, Verdict, run};
@@ -242,13 +243,9 @@ fn about_seed(shrunk: &Shrunk) -> String {
 fn writes(scenario: &Scenario, seed: u64, oracle: &Oracle) -> Vec<triggers::Write> {
     let file = oracle.folder().join("writes.yaml");
     let output = std::fs::write(&file, scenario.to_yaml()).and_then(|()| {
-        Command::new(std::env::current_exe()?)
-            .arg("run")
-            .arg(&file)
-            .args(["--seed", &seed.to_string(), "--trace", "-"])
-            .args(oracle.variation().arguments())
+        child::command("run", &file.to_string_lossy(), seed, oracle.variation())?
+            .args(["--trace", "-"])
             .env("TMPDIR", oracle.folder())
-            .stdin(Stdio::null())
             .stderr(Stdio::null())
             .output()
     });

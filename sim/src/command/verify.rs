@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader};
 use std::num::NonZeroUsize;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use clap::{Args, value_parser};
 
 use crate::campaign::{Explorers, Input, Limits, Listed, Plan, Progress, Shard, Summary, run_all};
+use crate::child;
 use crate::exit;
 use crate::variation::Redraw;
 
@@ -170,7 +171,7 @@ impl End {
 
 /// Compares two runs event by event; the exit code.
 fn by_events(input: &Input) -> u8 {
-    let (mut one, mut other) = match (child(input), child(input)) {
+    let (mut one, mut other) = match (traced(input), traced(input)) {
         (Ok(one), Ok(other)) => (one, other),
         (Err(error), _) | (_, Err(error)) => {
             eprintln!("error: cannot start a second process: {error}");
@@ -209,11 +210,9 @@ fn by_events(input: &Input) -> u8 {
     }
 }
 
-fn child(input: &Input) -> std::io::Result<Child> {
-    Command::new(std::env::current_exe()?)
-        .args(input.arguments())
+fn traced(input: &Input) -> std::io::Result<Child> {
+    child::command("run", &input.scenario, input.seed, &input.variation)?
         .args(["--trace", "-"])
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::Failure;
+use crate::child;
 use crate::scenario::Scenario;
 use crate::variation::{Explore, Variation};
 
@@ -166,12 +167,10 @@ impl Oracle {
 
     /// Runs a scenario in a process of its own; how it failed, if it did and was not interrupted.
     fn judge(&self, file: &str, seed: u64) -> Option<Failure> {
-        let mut child = Command::new(std::env::current_exe().ok()?)
-            .args(["judge", file, "--seed", &seed.to_string()])
-            .args(self.variation.arguments())
+        let mut child = child::command("judge", file, seed, &self.variation)
+            .ok()?
             // What it keeps of the candidate's runs without faults is of no use to others.
             .env("TMPDIR", &self.folder)
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
