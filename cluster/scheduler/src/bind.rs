@@ -154,9 +154,9 @@ impl Scheduler {
         }
     }
 
-    /// The pod does not count on its node any more: there is room for another.
+    /// The pod does not count on the node that it was to have any more: there is room for another.
     fn forget(&self, pod: &Pod) {
-        if self.state().remove(pod.uid()) {
+        if self.state().forget(pod.uid()) {
             self.queue.happened(Event::PodGone);
         }
     }

@@ -149,8 +149,8 @@ fn object(pod: &PodInfo, spec: &PodSpec, node: &Node, info: &NodeInfo, topology:
         });
     }
     topology.objection(info).map(|reason| Objection {
-        reasons: vec![reason.to_owned()],
-        events: &[Event::Node, Event::PodGone, Event::PodPlaced],
+        reasons: vec![reason.words.to_owned()],
+        events: reason.events,
         crowded: true,
     })
 }

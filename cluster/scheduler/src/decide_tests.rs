@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -27,6 +28,34 @@ fn pod(name: &str, cpu: &str, spec: Value) -> PodInfo {
         pod["spec"][key] = value.clone();
     }
     PodInfo::new(Arc::new(serde_json::from_value(pod).expect("a valid pod")))
+}
+
+/// The pod with other metadata.
+fn with(info: PodInfo, change: impl FnOnce(&mut ObjectMeta)) -> PodInfo {
+    let mut pod = Arc::unwrap_or_clone(info.pod);
+    change(&mut pod.metadata);
+    PodInfo::new(Arc::new(pod))
+}
+
+/// Required anti-affinity over nodes, with `more` in its term.
+fn apart(more: &Value) -> Value {
+    let mut term = json!({"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "web"}}});
+    for (key, value) in more.as_object().into_iter().flatten() {
+        term[key] = value.clone();
+    }
+    json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}})
+}
+
+/// Spread constraints: keys, and what is to be done where they cannot be met.
+fn even(keys: &[(&str, &str)]) -> Value {
+    let constraint = |(key, unsatisfiable): &(&str, &str)| {
+        json!({
+            "maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": unsatisfiable,
+            "labelSelector": {"matchLabels": {"app": "web"}},
+        })
+    };
+    let constraints: Vec<Value> = keys.iter().map(constraint).collect();
+    json!({"topologySpreadConstraints": constraints})
 }
 
 fn cluster(nodes: Vec<Arc<Node>>) -> State {
@@ -90,6 +119,24 @@ fn what_would_help_depends_on_what_is_wrong() {
 }
 
 #[test]
+fn a_node_that_goes_helps_only_who_is_kept_away_by_what_is_elsewhere() {
+    let mut state = cluster(vec![node("n1", "4", json!({}))]);
+    state.assume(pod("first", "0", json!({})), "n1");
+    let events = |asks: Value| {
+        let why = decide(&pod("p", "0", asks), &state, &Random::from_number(1)).unwrap_err();
+        why.events
+    };
+    let counted = BTreeSet::from([Event::Node, Event::NodeGone, Event::PodGone, Event::PodPlaced]);
+    let mut uneven = even(&[("kubernetes.io/hostname", "DoNotSchedule")]);
+    uneven["topologySpreadConstraints"][0]["minDomains"] = json!(2);
+    assert_eq!(events(uneven), counted);
+    let unlabelled = even(&[("zone", "DoNotSchedule")]);
+    assert_eq!(events(unlabelled), BTreeSet::from([Event::Node]));
+    let all: BTreeSet<Event> = counted.into_iter().chain([Event::Namespace]).collect();
+    assert_eq!(events(apart(&json!({}))), all);
+}
+
+#[test]
 fn a_host_port_is_taken_once_a_node() {
     let port = |address: &str| {
         let port = json!({"containerPort": 80, "hostPort": 80, "hostIP": address});
@@ -99,6 +146,20 @@ fn a_host_port_is_taken_once_a_node() {
     state.assume(pod("first", "0", port("10.0.0.1")), "n1");
     assert!(choose(&pod("second", "0", port("10.0.0.2")), &state).is_ok());
     assert!(choose(&pod("third", "0", port("")), &state).is_err());
+}
+
+#[test]
+fn the_host_ports_of_sidecars_are_taken_and_those_of_other_init_containers_are_not() {
+    let port = json!([{"containerPort": 80, "hostPort": 80}]);
+    let beside = |policy: &Value| {
+        let first = json!({"name": "i", "restartPolicy": policy, "ports": port});
+        let mut state = cluster(vec![node("n1", "4", json!({}))]);
+        state.assume(pod("first", "0", json!({"initContainers": [first]})), "n1");
+        let second = json!({"containers": [{"name": "c", "ports": port}]});
+        choose(&pod("second", "0", second), &state)
+    };
+    assert!(beside(&json!("Always")).is_err());
+    assert!(beside(&json!(null)).is_ok());
 }
 
 #[test]
@@ -123,6 +184,71 @@ fn spread_constraints_and_anti_affinity_keep_pods_apart() {
             .contains("anti-affinity rules")
     );
     assert_eq!(choose(&pod("fourth", "0", json!({})), &state), Ok("n1".to_owned()));
+}
+
+#[test]
+fn a_node_counts_for_no_constraint_if_it_lacks_the_key_of_another_that_is_as_strict() {
+    let place = |name: &str, labels: Value| {
+        let metadata = json!({"name": name, "uid": name, "labels": labels});
+        node(name, "4", json!({"metadata": metadata}))
+    };
+    let mut state = cluster(vec![
+        place("n1", json!({"zone": "a", "rack": "1"})),
+        place("n2", json!({"zone": "b", "rack": "2"})),
+        place("n3", json!({"zone": "c"})),
+    ]);
+    state.assume(pod("first", "0", json!({})), "n1");
+    state.assume(pod("second", "0", json!({})), "n2");
+    let chosen = |zone: &str, rack: &str| choose(&pod("p", "0", even(&[("zone", zone), ("rack", rack)])), &state);
+    // Zone c is empty, but who asks for racks, too, cannot fill it.
+    let forbidden = chosen("DoNotSchedule", "DoNotSchedule").expect("a node");
+    assert_ne!(forbidden, "n3");
+    let disliked = chosen("ScheduleAnyway", "ScheduleAnyway").expect("a node");
+    assert_ne!(disliked, "n3");
+    assert_eq!(chosen("DoNotSchedule", "ScheduleAnyway"), Ok("n3".to_owned()));
+}
+
+#[test]
+fn a_term_means_namespaces_by_their_names_or_labels() {
+    let tier = |tier: &str| json!({"namespaceSelector": {"matchLabels": {"tier": tier}}});
+    let of_team = |info: PodInfo| with(info, |meta| meta.namespace = Some("team".to_owned()));
+    let labels = BTreeMap::from([("tier".to_owned(), "db".to_owned())]);
+    let mut state = cluster(vec![node("n1", "4", json!({}))]);
+    state.set_namespace("team", labels.clone());
+    state.assume(of_team(pod("first", "0", json!({}))), "n1");
+    let fits = |more: Value| choose(&pod("p", "0", apart(&more)), &state).is_ok();
+    assert!(fits(json!({})));
+    assert!(fits(tier("web")));
+    assert!(!fits(tier("db")));
+    assert!(!fits(json!({"namespaceSelector": {}})));
+    assert!(!fits(json!({"namespaces": ["team"]})));
+    let either = json!({"namespaces": ["team"], "namespaceSelector": {"matchLabels": {"tier": "web"}}});
+    assert!(!fits(either));
+    // And the other way round: who is there already keeps the pods of the namespace away.
+    let mut state = cluster(vec![node("n1", "4", json!({}))]);
+    state.set_namespace("team", labels);
+    state.assume(pod("first", "0", apart(&tier("db"))), "n1");
+    assert!(choose(&pod("p", "0", json!({})), &state).is_ok());
+    assert!(choose(&of_team(pod("p", "0", json!({}))), &state).is_err());
+}
+
+#[test]
+fn keys_of_labels_narrow_a_term_to_who_has_the_pods_own_values_or_others() {
+    let keys = |name: &str| {
+        let labelled = json!({"matchExpressions": [{"key": "app", "operator": "Exists"}]});
+        json!({"labelSelector": labelled, name: ["app"]})
+    };
+    let fits_beside = |app: &str, name: &str| {
+        let labels = BTreeMap::from([("app".to_owned(), app.to_owned())]);
+        let first = with(pod("first", "0", json!({})), |meta| meta.labels = Some(labels));
+        let mut state = cluster(vec![node("n1", "4", json!({}))]);
+        state.assume(first, "n1");
+        choose(&pod("p", "0", apart(&keys(name))), &state).is_ok()
+    };
+    assert!(!fits_beside("web", "matchLabelKeys"));
+    assert!(fits_beside("db", "matchLabelKeys"));
+    assert!(fits_beside("web", "mismatchLabelKeys"));
+    assert!(!fits_beside("db", "mismatchLabelKeys"));
 }
 
 #[test]

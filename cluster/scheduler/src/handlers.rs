@@ -1,6 +1,6 @@
-//! What changes to pods and nodes mean for the state and the queue.
+//! What changes to pods, nodes and namespaces mean for the state and the queue.
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use orrery_api::meta::Object;
 use orrery_api::mutant;
 use orrery_client::Change;
@@ -34,23 +34,43 @@ impl Scheduler {
         let scheduler = self.clone();
         move |change| {
             let mut state = scheduler.state();
-            match change {
+            let event = match change {
                 // A deletion that a relist found shows the node as it was; one that a watch told shows its end.
-                Change::Deleted(node) if state.shows(node) && mutant::active("B28") => return,
-                Change::Deleted(node) => {
-                    state.remove_node(node);
-                    return;
+                Change::Deleted(node) if state.shows(node) && mutant::active("B28") => None,
+                Change::Deleted(node) => state.remove_node(node).then_some(Event::NodeGone),
+                Change::Added(node) => {
+                    state.set_node(node.clone());
+                    Some(Event::Node)
                 }
-                Change::Added(node) => state.set_node(node.clone()),
                 Change::Updated { old, new } => {
                     state.set_node(new.clone());
-                    if !helps(old, new) {
-                        return;
-                    }
+                    helps(old, new)
                 }
-            }
+            };
             drop(state);
-            scheduler.queue.happened(Event::Node);
+            if let Some(event) = event.filter(|event| *event != Event::NodeGone || !mutant::active("O120")) {
+                scheduler.queue.happened(event);
+            }
+        }
+    }
+
+    /// The handler of changes to namespaces.
+    pub(crate) fn namespace_handler(
+        self: &std::sync::Arc<Self>,
+    ) -> impl Fn(&Change<Namespace>) + Send + Sync + 'static {
+        let scheduler = self.clone();
+        move |change| {
+            let namespace = change.object();
+            let labels = match change {
+                Change::Deleted(_) => None,
+                _ => namespace.metadata.labels.clone(),
+            };
+            let changed = scheduler
+                .state()
+                .set_namespace(namespace.name(), labels.unwrap_or_default());
+            if changed {
+                scheduler.queue.happened(Event::Namespace);
+            }
         }
     }
 
@@ -88,8 +108,8 @@ impl Scheduler {
     }
 }
 
-/// Whether the change to a node may make room for a pod; heartbeats do not.
-fn helps(old: &Node, new: &Node) -> bool {
+/// What the change to a node is to pods that wait: it may take them, or counts no more. Heartbeats are nothing.
+fn helps(old: &Node, new: &Node) -> Option<Event> {
     let resources = |node: &Node| {
         node.status
             .as_ref()
@@ -102,7 +122,9 @@ fn helps(old: &Node, new: &Node) -> bool {
             .map(|spec| (spec.unschedulable, spec.taints.clone()))
             .unwrap_or_default()
     };
-    old.metadata.labels != new.metadata.labels
+    let is_other = old.metadata.labels != new.metadata.labels
         || resources(old) != resources(new)
-        || (open(old) != open(new) && !mutant::active("O36"))
+        || (open(old) != open(new) && !mutant::active("O36"));
+    let goes = new.is_terminating() && !old.is_terminating();
+    is_other.then_some(Event::Node).or(goes.then_some(Event::NodeGone))
 }

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use orrery_api::meta::Object;
 use orrery_api::mutant;
 use orrery_api::random::Random;
@@ -61,6 +61,7 @@ pub async fn run(client: Client, options: Options, random: Random) {
     let recorder = Recorder::new(&client, &options.scheduler_name, None, &random.stream("events"));
     let nodes: Informer<Node> = Informer::new(&client, &random.stream("nodes"));
     let pods: Informer<Pod> = Informer::new(&client, &random.stream("pods"));
+    let namespaces: Informer<Namespace> = Informer::new(&client, &random.stream("namespaces"));
     let scheduler = Arc::new(Scheduler {
         state: Arc::default(),
         queue: Queue::default(),
@@ -76,13 +77,16 @@ pub async fn run(client: Client, options: Options, random: Random) {
     });
     let pods = pods.on_change(scheduler.pod_handler());
     let nodes = nodes.on_change(scheduler.node_handler());
-    let caches = (nodes.cache(), pods.cache());
+    let namespaces = namespaces.on_change(scheduler.namespace_handler());
+    let caches = (nodes.cache(), pods.cache(), namespaces.cache());
     tasks.spawn(async move { recorder.run().await });
     tasks.spawn(nodes.run());
     tasks.spawn(pods.run());
-    // On half a picture nodes would look empty that are full.
+    tasks.spawn(namespaces.run());
+    // On half a picture nodes would look empty that are full, and pods be welcome that others keep away.
     caches.0.wait_synced().await;
     caches.1.wait_synced().await;
+    caches.2.wait_synced().await;
     let mut alarm = None;
     loop {
         let turn = scheduler.queue.next(&mut alarm).await;

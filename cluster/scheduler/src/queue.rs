@@ -27,10 +27,14 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 pub enum Event {
     /// A node came, or one's labels, taints or resources changed.
     Node,
+    /// A node went, or is on its way out: what was counted there counts no more.
+    NodeGone,
     /// A pod left its node, or ended.
     PodGone,
     /// A pod got its node, or one's labels changed.
     PodPlaced,
+    /// A namespace's labels are others.
+    Namespace,
 }
 
 /// A pod whose turn it is.

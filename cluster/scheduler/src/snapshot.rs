@@ -46,7 +46,7 @@ impl Snapshot {
             copied.refresh(info);
         }
         let nodes = copies.iter().map(|(name, copied)| (name.clone(), copied.copy.clone()));
-        decide(pod, &State::picture(nodes.collect(), state.anti_affine), random)
+        decide(pod, &state.picture(nodes.collect()), random)
     }
 }
 

@@ -3,6 +3,7 @@
 //! There is one state and no copy of it, so nothing can be compared by a generation that started over (as happened to
 //! Kubernetes with re-created nodes, kubernetes#63262). A pod is known by its uid: a namesake is another pod. A pod
 //! counts on its node from the moment the scheduler decides ("assumed") until it is known to be gone or not bound.
+//! Of namespaces only the labels matter: affinity may mean namespaces by them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,8 +40,14 @@ impl PodInfo {
     pub fn new(pod: Arc<Pod>) -> Self {
         let spec = pod.spec.as_ref();
         let requests = spec.map(pod_requests).unwrap_or_default();
+        // Init containers that run on, as sidecars, hold their ports for as long as the pod lives.
+        let sidecars = spec
+            .into_iter()
+            .flat_map(|spec| spec.init_containers.iter().flatten())
+            .filter(|container| container.restart_policy.as_deref() == Some("Always"));
         let containers = spec.into_iter().flat_map(|spec| &spec.containers);
-        let ports = containers
+        let ports = sidecars
+            .chain(containers)
             .flat_map(|container| container.ports.iter().flatten())
             .filter_map(|port| {
                 let number = port.host_port.filter(|number| *number > 0)?;
@@ -153,6 +160,8 @@ pub struct State {
     /// The nodes by name.
     pub nodes: BTreeMap<String, NodeInfo>,
     placed: BTreeMap<String, Placed>,
+    /// The labels of namespaces that have some.
+    namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// How many living pods each owner has on which nodes: the same as the nodes' `owners`, the other way round.
     owners: BTreeMap<String, BTreeMap<String, usize>>,
     /// How many pods on nodes keep others away by anti-affinity; none, and nobody need look for them.
@@ -160,9 +169,9 @@ pub struct State {
 }
 
 impl State {
-    /// The picture of `nodes` that mutant B31 decides on; no pod can be looked up in it.
+    /// This state with the picture of `nodes` that mutant B31 decides on; no pod can be looked up in it.
     #[cfg(feature = "mutants")]
-    pub fn picture(nodes: BTreeMap<String, NodeInfo>, anti_affine: usize) -> Self {
+    pub fn picture(&self, nodes: BTreeMap<String, NodeInfo>) -> Self {
         let mut owners: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
         for (name, info) in &nodes {
             for (owner, count) in &info.owners {
@@ -172,7 +181,8 @@ impl State {
         State {
             nodes,
             owners,
-            anti_affine,
+            namespaces: self.namespaces.clone(),
+            anti_affine: self.anti_affine,
             ..State::default()
         }
     }
@@ -190,18 +200,34 @@ impl State {
         known.is_some_and(|known| known.metadata.resource_version == node.metadata.resource_version)
     }
 
-    /// A node is gone: not even its pods make it one to choose.
-    pub fn remove_node(&mut self, node: &Node) {
+    /// A node is gone: not even its pods make it one to choose. Answers whether it was known.
+    pub fn remove_node(&mut self, node: &Node) -> bool {
         let Some(info) = self.nodes.get_mut(node.name()) else {
-            return;
+            return false;
         };
         // A node of that name that came after it stays.
-        if info.node.as_ref().is_some_and(|known| known.uid() != node.uid()) {
-            return;
+        if info.node.as_ref().is_none_or(|known| known.uid() != node.uid()) {
+            return false;
         }
         info.node = None;
         (info.allocatable, info.pod_limit) = Default::default();
         self.sweep(node.name());
+        true
+    }
+
+    /// The labels that a namespace has by now; one that is gone has none. Answers whether they are others.
+    pub fn set_namespace(&mut self, name: &str, labels: BTreeMap<String, String>) -> bool {
+        let before = if labels.is_empty() {
+            self.namespaces.remove(name)
+        } else {
+            self.namespaces.insert(name.to_owned(), labels)
+        };
+        before.as_ref() != self.namespaces.get(name)
+    }
+
+    /// The value of a label of a namespace.
+    pub fn namespace_label(&self, namespace: &str, key: &str) -> Option<&str> {
+        self.namespaces.get(namespace)?.get(key).map(String::as_str)
     }
 
     /// How many living pods an owner has on which nodes.
@@ -265,7 +291,13 @@ impl State {
         );
     }
 
-    /// The pod is gone, finished, or was not bound after all. Answers whether it had been counted.
+    /// The pod was not bound after all. Answers whether it had been counted for that alone: one that is known to be
+    /// bound, wherever and by whom, stays.
+    pub fn forget(&mut self, uid: &str) -> bool {
+        self.placed.get(uid).is_some_and(|placed| placed.assumed) && self.remove(uid)
+    }
+
+    /// The pod is gone or finished. Answers whether it had been counted.
     pub fn remove(&mut self, uid: &str) -> bool {
         let Some(placed) = self.placed.remove(uid) else {
             return false;
@@ -348,10 +380,37 @@ mod tests {
         assert_eq!(state.nodes["n"].requested.cpu, 0);
     }
 
+    #[test]
+    fn a_pod_that_is_known_to_be_bound_is_not_forgotten() {
+        let mut state = State::default();
+        for name in ["a", "b"] {
+            state.set_node(node(name, name));
+        }
+        state.assume(PodInfo::new(pod("p", 100)), "a");
+        assert!(state.forget("p"));
+        assert_eq!(state.nodes["a"].requested.cpu, 0);
+        state.assume(PodInfo::new(pod("p", 100)), "a");
+        state.confirm(&pod("p", 100), "b");
+        assert!(!state.forget("p"));
+        assert_eq!(state.nodes["b"].requested.cpu, 100);
+    }
+
+    #[test]
+    fn a_namespace_without_labels_is_as_good_as_none() {
+        let mut state = State::default();
+        let labels = || BTreeMap::from([("tier".to_owned(), "db".to_owned())]);
+        assert!(!state.set_namespace("team", BTreeMap::new()));
+        assert!(state.set_namespace("team", labels()));
+        assert!(!state.set_namespace("team", labels()));
+        assert_eq!(state.namespace_label("team", "tier"), Some("db"));
+        assert!(state.set_namespace("team", BTreeMap::new()));
+        assert_eq!(state.namespace_label("team", "tier"), None);
+    }
+
     proptest! {
         #[test]
         fn what_is_requested_is_always_the_sum_over_the_pods(
-            steps in prop::collection::vec((0u8..4, 0u8..6, 0u8..3, 0u32..500), 0..60),
+            steps in prop::collection::vec((0u8..5, 0u8..6, 0u8..3, 0u32..500), 0..60),
         ) {
             let mut state = State::default();
             for (what, which, on, cpu) in steps {
@@ -363,6 +422,9 @@ mod tests {
                     }
                     2 => {
                         state.remove(&uid);
+                    }
+                    3 => {
+                        state.forget(&uid);
                     }
                     _ => state.set_node(node(&name, "1")),
                 }

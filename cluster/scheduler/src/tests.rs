@@ -31,6 +31,9 @@ struct Objects {
     lost_take_effect: bool,
     /// How many more reads of a node get no answer; the node is cordoned meanwhile.
     lose_reads: usize,
+    /// Whether reads of a node wait for their answers, and how many there were.
+    hold_reads: bool,
+    reads: usize,
     bindings: usize,
     told: Vec<String>,
 }
@@ -63,9 +66,10 @@ impl Server {
 
     fn node(&self, name: &str, cpu: &str) {
         let status = json!({"allocatable": {"cpu": cpu, "memory": "8Gi", "pods": "110"}});
+        let labels = json!({"kubernetes.io/hostname": name});
         self.objects().write(
             "nodes",
-            json!({"metadata": {"name": name, "uid": format!("node-{name}")}, "status": status}),
+            json!({"metadata": {"name": name, "uid": format!("node-{name}"), "labels": labels}, "status": status}),
         );
     }
 
@@ -78,6 +82,27 @@ impl Server {
         );
     }
 
+    /// A pod of the application `web`, with `more` in its spec.
+    fn web(&self, name: &str, namespace: &str, more: &Value) {
+        let mut spec = json!({"containers": [{"name": "c"}]});
+        for (key, value) in more.as_object().into_iter().flatten() {
+            spec[key] = value.clone();
+        }
+        let labels = json!({"app": "web"});
+        let metadata = json!({"name": name, "namespace": namespace, "uid": format!("pod-{name}"), "labels": labels});
+        self.objects()
+            .write("pods", json!({"metadata": metadata, "spec": spec}));
+    }
+
+    fn change(&self, resource: &str, name: &str, how: impl FnOnce(&mut Value)) {
+        let mut objects = self.objects();
+        let key = (resource.to_owned(), name.to_owned());
+        if let Some(mut object) = objects.objects.get(&key).cloned() {
+            how(&mut object);
+            objects.write(resource, object);
+        }
+    }
+
     fn delete(&self, resource: &str, name: &str) {
         let mut objects = self.objects();
         if let Some(mut object) = objects.objects.remove(&(resource.to_owned(), name.to_owned())) {
@@ -87,14 +112,11 @@ impl Server {
         }
     }
 
-    /// Marks a pod for deletion; it takes its room until it is gone.
-    fn terminate(&self, name: &str) {
-        let mut objects = self.objects();
-        let key = ("pods".to_owned(), name.to_owned());
-        if let Some(mut pod) = objects.objects.get(&key).cloned() {
-            pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-            objects.write("pods", pod);
-        }
+    /// Marks an object for deletion; it is there until it is gone.
+    fn terminate(&self, resource: &str, name: &str) {
+        self.change(resource, name, |object| {
+            object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        });
     }
 
     fn node_of(&self, pod: &str) -> Option<String> {
@@ -210,8 +232,14 @@ impl Transport for Server {
         let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         let prefix = if parts.first() == Some(&"api") { 2 } else { 3 };
         parts.drain(..prefix);
-        if parts.first() == Some(&"namespaces") {
+        if parts.first() == Some(&"namespaces") && parts.len() > 1 {
             parts.drain(..2);
+        }
+        if request.method() == Method::GET && parts.first() == Some(&"nodes") && parts.len() > 1 {
+            self.objects().reads += 1;
+            while self.objects().hold_reads {
+                sleep(Duration::from_millis(10)).await;
+            }
         }
         let query = request.uri().query().unwrap_or_default();
         if query.contains("watch=true") {
@@ -354,7 +382,7 @@ async fn a_pod_whose_binding_was_not_heard_of_keeps_its_room_while_it_is_being_d
     server.pod("first", "800m");
     let _tasks = server.run();
     eventually("the first is bound", || server.node_of("first").is_some()).await;
-    server.terminate("first");
+    server.terminate("pods", "first");
     server.pod("second", "800m");
     eventually("the second waits", || server.condition("second").is_some()).await;
     // Longer than it takes to ask what became of the binding.
@@ -362,4 +390,78 @@ async fn a_pod_whose_binding_was_not_heard_of_keeps_its_room_while_it_is_being_d
     assert_eq!(server.node_of("second"), None);
     server.delete("pods", "first");
     eventually("the second has the node", || server.node_of("second").is_some()).await;
+}
+
+#[tokio::test]
+async fn a_pod_that_somebody_else_bound_meanwhile_keeps_its_room_there() {
+    let server = Server::default();
+    server.node("n1", "1");
+    server.pod("first", "800m");
+    server.objects().hold_reads = true;
+    server.objects().lose_reads = 1;
+    let _tasks = server.run();
+    eventually("the choice is checked", || server.objects().reads > 0).await;
+    // The binding of a leader of before comes late.
+    server.node("n2", "1");
+    server.change("pods", "first", |pod| pod["spec"]["nodeName"] = json!("n2"));
+    sleep(Duration::from_millis(200)).await;
+    server.objects().hold_reads = false;
+    let given_up = || {
+        server
+            .objects()
+            .told
+            .iter()
+            .any(|told| told.starts_with("binding rejected"))
+    };
+    eventually("the binding is given up", given_up).await;
+    // By then the cache shows that n1 is cordoned.
+    sleep(Duration::from_millis(200)).await;
+    server.pod("second", "800m");
+    eventually("the second waits", || server.condition("second").is_some()).await;
+    assert_eq!(server.node_of("second"), None);
+}
+
+#[tokio::test]
+async fn a_node_that_goes_no_longer_makes_the_others_look_crowded() {
+    let even = json!({"topologySpreadConstraints": [{
+        "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {"app": "web"}},
+    }]});
+    for is_gone in [true, false] {
+        let server = Server::default();
+        server.node("n1", "4");
+        server.node("n2", "4");
+        server.change("nodes", "n2", |node| node["spec"]["unschedulable"] = json!(true));
+        server.web("first", "default", &json!({"nodeName": "n1"}));
+        server.web("second", "default", &even);
+        let _tasks = server.run();
+        eventually("the second waits", || server.condition("second").is_some()).await;
+        assert_eq!(server.node_of("second"), None);
+        if is_gone {
+            server.delete("nodes", "n2");
+        } else {
+            server.terminate("nodes", "n2");
+        }
+        eventually("the second has a node", || server.node_of("second").is_some()).await;
+        assert_eq!(server.node_of("second").as_deref(), Some("n1"));
+    }
+}
+
+#[tokio::test]
+async fn pods_are_kept_away_from_those_of_namespaces_with_a_label_for_as_long_as_these_have_it() {
+    let apart = json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{
+        "topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "web"}},
+        "namespaceSelector": {"matchLabels": {"tier": "db"}},
+    }]}}});
+    let team = |labels: Value| json!({"metadata": {"name": "team", "uid": "team", "labels": labels}});
+    let server = Server::default();
+    server.objects().write("namespaces", team(json!({"tier": "db"})));
+    server.node("n1", "4");
+    server.web("first", "team", &json!({"nodeName": "n1"}));
+    server.web("second", "default", &apart);
+    let _tasks = server.run();
+    eventually("the second waits", || server.condition("second").is_some()).await;
+    assert_eq!(server.node_of("second"), None);
+    server.objects().write("namespaces", team(json!({"tier": "web"})));
+    eventually("the second has a node", || server.node_of("second").is_some()).await;
 }

@@ -1,47 +1,85 @@
 //! Does a pod fit beside the others: topology spread constraints, pod affinity and anti-affinity.
 //!
 //! What concerns all nodes is counted once a pod ([`Topology::new`]), and only for pods that ask for it; each node is
-//! then judged by look-up. A namespace selector counts if it selects every namespace; others are not evaluated, only
-//! the namespaces that a term lists are.
+//! then judged by look-up. A node that lacks the topology key of one of a pod's spread constraints has no part in the
+//! others, as in Kubernetes: those that forbid are taken together, and so are those that prefer.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, PodSpec, TopologySpreadConstraint};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use orrery_api::labels::Selector;
 use orrery_api::meta::Object;
 use orrery_api::mutant;
 
 use crate::affinity::{repelling_taint, wants_node};
+use crate::queue::Event;
 use crate::state::{NodeInfo, PodInfo, State};
 
-/// Why a node is not for the pod, in Kubernetes' words.
-const SPREAD: &str = "node(s) didn't match pod topology spread constraints";
-const SPREAD_LABEL: &str = "node(s) didn't match pod topology spread constraints (missing required label)";
-const AFFINITY: &str = "node(s) didn't match pod affinity rules";
-const ANTI_AFFINITY: &str = "node(s) didn't match pod anti-affinity rules";
-const OTHERS_ANTI_AFFINITY: &str = "node(s) didn't satisfy existing pods anti-affinity rules";
+/// Why a node is not for the pod.
+#[derive(Debug, Clone, Copy)]
+pub struct Reason {
+    /// In Kubernetes' words.
+    pub words: &'static str,
+    /// What may change it.
+    pub events: &'static [Event],
+}
+
+/// What may change who is beside whom; a node that goes takes its pods out of their domains.
+const COMPANY: &[Event] = &[
+    Event::Node,
+    Event::NodeGone,
+    Event::PodGone,
+    Event::PodPlaced,
+    Event::Namespace,
+];
+
+const SPREAD: Reason = Reason {
+    words: "node(s) didn't match pod topology spread constraints",
+    // A domain that goes may have been the emptiest one.
+    events: &[Event::Node, Event::NodeGone, Event::PodGone, Event::PodPlaced],
+};
+const SPREAD_LABEL: Reason = Reason {
+    words: "node(s) didn't match pod topology spread constraints (missing required label)",
+    events: &[Event::Node],
+};
+const AFFINITY: Reason = Reason {
+    words: "node(s) didn't match pod affinity rules",
+    events: COMPANY,
+};
+const ANTI_AFFINITY: Reason = Reason {
+    words: "node(s) didn't match pod anti-affinity rules",
+    events: COMPANY,
+};
+const OTHERS_ANTI_AFFINITY: Reason = Reason {
+    words: "node(s) didn't satisfy existing pods anti-affinity rules",
+    events: COMPANY,
+};
 
 /// Which pods a term or constraint is about.
 struct Matcher {
-    /// `None` is every namespace.
-    namespaces: Option<Vec<String>>,
+    /// Pods in namespaces of these names,
+    namespaces: Vec<String>,
+    /// and in those with such labels.
+    labelled: Selector,
     selector: Selector,
 }
 
 impl Matcher {
     fn of_term(term: &PodAffinityTerm, pod: &Pod) -> Self {
-        let everywhere = term
-            .namespace_selector
-            .as_ref()
-            .is_some_and(|one| *one == LabelSelector::default());
         let mut namespaces = term.namespaces.clone().unwrap_or_default();
         if namespaces.is_empty() && term.namespace_selector.is_none() {
             namespaces.push(pod.namespace().to_owned());
         }
-        let selector = narrowed(term.label_selector.as_ref(), term.match_label_keys.as_deref(), pod);
+        let selector = narrowed(
+            term.label_selector.as_ref(),
+            term.match_label_keys.as_deref(),
+            term.mismatch_label_keys.as_deref(),
+            pod,
+        );
         Matcher {
-            namespaces: (!everywhere).then_some(namespaces),
+            namespaces,
+            labelled: Selector::from_optional(term.namespace_selector.as_ref()).unwrap_or(Selector::nothing()),
             selector,
         }
     }
@@ -50,35 +88,47 @@ impl Matcher {
         let selector = narrowed(
             constraint.label_selector.as_ref(),
             constraint.match_label_keys.as_deref(),
+            None,
             pod,
         );
         Matcher {
-            namespaces: Some(vec![pod.namespace().to_owned()]),
+            namespaces: vec![pod.namespace().to_owned()],
+            labelled: Selector::nothing(),
             selector,
         }
     }
 
-    fn matches(&self, pod: &Pod) -> bool {
-        self.namespaces
-            .as_ref()
-            .is_none_or(|names| names.iter().any(|name| name == pod.namespace()))
-            && self.selector.matches_by(|key| pod.label(key))
+    fn matches(&self, pod: &Pod, state: &State) -> bool {
+        let namespace = pod.namespace();
+        let is_meant = self.namespaces.iter().any(|name| name == namespace)
+            || self.labelled.matches_by(|key| state.namespace_label(namespace, key));
+        is_meant && self.selector.matches_by(|key| pod.label(key))
     }
 }
 
-/// The selector, narrowed to the pod's own values of `keys`. No selector matches nothing.
-fn narrowed(selector: Option<&LabelSelector>, keys: Option<&[String]>, pod: &Pod) -> Selector {
+/// The selector, narrowed to the pod's own values of the keys `same`, and to others than its own of the keys `other`.
+/// No selector matches nothing.
+fn narrowed(
+    selector: Option<&LabelSelector>,
+    same: Option<&[String]>,
+    other: Option<&[String]>,
+    pod: &Pod,
+) -> Selector {
     let Some(selector) = selector else {
         return Selector::nothing();
     };
     let mut selector = selector.clone();
-    for key in keys.into_iter().flatten() {
-        if let Some(value) = pod.label(key) {
-            selector
-                .match_labels
-                .get_or_insert_default()
-                .insert(key.clone(), value.to_owned());
-        }
+    for (operator, keys) in [("In", same), ("NotIn", other)] {
+        let own = keys
+            .into_iter()
+            .flatten()
+            .filter_map(|key| Some((key, pod.label(key)?)));
+        let requirements = own.map(|(key, value)| LabelSelectorRequirement {
+            key: key.clone(),
+            operator: operator.to_owned(),
+            values: Some(vec![value.to_owned()]),
+        });
+        selector.match_expressions.get_or_insert_default().extend(requirements);
     }
     Selector::from_label_selector(&selector).unwrap_or(Selector::nothing())
 }
@@ -142,7 +192,7 @@ impl Topology {
         };
         let term = |term: &PodAffinityTerm, weight| {
             let matcher = Matcher::of_term(term, own);
-            counted(term, weight, &|pod| matcher.matches(pod))
+            counted(term, weight, &|pod| matcher.matches(pod, state))
         };
         let affinity = spec
             .affinity
@@ -156,7 +206,7 @@ impl Topology {
         let required = required.unwrap_or_default();
         // Only pods that all terms mean are company.
         let matchers: Vec<Matcher> = required.iter().map(|one| Matcher::of_term(one, own)).collect();
-        let is_company = |pod: &Pod| matchers.iter().all(|matcher| matcher.matches(pod));
+        let is_company = |pod: &Pod| matchers.iter().all(|matcher| matcher.matches(pod, state));
         let terms: Vec<Term> = required.iter().map(|one| counted(one, 0, &is_company)).collect();
         let mut counts = terms.iter().flat_map(|term| term.domains.values());
         let is_first = counts.all(|count| *count == 0) && is_company(own);
@@ -186,7 +236,7 @@ impl Topology {
     }
 
     /// Why the node is not for the pod, if it is not.
-    pub fn objection(&self, node: &NodeInfo) -> Option<&'static str> {
+    pub fn objection(&self, node: &NodeInfo) -> Option<Reason> {
         for spread in self.spread.iter().filter(|spread| spread.hard) {
             let Some(domain) = node.label(&spread.key) else {
                 return Some(SPREAD_LABEL);
@@ -218,15 +268,16 @@ impl Topology {
         self.anti_affinity.iter().any(occupied).then_some(ANTI_AFFINITY)
     }
 
-    /// How many pods of soft spread constraints are in the node's domains already: fewer is better. `None` when the pod
-    /// has no such constraints.
+    /// How many pods of soft spread constraints are in the node's domains already: fewer is better, and worst is not to
+    /// be in a domain of each. `None` when the pod has no such constraints.
     pub fn crowd(&self, node: &NodeInfo) -> Option<i64> {
         let soft: Vec<_> = self.spread.iter().filter(|spread| !spread.hard).collect();
+        let is_counted = soft.iter().all(|spread| node.label(&spread.key).is_some());
         (!soft.is_empty()).then(|| {
             let counts = soft.iter().map(|spread| {
                 let worst = spread.domains.values().max().copied().unwrap_or(0) + 1;
-                node.label(&spread.key)
-                    .map_or(worst, |domain| spread.domains.get(domain).copied().unwrap_or(0))
+                let domain = node.label(&spread.key).filter(|_| is_counted);
+                domain.map_or(worst, |domain| spread.domains.get(domain).copied().unwrap_or(0))
             });
             counts.sum()
         })
@@ -244,22 +295,34 @@ impl Topology {
     }
 }
 
+fn is_hard(constraint: &TopologySpreadConstraint) -> bool {
+    constraint.when_unsatisfiable != "ScheduleAnyway"
+}
+
 fn spread(constraint: &TopologySpreadConstraint, pod: &Pod, spec: &PodSpec, state: &State) -> Spread {
     let matcher = Matcher::of_constraint(constraint, pod);
+    let hard = is_hard(constraint);
+    let alike = spec.topology_spread_constraints.iter().flatten();
+    let alike: Vec<_> = alike.filter(|other| is_hard(other) == hard).collect();
+    let has_all_keys = |node: &NodeInfo| {
+        alike.iter().all(|other| node.label(&other.topology_key).is_some())
+            || (node.label(&constraint.topology_key).is_some() && mutant::active("O121"))
+    };
     let honors_affinity = constraint.node_affinity_policy.as_deref() != Some("Ignore");
     let honors_taints = constraint.node_taints_policy.as_deref() == Some("Honor");
     let nodes = state.nodes.values().filter(|info| {
-        info.usable().is_some_and(|node| {
+        let is_eligible = info.usable().is_some_and(|node| {
             (!honors_affinity || wants_node(spec, node)) && (!honors_taints || repelling_taint(spec, node).is_none())
-        })
+        });
+        is_eligible && has_all_keys(info)
     });
     let domains = count(nodes, &constraint.topology_key, |pod| {
-        !pod.is_terminating() && matcher.matches(pod)
+        !pod.is_terminating() && matcher.matches(pod, state)
     });
     let enough = i64::try_from(domains.len()).unwrap_or(i64::MAX) >= i64::from(constraint.min_domains.unwrap_or(1));
     Spread {
         key: constraint.topology_key.clone(),
-        hard: constraint.when_unsatisfiable != "ScheduleAnyway",
+        hard,
         max_skew: i64::from(constraint.max_skew),
         least: if enough {
             let sees = |count: &&i64| **count > 0 || !mutant::active("O81");
@@ -267,7 +330,7 @@ fn spread(constraint: &TopologySpreadConstraint, pod: &Pod, spec: &PodSpec, stat
         } else {
             0
         },
-        own: i64::from(matcher.matches(pod)),
+        own: i64::from(matcher.matches(pod, state)),
         domains,
     }
 }
@@ -284,7 +347,7 @@ fn others(pod: &Pod, state: &State) -> Vec<(String, String)> {
                 let Some(value) = node.label(&term.topology_key) else {
                     continue;
                 };
-                if Matcher::of_term(term, &other.pod).matches(pod) {
+                if Matcher::of_term(term, &other.pod).matches(pod, state) {
                     domains.push((term.topology_key.clone(), value.to_owned()));
                 }
             }

@@ -130,14 +130,27 @@ impl Company {
         lag: Duration,
     ) -> Option<Suspicion> {
         let key = &constraint.topology_key;
+        let hard = pod
+            .pod()
+            .and_then(|pod| pod.spec.as_ref())?
+            .topology_spread_constraints
+            .iter();
+        let hard = hard.flatten().filter(|one| one.when_unsatisfiable == "DoNotSchedule");
+        let keys: Vec<&str> = hard.map(|one| &*one.topology_key).collect();
         let mut there: BTreeMap<String, i64> = BTreeMap::new();
-        let nodes = cluster.all("nodes").filter(|node| !node.is_terminating());
+        // A node that is in no domain of one of the pod's constraints counts for none.
+        let has_all = |node: &Item| keys.iter().all(|key| node.label(key).is_some());
+        let nodes = cluster
+            .all("nodes")
+            .filter(|node| !node.is_terminating() && has_all(node));
         for domain in nodes.filter_map(|node| node.label(key)) {
             there.entry(domain.to_owned()).or_default();
         }
         let meant = |other: &&Arc<Item>| means(constraint.label_selector.as_ref(), &pod.id.namespace, other);
         let place = |count: &mut BTreeMap<String, i64>, item: &Item| {
-            if let Some(number) = domain(cluster, item.node_name(), key).and_then(|domain| count.get_mut(domain)) {
+            let node = cluster.find("nodes", "", item.node_name()).filter(|node| has_all(node));
+            let domain = node.and_then(|node| domain(cluster, &node.id.name, key));
+            if let Some(number) = domain.and_then(|domain| count.get_mut(domain)) {
                 *number += 1;
             }
         };
@@ -324,6 +337,29 @@ mod tests {
         assert_eq!(later(two()).broken(), ["Q5"]);
         let evened = bind(bind(two().at(101), "z", "b", &ask), "v", "c", &ask);
         assert!(later(evened).broken().is_empty());
+    }
+
+    #[test]
+    fn the_zone_of_a_node_that_another_constraint_leaves_out_need_not_be_filled() {
+        let by = |key: &str| {
+            json!({"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "DoNotSchedule",
+                "labelSelector": {"matchLabels": {"app": "web"}}})
+        };
+        let placed = |constraints: Value| {
+            let racks = |history: History, name: &str| {
+                let labels = json!({ZONE: name, "rack": name});
+                history.put("nodes", with(node(name), "/metadata/labels", labels))
+            };
+            let history = ["a", "b"].into_iter().fold(zones(), racks).at(100);
+            let ask = json!({ "topologySpreadConstraints": constraints });
+            let on = [("x", "a"), ("y", "b"), ("z", "a")];
+            let three = on
+                .into_iter()
+                .fold(history, |history, (name, on)| bind(history, name, on, &ask));
+            later(three).broken()
+        };
+        assert_eq!(placed(json!([by(ZONE)])), ["Q5"]);
+        assert!(placed(json!([by(ZONE), by("rack")])).is_empty());
     }
 
     #[test]

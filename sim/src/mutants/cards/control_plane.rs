@@ -485,4 +485,20 @@ pub const CARDS: &[Card] = &[
         "the clock of a twin's machine is ahead by more than a lease lasts, or behind when the leader dies",
         &["L1", "convergence"],
     ),
+    card(
+        "O120",
+        "own",
+        "scheduler",
+        "a node that goes is not known to help waiting pods",
+        "pods wait to be spread as evenly as they ask, and a node that has none of them goes for good",
+        &["convergence"],
+    ),
+    card(
+        "O121",
+        "own",
+        "scheduler",
+        "a node without the key of one spread constraint counts for the others",
+        "pods are to be spread over two keys, and a node with one of these alone has none of them",
+        &["convergence"],
+    ),
 ];
