@@ -15,6 +15,8 @@ tests![
     a_changed_configmap_reaches_its_volume,
     containers_of_a_pod_share_their_network,
     a_missing_configmap_is_waited_for,
+    who_must_not_be_root_is_not_run_as_root,
+    changed_labels_reach_their_volume,
     a_pod_ends_in_order_and_within_its_grace,
 ];
 
@@ -333,6 +335,53 @@ fn a_missing_configmap_is_waited_for(session: &Session<'_>) {
     session.kubectl("create configmap late --from-literal=color=green");
     let address = ready(session, "early");
     assert_eq!(session.web(&address, "/env/color"), "green");
+}
+
+fn who_must_not_be_root_is_not_run_as_root(session: &Session<'_>) {
+    make(
+        session,
+        "root",
+        "  securityContext: {runAsNonRoot: true}
+  containers:
+  - {name: web, image: 'orrery-test/web:1'}
+",
+    );
+    wait_until("it says why it does not start", 60, || {
+        status(session, "root", "containerStatuses[0].state.waiting.reason") == "CreateContainerConfigError"
+    });
+    let why = status(session, "root", "containerStatuses[0].state.waiting.message");
+    assert!(why.contains("image will run as root"), "{why}");
+    make(
+        session,
+        "user",
+        "  securityContext: {runAsNonRoot: true, runAsUser: 1000, runAsGroup: 2000}
+  containers:
+  - {name: web, image: 'orrery-test/web:1', env: [{name: PORT, value: '8080'}]}
+",
+    );
+    ready(session, "user");
+    let address = format!("{}:8080", status(session, "user", "podIP"));
+    let process = session.web(&address, "/file/proc/self/status");
+    assert!(process.contains("Uid:\t1000") && process.contains("Gid:\t2000"), "{process}");
+}
+
+fn changed_labels_reach_their_volume(session: &Session<'_>) {
+    make(
+        session,
+        "labelled",
+        "  volumes: [{name: own, downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}}]
+  containers:
+  - name: web
+    image: orrery-test/web:1
+    volumeMounts: [{name: own, mountPath: /etc/own}]
+",
+    );
+    let address = ready(session, "labelled");
+    assert!(!session.web(&address, "/file/etc/own/labels").contains("color"));
+    session.kubectl("label pod labelled color=blue");
+    wait_until("the file has the new label", 100, || {
+        session.web(&address, "/file/etc/own/labels").contains("color=\"blue\"")
+    });
 }
 
 fn a_pod_ends_in_order_and_within_its_grace(session: &Session<'_>) {
