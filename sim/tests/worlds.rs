@@ -66,6 +66,22 @@ fn two_processes_see_the_same_events() {
 }
 
 #[test]
+fn a_node_that_is_cut_off_starts_again_what_takes_its_environment_from_a_config_map() {
+    for seed in ["1", "2", "3"] {
+        let run = sim(&["run", "scenarios/cut-off-settings.yaml", "--seed", seed, "--trace", "-"]);
+        assert_eq!(run.status.code(), Some(0), "{}", text(&run));
+        let trace = String::from_utf8_lossy(&run.stdout).into_owned();
+        let starts = trace.lines().filter_map(|line| {
+            let (moment, event) = line.split_once(" runtime/node-1: container ")?;
+            event.contains(" runs [").then(|| moment.parse::<f64>().unwrap())
+        });
+        // The node is cut off from the 15th second on, for 180.
+        let cut_off = starts.filter(|moment| (15.0..195.0).contains(moment)).count();
+        assert_eq!(cut_off, 2, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_varied_run_is_replayed_by_its_command_line() {
     let varied = ["--redraw", "fault/0/1=5,workload/0=1,tasks=2", "--explore", "pct:2"];
     let run = |varied: &[&str]| {

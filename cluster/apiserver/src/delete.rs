@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Event, Namespace};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use orrery_api::clock;
 use orrery_api::field;
@@ -222,9 +222,12 @@ fn check_preconditions(
 /// Marks an object as being deleted: when it will be, and what must happen before.
 fn mark(resource: &dyn AnyResource, object: &mut dyn AnyObject, options: &DeleteOptions) {
     let grace = resource.grace_period(object, options.grace_period_seconds);
+    let is_collected = !object.as_any().is::<Event>();
     let meta = object.meta_mut();
     let mut finalizers = meta.finalizers.take().unwrap_or_default();
     let policy = match (options.propagation_policy.as_deref(), options.orphan_dependents) {
+        // Nobody would ever take the finalizers off: Kubernetes' strategy of events says the same (`rest.Unsupported`).
+        _ if !is_collected => "Background",
         (Some(policy), _) => policy,
         (None, Some(true)) => "Orphan",
         (None, Some(false)) => "Background",

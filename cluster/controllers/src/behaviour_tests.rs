@@ -21,7 +21,7 @@ fn service(server: &Server) {
     );
 }
 
-fn pod(server: &Server, number: u32, node: &str) -> Value {
+pub(crate) fn pod(server: &Server, number: u32, node: &str) -> Value {
     server.put(
         "pods",
         json!({
@@ -106,6 +106,38 @@ async fn a_slice_whose_creation_was_never_confirmed_is_not_made_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_service_whose_slice_is_relabelled_gets_another_one() {
+    const SERVICE: &str = "kubernetes.io/service-name";
+    const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+    for (label, value) in [
+        (SERVICE, None),
+        (SERVICE, Some("other")),
+        (MANAGED_BY, None),
+        (MANAGED_BY, Some("somebody")),
+    ] {
+        let server = Server::default();
+        let _running = server.run(Options::default());
+        service(&server);
+        pod(&server, 1, "n1");
+        eventually("the pod is in a slice", || in_slices(&server) == ["10.0.0.1"]).await;
+        sleep(Duration::from_secs(1)).await;
+        let name = server.list::<EndpointSlice>()[0].name().to_owned();
+        let mut slice = server.get("endpointslices", "a", &name).expect("the slice");
+        let labels = slice["metadata"]["labels"].as_object_mut().expect("its labels");
+        match value {
+            Some(value) => labels.insert(label.to_owned(), json!(value)),
+            None => labels.remove(label),
+        };
+        server.put("endpointslices", slice);
+        let is_kept = |slice: &EndpointSlice| {
+            slice.label(SERVICE) == Some("web") && slice.label(MANAGED_BY) == Some("endpointslice-controller.k8s.io")
+        };
+        let kept = || server.list::<EndpointSlice>().iter().any(is_kept);
+        eventually("another slice is there", kept).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn endpoints_follow_their_service() {
     let server = Server::default();
     let _running = server.run(Options::default());
@@ -178,6 +210,17 @@ async fn an_owner_deleted_in_the_foreground_goes_last() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_of_any_namespace_is_collected_as_everything_else() {
+    let server = Server::default();
+    let _running = server.run(Options::default());
+    sleep(Duration::from_secs(1)).await;
+    lease(&server, "a", "mine");
+    sleep(Duration::from_secs(1)).await;
+    server.delete("leases", "a", "mine", "Foreground");
+    eventually("the lease is gone", || server.get("leases", "a", "mine").is_none()).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_owner_that_orphans_leaves_its_dependents() {
     let server = Server::default();
     let owner = map(&server, "owner", None, &[]);
@@ -240,7 +283,7 @@ async fn a_namespace_ends_when_it_is_empty_and_has_its_defaults_until_then() {
     eventually("it is gone", || server.get("namespaces", "", "a").is_none()).await;
 }
 
-fn node(server: &Server, name: &str) {
+pub(crate) fn node(server: &Server, name: &str) {
     let conditions = json!([{"type": "Ready", "status": "True"}]);
     server.put(
         "nodes",
@@ -248,22 +291,27 @@ fn node(server: &Server, name: &str) {
     );
 }
 
+/// Renews a lease.
+pub(crate) fn lease(server: &Server, namespace: &str, name: &str) {
+    let time = jiff::Timestamp::from_second(server.revision() as i64).expect("a small number");
+    let lease = json!({
+        "metadata": {"namespace": namespace, "name": name},
+        "spec": {"renewTime": format!("{time}")}
+    });
+    server.put("leases", lease);
+}
+
 /// Lets `nodes` renew their leases for `seconds`.
-async fn renew(server: &Server, nodes: &[&str], seconds: u64) {
+pub(crate) async fn renew(server: &Server, nodes: &[&str], seconds: u64) {
     for _ in (0..seconds).step_by(10) {
         for node in nodes {
-            let time = jiff::Timestamp::from_second(server.revision() as i64).expect("a small number");
-            let lease = json!({
-                "metadata": {"namespace": "kube-node-lease", "name": node},
-                "spec": {"renewTime": format!("{time}")}
-            });
-            server.put("leases", lease);
+            lease(server, "kube-node-lease", node);
         }
         sleep(Duration::from_secs(10)).await;
     }
 }
 
-fn taints(server: &Server, name: &str) -> Vec<String> {
+pub(crate) fn taints(server: &Server, name: &str) -> Vec<String> {
     let node = server
         .list::<Node>()
         .into_iter()
@@ -276,7 +324,8 @@ fn taints(server: &Server, name: &str) -> Vec<String> {
         .collect()
 }
 
-const LOST: [&str; 2] = [
+/// The taints of a node that is given up.
+pub(crate) const LOST: [&str; 2] = [
     "node.kubernetes.io/unreachable:NoSchedule",
     "node.kubernetes.io/unreachable:NoExecute",
 ];
@@ -302,6 +351,20 @@ async fn a_silent_node_is_given_up_and_taken_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_namesake_of_a_nodes_lease_is_no_sign_of_life() {
+    let server = Server::default();
+    node(&server, "n1");
+    node(&server, "n2");
+    let _running = server.run(Options::default());
+    renew(&server, &["n1", "n2"], 30).await;
+    for _ in 0..7 {
+        lease(&server, "somewhere", "n2");
+        renew(&server, &["n1"], 10).await;
+    }
+    assert_eq!(taints(&server, "n2"), LOST);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_is_evicted_when_all_nodes_are_cut_off_at_once() {
     let server = Server::default();
     for number in 1..=4 {
@@ -321,7 +384,7 @@ async fn nobody_is_evicted_when_all_nodes_are_cut_off_at_once() {
 }
 
 /// Taints `n1` with `keys`, each driving pods out.
-fn taint(server: &Server, keys: &[&str]) {
+pub(crate) fn taint(server: &Server, keys: &[&str]) {
     let mut node = server.get("nodes", "", "n1").expect("the node");
     node["spec"]["taints"] = keys
         .iter()
@@ -382,4 +445,30 @@ async fn pods_of_a_node_that_is_gone_are_removed() {
     renew(&server, &["n1"], 60).await;
     let left: Vec<String> = server.list::<Pod>().iter().map(|pod| pod.name().to_owned()).collect();
     assert_eq!(left, ["web-1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_whose_end_nobody_confirms_have_failed_though_finalizers_hold_them() {
+    let server = Server::default();
+    let taints = json!([{"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}]);
+    let conditions = json!([{"type": "Ready", "status": "False"}]);
+    server.put(
+        "nodes",
+        json!({"metadata": {"name": "out"}, "spec": {"taints": taints}, "status": {"conditions": conditions}}),
+    );
+    let all = [("unbound", None, "Pending"), ("lost", Some("out"), "Running")];
+    for (name, node, phase) in all {
+        let meta = json!({
+            "namespace": "a", "name": name,
+            "finalizers": ["test/held"], "deletionTimestamp": "2026-01-01T00:00:01Z"
+        });
+        let spec = json!({"nodeName": node, "containers": []});
+        let pod = json!({"metadata": meta, "spec": spec, "status": {"phase": phase}});
+        server.put("pods", pod);
+    }
+    let _running = server.run(Options::default());
+    for (name, ..) in all {
+        let phase = || server.get("pods", "a", name).expect("it is held")["status"]["phase"].clone();
+        eventually("it has failed", || phase() == "Failed").await;
+    }
 }

@@ -1,8 +1,8 @@
 //! A small API server in memory, for tests of whole controllers.
 //!
 //! It keeps what controllers rely on: revisions, uids, preconditions, finalizers, propagation, merge patches, lists
-//! with equality selectors and watches; and it can hold back the events of a resource, so that caches lag. It has no
-//! admission, validation or history.
+//! with equality selectors and watches; and it can hold back the events of a resource, so that caches lag, and decide
+//! over the fate of requests. It has no admission, validation or history.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{Method, StatusCode};
-use orrery_api::message::{Body, Direct, Identity, Request, Response, Service};
+use orrery_api::message::{Body, Direct, Identity, Request, Response, Service, Transport, TransportError};
 use orrery_api::random::Random;
 use orrery_api::status::ApiError;
 use orrery_api::task::TaskGroup;
@@ -26,7 +26,53 @@ type Key = (String, String, String);
 
 struct Event {
     resource: String,
+    namespace: String,
     line: String,
+}
+
+/// What becomes of a request on its way to the server.
+pub(crate) enum Fate {
+    /// It arrives, and so does its answer.
+    Arrives,
+    /// It is refused, and not carried out.
+    Refused(ApiError),
+    /// It is carried out, and no answer ever comes.
+    Unanswered,
+}
+
+/// A way to the server on which requests meet their fate.
+struct Way {
+    server: Direct,
+    decide: Box<dyn Fn(&Request) -> Fate + Send + Sync>,
+}
+
+#[async_trait]
+impl Transport for Way {
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        match (self.decide)(&request) {
+            Fate::Arrives => self.server.send(request).await,
+            Fate::Refused(error) => Ok(error.into_response()),
+            Fate::Unanswered => {
+                self.server.send(request).await?;
+                std::future::pending().await
+            }
+        }
+    }
+}
+
+/// Decides that the first request that is meant meets `fate`; all others arrive.
+pub(crate) fn first(
+    is_meant: impl Fn(&Request) -> bool + Send + Sync + 'static,
+    fate: Fate,
+) -> impl Fn(&Request) -> Fate + Send + Sync + 'static {
+    let fate = Mutex::new(Some(fate));
+    move |request: &Request| {
+        if !is_meant(request) {
+            return Fate::Arrives;
+        }
+        let fate = fate.lock().unwrap_or_else(PoisonError::into_inner).take();
+        fate.unwrap_or(Fate::Arrives)
+    }
 }
 
 #[derive(Default)]
@@ -59,16 +105,35 @@ impl Server {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn direct(&self) -> Direct {
+        Direct::new(Arc::new(self.clone()), Identity::new("test", &["system:masters"]))
+    }
+
     /// A client of this server.
     pub(crate) fn client(&self) -> Client {
-        let direct = Direct::new(Arc::new(self.clone()), Identity::new("test", &["system:masters"]));
-        Client::new(Arc::new(direct), "test")
+        Client::new(Arc::new(self.direct()), "test")
     }
 
     /// Runs the controllers against this server for as long as the answer lives.
     pub(crate) fn run(&self, options: Options) -> TaskGroup {
         let tasks = TaskGroup::new();
         tasks.spawn(crate::run(self.client(), options, Random::from_number(1)));
+        tasks
+    }
+
+    /// The same, on a way on which `decide` decides over each request.
+    pub(crate) fn run_over(
+        &self,
+        options: Options,
+        decide: impl Fn(&Request) -> Fate + Send + Sync + 'static,
+    ) -> TaskGroup {
+        let way = Way {
+            server: self.direct(),
+            decide: Box::new(decide),
+        };
+        let tasks = TaskGroup::new();
+        let client = Client::new(Arc::new(way), "test");
+        tasks.spawn(crate::run(client, options, Random::from_number(1)));
         tasks
     }
 
@@ -203,9 +268,10 @@ impl Server {
         }
     }
 
-    fn watch(&self, resource: String, from: u64) -> Response {
-        let start = (self.clone(), resource, usize::try_from(from).unwrap_or(usize::MAX));
-        let lines = stream::unfold(start, |(server, resource, mut at)| async move {
+    fn watch(&self, (resource, namespace, _): Key, from: u64) -> Response {
+        let at = usize::try_from(from).unwrap_or(usize::MAX);
+        let start = (self.clone(), resource, namespace, at);
+        let lines = stream::unfold(start, |(server, resource, namespace, mut at)| async move {
             loop {
                 // Registered before looking, so that no event is missed in between.
                 let wake = server.wake.clone();
@@ -215,10 +281,11 @@ impl Server {
                     while !state.held.contains(&resource) && at < state.events.len() {
                         let event = &state.events[at];
                         at += 1;
-                        if event.resource == resource {
+                        let is_there = namespace.is_empty() || event.namespace == namespace;
+                        if event.resource == resource && is_there {
                             let line = Bytes::from(event.line.clone());
                             drop(state);
-                            return Some((Ok(line), (server, resource, at)));
+                            return Some((Ok(line), (server, resource, namespace, at)));
                         }
                     }
                 }
@@ -262,8 +329,10 @@ impl State {
         self.revision += 1;
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         let line = format!("{}\n", json!({"type": kind, "object": object}));
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
         self.events.push(Event {
             resource: resource.to_owned(),
+            namespace: namespace.to_owned(),
             line,
         });
     }
@@ -280,7 +349,6 @@ impl State {
         if object["metadata"]["creationTimestamp"].is_null() {
             object["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
         }
-        let held = |list: &Value| list.as_array().is_some_and(|list| !list.is_empty());
         let going = !object["metadata"]["deletionTimestamp"].is_null();
         if going && !held(&object["metadata"]["finalizers"]) && !held(&object["spec"]["finalizers"]) && key.0 != "pods"
         {
@@ -311,7 +379,7 @@ impl State {
         if object["metadata"]["deletionTimestamp"].is_null() {
             object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:01Z");
         }
-        if key.0 == "pods" && finalizer.is_none() {
+        if key.0 == "pods" && !held(&object["metadata"]["finalizers"]) {
             self.erase(key);
             return Ok(object);
         }
@@ -337,7 +405,7 @@ impl Service for Server {
                 .get("resourceVersion")
                 .and_then(|version| version.parse().ok())
                 .unwrap_or(0);
-            return self.watch(target.key.0, from);
+            return self.watch(target.key, from);
         }
         let mut answer = self.answer(&request);
         self.wake.notify_waiters();
@@ -353,6 +421,11 @@ impl Service for Server {
             Err(error) => error.into_response(),
         }
     }
+}
+
+/// Whether a list of finalizers holds its object.
+fn held(finalizers: &Value) -> bool {
+    finalizers.as_array().is_some_and(|list| !list.is_empty())
 }
 
 /// Whether the revision and uid that a writer names are the object's.

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Sec
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orrery_api::meta::{Object, controller_of};
+use orrery_api::mutant;
 use orrery_api::random::Random;
 use orrery_api::task::TaskGroup;
 use orrery_client::{Cache, Change, Client, Informer, Resource};
@@ -109,7 +110,7 @@ pub(crate) struct Informers {
     pub endpoint_slices: Shared<EndpointSlice>,
     /// Nodes.
     pub nodes: Shared<Node>,
-    /// The nodes' leases: those of the namespace `kube-node-lease`.
+    /// Leases, those of nodes (in the namespace `kube-node-lease`) and all others.
     pub leases: Shared<Lease>,
     /// Namespaces.
     pub namespaces: Shared<Namespace>,
@@ -157,7 +158,7 @@ impl Informers {
                 ),
             ),
             nodes: Shared::new(Informer::new(client, &random.stream("nodes"))),
-            leases: Shared::new(Informer::new(client, &random.stream("leases")).namespace("kube-node-lease")),
+            leases: Shared::new(leases(client, random)),
             namespaces: Shared::new(Informer::new(client, &random.stream("namespaces"))),
             service_accounts: Shared::new(Informer::new(client, &random.stream("serviceaccounts"))),
             config_maps: Shared::new(Informer::new(client, &random.stream("configmaps"))),
@@ -187,6 +188,14 @@ impl Informers {
             cache.await;
         }
     }
+}
+
+fn leases(client: &Client, random: &Random) -> Informer<Lease> {
+    let informer = Informer::new(client, &random.stream("leases"));
+    if mutant::active("O123") {
+        return informer.namespace("kube-node-lease");
+    }
+    informer
 }
 
 fn owner_uid<K: Object>(object: &K) -> Vec<String> {

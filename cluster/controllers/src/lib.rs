@@ -25,6 +25,8 @@ mod replicaset;
 mod retry;
 mod rootca;
 mod serviceaccount;
+#[cfg(test)]
+mod unanswered_tests;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -27,6 +27,10 @@ const MAKE_LIMIT: Duration = Duration::from_secs(120);
 /// How long a hook after the start may take: Kubernetes sets no limit, and a runtime that has lost the call shall not
 /// hold its pod up for ever.
 const POST_START_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long the API is waited for that says what an environment is made of.
+const UNANSWERED: Duration = Duration::from_secs(60);
+/// How long it is where that is known from an earlier start.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// What is left to a container of its grace period when its hook used all of it.
 const LEAST_GRACE: Duration = Duration::from_secs(2);
 
@@ -179,15 +183,14 @@ impl Worker {
             }
             Ok(sources)
         };
-        match read.await {
+        let known = self.environments.get(&spec.name).cloned();
+        let limit = if known.is_some() { PATIENCE } else { UNANSWERED };
+        match within(limit, read).await.unwrap_or(Err(Error::Timeout)) {
             Ok(sources) => {
                 self.environments.insert(spec.name.clone(), sources.clone());
                 Ok(sources)
             }
-            Err(error @ (Error::Transport(_) | Error::Timeout)) => {
-                let known = self.environments.get(&spec.name);
-                known.cloned().ok_or(error)
-            }
+            Err(error @ (Error::Transport(_) | Error::Timeout)) => known.ok_or(error),
             Err(error) => Err(error),
         }
     }

@@ -273,13 +273,13 @@ impl<'a> Whom<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::scenario::FaultAction;
+    use crate::scenario::FaultPlan;
 
     /// The machines of a fault.
     fn machines(fault: &str) -> Option<Vec<String>> {
-        let fault: FaultAction = serde_yaml::from_str(fault).unwrap();
-        fault.whom().machines().map(|machines| machines.into_iter().collect())
+        let plan: FaultPlan = serde_yaml::from_str(&format!("at: 1s\n{fault}\n")).unwrap();
+        let machines = plan.action.whom().machines();
+        machines.map(|machines| machines.into_iter().collect())
     }
 
     #[test]

@@ -228,6 +228,17 @@ fn a_node_that_comes_back_after_the_collectors_look_or_another_reason_to_delete_
     assert!(between.see(&Seen::Asked(&delete)).broken().is_empty());
     let surplus = pod_collector(http::Method::DELETE, POD, Some(3));
     assert!(bound().see(&Seen::Asked(&surplus)).broken().is_empty());
+    let out = json!({"taints": [{"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}]});
+    let out = || bound().put("nodes", with(node("n"), "/spec", out.clone()));
+    let mark_now = |revision| pod_collector(http::Method::PUT, &format!("{POD}/status"), Some(revision));
+    assert_eq!(out().see(&Seen::Asked(&mark_now(3))).broken(), ["N3"]);
+    let going = with(
+        pod("a", "n", "Running"),
+        "/metadata/deletionTimestamp",
+        json!("1970-01-01T00:00:01Z"),
+    );
+    let going = out().put("pods", going);
+    assert!(going.see(&Seen::Asked(&mark_now(5))).broken().is_empty());
     let stale = pod_collector(http::Method::PUT, &format!("{POD}/status"), Some(2));
     assert!(bound().see(&Seen::Asked(&stale)).broken().is_empty());
 }

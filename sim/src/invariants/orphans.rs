@@ -4,7 +4,8 @@
 //! moment: its node must be absent then, or must have been so at some moment since the collector last began to ask the
 //! server for that node. That lets pass: a node that comes back between the answer and the writes that rest on it,
 //! however long these take. Not judged: deletes that name a revision (finished pods that are too many, and pods that
-//! end unbound), and what the server refuses, since it is about another pod or another state of it.
+//! end unbound), pods on their way out on a node that is out of service (KEP-2268), and what the server refuses, since
+//! it is about another pod or another state of it.
 
 use std::collections::BTreeMap;
 
@@ -48,6 +49,16 @@ impl Invariant for Orphans {
     }
 }
 
+/// Whether somebody has said of a node that nothing on it runs any more.
+fn is_out_of_service(node: &str, cluster: &Cluster) -> bool {
+    let node = cluster.find("nodes", "", node).and_then(|item| item.node());
+    let mut taints = node
+        .and_then(|node| node.spec.as_ref()?.taints.as_ref())
+        .into_iter()
+        .flatten();
+    taints.any(|taint| taint.key == "node.kubernetes.io/out-of-service")
+}
+
 impl Orphans {
     fn judge(&mut self, asked: &Asked, cluster: &Cluster, report: &mut Report) {
         let Some(path) = asked.path.as_ref().filter(|path| !path.name.is_empty()) else {
@@ -68,7 +79,7 @@ impl Orphans {
         let refused = asked.uid.as_deref().is_some_and(|uid| uid != pod.uid())
             || asked.base.is_some_and(|base| base != pod.revision);
         let node = pod.node_name();
-        if refused || node.is_empty() || is_absent(node) {
+        if refused || node.is_empty() || is_absent(node) || (pod.is_terminating() && is_out_of_service(node, cluster)) {
             return;
         }
         let looked = self.looked.get(&asked.client).and_then(|looked| looked.get(node));

@@ -15,7 +15,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::PodSpec;
 
 use super::restarts::containers;
-use super::sidecars::sidecars;
+use super::sidecars::{APART, sidecars};
 use super::{Invariant, Report};
 use crate::model::{Cluster, Item, Seen};
 use crate::scenario::Role;
@@ -160,14 +160,20 @@ impl Invariant for Grace {
         lately.retain(|at| *at + whole + LEAST > cluster.now);
         lately.push(cluster.now);
         let is_sidecar = started.is_some_and(|(_, own)| sidecars(spec).any(|name| name == own));
-        let since = match is_sidecar {
-            true => lately.iter().fold(since, |first, at| first.min(*at)),
-            false => since,
+        let waited = match is_sidecar {
+            // The others were asked a moment after its kubelet began to count.
+            true => {
+                lately
+                    .iter()
+                    .fold(Duration::ZERO, |waited, at| waited.max(cluster.now - *at))
+                    + APART
+            }
+            false => cluster.now - since,
         };
         let left = if has_hooks(spec) {
             Duration::ZERO
         } else {
-            whole.saturating_sub(cluster.now - since)
+            whole.saturating_sub(waited)
         };
         let least = left.max(whole.min(LEAST));
         let is_new = |at: Duration| at + cluster.lag(Role::Kubelet) >= cluster.now;

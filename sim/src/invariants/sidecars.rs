@@ -5,7 +5,8 @@
 //! more time than is left of the pod's grace since its kubelet asked the first one, and two seconds: that grace is one
 //! for all. Source: Kubernetes' documentation, "Sidecar Containers". That lets pass what is asked to end for another
 //! reason: with its sandbox, by a probe that may have failed just then, for another image, or because the pod's time is
-//! over. The time is not judged in troubled times, when asking may have failed, and not across a restart of the kubelet.
+//! over, and all when the grace is. The time is not judged in troubled times, when asking may have failed, and not
+//! across a restart of the kubelet.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use super::{Invariant, Report};
 use crate::model::{Change, Cluster, Item, Seen};
 
 /// What two requests that are made at the same time may lie apart.
-const APART: Duration = Duration::from_secs(1);
+pub(super) const APART: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Default)]
@@ -53,6 +54,12 @@ pub(super) fn sidecars(spec: &PodSpec) -> impl DoubleEndedIterator<Item = &str> 
     all.map(|container| &*container.name)
 }
 
+/// How long a pod that is deleted may take; at least a second, as its kubelet counts.
+fn grace_of(pod: &Item) -> Option<Duration> {
+    let seconds = pod.meta.deletion_grace_period_seconds?;
+    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0).max(1)))
+}
+
 impl Sidecars {
     /// The container that is still to end before the sidecar `id` may be asked to.
     fn outlived(&self, id: &str, cluster: &Cluster) -> Option<&str> {
@@ -70,6 +77,9 @@ impl Sidecars {
         if !is_sidecar || !pod.is_terminating() || may_fail || is_replaced || is_over {
             return None;
         }
+        if self.has_no_time_left(&own.pod_uid, pod, cluster) {
+            return None;
+        }
         let is_main = |name: &str| spec.containers.iter().any(|main| main.name == name);
         let comes_first = |name: &str| is_main(name) || later.contains(&name);
         let mut first = self
@@ -80,13 +90,20 @@ impl Sidecars {
         Some(&other.name)
     }
 
+    /// Whether the pod's grace is over: then nobody waits for anybody any more.
+    fn has_no_time_left(&self, uid: &str, pod: &Item, cluster: &Cluster) -> bool {
+        let since = self.ends.get(uid).map(|(_, since)| *since);
+        since
+            .zip(grace_of(pod))
+            .is_some_and(|(since, whole)| since + whole <= cluster.now + APART)
+    }
+
     /// By how much the `grace` that the sidecar `id` is given is more than what is left of its pod's.
     fn excess(&self, id: &str, grace: Duration, cluster: &Cluster) -> Option<Duration> {
         let own = self.running.get(id)?;
         let (pod, spec) = cluster.pod_by_uid(&own.pod_uid)?;
         let (machine, since) = self.ends.get(&own.pod_uid)?;
-        let whole = pod.meta.deletion_grace_period_seconds?;
-        let whole = Duration::from_secs(u64::try_from(whole).unwrap_or(0).max(1));
+        let whole = grace_of(pod)?;
         if !sidecars(spec).any(|name| name == own.name) || cluster.is_disturbed_on(machine, UNDER_WAY) {
             return None;
         }

@@ -3,8 +3,8 @@
 //! Judged at every write of a pod, a node or a Deployment. A status that changes must bring another time with it than
 //! it had, unless that one is of just now: it may change twice within a second. A status that stays keeps its time;
 //! once it may have changed and changed back between two writes, but not write after write, and not that of a pod
-//! whose containers have neither begun, nor ended, nor fallen silent or answered again of late: a kubelet that starts
-//! again finds them as they were. Not judged: whatever is written while a clock is wrong or, but for such pods, a fault in
+//! whose containers have neither begun, nor ended, nor fallen silent or answered again of late, nor since its kubelet
+//! last told of them: a kubelet that starts again finds them as they were. Not judged: whatever is written while a clock is wrong or, but for such pods, a fault in
 //! force that reaches the pod's node, or the node, or shortly after; conditions without a time.
 //!
 //! Source: the API's documentation of `lastTransitionTime`. Users read from it since when something is so, and
@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::statuses::statuses;
 use super::{Invariant, MEMORY, Report};
 use crate::model::{Cluster, Item, Seen};
 
@@ -28,8 +29,10 @@ const ON_END: u32 = 3;
 pub struct Transitions {
     /// By uid and type of condition: how many writes on end have moved its time alone.
     moved: BTreeMap<(String, String), u32>,
-    /// When something last befell the containers of pods, by the pods' uids.
-    stirred: BTreeMap<String, Duration>,
+    /// When something last befell the containers of pods, and until when that shows, by the pods' uids.
+    stirred: BTreeMap<String, (Duration, Duration)>,
+    /// When pods' statuses last told something else of their containers than before, by uid.
+    told: BTreeMap<String, Duration>,
     /// Whose containers those are, by id.
     owners: BTreeMap<String, String>,
 }
@@ -83,7 +86,7 @@ impl Transitions {
             _ => return,
         };
         if let Some(uid) = self.owners.get(container) {
-            self.stirred.insert(uid.clone(), until);
+            self.stirred.insert(uid.clone(), (now, until));
         }
         if matches!(seen, Seen::ContainerEnded { .. }) {
             self.owners.remove(container);
@@ -93,8 +96,9 @@ impl Transitions {
     /// Whether nothing has befallen the pod's containers for so long that its status must be as it was.
     fn is_steady(&self, pod: &Item, cluster: &Cluster) -> bool {
         let gates = pod.pod().and_then(|pod| pod.spec.as_ref()?.readiness_gates.as_ref());
-        let stirred = self.stirred.get(pod.uid());
-        gates.is_none() && stirred.is_some_and(|at| *at + LATE < cluster.now)
+        let (stirred, told) = (self.stirred.get(pod.uid()), self.told.get(pod.uid()));
+        let is_told = |(at, until): (&(Duration, Duration), &Duration)| at.0 <= *until && at.1 + LATE < cluster.now;
+        gates.is_none() && stirred.zip(told).is_some_and(is_told)
     }
 
     /// What is wrong with how `after` follows `before`, both of the object with this uid.
@@ -142,6 +146,7 @@ impl Invariant for Transitions {
         let Some(after) = after else {
             let uid = before.uid().to_owned();
             self.stirred.remove(&uid);
+            self.told.remove(&uid);
             let own = self.moved.range((uid.clone(), String::new())..);
             let own: Vec<_> = own
                 .take_while(|((of, _), _)| *of == uid)
@@ -168,6 +173,9 @@ impl Invariant for Transitions {
                 );
                 report.broken(self.id(), message, &["kubelet", "controller-manager"]);
             }
+        }
+        if after.pod().is_some() && !statuses(before).eq(statuses(after)) {
+            self.told.insert(after.uid().to_owned(), cluster.now);
         }
     }
 }
@@ -231,16 +239,24 @@ mod tests {
 
     #[test]
     fn a_pod_whose_containers_run_on_keeps_its_times_whatever_befalls_its_kubelet() {
-        let ready = |since: i64| {
+        let ready = |since: i64, restarts: i32| {
             let since = k8s_openapi::jiff::Timestamp::from_second(since).unwrap().to_string();
             let conditions = json!([{"type": "Ready", "status": "True", "lastTransitionTime": since}]);
-            with(pod("a", "n", "Running"), "/status/conditions", conditions)
+            let pod = with(pod("a", "n", "Running"), "/status/conditions", conditions);
+            with(
+                pod,
+                "/status/containerStatuses",
+                json!([{"name": "c", "restartCount": restarts}]),
+            )
         };
-        let moved = |at: u64| {
+        let began = || {
             let history = History::of(|id| id == "K13").struck();
-            let history = history.put("pods", ready(1)).see(&starts("s1", "c1", "c", 0));
-            history.at(at).put("pods", ready(at as i64)).broken()
+            history.put("pods", ready(1, 0)).see(&starts("s1", "c1", "c", 0))
         };
+        let told = || began().put("pods", ready(1, 1));
+        let moved = |at: u64| told().at(at).put("pods", ready(at as i64, 1)).broken();
+        // What was not told yet may have changed twice.
+        assert!(began().at(200).put("pods", ready(200, 1)).broken().is_empty());
         assert_eq!(moved(200), ["K13"]);
         assert!(moved(20).is_empty());
     }

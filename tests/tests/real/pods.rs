@@ -362,7 +362,10 @@ fn who_must_not_be_root_is_not_run_as_root(session: &Session<'_>) {
     ready(session, "user");
     let address = format!("{}:8080", status(session, "user", "podIP"));
     let process = session.web(&address, "/file/proc/self/status");
-    assert!(process.contains("Uid:\t1000") && process.contains("Gid:\t2000"), "{process}");
+    assert!(
+        process.contains("Uid:\t1000") && process.contains("Gid:\t2000"),
+        "{process}"
+    );
 }
 
 fn changed_labels_reach_their_volume(session: &Session<'_>) {

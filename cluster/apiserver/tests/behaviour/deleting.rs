@@ -90,6 +90,22 @@ async fn the_policy_decides_which_finalizer_waits_for_the_collector() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_event_waits_for_no_collector_whatever_the_policy_says() {
+    let world = world().await;
+    let events = "/api/v1/namespaces/default/events";
+    for options in [
+        json!({"propagationPolicy": "Foreground"}),
+        json!({"propagationPolicy": "Orphan"}),
+        json!({"orphanDependents": true}),
+    ] {
+        let event = json!({"metadata": {"name": "e"}, "involvedObject": {"namespace": "default"}});
+        world.post(events, event).await.is(201);
+        world.delete(&format!("{events}/e"), options).await.is(200);
+        world.get(&format!("{events}/e")).await.is(404);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_running_pod_is_given_time_that_may_only_be_shortened() {
     let world = world().await;
     world.post(PODS, pod("p", "n")).await.is(201);

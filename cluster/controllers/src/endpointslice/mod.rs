@@ -86,11 +86,15 @@ impl EndpointSliceController {
         informers.endpoint_slices.on_change({
             let queue = queue.clone();
             move |change| {
-                let slice = change.object();
-                if let (Some(plan::MANAGER), Some(name)) =
-                    (slice.label(plan::MANAGED_BY), slice.label(plan::SERVICE_NAME))
+                let service = service_of(change.object());
+                // Users may relabel a slice: then it is missing where it was.
+                if let Change::Updated { old, .. } = change
+                    && let Some(former) = service_of(old).filter(|former| Some(former) != service.as_ref())
                 {
-                    queue.add(ObjectKey::new(slice.namespace(), name));
+                    queue.add(former);
+                }
+                if let Some(service) = service {
+                    queue.add(service);
                 }
             }
         });
@@ -218,6 +222,12 @@ impl EndpointSliceController {
         };
         Ok(list.items)
     }
+}
+
+/// The service for which this controller keeps `slice`, if it does.
+fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
+    let name = slice.label(plan::SERVICE_NAME)?;
+    (slice.label(plan::MANAGED_BY) == Some(plan::MANAGER)).then(|| ObjectKey::new(slice.namespace(), name))
 }
 
 /// The name of a slice: that of its service, cut so that the suffix fits into a name's 253 letters.

@@ -20,6 +20,9 @@ use super::tolerations::{self, Since};
 use crate::informers::{BY_NODE, Informers};
 use crate::{Context, pods, retry};
 
+/// So many pods are evicted at once: kube-controller-manager's number of workers.
+const WORKERS: usize = 8;
+
 /// What is known of one node.
 #[derive(Debug, Default)]
 struct Tainted {
@@ -86,7 +89,9 @@ impl Eviction {
     }
 
     pub(super) async fn run(&self) {
-        process(self.queue.clone(), |key| self.reconcile(key)).await
+        let work = |key| self.reconcile(key);
+        let workers = (0..WORKERS).map(|_| process(self.queue.clone(), work));
+        futures_util::future::join_all(workers).await;
     }
 
     async fn reconcile(&self, key: ObjectKey) -> Result<Next, Error> {

@@ -51,15 +51,15 @@ impl Marks {
     }
 }
 
-/// Brings the node's taints to what they should be; true when they are.
-pub(super) async fn put_taints(api: &Api<Node>, node: &Node, evict: Evict) -> Result<(), Error> {
+/// Brings the node's taints to what they should be; answers whether that took a write.
+pub(super) async fn put_taints(api: &Api<Node>, node: &Node, evict: Evict) -> Result<bool, Error> {
     let Some(taints) = taints::plan(node, evict, &clock::now_time()) else {
-        return Ok(());
+        return Ok(false);
     };
     let mut node = node.clone();
     node.spec.get_or_insert_default().taints = (!taints.is_empty()).then_some(taints);
     match api.replace(&node).await {
-        Err(error) if error.is_not_found() => Ok(()),
-        other => other.map(drop),
+        Err(error) if error.is_not_found() => Ok(false),
+        other => other.map(|_| true),
     }
 }

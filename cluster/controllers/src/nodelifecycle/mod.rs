@@ -1,12 +1,13 @@
 //! Watches over nodes: marks the silent ones, taints them, and drives pods out of those that are lost.
 //!
-//! Three parts. [`monitor`] judges who is silent and who is given up; [`marks`] keeps the taints that follow from a
-//! node's conditions; [`eviction`] deletes pods whose time on a tainted node has run out. What they decide is in
-//! [`health`], [`zones`], [`taints`] and [`tolerations`], all pure. Pods of nodes that are deleted are not handled
-//! here.
+//! Three parts. [`monitor`] judges who is silent, by what [`hearing`] hears, and who is given up; [`marks`] keeps the
+//! taints that follow from a node's conditions; [`eviction`] deletes pods whose time on a tainted node has run out.
+//! What they decide is in [`health`], [`zones`], [`taints`] and [`tolerations`], all pure. Pods of nodes that are
+//! deleted are not handled here.
 
 pub(crate) mod eviction;
 mod health;
+mod hearing;
 mod marks;
 mod monitor;
 mod taints;

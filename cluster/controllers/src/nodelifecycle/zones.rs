@@ -86,9 +86,8 @@ impl Zones {
         self.disrupted
     }
 
-    /// Whether a node of `zone` may be given up at `now`, `rate` nodes a second being allowed in ordinary times. If so,
-    /// it is counted.
-    pub(super) fn may_give_up(&mut self, zone: &str, rate: f64, now: Duration) -> bool {
+    /// Whether a node of `zone` may be given up at `now`, `rate` nodes a second being allowed in ordinary times.
+    pub(super) fn may_give_up(&self, zone: &str, rate: f64, now: Duration) -> bool {
         let rate = self.counts.get(zone).map_or(0.0, |count| count.rate(rate));
         if self.disrupted || rate <= 0.0 {
             return false;
@@ -96,11 +95,12 @@ impl Zones {
         let pause = Duration::from_secs_f64((1.0 / rate).min(1e9));
         // A process that has just begun does not know what its predecessor did: it waits as if that was now.
         let last = self.last.get(zone).copied().unwrap_or_default();
-        if now.saturating_sub(last) < pause && !mutant::active("O108") {
-            return false;
-        }
+        now.saturating_sub(last) >= pause || mutant::active("O108")
+    }
+
+    /// A node of `zone` was given up, or may have been, as was decided at `now`.
+    pub(super) fn gave_up(&mut self, zone: &str, now: Duration) {
         self.last.insert(zone.to_owned(), now);
-        true
     }
 }
 
@@ -127,6 +127,15 @@ mod tests {
         zones
     }
 
+    /// Gives a node of the zone `a` up if that may be.
+    fn give_up(zones: &mut Zones, now: Duration) -> bool {
+        let may = zones.may_give_up("a", 0.1, now);
+        if may {
+            zones.gave_up("a", now);
+        }
+        may
+    }
+
     #[test]
     fn the_state_of_a_zone_goes_by_share_and_number() {
         assert_eq!(count(0, 1).state(), State::Full);
@@ -138,9 +147,9 @@ mod tests {
 
     #[test]
     fn nobody_is_evicted_when_all_zones_fail() {
-        let mut cut_off = zones(&[("a", count(0, 3)), ("b", count(0, 1))], true);
+        let cut_off = zones(&[("a", count(0, 3)), ("b", count(0, 1))], true);
         assert!(!cut_off.may_give_up("a", 0.1, LATER));
-        let mut one_zone = zones(&[("a", count(0, 3)), ("b", count(1, 0))], true);
+        let one_zone = zones(&[("a", count(0, 3)), ("b", count(1, 0))], true);
         assert!(one_zone.may_give_up("a", 0.1, LATER));
     }
 
@@ -153,12 +162,22 @@ mod tests {
     fn disturbed_zones_evict_slowly_when_large_and_not_at_all_when_small() {
         let seconds = |zones: &mut Zones| {
             (0..1000)
-                .filter(|second| zones.may_give_up("a", 0.1, Duration::from_secs(*second)))
+                .filter(|second| give_up(zones, Duration::from_secs(*second)))
                 .count()
         };
         assert_eq!(seconds(&mut zones(&[("a", count(4, 2))], true)), 99);
         assert_eq!(seconds(&mut zones(&[("a", count(2, 4))], true)), 0);
         assert_eq!(seconds(&mut zones(&[("a", count(20, 40))], true)), 9);
+    }
+
+    #[test]
+    fn a_node_that_was_not_given_up_after_all_spends_nothing() {
+        let mut zones = zones(&[("a", count(4, 2))], true);
+        assert!(zones.may_give_up("a", 0.1, LATER));
+        assert!(zones.may_give_up("a", 0.1, LATER));
+        zones.gave_up("a", LATER);
+        assert!(!zones.may_give_up("a", 0.1, LATER + Duration::from_secs(9)));
+        assert!(zones.may_give_up("a", 0.1, LATER + Duration::from_secs(10)));
     }
 
     #[test]
@@ -176,7 +195,7 @@ mod tests {
             let mut given_up: Vec<u64> = vec![0];
             for pause in times {
                 now += pause;
-                if zones.may_give_up("a", 0.1, Duration::from_secs(now)) {
+                if give_up(&mut zones, Duration::from_secs(now)) {
                     given_up.push(now);
                 }
             }

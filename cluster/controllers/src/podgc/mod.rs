@@ -2,7 +2,8 @@
 //! service, and finished ones beyond a number.
 //!
 //! Every 20 s: *observe* pods and nodes, *plan* with [`plan`], *act*. That a node is gone is confirmed by the server
-//! before its pods are removed without their kubelet's consent; every delete holds for one uid.
+//! before its pods are removed without their kubelet's consent; every delete holds for one uid. Who has not ended is
+//! marked as failed before: finalizers may hold him for long, and nobody else would ever say so.
 
 mod plan;
 
@@ -24,6 +25,9 @@ use plan::Quarantine;
 const PERIOD: Duration = Duration::from_secs(20);
 /// How long a node has to be missing.
 const QUARANTINE: Duration = Duration::from_secs(40);
+
+/// Why pods of nodes that are gone are disrupted.
+const NODE_IS_GONE: &str = "PodGC: node no longer exists";
 
 /// Removes pods that nobody else will.
 pub(crate) struct PodGc {
@@ -58,12 +62,12 @@ impl PodGc {
             }
             for pod in plan::unbound(&all) {
                 // Only as it was seen: it may be bound by now.
-                self.remove(&pod, DeleteParams::exactly(&*pod).grace(0)).await;
+                self.end(&pod).await;
             }
             let node = |name: &str| self.nodes.get(&ObjectKey::new("", name));
             let is_out = |name: &str| node(name).is_some_and(|node| plan::is_out_of_service(&node));
             for pod in plan::unconfirmed(&all, is_out) {
-                self.remove(&pod, DeleteParams::exactly(&*pod).grace(0)).await;
+                self.end(&pod).await;
             }
             let orphans = plan::orphans(&all, |name| node(name).is_some());
             for node in quarantine.update(orphans.keys(), began.elapsed(), QUARANTINE) {
@@ -84,20 +88,37 @@ impl PodGc {
         }
     }
 
+    /// Removes a pod whose end nobody confirms, as it was seen.
+    async fn end(&self, pod: &Arc<Pod>) {
+        if let Some(marked) = self.mark(pod, None).await {
+            self.remove(pod, DeleteParams::exactly(&*marked).grace(0)).await;
+        }
+    }
+
     /// Removes a pod whose node is gone. It is marked as failed first, so that its owner counts it as such.
     async fn bury(&self, pod: &Arc<Pod>) {
         if pods::is_finished(pod) && mutant::active("O61") {
             return;
         }
-        if let Some(marked) = failed(pod) {
-            match self.pod_api.replace_status(&marked).await {
-                Ok(_) => {}
-                Err(error) if error.is_not_found() => return,
-                Err(error) => return report("mark", pod, &error),
+        if self.mark(pod, Some(NODE_IS_GONE)).await.is_some() {
+            // A pod is bound once: whatever else changed meanwhile, its node stays the one that is gone.
+            self.remove(pod, DeleteParams::of(&**pod).grace(0)).await;
+        }
+    }
+
+    /// Marks a pod as failed if it has not ended; answers it as it is then, `None` if it is not to be removed now.
+    async fn mark(&self, pod: &Arc<Pod>, disruption: Option<&str>) -> Option<Arc<Pod>> {
+        let Some(failed) = failed(pod, disruption) else {
+            return Some(pod.clone());
+        };
+        match self.pod_api.replace_status(&failed).await {
+            Ok(marked) => Some(marked),
+            Err(error) if error.is_not_found() => None,
+            Err(error) => {
+                report("mark", pod, &error);
+                None
             }
         }
-        // A pod is bound once: whatever else changed meanwhile, its node stays the one that is gone.
-        self.remove(pod, DeleteParams::of(&**pod).grace(0)).await;
     }
 
     async fn remove(&self, pod: &Arc<Pod>, params: DeleteParams) {
@@ -113,12 +134,12 @@ fn report(what: &str, pod: &Pod, error: &Error) {
     log::line("podgc", format_args!("cannot {what} pod {}: {error}", pod.key()));
 }
 
-/// The pod as failed for the loss of its node; `None` when it has ended or says so already.
-fn failed(pod: &Pod) -> Option<Pod> {
+/// The pod as failed, for a disruption if there is one; `None` when it has ended.
+fn failed(pod: &Pod, disruption: Option<&str>) -> Option<Pod> {
     if pods::is_finished(pod) {
         return None;
     }
-    let marked = disrupted(pod, "DeletionByPodGC", "PodGC: node no longer exists");
+    let marked = disruption.and_then(|message| disrupted(pod, "DeletionByPodGC", message));
     let mut marked = marked.unwrap_or_else(|| pod.clone());
     marked.status.get_or_insert_default().phase = Some("Failed".to_owned());
     Some(marked)

@@ -43,8 +43,10 @@ enum Created {
     Yes,
     /// Nobody knows; the expectation stays open.
     Unknown,
-    /// It is not, and need not be reported: the name was taken, or the namespace is going.
+    /// It is not, and need not be reported: the name was taken.
     No,
+    /// It is not, and nothing will be made in its namespace any more, which is being terminated.
+    Closed,
     /// It was refused.
     Refused(Error),
 }
@@ -78,18 +80,20 @@ impl ReplicaSetController {
 
     async fn settle_create(&self, set: &ReplicaSet, pods: &[Arc<Pod>], name: &str, open: &Open) -> Result<(), Failed> {
         let wanted = plan::possible(pods, &self.expectations.of(set.uid())) <= plan::replicas(set);
-        let mut refused = None;
+        let (mut refused, mut closed) = (None, false);
         if open.answer == Answer::Lost && wanted {
             // The same name again: whichever of the two requests comes second is refused.
             match self.create_one(set, name, true).await {
                 // That says nothing about the one before.
                 Created::Refused(error) => refused = Some(error),
+                // The one before has made the pod by now, or never will.
+                Created::Closed => closed = true,
                 _ => return Ok(()),
             }
         }
         match self.find(set, name).await? {
             Some(pod) if is_controlled_by(&pod.metadata, set.uid()) && is_active(&pod) => self.exists(set, &pod),
-            None if open.answer == Answer::Lost && open.asked.elapsed() < LOST_FOR_GOOD => {
+            None if open.answer == Answer::Lost && open.asked.elapsed() < LOST_FOR_GOOD && !closed => {
                 self.expectations.create_answered(set.uid(), name, Answer::Lost);
             }
             _ => self.expectations.create_settled(set.uid(), name),
@@ -143,13 +147,18 @@ impl ReplicaSetController {
             let size = batch.min(left);
             let names: Vec<_> = (0..size).map(|_| self.new_name(set)).collect();
             let results = join_all(names.iter().map(|name| self.create_one(set, name, false))).await;
-            let mut stop = false;
+            let (mut stop, mut closed) = (false, false);
             for result in results {
                 match result {
                     Created::Yes => {}
                     Created::Unknown | Created::No => stop = true,
+                    Created::Closed => closed = true,
                     Created::Refused(error) => return Err(self.refused(set, "FailedCreate", "creating", error)),
                 }
+            }
+            if closed {
+                // There is nothing to do until something changes.
+                return Ok(());
             }
             if stop {
                 // What is unknown is looked into when it is due; what was not tried waits for that.
@@ -210,9 +219,8 @@ impl ReplicaSetController {
                 } else {
                     self.expectations.create_settled(set.uid(), name);
                 }
-                let namespace_goes = error.is_forbidden() && error.to_string().contains("being terminated");
-                return if namespace_goes {
-                    Created::No
+                return if is_for_termination(&error) {
+                    Created::Closed
                 } else {
                     Created::Refused(error)
                 };
@@ -279,4 +287,12 @@ impl ReplicaSetController {
             cause: error,
         }
     }
+}
+
+/// Whether a create is refused because its namespace is being terminated.
+fn is_for_termination(error: &Error) -> bool {
+    let Error::Api(status) = error else { return false };
+    let causes = status.details().and_then(|details| details.causes.as_ref());
+    let mut causes = causes.into_iter().flatten();
+    causes.any(|cause| cause.reason.as_deref() == Some("NamespaceTerminating"))
 }

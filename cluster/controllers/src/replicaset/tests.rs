@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use http::Method;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::StatusCause;
 use orrery_api::message::{Direct, Identity, Request, Response, Transport, TransportError};
 use orrery_api::meta::{Object, controller_of};
 use orrery_api::random::Random;
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::Options;
-use crate::fake::{Server, eventually};
+use crate::fake::{Fate, Server, eventually};
 
 /// Loses requests to create pods, or the answers to them, in turn with letting them through.
 struct Lossy {
@@ -406,4 +407,39 @@ async fn a_create_whose_repetition_is_refused_may_have_happened_all_the_same() {
     }
     assert!(busy.creates.load(Ordering::Relaxed) >= 2, "the create was repeated");
     assert_eq!(pods(&server).len(), 1);
+}
+
+/// The refusal of what is to be made in a namespace that is being terminated.
+fn terminating() -> ApiError {
+    let why = "unable to create new content in namespace default because it is being terminated";
+    let mut error = ApiError::forbidden("pods", "", why);
+    let cause = StatusCause {
+        reason: Some("NamespaceTerminating".to_owned()),
+        ..StatusCause::default()
+    };
+    error.0.details.get_or_insert_default().causes = Some(vec![cause]);
+    error
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_whose_namespace_is_terminated_does_not_ask_for_ever() {
+    let server = Server::default();
+    server.put("replicasets", set(3));
+    let creates = Arc::new(AtomicUsize::new(0));
+    let counted = creates.clone();
+    let _tasks = server.run_over(Options::default(), move |request| {
+        if request.method() != Method::POST || !request.uri().path().ends_with("/pods") {
+            return Fate::Arrives;
+        }
+        match counted.fetch_add(1, Ordering::Relaxed) {
+            // It may have happened: its name is asked for once more.
+            0 => Fate::Refused(ApiError::timeout("nobody knows")),
+            _ => Fate::Refused(terminating()),
+        }
+    });
+    for _ in 0..600 {
+        sleep(Duration::from_millis(100)).await;
+    }
+    let asked = creates.load(Ordering::Relaxed);
+    assert!((2..10).contains(&asked), "{asked} pods were asked for");
 }

@@ -501,4 +501,20 @@ pub const CARDS: &[Card] = &[
         "pods are to be spread over two keys, and a node with one of these alone has none of them",
         &["convergence"],
     ),
+    card(
+        "O123",
+        "own",
+        "controllers",
+        "only the leases of nodes are heard of: the collector knows no others",
+        "a user's lease is deleted in the foreground, or its owner is",
+        &["convergence"],
+    ),
+    card(
+        "O124",
+        "own",
+        "controllers",
+        "nobody is listened to while an answer is waited for, and who was heard is judged by the time that it is then",
+        "a node is lost, its pods have time yet, and the answer to the mark of the next one never comes",
+        &["convergence"],
+    ),
 ];
