@@ -434,21 +434,26 @@ fn a_spec_that_changes_without_its_generation_breaks_s7() {
 
 #[test]
 fn a_pod_in_two_slices_of_a_service_breaks_e3() {
-    let slice = |name: &str, uid: &str| {
-        let object = json!({"metadata": {"name": name, "namespace": "default", "uid": format!("uid-{name}")},
+    let slice = |name: &str, uid: &str, service: &str| {
+        let labels = json!({"kubernetes.io/service-name": service,
+            "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"});
+        let object = json!({"metadata": {"name": name, "namespace": "default", "uid": format!("uid-{name}"),
+                "labels": labels},
             "addressType": "IPv4", "endpoints": [{"addresses": [], "conditions": {"ready": false},
                 "targetRef": {"kind": "Pod", "uid": uid}}]});
         owned(object, "Service", "web")
     };
-    let history = |uid| {
+    let history = |uid, service| {
         let history = History::new().put("namespaces", namespace());
-        let history = history.put("endpointslices.discovery.k8s.io", slice("one", "uid-a"));
+        let history = history.put("endpointslices.discovery.k8s.io", slice("one", "uid-a", service));
         history
-            .put("endpointslices.discovery.k8s.io", slice("two", uid))
+            .put("endpointslices.discovery.k8s.io", slice("two", uid, "web"))
             .broken()
     };
-    assert_eq!(history("uid-a"), ["E3"]);
-    assert!(history("uid-b").is_empty());
+    assert_eq!(history("uid-a", "web"), ["E3"]);
+    assert!(history("uid-b", "web").is_empty());
+    // A user has taken the first one from the service.
+    assert!(history("uid-a", "mine").is_empty());
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! E3: a pod is in one slice of a service, and not in two.
 //!
 //! Judged when a slice is made: none of its endpoints may be in another slice of the same service with the same ports.
-//! That every ready pod is in one is judged at convergence.
+//! That every ready pod is in one is judged at convergence. A slice that a user has taken from the service, by its labels,
+//! is none of its slices any more.
 
 use super::{Invariant, Report};
 use crate::model::{Cluster, Item, Seen};
@@ -32,9 +33,11 @@ impl Invariant for Slices {
         let Some(after) = &change.after else { return };
         let Some(service) = after.controller_uid() else { return };
         let ports = |item: &Item| item.slice().and_then(|slice| slice.ports.clone()).unwrap_or_default();
+        let is_alike = |other: &&Item| other.is_kept_slice() && other.service_name() == after.service_name();
         let others = cluster
             .owned(service)
-            .filter(|other| other.slice().is_some() && other.id != after.id);
+            .filter(|other| other.slice().is_some() && other.id != after.id)
+            .filter(is_alike);
         for other in others.filter(|other| !other.is_terminating() && ports(other) == ports(after)) {
             if let Some(pod) = pods(after).find(|uid| pods(other).any(|own| own == *uid)) {
                 let message = format!(
