@@ -33,11 +33,10 @@ impl Invariant for Slices {
         let Some(after) = &change.after else { return };
         let Some(service) = after.controller_uid() else { return };
         let ports = |item: &Item| item.slice().and_then(|slice| slice.ports.clone()).unwrap_or_default();
-        let is_alike = |other: &&Item| other.is_kept_slice() && other.service_name() == after.service_name();
+        let is_alike = |other: &Item| other.is_kept_slice() && other.service_name() == after.service_name();
         let others = cluster
             .owned(service)
-            .filter(|other| other.slice().is_some() && other.id != after.id)
-            .filter(is_alike);
+            .filter(|other| other.slice().is_some() && other.id != after.id && is_alike(other));
         for other in others.filter(|other| !other.is_terminating() && ports(other) == ports(after)) {
             if let Some(pod) = pods(after).find(|uid| pods(other).any(|own| own == *uid)) {
                 let message = format!(
