@@ -221,7 +221,8 @@ fn service() -> Value {
 }
 
 fn slice(address: &str) -> Value {
-    let slice = json!({"metadata": {"name": "dns-1", "namespace": "default", "uid": "uid-slice"},
+    let slice = json!({"metadata": {"name": "dns-1", "namespace": "default", "uid": "uid-slice",
+            "labels": {"kubernetes.io/service-name": "dns"}},
         "addressType": "IPv4", "endpoints": [{"addresses": [address]}]});
     owned(slice, "Service", "dns")
 }
