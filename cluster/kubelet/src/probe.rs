@@ -233,10 +233,10 @@ impl Patient {
             tokio::join!(
                 async {
                     let is_found = age(self.started_at) > FRESH;
-                    if let Some(liveness) = liveness.filter(|_| !(is_found && mutant::active("O110"))) {
-                        if self.unless_going(self.watch(&liveness, |_| {}, false)).await.is_some() {
-                            self.bury("failed liveness probe", liveness.grace);
-                        }
+                    if let Some(liveness) = liveness.filter(|_| !(is_found && mutant::active("O110")))
+                        && self.unless_going(self.watch(&liveness, |_| {}, false)).await.is_some()
+                    {
+                        self.bury("failed liveness probe", liveness.grace);
                     }
                 },
                 async {

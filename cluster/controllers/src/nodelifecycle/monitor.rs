@@ -1,6 +1,6 @@
 //! Judges which nodes are silent, and which are given up.
 //!
-//! Every five seconds: *observe* by [`hearing`](super::hearing); *plan* with [`health`](super::health) and
+//! Every five seconds: *observe* by [`hearing`]; *plan* with [`health`](super::health) and
 //! [`zones`](super::zones); *act* on conditions, taints and the readiness of pods, each write on the base of the
 //! revision that was judged. Writes are made one after the other, and an answer may be waited for for long: it is
 //! listened on meanwhile, and each decision rests on the last look.
