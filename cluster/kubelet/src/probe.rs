@@ -324,3 +324,19 @@ impl Patient {
         self.change(|health| health.dead = Some(Death { message, grace }));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_come_every_period_and_missed_ones_are_made_up_for_once() {
+        let begin = Instant::now();
+        let after = |seconds| begin + Duration::from_secs(seconds);
+        let next = |now| next_tick(begin, Duration::from_secs(10), after(now));
+        assert_eq!(next(0), after(10));
+        assert_eq!(next(9), after(10));
+        assert_eq!(next(15), after(10), "at once");
+        assert_eq!(next(25), after(20), "at once, and then at 30");
+    }
+}

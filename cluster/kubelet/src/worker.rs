@@ -235,7 +235,8 @@ impl Worker {
         self.tend(&pod, &sandboxes).await
     }
 
-    /// Waits for `work`, and tells meanwhile what probes find: a pod whose worker is busy is called all the same.
+    /// Waits for `work`, and tells meanwhile what probes find: whoever calls the pod has to know, however long its worker
+    /// is busy.
     pub(crate) async fn telling<T>(&mut self, work: impl Future<Output = T>) -> T {
         let entry = self.entry.clone();
         let mut work = std::pin::pin!(work);
