@@ -4,17 +4,17 @@
 //! K5 is judged when a pod's status begins to show a container with a readiness probe as ready: it must have come so
 //! far that it answers. K7 is judged when a kubelet asks the runtime to stop a container: it must leave it what is left
 //! of the pod's grace period since it was first asked to end, and two seconds in any case. A sidecar waits for others of
-//! its pod: what is left to it is what was when the first of these was asked of late. Where hooks run before that,
-//! which take of the grace period what they need, only the two seconds are judged; the own grace period of a probe of
-//! that container counts if it is shorter. A sandbox that is stopped or removed leaves nothing to what still runs in it; that lets pass a
-//! container that its kubelet may not have seen start.
+//! its pod: what is left to it is what was when the first of these was asked of late, and in troubled times nobody knows
+//! when that was. Where hooks run before that, which take of the grace period what they need, only the two seconds are
+//! judged; the own grace period of a probe of that container counts if it is shorter. A sandbox that is stopped or
+//! removed leaves nothing to what still runs in it; that lets pass a container that its kubelet may not have seen start.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PodSpec;
 
-use super::restarts::containers;
+use super::restarts::{UNDER_WAY, containers};
 use super::sidecars::{APART, sidecars};
 use super::{Invariant, Report};
 use crate::model::{Cluster, Item, Seen};
@@ -170,7 +170,9 @@ impl Invariant for Grace {
             }
             false => cluster.now - since,
         };
-        let left = if has_hooks(spec) {
+        // What its kubelet asked of the others before may not have got to the runtime.
+        let is_uncertain = is_sidecar && cluster.is_disturbed_on(machine, UNDER_WAY);
+        let left = if has_hooks(spec) || is_uncertain {
             Duration::ZERO
         } else {
             whole.saturating_sub(waited)
