@@ -8,7 +8,7 @@
 use http::Method;
 use k8s_openapi::api::core::v1::PodCondition;
 
-use super::{Invariant, Report};
+use super::{Invariant, Report, carried_out};
 use crate::model::{Cluster, Item, Seen};
 
 /// What kubelets say of pods. Source: Kubernetes' documentation, "Pod conditions".
@@ -45,26 +45,22 @@ impl Invariant for ForeignConditions {
         if !asked.client.starts_with("kubelet/") || ![Method::PUT, Method::PATCH].contains(&asked.method) {
             return;
         }
-        let (Some(path), Some(revision)) = (&asked.path, answered.revision) else {
+        let Some((path, change)) = carried_out(asked, answered, cluster) else {
             return;
         };
         if &*path.resource != "pods" || path.subresource != "status" {
             return;
         }
-        let history = cluster.history(&path.resource);
-        let change = history.and_then(|history| history.at(revision, &path.namespace, &path.name));
-        let Some(change) = change.filter(|change| change.revision == revision) else {
-            return;
-        };
         if let (Some(before), Some(after)) = (&change.before, &change.after)
             && before.uid() == after.uid()
             && foreign(before) != foreign(after)
         {
             let message = format!(
-                "{} (uid {}) by {} at revision {revision}: {} became {}",
+                "{} (uid {}) by {} at revision {}: {} became {}",
                 path.id(),
                 after.uid(),
                 asked.client,
+                change.revision,
                 told(&foreign(before)),
                 told(&foreign(after)),
             );

@@ -7,7 +7,7 @@
 
 use http::Method;
 
-use super::{Invariant, Report};
+use super::{Invariant, Report, carried_out};
 use crate::model::{Cluster, Item, Seen};
 
 /// See the module.
@@ -45,14 +45,10 @@ impl Invariant for Halves {
         if asked.method != Method::PUT && asked.method != Method::PATCH {
             return;
         }
-        let (Some(path), Some(revision)) = (&asked.path, answered.revision) else {
+        let Some((path, change)) = carried_out(asked, answered, cluster) else {
             return;
         };
-        let change = cluster
-            .history(&path.resource)
-            .and_then(|history| history.at(revision, &path.namespace, &path.name))
-            .filter(|change| change.revision == revision);
-        let Some((Some(before), Some(after))) = change.map(|change| (&change.before, &change.after)) else {
+        let (Some(before), Some(after)) = (&change.before, &change.after) else {
             return;
         };
         let Some((spec, status)) = same(before, after).filter(|_| before.uid() == after.uid()) else {
@@ -66,9 +62,10 @@ impl Invariant for Halves {
         };
         let (client, method) = (&asked.client, &asked.method);
         let message = format!(
-            "{method} {}{} by {client} has changed {wrong} as well at revision {revision}",
+            "{method} {}{} by {client} has changed {wrong} as well at revision {}",
             path.id(),
-            if path.subresource.is_empty() { "" } else { ", status," }
+            if path.subresource.is_empty() { "" } else { ", status," },
+            change.revision
         );
         report.broken(self.id(), message, &["apiserver"]);
     }

@@ -73,7 +73,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::features::Features;
-use crate::model::{Cluster, ObjectId, Seen};
+use crate::model::{Answered, Asked, Change, Cluster, ObjectId, Path, Seen};
 
 /// A broken invariant: which, and what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +144,16 @@ impl Missing {
         let all = self.all.into_iter().filter(|(_, machine)| asked_for(machine));
         all.map(|(what, _)| what).collect()
     }
+}
+
+/// What a server says it has carried out: where, and the write of the revision that it names. None if that is somebody
+/// else's, of another object, or too old to be known.
+fn carried_out<'a>(asked: &'a Asked, answered: &Answered, cluster: &'a Cluster) -> Option<(&'a Path, &'a Change)> {
+    let (path, revision) = (asked.path.as_ref()?, answered.revision?);
+    let change = cluster
+        .history(&path.resource)?
+        .at(revision, &path.namespace, &path.name)?;
+    (change.revision == revision).then_some((path, change))
 }
 
 /// Every invariant, freshly made, users' own last.
