@@ -214,9 +214,7 @@ impl ApiError {
 
     /// The status as JSON.
     pub fn to_json(&self) -> Vec<u8> {
-        // Kubernetes always sends `metadata`, and some clients want it.
-        let mut value = serde_json::to_value(&*self.0).unwrap_or_default();
-        value["metadata"] = serde_json::json!({});
+        let value = serde_json::to_value(&*self.0).unwrap_or_default();
         value.to_string().into_bytes()
     }
 }

@@ -8,12 +8,14 @@
 
 mod normal;
 mod parse;
+mod settled;
 mod target;
 mod time;
 mod types;
 
 pub use normal::normalize;
 pub use parse::{Parsed, SyntaxError, parse_json, parse_json_as};
+pub use settled::{is_normal, is_normal_value};
 pub use target::unknown_fields;
 pub use time::{format_time, parse_time};
 pub use types::check_types;

@@ -8,7 +8,8 @@ use orrery_api::status::ApiError;
 use crate::resource::{AnyObject, AnyResource};
 use crate::resources::pods::admission;
 
-/// Completes a new object; 403 when it names something that is not there. `has_account` tells whether a service account
+/// Completes a new object; 403 when it names something that is not there, or says itself what its priority class says.
+/// `has_account` tells whether a service account
 /// of the object's namespace is there.
 pub fn on_create(
     resource: &dyn AnyResource,
@@ -25,7 +26,7 @@ pub fn on_create(
             let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
             format!("error looking up service account {namespace}/{account}: serviceaccount \"{account}\" not found")
         }
-        (_, Err(class)) => format!("no PriorityClass with name {class} was found"),
+        (_, Err(why)) => why,
         _ => return Ok(()),
     };
     let name = pod.metadata.name.as_deref().unwrap_or_default();

@@ -1,10 +1,10 @@
 //! Cluster IPs and node ports: each is a key of its own in the store, written and removed in the very transaction that
 //! writes its service, so that two services can never hold one, and none is lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use orrery_api::field::Error;
 use orrery_api::random::Random;
 use orrery_store::Store;
@@ -13,6 +13,7 @@ use crate::resource::AnyObject;
 
 /// Where claims lie.
 pub const CLAIMS: &str = "/ranges/";
+const TAKEN: &str = "provided port is already allocated";
 /// So many random tries before the range is searched from its beginning.
 const TRIES: usize = 16;
 
@@ -98,12 +99,23 @@ fn wants_address(spec: &ServiceSpec) -> bool {
     spec.type_.as_deref() != Some("ExternalName")
 }
 
+/// Whether the type has node ports; others are refused by validation.
+fn may_have_ports(spec: &ServiceSpec) -> bool {
+    matches!(spec.type_.as_deref(), Some("NodePort" | "LoadBalancer"))
+}
+
+/// Whether ports that choose no node port are given one.
 fn wants_ports(spec: &ServiceSpec) -> bool {
     match spec.type_.as_deref() {
         Some("NodePort") => true,
         Some("LoadBalancer") => spec.allocate_load_balancer_node_ports != Some(false),
         _ => false,
     }
+}
+
+/// Whether load balancers ask at a port which nodes have pods of the service.
+fn wants_health_port(spec: &ServiceSpec) -> bool {
+    spec.type_.as_deref() == Some("LoadBalancer") && spec.external_traffic_policy.as_deref() == Some("Local")
 }
 
 /// Gives `object` the addresses and ports that it wants and has not; none unless it is a service. `held` are the claims
@@ -140,48 +152,116 @@ pub fn allocate(
             spec.cluster_ips = spec.cluster_ip.clone().map(|address| vec![address]);
         }
     }
-    if wants_ports(spec) {
-        let mut taken: BTreeSet<(i32, String)> = BTreeSet::new();
-        let count = spec.ports.as_ref().map_or(0, Vec::len);
-        for position in 0..count {
-            let ports = spec.ports.as_deref().unwrap_or_default();
-            let chosen = ports[position].node_port.unwrap_or(0);
-            let protocol = ports[position].protocol.clone().unwrap_or_else(|| "TCP".to_owned());
-            let field = format!("spec.ports[{position}].nodePort");
-            let port = if chosen != 0 {
-                let within = i32::from(ranges.first_port)..=i32::from(ranges.last_port);
-                if !within.contains(&chosen) {
-                    let range = format!("{}-{}", ranges.first_port, ranges.last_port);
-                    let rule = format!("provided port is not in the valid range. The range of valid ports is {range}");
-                    errors.push(Error::invalid(field, chosen, rule));
-                } else if !free(&port_key(chosen)) || taken.contains(&(chosen, protocol.clone())) {
-                    errors.push(Error::invalid(field, chosen, "provided port is already allocated"));
-                }
-                chosen
-            } else {
-                let others: BTreeSet<i32> = taken
-                    .iter()
-                    .map(|(port, _)| *port)
-                    .chain(ports.iter().filter_map(|port| port.node_port))
-                    .collect();
-                match free_port(ranges, &|port| !others.contains(&port) && free(&port_key(port)), random) {
-                    Some(port) => port,
-                    None => {
-                        errors.push(Error {
-                            field,
-                            ..internal("failed to allocate a nodePort: range is full")
-                        });
-                        0
-                    }
-                }
-            };
-            taken.insert((port, protocol));
-            if let Some(own) = spec.ports.as_mut().and_then(|ports| ports.get_mut(position)) {
-                own.node_port = Some(port);
-            }
-        }
+    if may_have_ports(spec) {
+        errors.extend(allocate_ports(spec, held, ranges, &free, random));
+    }
+    if wants_health_port(spec) {
+        errors.extend(allocate_health_port(spec, ranges, &free, random));
     }
     errors
+}
+
+/// Gives the service's ports their node ports. Of a new service, which holds nothing yet, ports of one number (for TCP
+/// and UDP, say) have one node port, which any of them may choose; what is added later gets another, as in Kubernetes.
+fn allocate_ports(
+    spec: &mut ServiceSpec,
+    held: &BTreeSet<String>,
+    ranges: &Ranges,
+    free: &dyn Fn(&str) -> bool,
+    random: &Random,
+) -> Vec<Error> {
+    let is_new = held.is_empty();
+    let gives = wants_ports(spec);
+    let health = spec.health_check_node_port;
+    let mut errors = Vec::new();
+    let mut taken: BTreeSet<(i32, String)> = BTreeSet::new();
+    let mut shared: BTreeMap<i32, i32> = BTreeMap::new();
+    let ports = spec.ports.as_deref_mut().unwrap_or_default();
+    if is_new {
+        let chosen = ports.iter().rev().map(|port| (port.port, chosen(port)));
+        // The first of several wins.
+        shared.extend(chosen.filter(|(_, chosen)| *chosen != 0));
+    }
+    for position in 0..ports.len() {
+        let chosen = chosen(&ports[position]);
+        if chosen == 0 && !gives {
+            continue;
+        }
+        let number = ports[position].port;
+        let protocol = ports[position].protocol.clone().unwrap_or_else(|| "TCP".to_owned());
+        let field = format!("spec.ports[{position}].nodePort");
+        let given = if chosen != 0 {
+            if taken.contains(&(chosen, protocol.clone())) {
+                errors.push(Error::invalid(field, chosen, TAKEN));
+            } else {
+                errors.extend(check_port(field, chosen, ranges, free));
+            }
+            chosen
+        } else if let Some(given) = shared.get(&number) {
+            *given
+        } else {
+            let others: BTreeSet<i32> = taken
+                .iter()
+                .map(|(port, _)| *port)
+                .chain(ports.iter().filter_map(|port| port.node_port))
+                .chain(health)
+                .collect();
+            match free_port(ranges, &|port| !others.contains(&port) && free(&port_key(port)), random) {
+                Some(port) => port,
+                None => {
+                    errors.push(Error {
+                        field,
+                        ..internal("failed to allocate a nodePort: range is full")
+                    });
+                    0
+                }
+            }
+        };
+        if is_new {
+            shared.entry(number).or_insert(given);
+        }
+        taken.insert((given, protocol));
+        ports[position].node_port = Some(given);
+    }
+    errors
+}
+
+/// Gives the service the port at which its health is told, or judges the one it chose.
+fn allocate_health_port(
+    spec: &mut ServiceSpec,
+    ranges: &Ranges,
+    free: &dyn Fn(&str) -> bool,
+    random: &Random,
+) -> Option<Error> {
+    const FIELD: &str = "spec.healthCheckNodePort";
+    let others: BTreeSet<i32> = spec.ports.iter().flatten().filter_map(|port| port.node_port).collect();
+    match spec.health_check_node_port.filter(|chosen| *chosen != 0) {
+        Some(chosen) if others.contains(&chosen) => Some(Error::invalid(FIELD, chosen, TAKEN)),
+        Some(chosen) => check_port(FIELD.to_owned(), chosen, ranges, free),
+        None => {
+            spec.health_check_node_port =
+                free_port(ranges, &|port| !others.contains(&port) && free(&port_key(port)), random);
+            spec.health_check_node_port.is_none().then(|| Error {
+                field: FIELD.to_owned(),
+                ..internal("failed to allocate a HealthCheck NodePort: range is full")
+            })
+        }
+    }
+}
+
+/// The node port that a port asks for; 0 for any.
+fn chosen(port: &ServicePort) -> i32 {
+    port.node_port.unwrap_or(0)
+}
+
+fn check_port(field: String, chosen: i32, ranges: &Ranges, free: &dyn Fn(&str) -> bool) -> Option<Error> {
+    let within = i32::from(ranges.first_port)..=i32::from(ranges.last_port);
+    if !within.contains(&chosen) {
+        let range = format!("{}-{}", ranges.first_port, ranges.last_port);
+        let rule = format!("provided port is not in the valid range. The range of valid ports is {range}");
+        return Some(Error::invalid(field, chosen, rule));
+    }
+    (!free(&port_key(chosen))).then(|| Error::invalid(field, chosen, TAKEN))
 }
 
 fn internal(detail: &str) -> Error {

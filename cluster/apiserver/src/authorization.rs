@@ -1,8 +1,9 @@
 //! Who may do what. The rules are those of Kubernetes' bootstrap roles for the components we run, as a table.
 //!
-//! Users in `system:masters` may do everything; everybody with a certificate may read discovery and versions; anonymous
-//! requests reach only the health paths and the version (`system:public-info-viewer`). Roles and bindings as objects of
-//! the API are not served yet, so nobody else may do anything.
+//! Users in `system:masters` may do everything, also as somebody else (see `impersonation`); everybody with a
+//! certificate may read discovery and versions; anonymous requests reach only the health paths and the version
+//! (`system:public-info-viewer`). Roles and bindings as objects of the API are not served yet, so nobody else may do
+//! anything.
 
 use http::Method;
 use orrery_api::message::Identity;
@@ -17,6 +18,8 @@ struct Rule {
     verbs: &'static [&'static str],
 }
 
+/// The group of those who may do everything.
+const MASTERS: &str = "system:masters";
 const READ: &[&str] = &["get", "list", "watch"];
 const WRITE: &[&str] = &["create", "update", "patch", "delete", "get", "list", "watch"];
 const EVENTS: Rule = Rule {
@@ -141,17 +144,27 @@ pub struct Attributes<'a> {
     pub name: &'a str,
 }
 
+/// Somebody, or a part of somebody, as whom a request is to be carried out.
+pub struct Persona<'a> {
+    /// The API group of the resource.
+    pub group: &'static str,
+    /// `users`, `groups`, `serviceaccounts`, `uids` or `userextras`.
+    pub resource: &'static str,
+    /// The name of the extra field, or empty.
+    pub subresource: &'a str,
+    /// The namespace of a service account, or empty.
+    pub namespace: &'a str,
+    /// The name.
+    pub name: &'a str,
+}
+
 /// Whether `identity` may do that; 403 in Kubernetes' words if not.
 pub fn authorize(identity: &Identity, attributes: &Attributes<'_>) -> Result<(), ApiError> {
-    if identity.is_in("system:masters") {
+    if identity.is_in(MASTERS) {
         return Ok(());
     }
     let info = attributes.info;
-    let resource = if attributes.subresource.is_empty() {
-        info.plural.to_owned()
-    } else {
-        format!("{}/{}", info.plural, attributes.subresource)
-    };
+    let resource = with_subresource(info.plural, attributes.subresource);
     let roles = ROLES
         .iter()
         .filter(|(subject, _)| identity.user == *subject || identity.is_in(subject));
@@ -161,15 +174,46 @@ pub fn authorize(identity: &Identity, attributes: &Attributes<'_>) -> Result<(),
     if allowed && node_keeps_to_itself(identity, attributes) {
         return Ok(());
     }
-    let place = match (info.namespaced, attributes.namespace.is_empty()) {
-        (true, false) => format!(" in the namespace {:?}", attributes.namespace),
-        _ => " at the cluster scope".to_owned(),
-    };
-    let why = format!(
-        "User {:?} cannot {} resource {resource:?} in API group {:?}{place}",
-        identity.user, attributes.verb, info.group
-    );
+    let namespace = if info.namespaced { attributes.namespace } else { "" };
+    let why = refusal(identity, attributes.verb, &resource, info.group, namespace);
     Err(ApiError::forbidden(&info.qualified(), attributes.name, &why))
+}
+
+/// Whether `identity` may act as `persona`; 403 in Kubernetes' words if not. No role of the table has the verb
+/// `impersonate`: only who may do everything may do that.
+pub fn authorize_impersonation(identity: &Identity, persona: &Persona<'_>) -> Result<(), ApiError> {
+    if identity.is_in(MASTERS) {
+        return Ok(());
+    }
+    let resource = with_subresource(persona.resource, persona.subresource);
+    let why = refusal(identity, "impersonate", &resource, persona.group, persona.namespace);
+    let qualified = if persona.group.is_empty() {
+        persona.resource.to_owned()
+    } else {
+        format!("{}.{}", persona.resource, persona.group)
+    };
+    Err(ApiError::forbidden(&qualified, persona.name, &why))
+}
+
+fn with_subresource(resource: &str, subresource: &str) -> String {
+    if subresource.is_empty() {
+        resource.to_owned()
+    } else {
+        format!("{resource}/{subresource}")
+    }
+}
+
+/// Who cannot do what, and where: in `namespace`, or everywhere when it is empty.
+pub fn refusal(identity: &Identity, verb: &str, resource: &str, group: &str, namespace: &str) -> String {
+    let place = if namespace.is_empty() {
+        " at the cluster scope".to_owned()
+    } else {
+        format!(" in the namespace {namespace:?}")
+    };
+    format!(
+        "User {:?} cannot {verb} resource {resource:?} in API group {group:?}{place}",
+        identity.user
+    )
 }
 
 fn has(list: &[&str], item: &str) -> bool {
@@ -209,7 +253,8 @@ pub fn authorize_path(identity: Option<&Identity>, method: &Method, path: &str) 
         return Err(ApiError::unauthorized());
     };
     let discovery = path == "/" || ["/api", "/apis", "/openapi"].iter().any(|own| path.starts_with(own));
-    if identity.is_in("system:masters") || (reads && discovery) {
+    // An administrator may act as somebody unknown, who may read no more than that one.
+    if identity.is_in(MASTERS) || (reads && discovery && identity.is_in("system:authenticated")) {
         return Ok(());
     }
     let why = format!(

@@ -80,15 +80,16 @@ pub fn read_object(
     if request.body().len() > BODY_LIMIT {
         return Err(ApiError::too_large(BODY_LIMIT));
     }
-    // Our own components send what their types hold: nothing unknown can be in it, and one decoding suffices. What it
-    // cannot read is looked at as anybody's body is, for the same words about what is wrong.
+    let info = resource.info();
+    // Our own components send what their types hold, mostly as Go would write it: then one decoding suffices. All else
+    // is looked at as anybody's body is: for what is stored, and for the same words about what is wrong.
     if validation == FieldValidation::Ignore
         && content_type(request) == "application/json"
+        && strict::is_normal(request.body(), &info.api_version(), info.kind)
         && let Ok(object) = resource.decode(request.body())
     {
         return Ok(object);
     }
-    let info = resource.info();
     if matches!(content_type(request), "" | "application/json") {
         let parsed = strict::parse_json_as(request.body(), &info.api_version(), info.kind)
             .map_err(|error| ApiError::bad_request(error.to_string()))?;
@@ -108,7 +109,9 @@ pub fn read_checked(
     let problems = match validation {
         FieldValidation::Ignore => {
             // As above: a patch by our own components of what the server holds.
-            if let Ok(object) = resource.decode_value(&value) {
+            if strict::is_normal_value(&value, &info.api_version(), info.kind)
+                && let Ok(object) = resource.decode_value(&value)
+            {
                 return Ok(object);
             }
             Vec::new()

@@ -223,6 +223,10 @@ impl Strategy for CustomResource {
         self.validate(new)
     }
 
+    fn qualifies_finalizers(&self) -> bool {
+        false
+    }
+
     fn allows_unconditional_update(&self) -> bool {
         false
     }

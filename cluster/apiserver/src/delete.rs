@@ -222,8 +222,17 @@ fn check_preconditions(
 /// Marks an object as being deleted: when it will be, and what must happen before.
 fn mark(resource: &dyn AnyResource, object: &mut dyn AnyObject, options: &DeleteOptions) {
     let grace = resource.grace_period(object, options.grace_period_seconds);
+    let seconds = grace.unwrap_or(0).max(0);
     let is_collected = !object.as_any().is::<Event>();
     let meta = object.meta_mut();
+    let before = meta.deletion_grace_period_seconds.unwrap_or(0);
+    // A deletion is never taken back. A later one may shorten the grace if it names one, counted from the first.
+    let is_shorter = options.grace_period_seconds.is_some() && seconds < before;
+    let is_pending = grace.is_some() && meta.deletion_timestamp.is_some() && before > 0;
+    if is_pending && !is_shorter {
+        // One that cannot changes nothing at all, as in Kubernetes: what was said of dependents stands, too.
+        return;
+    }
     let mut finalizers = meta.finalizers.take().unwrap_or_default();
     let policy = match (options.propagation_policy.as_deref(), options.orphan_dependents) {
         // Nobody would ever take the finalizers off: Kubernetes' strategy of events says the same (`rest.Unsupported`).
@@ -243,17 +252,11 @@ fn mark(resource: &dyn AnyResource, object: &mut dyn AnyObject, options: &Delete
         }
     }
     meta.finalizers = (!finalizers.is_empty()).then_some(finalizers);
-    let seconds = grace.unwrap_or(0).max(0);
-    // A deletion is never taken back. A later one may shorten the grace if it names one, counted from the first.
-    let (begun, is_shorter) = match (&meta.deletion_timestamp, meta.deletion_grace_period_seconds) {
-        (None, _) => (clock::now(), true),
-        (Some(until), before) => {
-            let before = before.unwrap_or(0);
-            let asked = options.grace_period_seconds.is_some();
-            (after(until.0, -before), asked && seconds < before)
-        }
+    let begun = match &meta.deletion_timestamp {
+        None => Some(clock::now()),
+        Some(until) => is_shorter.then(|| after(until.0, -before)),
     };
-    if is_shorter {
+    if let Some(begun) = begun {
         meta.deletion_timestamp = Some(Time(clock::whole_seconds(after(begun, seconds))));
         meta.deletion_grace_period_seconds = Some(seconds);
     }

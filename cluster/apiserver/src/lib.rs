@@ -19,6 +19,7 @@ mod documents;
 pub mod feed;
 #[cfg(not(madsim))]
 pub mod https;
+mod impersonation;
 mod kinds;
 mod metadata;
 mod noderestriction;

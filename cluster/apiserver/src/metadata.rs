@@ -8,10 +8,12 @@ use orrery_api::random::Random;
 use orrery_api::{clock, names};
 
 use crate::delete::{FOREGROUND, ORPHAN};
-use crate::resource::NameRule;
+use crate::resource::{AnyResource, NameRule};
 
 /// All annotations of an object together may not be longer.
 const ANNOTATIONS_LIMIT: usize = 256 * 1024;
+/// The finalizers that need no domain.
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", FOREGROUND, ORPHAN];
 /// A generated name keeps so much of its prefix, so that the whole is a DNS label.
 const GENERATED_PREFIX_LIMIT: usize = 58;
 
@@ -69,14 +71,14 @@ fn drop_empty(meta: &mut ObjectMeta) {
     }
 }
 
-/// Finds faults of metadata.
-pub fn validate(meta: &ObjectMeta, namespaced: bool, rule: NameRule) -> Vec<Error> {
+/// Finds faults of the metadata of an object of `resource`.
+pub fn validate(meta: &ObjectMeta, resource: &dyn AnyResource) -> Vec<Error> {
     let mut errors = Vec::new();
     let name = meta.name.as_deref().unwrap_or_default();
     if name.is_empty() {
         errors.push(Error::required("metadata.name", "name or generateName is required"));
     } else {
-        let faults = match rule {
+        let faults = match resource.name_rule() {
             NameRule::Subdomain => names::dns1123_subdomain(name),
             NameRule::Label => names::dns1123_label(name),
             NameRule::Label1035 => names::dns1035_label(name),
@@ -88,7 +90,7 @@ pub fn validate(meta: &ObjectMeta, namespaced: bool, rule: NameRule) -> Vec<Erro
                 .map(|fault| Error::invalid("metadata.name", name, fault)),
         );
     }
-    if namespaced {
+    if resource.info().namespaced {
         let namespace = meta.namespace.as_deref().unwrap_or_default();
         if namespace.is_empty() {
             errors.push(Error::required("metadata.namespace", ""));
@@ -113,6 +115,17 @@ pub fn validate(meta: &ObjectMeta, namespaced: bool, rule: NameRule) -> Vec<Erro
     for finalizer in meta.finalizers.as_deref().unwrap_or_default() {
         let faults = names::qualified_name(finalizer).into_iter();
         errors.extend(faults.map(|fault| Error::invalid("metadata.finalizers", finalizer, fault)));
+    }
+    if resource.qualifies_finalizers() {
+        for (position, finalizer) in meta.finalizers.iter().flatten().enumerate() {
+            if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer.as_str()) {
+                errors.push(Error::invalid(
+                    format!("metadata.finalizers[{position}]"),
+                    finalizer,
+                    "name is neither a standard finalizer name nor is it fully qualified",
+                ));
+            }
+        }
     }
     let has = |name: &str| meta.finalizers.iter().flatten().any(|finalizer| finalizer == name);
     if has(FOREGROUND) && has(ORPHAN) {

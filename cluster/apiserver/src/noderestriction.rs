@@ -9,7 +9,7 @@ use orrery_api::message::Identity;
 use orrery_api::status::ApiError;
 use serde_json::Value;
 
-use crate::authorization::node_name;
+use crate::authorization::{node_name, refusal};
 use crate::request::{Query, ResourcePath};
 use crate::resource::AnyObject;
 use crate::selection::Selection;
@@ -17,8 +17,24 @@ use crate::server::ApiServer;
 
 /// The annotation of a pod that only mirrors what a kubelet runs on its own.
 const MIRROR: &str = "kubernetes.io/config.mirror";
-/// Labels with this prefix say where workloads may go: nodes may not set them on themselves.
-const RESERVED_LABELS: &str = "node-restriction.kubernetes.io/";
+/// The labels of Kubernetes' own that a node may set on itself, besides those of [`KUBELET_DOMAINS`]. The last one is
+/// our addition: the kubelet that is started beside a control plane says so itself, where `kubeadm` does for others.
+const KUBELET_LABELS: [&str; 12] = [
+    "kubernetes.io/hostname",
+    "kubernetes.io/os",
+    "kubernetes.io/arch",
+    "beta.kubernetes.io/os",
+    "beta.kubernetes.io/arch",
+    "beta.kubernetes.io/instance-type",
+    "node.kubernetes.io/instance-type",
+    "topology.kubernetes.io/zone",
+    "topology.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region",
+    "node-role.kubernetes.io/control-plane",
+];
+/// The domains of Kubernetes' own whose labels are nodes' to set.
+const KUBELET_DOMAINS: [&str; 2] = ["kubelet.kubernetes.io", "node.kubernetes.io"];
 /// Where the leases of nodes live.
 const LEASES: &str = "kube-node-lease";
 
@@ -28,16 +44,38 @@ impl ApiServer {
         &self,
         identity: &Identity,
         path: &ResourcePath,
+        query: &Query,
         verb: &str,
     ) -> Result<(), ApiError> {
         let Some(node) = node_name(identity) else { return Ok(()) };
         let info = path.resource.info();
         let reads = matches!(verb, "get" | "list" | "watch");
+        let refuse_to_show = |why: String| {
+            let cannot = refusal(identity, verb, info.plural, info.group, &path.namespace);
+            Err(ApiError::forbidden(
+                info.plural,
+                &path.name,
+                &format!("{cannot}: {why}"),
+            ))
+        };
         match info.plural {
-            "pods" if !path.name.is_empty() && !reads => {
+            "nodes" if reads => match path.name.as_str() {
+                "" if selects(path, query, "metadata.name", node)? => Ok(()),
+                "" => refuse_to_show(format!("node '{node}' cannot read all nodes, only its own Node object")),
+                name if name == node => Ok(()),
+                name => refuse_to_show(format!("node '{node}' cannot read '{name}', only its own Node object")),
+            },
+            "pods" if path.name.is_empty() && reads => match selects(path, query, "spec.nodeName", node)? {
+                true => Ok(()),
+                false => refuse_to_show("can only list/watch pods with spec.nodeName field selector".to_owned()),
+            },
+            "pods" if !path.name.is_empty() => {
                 let current = self.current(path.resource, &path.namespace, &path.name)?;
                 if is_bound_to(current.object.as_ref(), node) {
                     return Ok(());
+                }
+                if reads {
+                    return refuse_to_show(unrelated(node));
                 }
                 let why = format!("node {node:?} can only {verb} pods with spec.nodeName set to itself");
                 Err(ApiError::forbidden("pods", &path.name, &why))
@@ -50,11 +88,7 @@ impl ApiServer {
                 if self.is_referred_to(node, path).await? {
                     return Ok(());
                 }
-                let why = format!(
-                    "User {:?} cannot {verb} resource {:?} in API group \"\" in the namespace {:?}: no relationship found between node '{node}' and this object",
-                    identity.user, info.plural, path.namespace
-                );
-                Err(ApiError::forbidden(info.plural, &path.name, &why))
+                refuse_to_show(unrelated(node))
             }
             _ => Ok(()),
         }
@@ -80,6 +114,16 @@ impl ApiServer {
                 .is_ok_and(|pod| refers_to(&pod["spec"], path.resource.info().kind, Some(&path.name)))
         }))
     }
+}
+
+/// Whether a list or watch is only about objects whose field `field` is `value`.
+fn selects(path: &ResourcePath, query: &Query, field: &str, value: &str) -> Result<bool, ApiError> {
+    let selection = Selection::of(path, query)?;
+    Ok(selection.fields.exact_value(field) == Some(value))
+}
+
+fn unrelated(node: &str) -> String {
+    format!("no relationship found between node '{node}' and this object")
 }
 
 fn is_bound_to(pod: &dyn AnyObject, node: &str) -> bool {
@@ -109,9 +153,22 @@ fn refers_to(spec: &Value, kind: &str, name: Option<&str>) -> bool {
     }
 }
 
-fn labels(meta: &ObjectMeta) -> impl Iterator<Item = (&String, &String)> {
+/// The labels that say where workloads may go, or might come to: nodes may not set them on themselves.
+fn reserved_labels(meta: &ObjectMeta) -> impl Iterator<Item = (&String, &String)> {
     let labels = meta.labels.iter().flatten();
-    labels.filter(|(key, _)| key.starts_with(RESERVED_LABELS))
+    labels.filter(|(key, _)| is_reserved(key))
+}
+
+/// Whether a label is one of Kubernetes' own and not the kubelet's (`node-restriction.kubernetes.io` is such a domain).
+fn is_reserved(label: &str) -> bool {
+    let domain = label.split_once('/').map_or("", |(domain, _)| domain);
+    let is_within = |parent: &str| {
+        let above = domain.strip_suffix(parent);
+        above.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    ["kubernetes.io", "k8s.io"].into_iter().any(is_within)
+        && !KUBELET_LABELS.contains(&label)
+        && !KUBELET_DOMAINS.into_iter().any(is_within)
 }
 
 /// 403 when a node makes something that is not its own.
@@ -144,8 +201,8 @@ pub fn check_create(identity: &Identity, path: &ResourcePath, object: &dyn AnyOb
         "leases" if name != node => {
             return refuse("can only access node lease with the same name as the requesting node".to_owned());
         }
-        "nodes" if labels(object.meta()).next().is_some() => {
-            let list: Vec<&str> = labels(object.meta()).map(|(key, _)| key.as_str()).collect();
+        "nodes" if reserved_labels(object.meta()).next().is_some() => {
+            let list: Vec<&str> = reserved_labels(object.meta()).map(|(key, _)| key.as_str()).collect();
             return refuse(format!(
                 "node {node:?} is not allowed to set the following labels: {}",
                 list.join(", ")
@@ -156,9 +213,17 @@ pub fn check_create(identity: &Identity, path: &ResourcePath, object: &dyn AnyOb
     Ok(())
 }
 
-/// 403 when a node gives itself what decides over where workloads go.
+/// 403 when a node gives itself what decides over where workloads go, or a pod what decides over who finds it.
 pub fn check_update(identity: &Identity, new: &dyn AnyObject, old: &dyn AnyObject) -> Result<(), ApiError> {
     let Some(node) = node_name(identity) else { return Ok(()) };
+    if new.as_any().is::<Pod>() {
+        let (after, before) = (&new.meta().labels, &old.meta().labels);
+        if after.iter().flatten().ne(before.iter().flatten()) {
+            let name = old.meta().name.as_deref().unwrap_or_default();
+            let why = format!("node {node:?} cannot update labels through pod status");
+            return Err(ApiError::forbidden("pods", name, &why));
+        }
+    }
     let (Some(new), Some(old)) = (new.as_any().downcast_ref::<Node>(), old.as_any().downcast_ref::<Node>()) else {
         return Ok(());
     };
@@ -176,7 +241,7 @@ pub fn check_update(identity: &Identity, new: &dyn AnyObject, old: &dyn AnyObjec
         return refuse("taints".to_owned());
     }
     let of = |node: &Node| -> Vec<(String, String)> {
-        labels(&node.metadata)
+        reserved_labels(&node.metadata)
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect()
     };

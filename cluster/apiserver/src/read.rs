@@ -31,11 +31,19 @@ const WATCH_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// So many keys are read at once while a page is filled.
 const PAGE_CHUNK: usize = 500;
 
-/// Where a paged list goes on: after `key`, at `revision`.
+/// Where a paged list goes on: after `key`, at `revision`; 0 is whichever is the newest by then.
 #[derive(Serialize, Deserialize)]
 struct Continue {
     revision: Revision,
     key: String,
+}
+
+impl Continue {
+    /// What clients send back without looking into it.
+    fn token(&self) -> Result<String, ApiError> {
+        let json = serde_json::to_vec(self).map_err(ApiError::internal)?;
+        Ok(URL_SAFE_NO_PAD.encode(json))
+    }
 }
 
 /// A page of a list.
@@ -66,8 +74,7 @@ impl ApiServer {
         let page = self.page(path.resource, &selection, query).await?;
         let mut meta = json!({"resourceVersion": page.revision.to_string()});
         if let Some(next) = &page.next {
-            let token = serde_json::to_vec(next).map_err(ApiError::internal)?;
-            meta["continue"] = json!(URL_SAFE_NO_PAD.encode(token));
+            meta["continue"] = json!(next.token()?);
         }
         if let Some(remaining) = page.remaining {
             meta["remainingItemCount"] = json!(remaining);
@@ -113,11 +120,18 @@ impl ApiServer {
                     "specifying resource version is not allowed when using continue",
                 ));
             }
-            let mut revision = start.revision;
+            let mut revision = match start.revision {
+                0 => self.store.revision(),
+                revision => revision,
+            };
             if mutant::is_on("O47") && revision < self.store.compact_revision() && mutant::active("O47") {
                 revision = self.store.revision();
             }
-            return self.page_of_store(resource, selection, Some(start.key), revision, limit);
+            let page = self.page_of_store(resource, selection, Some(start.key.clone()), revision, limit);
+            return page.map_err(|error| match error.code() {
+                410 => too_old_to_go_on(start.key),
+                _ => error,
+            });
         }
         // A page of a certain version is of exactly that one, unless it may be newer; so it is when asked for.
         let exact = match query.get("resourceVersionMatch") {
@@ -126,12 +140,7 @@ impl ApiServer {
         };
         if let Some(revision) = version.filter(|version| exact && *version > 0) {
             self.cache.catch_up(resource, revision).await?;
-            return self
-                .page_of_store(resource, selection, None, revision, limit)
-                .map_err(|error| match error.code() {
-                    410 => ApiError::expired("The resourceVersion for the provided list is too old."),
-                    _ => error,
-                });
+            return self.page_of_store(resource, selection, None, revision, limit);
         }
         // No version asks for the newest state, 0 for any, another for one at least as new.
         match version {
@@ -241,6 +250,10 @@ impl ApiServer {
     pub(crate) async fn watch(&self, path: &ResourcePath, query: &Query, shape: Shape) -> Result<Response, ApiError> {
         let selection = Selection::of(path, query)?;
         check_options(query, true)?;
+        let include = match shape {
+            Shape::Table(_) => include(query)?,
+            _ => table::Include::Metadata,
+        };
         let version = query.number("resourceVersion")?;
         let bookmarks = query.is_set("allowWatchBookmarks");
         let asked = query.flag("sendInitialEvents");
@@ -267,6 +280,7 @@ impl ApiServer {
             initial,
             initial_end: (asked == Some(true) && bookmarks).then_some(revision),
             shape,
+            include,
             bookmarks,
             until: Instant::now() + timeout,
         })))
@@ -283,11 +297,18 @@ fn stream_response(body: Body) -> Response {
 
 fn range_failed(error: &RangeError, revision: Revision) -> ApiError {
     match error {
-        RangeError::Compacted { .. } => ApiError::expired(
-            "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
-        ),
+        RangeError::Compacted { .. } => ApiError::expired("The resourceVersion for the provided list is too old."),
         RangeError::Future { current } => too_large_version(revision, *current),
     }
+}
+
+/// 410 for a page of a state that is forgotten, with a token for who is content with the rest of the newest one.
+fn too_old_to_go_on(key: String) -> ApiError {
+    let mut error = ApiError::expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+    );
+    error.0.metadata.continue_ = Continue { revision: 0, key }.token().ok();
+    error
 }
 
 /// 422 for options that contradict each other, as `ValidateListOptions` of apimachinery finds them.

@@ -177,6 +177,11 @@ pub trait Strategy: Send + Sync + 'static {
         NameRule::Subdomain
     }
 
+    /// Whether finalizers must be Kubernetes' own or have a domain: those of every kind but custom ones.
+    fn qualifies_finalizers(&self) -> bool {
+        true
+    }
+
     /// Whether an update may leave out the resourceVersion, and then overwrites whatever there is.
     fn allows_unconditional_update(&self) -> bool {
         true
@@ -316,6 +321,7 @@ pub trait AnyResource: Send + Sync {
     fn validate_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> Vec<field::Error>;
     fn validate_status_update(&self, new: &dyn AnyObject, old: &dyn AnyObject) -> Vec<field::Error>;
     fn name_rule(&self) -> NameRule;
+    fn qualifies_finalizers(&self) -> bool;
     fn allows_unconditional_update(&self) -> bool;
     fn deprecation(&self) -> Option<&'static str>;
     fn returns_deleted(&self) -> bool;
@@ -416,6 +422,10 @@ impl<S: Strategy> AnyResource for S {
 
     fn name_rule(&self) -> NameRule {
         Strategy::name_rule(self)
+    }
+
+    fn qualifies_finalizers(&self) -> bool {
+        Strategy::qualifies_finalizers(self)
     }
 
     fn allows_unconditional_update(&self) -> bool {

@@ -23,6 +23,7 @@ use crate::cache::WatchCache;
 use crate::delete::{DeleteOptions, Deleted, success};
 use crate::documents;
 use crate::feed::{self, MakeFeed};
+use crate::impersonation;
 use crate::kinds::Kinds;
 use crate::noderestriction;
 use crate::patching;
@@ -179,7 +180,8 @@ impl ApiServer {
     }
 
     async fn answer(&self, request: &Request) -> Result<Response, ApiError> {
-        let identity = request.extensions().get::<Identity>();
+        let identity = impersonation::acting(request)?;
+        let identity = identity.as_deref();
         let path = match parse_path(self.options.kinds, request.uri().path()) {
             Ok(Target::Resource(path)) => path,
             Ok(Target::Other(segments)) => {
@@ -204,7 +206,7 @@ impl ApiServer {
                 name: &path.name,
             },
         )?;
-        self.check_node(identity, &path, verb).await?;
+        self.check_node(identity, &path, &query, verb).await?;
         let answer = self.answer_resource(&path, &query, verb, identity, request).await;
         let Some(deprecation) = path.resource.deprecation() else {
             return answer;

@@ -69,6 +69,8 @@ impl ApiServer {
         }
         let conflict = |why: String| ApiError::conflict("pods/binding", name, &why);
         for _ in 0..TRIES {
+            // A binding is something new in its namespace, too.
+            let namespace_stays = self.namespace_is_open(path.resource, &path.namespace, name)?;
             let current = self.current(path.resource, &path.namespace, name)?;
             let mut object = current.object.boxed_clone();
             let pod = object
@@ -135,6 +137,7 @@ impl ApiServer {
                 },
                 false => unchanged(&current.kv),
             });
+            transaction = transaction.when(namespace_stays);
             if let Some(kv) = &node_kv {
                 transaction = transaction.when(unchanged(kv));
             }

@@ -58,19 +58,27 @@ pub fn table<'a>(
 pub fn of_one(
     resource: &dyn AnyResource,
     object: &dyn AnyObject,
+    include: Include,
     version: &str,
     headers: bool,
     now: Timestamp,
 ) -> Value {
     let meta = json!({ "resourceVersion": object.meta().resource_version });
+    table(resource, std::iter::once(object), meta, include, version, headers, now)
+}
+
+/// The table of no object, as of `revision`: a bookmark of a watch.
+pub fn empty(resource: &dyn AnyResource, revision: u64, version: &str) -> Value {
+    let meta = json!({ "resourceVersion": revision.to_string() });
+    let none = std::iter::empty();
     table(
         resource,
-        std::iter::once(object),
+        none,
         meta,
-        Include::Metadata,
+        Include::None,
         version,
-        headers,
-        now,
+        false,
+        Timestamp::UNIX_EPOCH,
     )
 }
 
@@ -154,7 +162,14 @@ mod tests {
         assert_eq!(first["columnDefinitions"].as_array().map(Vec::len), Some(3));
         assert_eq!(first["metadata"]["resourceVersion"], "7");
         let object = settings();
-        let later = of_one(&ConfigMaps, &object, "v1beta1", false, Timestamp::UNIX_EPOCH);
+        let later = of_one(
+            &ConfigMaps,
+            &object,
+            Include::None,
+            "v1beta1",
+            false,
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!(later["columnDefinitions"], json!([]));
         assert_eq!(later["apiVersion"], "meta.k8s.io/v1beta1");
     }

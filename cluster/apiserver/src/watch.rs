@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::cache::{CacheEvent, Cached, WatchCache, restamped};
 use crate::request::Shape;
 use crate::resource::AnyResource;
-use crate::table;
+use crate::table::{self, Include};
 use crate::watchers::{Seen, WatchQueue};
 
 /// How often a client hears that nothing happened, so that it can resume from there and knows that we live: a little
@@ -38,6 +38,8 @@ pub struct Watch {
     pub initial_end: Option<Revision>,
     /// How objects are shown.
     pub shape: Shape,
+    /// How much of each object rides along in a table's rows.
+    pub include: Include,
     /// Whether the client understands bookmarks.
     pub bookmarks: bool,
     /// When the server ends the watch.
@@ -69,7 +71,7 @@ pub fn body(mut watch: Watch) -> Body {
         state.lines.push_back(line);
     }
     if let Some(revision) = state.watch.initial_end {
-        let line = bookmark(state.watch.resource, revision, true);
+        let line = state.bookmark(revision, true);
         state.lines.push_back(line);
     }
     Body::stream(stream::unfold(state, |mut state| async move {
@@ -113,7 +115,8 @@ impl State {
                     self.alarm.reset(self.next_bookmark.min(self.watch.until));
                     let progress = self.watch.cache.progress(self.watch.resource, &self.watch.queue);
                     if let Some(revision) = progress.filter(|_| self.watch.bookmarks) {
-                        self.lines.push_back(bookmark(self.watch.resource, revision, false));
+                        let line = self.bookmark(revision, false);
+                        self.lines.push_back(line);
                     }
                 }
             }
@@ -147,9 +150,14 @@ impl State {
                 match self.watch.resource.read(&object.bytes) {
                     Ok(typed) => {
                         let value = match shape {
-                            Shape::Table(version) => {
-                                table::of_one(self.watch.resource, typed.as_ref(), version, headers, clock::now())
-                            }
+                            Shape::Table(version) => table::of_one(
+                                self.watch.resource,
+                                typed.as_ref(),
+                                self.watch.include,
+                                version,
+                                headers,
+                                clock::now(),
+                            ),
                             _ => table::partial_metadata(typed.as_ref(), "v1"),
                         };
                         let line = json!({"type": title(seen), "object": value});
@@ -157,6 +165,20 @@ impl State {
                     }
                     Err(_) => object_line(seen, object),
                 }
+            }
+        }
+    }
+
+    /// How far the watch has come, in the shape of its objects.
+    fn bookmark(&self, revision: Revision, initial_end: bool) -> Bytes {
+        let info = self.watch.resource.info();
+        match self.watch.shape {
+            Shape::Object => object_bookmark(info.kind, &info.api_version(), revision, initial_end),
+            Shape::Metadata => object_bookmark("PartialObjectMetadata", "meta.k8s.io/v1", revision, initial_end),
+            Shape::Table(version) => {
+                // The columns are left to the first table with a row.
+                let value = table::empty(self.watch.resource, revision, version);
+                Bytes::from(format!("{}\n", json!({"type": "BOOKMARK", "object": value})))
             }
         }
     }
@@ -188,9 +210,7 @@ fn object_line(seen: Seen, object: &Cached) -> Bytes {
     line.freeze()
 }
 
-fn bookmark(resource: &dyn AnyResource, revision: Revision, initial_end: bool) -> Bytes {
-    let info = resource.info();
-    let (kind, version) = (info.kind, info.api_version());
+fn object_bookmark(kind: &str, version: &str, revision: Revision, initial_end: bool) -> Bytes {
     let end = if initial_end {
         r#","annotations":{"k8s.io/initial-events-end":"true"}"#
     } else {

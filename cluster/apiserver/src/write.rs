@@ -99,6 +99,15 @@ impl ApiServer {
             ));
         }
         metadata::stamp_new(object.meta_mut(), resource.has_generation(), &self.random);
+        let look = |object: &dyn AnyObject| {
+            let name = object.meta().name.as_deref().unwrap_or_default();
+            match info.namespaced {
+                true => self.namespace_is_open(resource, namespace, name).map(Some),
+                false => Ok(None),
+            }
+        };
+        // Before the object is judged, as in Kubernetes: in a namespace that is not there no account is, either.
+        let mut namespace_stays = look(object.as_ref())?;
         complete(resource, object.as_mut(), |account| {
             let key = format!("{}serviceaccounts/{namespace}/{account}", storage::ROOT);
             self.store.get(&key).is_some()
@@ -118,13 +127,13 @@ impl ApiServer {
             let mut transaction = Transaction::new().when(Compare::Absent {
                 key: key.as_str().into(),
             });
-            if info.namespaced {
+            if let Some(stays) = namespace_stays {
                 // Nothing may come to live in a namespace that goes: its state is part of the comparison.
-                transaction = transaction.when(self.namespace_is_open(resource, namespace, &name)?);
+                transaction = transaction.when(stays);
             }
             if dry_run {
                 if self.store.get(&key).is_some() {
-                    return Err(ApiError::already_exists(&info.qualified(), &name));
+                    return Err(self.taken(resource, namespace, &name));
                 }
                 return Ok(Bytes::from(candidate.to_json()));
             }
@@ -145,10 +154,10 @@ impl ApiServer {
             match storage::commit(&self.store, transaction).await? {
                 Outcome::Committed { .. } => return written.bytes(),
                 Outcome::Conflict { key: at, .. } if *at == *key => {
-                    return Err(ApiError::already_exists(&info.qualified(), &name));
+                    return Err(self.taken(resource, namespace, &name));
                 }
                 // The namespace changed, or an address was taken meanwhile: look again.
-                Outcome::Conflict { .. } => {}
+                Outcome::Conflict { .. } => namespace_stays = look(object.as_ref())?,
             }
         }
         Err(ApiError::conflict(
@@ -158,8 +167,23 @@ impl ApiServer {
         ))
     }
 
+    /// 409 for the name of an object that is there; it says so if the object is about to go.
+    fn taken(&self, resource: &dyn AnyResource, namespace: &str, name: &str) -> ApiError {
+        let mut error = ApiError::already_exists(&resource.info().qualified(), name);
+        let current = self.current(resource, namespace, name);
+        if current.is_ok_and(|current| current.object.meta().deletion_timestamp.is_some()) {
+            error.0.message = Some(format!("object is being deleted: {}", error.message()));
+        }
+        error
+    }
+
     /// The comparison under which `namespace` still takes new objects; 404 or 403 when it does not.
-    fn namespace_is_open(&self, resource: &dyn AnyResource, namespace: &str, name: &str) -> Result<Compare, ApiError> {
+    pub(crate) fn namespace_is_open(
+        &self,
+        resource: &dyn AnyResource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Compare, ApiError> {
         let key = format!("{}namespaces/{namespace}", storage::ROOT);
         let Some(kv) = self.store.get(&key) else {
             return Err(ApiError::not_found("namespaces", namespace));
@@ -319,7 +343,7 @@ impl ApiServer {
         if part == Part::Main && resource.has_generation() && resource.spec_changed(new, old) {
             new.meta_mut().generation = Some(old.meta().generation.unwrap_or(0) + 1);
         }
-        let mut all = metadata::validate(new.meta(), resource.info().namespaced, resource.name_rule());
+        let mut all = metadata::validate(new.meta(), resource);
         all.extend(metadata::validate_update(new.meta(), old.meta()));
         all.extend(errors);
         refuse_invalid(resource, name, all)
@@ -383,7 +407,7 @@ pub fn complete(
     resource.set_defaults(object);
     resource.prepare_create(object);
     admission::on_create(resource, object, has_account)?;
-    let mut errors = metadata::validate(object.meta(), resource.info().namespaced, resource.name_rule());
+    let mut errors = metadata::validate(object.meta(), resource);
     errors.extend(resource.validate(object));
     refuse_invalid(resource, object.meta().name.as_deref().unwrap_or_default(), errors)
 }

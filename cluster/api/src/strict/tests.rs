@@ -162,6 +162,62 @@ fn a_body_becomes_what_go_would_write_back() {
 }
 
 #[test]
+fn what_go_would_write_is_told_from_what_it_would_not() {
+    let spec = |spec: Value| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": spec});
+    let container = |more: Value| {
+        let mut container = json!({"name": "c", "resources": {}});
+        for (name, value) in more.as_object().expect("fields") {
+            container[name] = value.clone();
+        }
+        spec(json!({"containers": [container]}))
+    };
+    let told = |kind: &str, value: &Value| {
+        let is_normal = is_normal(value.to_string().as_bytes(), "v1", kind);
+        assert_eq!(is_normal, is_normal_value(value, "v1", kind), "{value}");
+        is_normal
+    };
+    for value in [
+        spec(json!({"terminationGracePeriodSeconds": 0, "automountServiceAccountToken": false, "securityContext": {}})),
+        spec(json!({"nodeSelector": {"a": ""}, "volumes": [{"name": "v", "emptyDir": {}}]})),
+        container(json!({"env": [{"name": "A", "value": "b"}], "readinessProbe": {"httpGet": {"port": 80}}})),
+        container(json!({"resources": {"limits": {"cpu": "500m", "memory": "1Gi"}}})),
+        json!({"metadata": {"creationTimestamp": "2024-01-02T03:04:05Z", "managedFields": [{"fieldsV1": {"f:a": {}}}]}}),
+    ] {
+        assert!(told("Pod", &value), "{value}");
+    }
+    for value in [
+        spec(json!({"nodeName": ""})),
+        spec(json!({"hostNetwork": false})),
+        spec(json!({"priority": null})),
+        spec(json!({"nodeSelector": {}})),
+        spec(json!({"nodeSelector": {"a": null}})),
+        spec(json!({"unknown": 1})),
+        spec(json!({"containers": {}})),
+        spec(json!({"securityContext": []})),
+        container(json!({"env": []})),
+        container(json!({"env": [null]})),
+        container(json!({"name": {}})),
+        container(json!({"ports": [{"containerPort": 80, "hostPort": 0}]})),
+        container(json!({"resources": {"limits": {"cpu": "0.5"}}})),
+        container(json!({"resources": {"limits": {"cpu": 1}}})),
+        container(json!({"resources": {"limits": {"cpu": "many"}}})),
+        json!({"metadata": {"creationTimestamp": "2024-01-02T03:04:05.5Z"}}),
+        json!({"metadata": {"creationTimestamp": "2024-01-02 03:04:05Z"}}),
+        json!({"metadata": {"managedFields": [{"fieldsV1": null}]}}),
+        json!([]),
+    ] {
+        assert!(!told("Pod", &value), "{value}");
+    }
+    let event = |time: &str| json!({"eventTime": time});
+    assert!(told("Event", &event("2024-01-02T02:04:05.500000Z")));
+    assert!(!told("Event", &event("2024-01-02T02:04:05Z")));
+    assert!(!told("Secret", &json!({"data": {"a": "YQ==\n"}})));
+    assert!(told("Thing", &json!({"a": null})), "nobody knows its fields");
+    assert!(!is_normal(b"{} {}", "v1", "Pod"));
+    assert!(!is_normal(b"{\"a", "v1", "Pod"));
+}
+
+#[test]
 fn only_rfc_3339_is_a_time() {
     for text in ["2024-01-02T03:04:05Z", "2024-01-02T03:04:05.123456789-07:00"] {
         assert!(parse_time(text).is_some(), "{text}");
@@ -219,6 +275,19 @@ proptest! {
         let once = value.clone();
         normalize(&mut value, "v1", "Pod");
         prop_assert_eq!(value, once);
+    }
+
+    #[test]
+    fn what_normalizing_leaves_as_it_is_is_told_beforehand(value in any_json()) {
+        let mut written = value.clone();
+        normalize(&mut written, "v1", "Pod");
+        for value in [&value, &written] {
+            if value.is_object() && check_types(value, "v1", "Pod").is_ok() {
+                let body = serde_json::to_vec(value).expect("JSON");
+                prop_assert_eq!(is_normal(&body, "v1", "Pod"), *value == written);
+                prop_assert_eq!(is_normal_value(value, "v1", "Pod"), *value == written);
+            }
+        }
     }
 
     #[test]

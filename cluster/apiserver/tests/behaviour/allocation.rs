@@ -106,3 +106,85 @@ async fn an_update_keeps_what_was_given_and_a_change_of_type_gives_it_back() {
         .await;
     assert_eq!(moved.is(422).reason(), "Invalid");
 }
+
+#[tokio::test(start_paused = true)]
+async fn ports_of_one_number_share_a_node_port_when_they_are_made_together() {
+    let world = world().await;
+    let dns = |name: &str, udp: i32| {
+        json!({"metadata": {"name": name}, "spec": {"type": "NodePort", "ports": [
+            {"name": "tcp", "port": 53, "protocol": "TCP"}, {"name": "http", "port": 80},
+            {"name": "udp", "port": 53, "protocol": "UDP", "nodePort": udp}]}})
+    };
+    let node_ports = |answer: &Answer| -> Vec<i64> {
+        let ports = answer.body["spec"]["ports"].as_array().expect("ports");
+        ports.iter().filter_map(|port| port["nodePort"].as_i64()).collect()
+    };
+    let drawn = node_ports(&world.post(SERVICES, dns("a", 0)).await.is(201));
+    assert_eq!((drawn.len(), drawn[0]), (3, drawn[2]));
+    assert_ne!(drawn[0], drawn[1]);
+    let asked = node_ports(&world.post(SERVICES, dns("b", 30053)).await.is(201));
+    assert_eq!((asked[0], asked[2]), (30053, 30053));
+    let more =
+        json!([{"op": "add", "path": "/spec/ports/-", "value": {"name": "more", "port": 80, "protocol": "UDP"}}]);
+    let later = node_ports(&world.patch("json", &format!("{SERVICES}/a"), more).await.is(200));
+    assert_eq!(later[..3], drawn);
+    assert!(!drawn.contains(&later[3]), "{later:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_load_balancer_chooses_is_judged_though_nothing_is_given_out() {
+    let world = world().await;
+    let balancer = |name: &str, port: i32| {
+        let mut service = service(name, "LoadBalancer");
+        service["spec"]["allocateLoadBalancerNodePorts"] = json!(false);
+        service["spec"]["ports"][0]["nodePort"] = json!(port);
+        service
+    };
+    let said = async |one: serde_json::Value| world.post(SERVICES, one).await.is(422).message().to_owned();
+    world.post(SERVICES, balancer("a", 30080)).await.is(201);
+    assert!(
+        said(balancer("b", 80))
+            .await
+            .contains("The range of valid ports is 30000-32767")
+    );
+    assert!(
+        said(balancer("b", 30080))
+            .await
+            .contains("spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated")
+    );
+    let made = world.post(SERVICES, balancer("c", 0)).await.is(201);
+    assert_eq!(made.body["spec"]["ports"][0].get("nodePort"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_local_load_balancer_has_a_port_for_its_health() {
+    let world = world().await;
+    let local = |name: &str, port: i32| {
+        let mut service = service(name, "LoadBalancer");
+        service["spec"]["externalTrafficPolicy"] = json!("Local");
+        service["spec"]["healthCheckNodePort"] = json!(port);
+        service
+    };
+    let port_of = |answer: &Answer| answer.body["spec"]["healthCheckNodePort"].as_i64();
+    let given = port_of(&world.post(SERVICES, local("a", 0)).await.is(201)).expect("a port");
+    assert!((30000..=32767).contains(&given));
+    let kept = world.put(&format!("{SERVICES}/a"), &local("a", 0)).await.is(200);
+    assert_eq!(port_of(&kept), Some(given));
+    let taken = i32::try_from(given).expect("a port");
+    let refused = world.post(SERVICES, local("b", taken)).await.is(422);
+    assert!(
+        refused.message().contains("spec.healthCheckNodePort: Invalid value")
+            && refused.message().ends_with("provided port is already allocated"),
+        "{}",
+        refused.text
+    );
+    world
+        .patch(
+            "merge",
+            &format!("{SERVICES}/a"),
+            json!({"spec": {"externalTrafficPolicy": "Cluster"}}),
+        )
+        .await
+        .is(200);
+    world.post(SERVICES, local("b", taken)).await.is(201);
+}

@@ -91,7 +91,8 @@ async fn a_custom_kind_is_told_of_and_its_check_heard() {
 async fn a_finalizer_holds_a_custom_object() {
     let world = with_websites().await;
     let mut held = website("a");
-    held["metadata"]["finalizers"] = json!(["example.com/dns"]);
+    // Those of custom objects need no domain, as in Kubernetes.
+    held["metadata"]["finalizers"] = json!(["example.com/dns", "hold"]);
     world.post(WEBSITES, held).await.is(201);
     let one = format!("{WEBSITES}/a");
     let going = world.delete(&one, json!(null)).await.is(200);

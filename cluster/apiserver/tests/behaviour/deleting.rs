@@ -132,6 +132,28 @@ async fn a_running_pod_is_given_time_that_may_only_be_shortened() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_second_deletion_of_a_pod_that_ends_changes_its_finalizers_only_with_its_grace() {
+    let world = world().await;
+    world.post(PODS, pod("p", "n")).await.is(201);
+    let path = format!("{PODS}/p");
+    let first = json!({"gracePeriodSeconds": 60, "propagationPolicy": "Foreground"});
+    world.delete(&path, first).await.is(200);
+    let before = world.store.revision();
+    for options in [
+        json!({"propagationPolicy": "Background"}),
+        json!({"propagationPolicy": "Orphan", "gracePeriodSeconds": 60}),
+    ] {
+        let again = world.delete(&path, options).await.is(200);
+        assert_eq!(again.body["metadata"]["finalizers"], json!(["foregroundDeletion"]));
+    }
+    assert_eq!(world.store.revision(), before);
+    let shorter = json!({"propagationPolicy": "Background", "gracePeriodSeconds": 5});
+    let shorter = world.delete(&path, shorter).await.is(200);
+    assert_eq!(shorter.body["metadata"]["finalizers"], json!(null));
+    assert_eq!(shorter.body["metadata"]["deletionGracePeriodSeconds"], 5);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_grace_beyond_all_time_harms_nobody() {
     let world = world().await;
     world.post(PODS, pod("p", "n")).await.is(201);

@@ -52,6 +52,20 @@ async fn a_paged_list_is_one_snapshot_whatever_is_written_meanwhile() {
         .expect("the store lives");
     let expired = world.get(&format!("{CONFIG_MAPS}?continue={token}")).await.is(410);
     assert_eq!(expired.reason(), "Expired");
+    let token = expired.body["metadata"]["continue"].as_str().expect("a token");
+    world.post(CONFIG_MAPS, config_map("f")).await.is(201);
+    let rest = world
+        .get(&format!("{CONFIG_MAPS}?limit=1&continue={token}"))
+        .await
+        .is(200);
+    assert_eq!(rest.names(), ["e"]);
+    assert!(
+        rest.version() > third.version(),
+        "the rest is of the newest state, and its pages are of one"
+    );
+    let token = rest.body["metadata"]["continue"].as_str().expect("a token");
+    let rest = world.get(&format!("{CONFIG_MAPS}?continue={token}")).await.is(200);
+    assert_eq!(rest.names(), ["f"]);
 }
 
 #[tokio::test(start_paused = true)]

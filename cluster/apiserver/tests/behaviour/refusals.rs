@@ -31,6 +31,22 @@ async fn what_is_not_there_is_not_found() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_namespace_that_takes_nothing_is_told_before_any_fault_of_the_object() {
+    let world = world().await;
+    let mut pod = pod("UPPER", "");
+    pod["spec"]["serviceAccountName"] = json!("robot");
+    let nowhere = world.post("/api/v1/namespaces/nowhere/pods", pod.clone()).await.is(404);
+    assert_eq!(nowhere.message(), "namespaces \"nowhere\" not found");
+    world
+        .post("/api/v1/namespaces", json!({"metadata": {"name": "n"}}))
+        .await
+        .is(201);
+    world.delete("/api/v1/namespaces/n", json!(null)).await.is(200);
+    let closed = world.post("/api/v1/namespaces/n/pods", pod).await.is(403);
+    assert_eq!(closed.body["details"]["causes"][0]["reason"], "NamespaceTerminating");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_name_that_is_taken_already_exists() {
     let world = world().await;
     world.post(CONFIG_MAPS, config_map("a")).await.is(201);
@@ -39,6 +55,20 @@ async fn a_name_that_is_taken_already_exists() {
         (taken.reason(), taken.message()),
         ("AlreadyExists", "configmaps \"a\" already exists")
     );
+    let mut held = config_map("b");
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    world.post(CONFIG_MAPS, held).await.is(201);
+    world.delete(&format!("{CONFIG_MAPS}/b"), json!(null)).await.is(200);
+    for path in [CONFIG_MAPS, &format!("{CONFIG_MAPS}?dryRun=All")] {
+        let going = world.post(path, config_map("b")).await.is(409);
+        assert_eq!(
+            (going.reason(), going.message()),
+            (
+                "AlreadyExists",
+                "object is being deleted: configmaps \"b\" already exists"
+            )
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -60,6 +90,24 @@ async fn an_invalid_object_is_refused_with_every_fault_by_its_field() {
         .map(|one| one["field"].clone())
         .collect();
     assert_eq!(fields, ["metadata.name", "metadata.labels"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finalizer_has_a_domain_unless_it_is_one_of_kubernetes() {
+    let world = world().await;
+    let held = |name: &str, finalizer: &str| {
+        let mut held = config_map(name);
+        held["metadata"]["finalizers"] = json!([finalizer]);
+        held
+    };
+    let rule = "metadata.finalizers[0]: Invalid value: \"hold\": name is neither a standard finalizer name nor is it fully qualified";
+    let refused = world.post(CONFIG_MAPS, held("a", "hold")).await.is(422);
+    assert_eq!(refused.message(), format!("ConfigMap \"a\" is invalid: {rule}"));
+    for (name, finalizer) in [("a", "example.com/hold"), ("b", "orphan"), ("c", "kubernetes")] {
+        world.post(CONFIG_MAPS, held(name, finalizer)).await.is(201);
+    }
+    let refused = world.put(&format!("{CONFIG_MAPS}/a"), &held("a", "hold")).await.is(422);
+    assert!(refused.message().ends_with(rule), "{}", refused.text);
 }
 
 #[tokio::test(start_paused = true)]

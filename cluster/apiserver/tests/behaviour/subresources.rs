@@ -79,6 +79,21 @@ async fn a_pod_is_bound_once_to_a_node_that_is_there_and_stays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_pod_is_bound_in_a_namespace_that_goes() {
+    let world = world().await;
+    for (path, name) in [("/api/v1/nodes", "n"), ("/api/v1/namespaces", "going")] {
+        world.post(path, json!({"metadata": {"name": name}})).await.is(201);
+    }
+    let pods = "/api/v1/namespaces/going/pods";
+    world.post(pods, pod("p", "")).await.is(201);
+    world.delete("/api/v1/namespaces/going", json!(null)).await.is(200);
+    let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
+    let refused = world.post(&format!("{pods}/p/binding"), binding).await.is(403);
+    assert_eq!(refused.body["details"]["causes"][0]["reason"], "NamespaceTerminating");
+    assert_eq!(world.get(&format!("{pods}/p")).await.body["spec"].get("nodeName"), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_eviction_deletes_in_order() {
     let world = world().await;
     world.post(PODS, pod("p", "n")).await.is(201);

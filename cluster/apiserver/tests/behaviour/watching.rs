@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use http::{HeaderValue, Method};
+use serde_json::{Value, json};
 
 use crate::world::*;
 
@@ -149,6 +150,76 @@ async fn the_end_of_the_initial_events_is_marked_for_who_asks() {
         .get(&format!("{CONFIG_MAPS}?watch=true&resourceVersionMatch=NotOlderThan"))
         .await
         .is(422);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bookmarks_have_the_shape_of_the_objects() {
+    let world = world().await;
+    let made = world.post(CONFIG_MAPS, config_map("a")).await.is(201).version();
+    let seen = |object: &Value| {
+        let version = object["metadata"]["resourceVersion"].as_str().expect("a revision");
+        version.parse::<u64>().expect("a number")
+    };
+    let asked = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=1";
+    let path = format!("{CONFIG_MAPS}?{asked}&allowWatchBookmarks=true");
+    let mut bare = world
+        .watch_as("application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io", &path)
+        .await;
+    assert_eq!(bare.brief().await, "ADDED a");
+    for end in [json!("true"), json!(null)] {
+        let bookmark = bare.next().await.expect("a bookmark");
+        let object = &bookmark["object"];
+        assert_eq!(
+            (&bookmark["type"], &object["kind"], &object["apiVersion"]),
+            (
+                &json!("BOOKMARK"),
+                &json!("PartialObjectMetadata"),
+                &json!("meta.k8s.io/v1")
+            )
+        );
+        assert!(seen(object) >= made);
+        assert_eq!(object["metadata"]["annotations"]["k8s.io/initial-events-end"], end);
+    }
+    let mut table = world
+        .watch_as("application/json;as=Table;v=v1;g=meta.k8s.io", &path)
+        .await;
+    assert_eq!(
+        table.next().await.expect("an event")["object"]["rows"][0]["cells"][0],
+        "a"
+    );
+    let bookmark = table.next().await.expect("a bookmark");
+    let object = &bookmark["object"];
+    assert_eq!(
+        (&bookmark["type"], &object["kind"], &object["rows"]),
+        (&json!("BOOKMARK"), &json!("Table"), &json!([]))
+    );
+    assert!(seen(object) >= made);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rows_of_a_watch_carry_what_was_asked_for() {
+    let world = world().await;
+    world.post(CONFIG_MAPS, config_map("a")).await.is(201);
+    let accept = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    for (asked, kind) in [
+        ("", json!("PartialObjectMetadata")),
+        ("&includeObject=Object", json!("ConfigMap")),
+        ("&includeObject=None", json!(null)),
+    ] {
+        let mut watch = world
+            .watch_as(accept, &format!("{CONFIG_MAPS}?watch=true{asked}"))
+            .await;
+        let event = watch.next().await.expect("an event");
+        assert_eq!(event["object"]["rows"][0]["object"]["kind"], kind);
+    }
+    let mut wrong = request(
+        Method::GET,
+        &format!("{CONFIG_MAPS}?watch=true&includeObject=Some"),
+        "",
+        "",
+    );
+    wrong.headers_mut().insert("accept", HeaderValue::from_static(accept));
+    world.ask(admin(), wrong).await.is(400);
 }
 
 #[tokio::test(start_paused = true)]

@@ -192,7 +192,16 @@ impl World {
 
     /// Opens a watch.
     pub async fn watch(&self, path: &str) -> Lines {
-        let response = self.send(admin(), request(Method::GET, path, "", "")).await;
+        self.watch_as("application/json", path).await
+    }
+
+    /// Opens a watch whose objects have the shape that `accept` asks for.
+    pub async fn watch_as(&self, accept: &'static str, path: &str) -> Lines {
+        let mut asked = request(Method::GET, path, "", "");
+        asked
+            .headers_mut()
+            .insert("accept", http::HeaderValue::from_static(accept));
+        let response = self.send(admin(), asked).await;
         assert_eq!(response.status(), 200);
         Lines {
             body: response.into_body(),

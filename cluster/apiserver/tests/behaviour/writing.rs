@@ -275,6 +275,39 @@ async fn unknown_fields_are_refused_warned_of_or_dropped_as_the_client_asks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_ignores_unknown_fields_is_stored_as_everybody_is() {
+    let world = world().await;
+    let mut odd = pod("p", "");
+    odd["spec"]["nodeName"] = json!("");
+    odd["spec"]["containers"][0]["env"] = json!([]);
+    odd["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "0.5"}});
+    let made = world
+        .post(&format!("{PODS}?fieldValidation=Ignore"), odd.clone())
+        .await
+        .is(201);
+    let spec = &made.body["spec"];
+    assert_eq!(
+        (
+            spec.get("nodeName"),
+            spec["containers"][0].get("env"),
+            &spec["containers"][0]["resources"]["limits"]["cpu"]
+        ),
+        (None, None, &json!("500m"))
+    );
+    let before = world.store.revision();
+    let patch = json!({"spec": {"nodeName": "", "containers": odd["spec"]["containers"]}});
+    let path = format!("{PODS}/p?fieldValidation=Ignore");
+    world.patch("strategic", &path, patch).await.is(200);
+    assert_eq!(world.store.revision(), before, "the patch says what there is");
+    let mut wrong = pod("q", "");
+    wrong["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "many"}});
+    world
+        .post(&format!("{PODS}?fieldValidation=Ignore"), wrong)
+        .await
+        .is(400);
+}
+
+#[tokio::test(start_paused = true)]
 async fn bodies_may_be_yaml_or_protobuf() {
     let world = world().await;
     let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: y\ndata:\n  a: b\n";

@@ -18,6 +18,9 @@ const PRIORITY_CLASSES: [(&str, i32); 2] = [
     ("system-node-critical", 2_000_001_000),
 ];
 
+/// What all of them, and having none, say about preemption.
+const PREEMPTION_POLICY: &str = "PreemptLowerPriority";
+
 /// Gives the pod the account `default` unless it names one.
 pub fn default_service_account(pod: &mut Pod) {
     let spec = pod.spec.get_or_insert_default();
@@ -54,19 +57,28 @@ pub fn add_default_tolerations(pod: &mut Pod) {
     }
 }
 
-/// Sets priority and preemption policy by the pod's priority class: 0 without one. The class's name is returned as the
-/// error when there is no such class.
+/// Sets priority and preemption policy by the pod's priority class: 0 without one. The error says, in Kubernetes'
+/// words, that there is no such class, or that the pod itself says something else.
 pub fn set_priority(pod: &mut Pod) -> Result<(), String> {
     let spec = pod.spec.get_or_insert_default();
     let class = text(&spec.priority_class_name);
     let priority = match PRIORITY_CLASSES.iter().find(|(name, _)| *name == class) {
         Some((_, priority)) => *priority,
         None if class.is_empty() => 0,
-        None => return Err(class.to_owned()),
+        None => return Err(format!("no PriorityClass with name {class} was found")),
     };
-    spec.priority = Some(priority);
-    if text(&spec.preemption_policy).is_empty() {
-        spec.preemption_policy = Some("PreemptLowerPriority".to_owned());
+    if let Some(own) = spec.priority.filter(|own| *own != priority) {
+        return Err(format!(
+            "the integer value of priority ({own}) must not be provided in pod spec; priority admission controller computed {priority} from the given PriorityClass name"
+        ));
     }
+    let own = text(&spec.preemption_policy);
+    if !own.is_empty() && own != PREEMPTION_POLICY {
+        return Err(format!(
+            "the string value of PreemptionPolicy ({own}) must not be provided in pod spec; priority admission controller computed {PREEMPTION_POLICY} from the given PriorityClass name"
+        ));
+    }
+    spec.priority = Some(priority);
+    spec.preemption_policy = Some(PREEMPTION_POLICY.to_owned());
     Ok(())
 }

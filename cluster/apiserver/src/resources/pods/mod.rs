@@ -14,12 +14,12 @@ pub(super) mod validation;
 mod volumes;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use orrery_api::field;
 use orrery_api::meta::Object as _;
 use serde_json::Value;
 
-use super::check::text;
+use super::check::{items, text};
 use crate::resource::{Column, ResourceInfo, STATUS, Strategy, Subresource};
 
 /// Pods.
@@ -57,6 +57,16 @@ static INFO: ResourceInfo = ResourceInfo {
 /// The grace period of pods that name none, in seconds.
 pub const DEFAULT_GRACE_PERIOD: i64 = 30;
 
+fn scheduling_gated() -> PodCondition {
+    PodCondition {
+        type_: "PodScheduled".to_owned(),
+        status: "False".to_owned(),
+        reason: Some("SchedulingGated".to_owned()),
+        message: Some("Scheduling is blocked due to non-empty scheduling gates".to_owned()),
+        ..PodCondition::default()
+    }
+}
+
 impl Strategy for Pods {
     type Object = Pod;
 
@@ -73,9 +83,15 @@ impl Strategy for Pods {
 
     fn prepare_create(&self, object: &mut Pod) {
         let class = object.spec.as_ref().map(qos::class);
+        let gated = object
+            .spec
+            .as_ref()
+            .filter(|spec| !items(&spec.scheduling_gates).is_empty());
         object.status = Some(PodStatus {
             phase: Some("Pending".to_owned()),
             qos_class: class.map(str::to_owned),
+            // Nobody else would say so: the scheduler looks at no gated pod. Its binding says otherwise later.
+            conditions: gated.map(|_| vec![scheduling_gated()]),
             ..PodStatus::default()
         });
     }

@@ -83,6 +83,44 @@ fn admission_gives_account_priority_and_patience() {
 }
 
 #[test]
+fn a_pods_priority_is_its_classs() {
+    let priority = |more: Value| {
+        let mut spec = nginx();
+        for (name, value) in more.as_object().expect("fields") {
+            spec[name] = value.clone();
+        }
+        let mut pod = pod(spec, json!({}));
+        admission::set_priority(&mut pod)?;
+        let spec = pod.spec.unwrap_or_default();
+        Ok::<_, String>((spec.priority, spec.preemption_policy))
+    };
+    let of = |priority: i32| Ok::<_, String>((Some(priority), Some("PreemptLowerPriority".to_owned())));
+    assert_eq!(
+        priority(json!({"priority": 0, "preemptionPolicy": "PreemptLowerPriority"})),
+        of(0)
+    );
+    let critical = json!({"priorityClassName": "system-node-critical", "priority": 2_000_001_000});
+    assert_eq!(priority(critical), of(2_000_001_000));
+    let refused = |more: Value| priority(more).expect_err("it says itself what its class says");
+    insta::assert_snapshot!(refused(json!({"priorityClassName": "mine"})), @"no PriorityClass with name mine was found");
+    insta::assert_snapshot!(refused(json!({"priority": 7})), @"the integer value of priority (7) must not be provided in pod spec; priority admission controller computed 0 from the given PriorityClass name");
+    insta::assert_snapshot!(refused(json!({"preemptionPolicy": "Never"})), @"the string value of PreemptionPolicy (Never) must not be provided in pod spec; priority admission controller computed PreemptLowerPriority from the given PriorityClass name");
+}
+
+#[test]
+fn a_new_pod_with_gates_says_that_it_waits_for_them() {
+    let created = |gates: Value| {
+        let mut spec = nginx();
+        spec["schedulingGates"] = gates;
+        let mut pod = pod(spec, json!({"phase": "Running"}));
+        Pods.prepare_create(&mut pod);
+        value(&pod)["status"].clone()
+    };
+    insta::assert_snapshot!(created(json!([{"name": "example.com/a"}])), @r#"{"conditions":[{"message":"Scheduling is blocked due to non-empty scheduling gates","reason":"SchedulingGated","status":"False","type":"PodScheduled"}],"phase":"Pending","qosClass":"BestEffort"}"#);
+    insta::assert_snapshot!(created(json!([])), @r#"{"phase":"Pending","qosClass":"BestEffort"}"#);
+}
+
+#[test]
 fn quality_of_service_follows_requests_and_limits() {
     let class = |resources: Value| {
         let pod = pod(
