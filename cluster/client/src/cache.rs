@@ -145,22 +145,28 @@ impl<K: Resource> Cache<K> {
         self.read(|state| state.revision)
     }
 
-    /// Whether the first list has arrived.
+    /// Whether the first list has arrived, and all who are told of changes know of it.
     pub fn has_synced(&self) -> bool {
         *self.synced.borrow()
     }
 
-    /// Waits until the first list has arrived: as long as the server stays away.
+    /// Waits until the first list has arrived, and all who are told of changes know of it: as long as the server stays
+    /// away.
     pub async fn wait_synced(&self) {
         let mut receiver = self.synced.subscribe();
         // The sender lives in `self`, so the wait only ends with the list.
         let _ = receiver.wait_for(|synced| *synced).await;
     }
 
+    /// A whole list has been taken, and all who are told of changes know of it.
+    pub(crate) fn set_synced(&self) {
+        self.synced.send_replace(true);
+    }
+
     /// Takes a whole list; returns what it changes.
     pub(crate) fn replace(&self, objects: Vec<Arc<K>>, revision: u64) -> Vec<Change<K>> {
         let mut fresh: BTreeMap<ObjectKey, Arc<K>> = objects.into_iter().map(|object| (object.key(), object)).collect();
-        let changes = self.write(|state| {
+        self.write(|state| {
             let gone: Vec<ObjectKey> = state
                 .objects
                 .keys()
@@ -186,9 +192,7 @@ impl<K: Resource> Cache<K> {
                 state.revision = revision;
             }
             changes
-        });
-        self.synced.send_replace(true);
-        changes
+        })
     }
 
     /// Takes one object's new state; returns what it changes.

@@ -125,6 +125,8 @@ impl<K: Resource> Informer<K> {
             )));
         }
         self.tell(&self.cache.replace(list.items, revision));
+        // Not before all are told: whoever waits for this reads what they have made of it.
+        self.cache.set_synced();
         Ok(())
     }
 
@@ -198,5 +200,54 @@ impl<K: Resource> Informer<K> {
         let pause = PAUSE.saturating_mul(1 << (*failures).min(10)).min(PAUSE_LIMIT);
         *failures += 1;
         sleep(self.random.jitter(pause, 0.5)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use futures_util::stream;
+    use k8s_openapi::api::core::v1::Pod;
+    use orrery_api::message::{Body, Request, Response, Transport, TransportError};
+    use orrery_api::task::TaskGroup;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A server that has one pod, and tells of no change.
+    struct OnePod;
+
+    #[async_trait]
+    impl Transport for OnePod {
+        async fn send(&self, request: Request) -> Result<Response, TransportError> {
+            let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+            let pod = json!({"metadata": {"namespace": "default", "name": "a", "uid": "1", "resourceVersion": "1"}});
+            let list = json!({"metadata": {"resourceVersion": "1"}, "items": [pod]});
+            Ok(http::Response::new(if watches {
+                Body::stream(stream::pending())
+            } else {
+                Body::Full(Bytes::from(list.to_string()))
+            }))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cache_is_filled_when_all_have_been_told_of_its_first_list_and_not_before() {
+        let client = Client::new(Arc::new(OnePod), "test");
+        let informer: Informer<Pod> = Informer::new(&client, &Random::from_number(1));
+        let cache = informer.cache();
+        // What the cache said of itself when somebody was told of the pod.
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let informer = informer.on_change({
+            let (cache, told) = (cache.clone(), told.clone());
+            move |_| told.lock().expect("not poisoned").push(cache.has_synced())
+        });
+        let tasks = TaskGroup::new();
+        tasks.spawn(informer.run());
+        cache.wait_synced().await;
+        assert_eq!(*told.lock().expect("not poisoned"), [false]);
     }
 }
