@@ -5,25 +5,18 @@
 //! the pod has none.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Binding, ObjectReference, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use orrery_api::clock;
 use orrery_api::meta::{Object, ObjectKey};
-use orrery_api::{log, mutant};
-use orrery_client::{Error, EventKind, Patch};
-use serde_json::json;
+use orrery_api::mutant;
+use orrery_client::{Error, EventKind};
 use tokio::time::sleep;
 
-use crate::Scheduler;
 use crate::affinity::{is_cordoned, repelling_taint};
 use crate::handlers::node_of;
 use crate::queue::Event;
-
-/// The first pause before a binding is sent again; doubled up to [`LONGEST_PAUSE`].
-const PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+use crate::{LONGEST_PAUSE, PAUSE, Scheduler};
 
 /// How an attempt to bind ended.
 enum Bound {
@@ -158,50 +151,6 @@ impl Scheduler {
     fn forget(&self, pod: &Pod) {
         if self.state().forget(pod.uid()) {
             self.queue.happened(Event::PodGone);
-        }
-    }
-
-    /// Writes the condition PodScheduled=False, if the pod does not say so already.
-    pub(crate) async fn say_unschedulable(&self, pod: &Pod, message: &str) {
-        let conditions = pod
-            .status
-            .as_ref()
-            .and_then(|status| status.conditions.as_deref())
-            .unwrap_or_default();
-        let current = conditions.iter().find(|condition| condition.type_ == "PodScheduled");
-        if current.is_some_and(|one| {
-            one.status == "False"
-                && one.reason.as_deref() == Some("Unschedulable")
-                && (one.message.as_deref() == Some(message) || mutant::active("O82"))
-        }) {
-            return;
-        }
-        let since = current
-            .filter(|one| one.status == "False")
-            .and_then(|one| one.last_transition_time.clone());
-        let patch = json!({
-            "metadata": {"uid": pod.uid()},
-            "status": {"conditions": [{
-                "type": "PodScheduled",
-                "status": "False",
-                "reason": "Unschedulable",
-                "message": message,
-                "observedGeneration": pod.metadata.generation,
-                "lastProbeTime": null,
-                "lastTransitionTime": since.unwrap_or_else(clock::now_time),
-            }]},
-        });
-        match self.pod_api.patch_status(&pod.key(), &Patch::Strategic(patch)).await {
-            Ok(_) => {}
-            Err(error) if error.is_not_found() || error.is_conflict() => {}
-            // It is told again with the next change; the pod waits all the same.
-            Err(error) => {
-                self.told().remove(pod.uid());
-                log::line(
-                    "scheduler",
-                    format_args!("cannot write the condition of {}: {error}", pod.key()),
-                );
-            }
         }
     }
 }

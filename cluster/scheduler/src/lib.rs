@@ -2,7 +2,8 @@
 //!
 //! One pod at a time is decided on ([`mod@decide`]) over a state that is kept up to date change by change ([`state`]);
 //! the pod counts on its node at once, and binding goes on beside the next decision ([`bind`]). Pods that fit nowhere
-//! wait for what may help them ([`queue`]). Not done: preemption, volumes, dynamic resources, extenders.
+//! say why ([`telling`]), and wait for what may help them ([`queue`]). Not done: preemption, volumes, dynamic
+//! resources, extenders.
 //!
 //! The API server refuses to bind a pod twice, but does not check capacity at a binding: that no node gets more than it
 //! has rests on one scheduler deciding at a time, which leader election sees to.
@@ -16,9 +17,11 @@ mod resources;
 #[cfg(feature = "mutants")]
 mod snapshot;
 mod state;
+mod telling;
 mod topology;
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,17 +30,20 @@ use orrery_api::meta::Object;
 use orrery_api::mutant;
 use orrery_api::random::Random;
 use orrery_api::task::TaskGroup;
-use orrery_client::{Api, Cache, Client, EventKind, Informer, Recorder};
-use tokio::time::Instant;
+use orrery_client::{Api, Cache, Client, Informer, Recorder};
 
-use crate::decide::Unschedulable;
 #[cfg(not(feature = "mutants"))]
 use crate::decide::decide;
 use crate::queue::{Queue, Turn};
 use crate::state::{PodInfo, State};
+use crate::telling::Told;
 
-/// An event that says nothing new is repeated after so long, before the old one expires.
-const REPEAT_EVENT: Duration = Duration::from_secs(300);
+/// The first pause before something is asked of the API server again; doubled up to [`LONGEST_PAUSE`].
+const PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What is left to do about a pod that was decided on.
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What the scheduler is told from outside.
 #[derive(Debug, Clone)]
@@ -106,8 +112,8 @@ struct Scheduler {
     recorder: Recorder,
     random: Random,
     options: Options,
-    /// What was last told about each pod that fits nowhere, and when.
-    told: Mutex<BTreeMap<String, (String, Instant)>>,
+    /// What is told about each pod that fits nowhere, by uid.
+    told: Mutex<BTreeMap<String, Told>>,
     #[cfg(feature = "mutants")]
     snapshot: snapshot::Snapshot,
 }
@@ -117,12 +123,8 @@ impl Scheduler {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn told(&self) -> MutexGuard<'_, BTreeMap<String, (String, Instant)>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Decides on the pod whose turn it is; what is left to do, binding or telling, goes on beside the next turn.
-    fn turn(self: Arc<Self>, turn: Turn) -> Option<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>> {
+    fn turn(self: Arc<Self>, turn: Turn) -> Option<Work> {
         let pod = self.pods.get(&turn.key).filter(|pod| pod.uid() == turn.uid);
         let Some(pod) = pod.filter(|pod| handlers::wants_a_node(pod, &self.options.scheduler_name)) else {
             self.queue.remove(&turn.uid);
@@ -150,41 +152,20 @@ impl Scheduler {
             }
             Err(why) => {
                 drop(state);
+                let telling = self.tell(&pod, &why.message);
                 if mutant::is_on("B35") {
                     // Events may come while the pod is on its way to those that wait.
                     return Some(Box::pin(async move {
-                        let events = why.events.clone();
-                        self.clone().tell(pod, why).await;
-                        self.queue.park(&turn.uid, events);
+                        if let Some(telling) = telling {
+                            telling.await;
+                        }
+                        self.queue.park(&turn.uid, why.events);
                     }));
                 }
-                self.queue.park(&turn.uid, why.events.clone());
-                self.is_news(&pod, &why)
-                    .then(|| -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> { Box::pin(self.tell(pod, why)) })
+                self.queue.park(&turn.uid, why.events);
+                telling
             }
         }
-    }
-
-    /// Whether the message differs from the last one about the pod, or that one is old.
-    fn is_news(&self, pod: &Pod, why: &Unschedulable) -> bool {
-        let mut told = self.told();
-        let known = told.get(pod.uid());
-        if known.is_some_and(|(message, since)| *message == why.message && since.elapsed() < REPEAT_EVENT) {
-            return false;
-        }
-        told.insert(pod.uid().to_owned(), (why.message.clone(), Instant::now()));
-        true
-    }
-
-    /// Tells, by an event and the pod's condition, why the pod fits nowhere.
-    async fn tell(self: Arc<Self>, pod: Arc<Pod>, why: Unschedulable) {
-        self.recorder.event(
-            &pod.object_reference(),
-            EventKind::Warning,
-            "FailedScheduling",
-            &why.message,
-        );
-        self.say_unschedulable(&pod, &why.message).await;
     }
 }
 

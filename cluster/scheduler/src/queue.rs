@@ -64,9 +64,25 @@ struct Entry {
     priority: i32,
     arrival: u64,
     failures: u32,
+    /// When it was last tried in vain.
+    failed: Instant,
     place: Place,
     /// The pod changed while it was being tried.
     changed: bool,
+}
+
+impl Entry {
+    /// It was tried in vain.
+    fn fails(&mut self) {
+        self.failures += 1;
+        self.failed = Instant::now();
+    }
+
+    /// How long it rests after the last try.
+    fn pause(&self) -> Duration {
+        let doublings = self.failures.saturating_sub(1).min(8);
+        (FIRST_PAUSE * 2u32.pow(doublings)).min(LONGEST_PAUSE)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -108,11 +124,18 @@ impl Inner {
         entry.place = place;
     }
 
+    /// The pod may be tried again when its pause is over. That runs from its last try, as in Kubernetes: whoever has
+    /// waited for long need not let those go first that have only just come.
     fn pause(&mut self, uid: &str) {
         let Some(entry) = self.entries.get(uid) else { return };
-        let doublings = entry.failures.saturating_sub(1).min(8);
-        let pause = (FIRST_PAUSE * 2u32.pow(doublings)).min(LONGEST_PAUSE);
-        self.put(uid, Place::Pausing(Instant::now() + pause));
+        let now = Instant::now();
+        let from = if entry.failed < now && mutant::active("O125") {
+            now
+        } else {
+            entry.failed
+        };
+        let due = from + entry.pause();
+        self.put(uid, if due > now { Place::Pausing(due) } else { Place::Active });
     }
 
     fn remove(&mut self, uid: &str) {
@@ -150,6 +173,7 @@ impl Queue {
                 priority,
                 arrival: inner.arrivals,
                 failures: 0,
+                failed: Instant::now(),
                 place,
                 changed: false,
             };
@@ -243,7 +267,7 @@ impl Queue {
             return;
         };
         let Place::Trying(began) = entry.place else { return };
-        entry.failures += 1;
+        entry.fails();
         let changed = std::mem::take(&mut entry.changed);
         let helped = events
             .iter()
@@ -262,7 +286,7 @@ impl Queue {
     pub fn retry(&self, uid: &str) {
         let mut inner = self.inner();
         if let Some(entry) = inner.entries.get_mut(uid) {
-            entry.failures += 1;
+            entry.fails();
             inner.pause(uid);
         }
         drop(inner);
@@ -272,6 +296,8 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::advance;
+
     use super::*;
 
     fn add(queue: &Queue, uid: &str, priority: i32) {
@@ -312,6 +338,25 @@ mod tests {
         assert!(matches!(queue.inner().entries["a"].place, Place::Waiting(..)));
         queue.happened(Event::Node);
         assert!(matches!(queue.inner().entries["a"].place, Place::Pausing(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_runs_from_the_last_try_and_not_from_what_may_help() {
+        let queue = Queue::default();
+        add(&queue, "first", 0);
+        queue.next(&mut None).await;
+        queue.park("first", BTreeSet::from([Event::Node]));
+        let failed = Instant::now();
+        advance(FIRST_PAUSE / 2).await;
+        queue.happened(Event::Node);
+        queue.next(&mut None).await;
+        assert_eq!(failed.elapsed(), FIRST_PAUSE);
+        queue.park("first", BTreeSet::from([Event::Node]));
+        advance(LONGEST_PAUSE).await;
+        // Its pause is long over: it goes before the one that comes now.
+        queue.happened(Event::Node);
+        add(&queue, "second", 0);
+        assert_eq!(queue.next(&mut None).await.uid, "first");
     }
 
     #[tokio::test]

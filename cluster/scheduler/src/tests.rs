@@ -34,6 +34,9 @@ struct Objects {
     /// Whether reads of a node wait for their answers, and how many there were.
     hold_reads: bool,
     reads: usize,
+    /// Whether patches wait on their way to the server, and how many there were.
+    hold_patches: bool,
+    patches: usize,
     bindings: usize,
     told: Vec<String>,
 }
@@ -210,6 +213,10 @@ impl Server {
                 Ok((!lost).then_some(object))
             }
             (&Method::PATCH, Some("status")) => {
+                let base = &body["metadata"]["resourceVersion"];
+                if base.is_string() && *base != object["metadata"]["resourceVersion"] {
+                    return Err(ApiError::stale(resource, name));
+                }
                 object["status"] = body["status"].clone();
                 Ok(Some(objects.write(resource, object)))
             }
@@ -238,6 +245,12 @@ impl Transport for Server {
         if request.method() == Method::GET && parts.first() == Some(&"nodes") && parts.len() > 1 {
             self.objects().reads += 1;
             while self.objects().hold_reads {
+                sleep(Duration::from_millis(10)).await;
+            }
+        }
+        if request.method() == Method::PATCH {
+            self.objects().patches += 1;
+            while self.objects().hold_patches {
                 sleep(Duration::from_millis(10)).await;
             }
         }
@@ -296,6 +309,39 @@ async fn a_pod_that_fits_nowhere_says_why_and_is_bound_when_a_node_comes() {
     eventually("a condition", || server.condition("big").as_deref() == Some(why)).await;
     server.node("n2", "4");
     eventually("the pod has a node", || server.node_of("big").as_deref() == Some("n2")).await;
+}
+
+#[tokio::test]
+async fn why_a_pod_fitted_nowhere_is_not_written_on_one_that_has_a_node() {
+    let server = Server::default();
+    server.objects().hold_patches = true;
+    server.node("n1", "1");
+    server.pod("big", "2");
+    let _tasks = server.run();
+    eventually("the condition is on its way", || server.objects().patches == 1).await;
+    server.node("n2", "4");
+    eventually("the pod has a node", || server.node_of("big").as_deref() == Some("n2")).await;
+    server.objects().hold_patches = false;
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(server.condition("big"), None);
+}
+
+#[tokio::test]
+async fn of_why_a_pod_fits_nowhere_the_newest_is_written_last() {
+    let server = Server::default();
+    server.objects().hold_patches = true;
+    server.node("n1", "1");
+    server.pod("big", "2");
+    let _tasks = server.run();
+    eventually("the condition is on its way", || server.objects().patches == 1).await;
+    server.node("n2", "1");
+    let newest = |message: &str| message.starts_with("0/2 nodes are available");
+    let told = || server.objects().told.iter().any(|message| newest(message));
+    eventually("an event tells of both nodes", told).await;
+    assert_eq!(server.objects().patches, 1, "the other one waits for its turn");
+    server.objects().hold_patches = false;
+    let says = || server.condition("big").is_some_and(|message| newest(&message));
+    eventually("the condition tells of both nodes", says).await;
 }
 
 #[tokio::test]
