@@ -8,8 +8,8 @@ use orrery_api::meta::Object;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::Options;
 use crate::fake::{Server, eventually};
+use crate::{CustomKind, Options};
 
 fn service(server: &Server) {
     server.put(
@@ -116,6 +116,7 @@ async fn a_service_whose_slice_is_relabelled_gets_another_one() {
         (MANAGED_BY, Some("somebody")),
     ] {
         let server = Server::default();
+        node(&server, "n1");
         let _running = server.run(Options::default());
         service(&server);
         pod(&server, 1, "n1");
@@ -135,6 +136,20 @@ async fn a_service_whose_slice_is_relabelled_gets_another_one() {
         let kept = || server.list::<EndpointSlice>().iter().any(is_kept);
         eventually("another slice is there", kept).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_is_in_a_slice_only_while_its_node_is_there() {
+    let server = Server::default();
+    node(&server, "n1");
+    let _running = server.run(Options::default());
+    service(&server);
+    pod(&server, 1, "n1");
+    eventually("the pod is in a slice", || in_slices(&server) == ["10.0.0.1"]).await;
+    server.remove("nodes", "", "n1");
+    eventually("its node is gone", || in_slices(&server).is_empty()).await;
+    node(&server, "n1");
+    eventually("its node is back", || in_slices(&server) == ["10.0.0.1"]).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -178,18 +193,71 @@ async fn what_belongs_to_nobody_goes_and_what_has_a_living_owner_stays() {
     eventually("the child is gone", || !exists(&server, "child")).await;
 }
 
+/// A secret of which nothing is heard.
+fn unheard_secret(server: &Server) -> Value {
+    server.hold("secrets", true);
+    server.put("secrets", json!({"metadata": {"namespace": "a", "name": "owner"}}))
+}
+
+/// A map that says it belongs to the secret, as one of that API version.
+fn map_of_secret(server: &Server, name: &str, version: &str, secret: &Value) {
+    let (owner, uid) = (&secret["metadata"]["name"], &secret["metadata"]["uid"]);
+    let meta = json!({"namespace": "a", "name": name, "ownerReferences": [{
+        "apiVersion": version, "kind": "Secret", "name": owner, "uid": uid
+    }]});
+    server.put("configmaps", json!({"metadata": meta}));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_child_whose_owner_has_not_been_heard_of_yet_stays() {
     let server = Server::default();
     let _running = server.run(Options::default());
     sleep(Duration::from_secs(1)).await;
-    server.hold("secrets", true);
-    let owner = server.put("secrets", json!({"metadata": {"namespace": "a", "name": "owner"}}));
-    let meta = json!({"namespace": "a", "name": "child", "ownerReferences": [{
-        "apiVersion": "v1", "kind": "Secret", "name": "owner", "uid": owner["metadata"]["uid"]
-    }]});
-    server.put("configmaps", json!({"metadata": meta}));
+    let owner = unheard_secret(&server);
+    map_of_secret(&server, "child", "v1", &owner);
     sleep(Duration::from_secs(120)).await;
+    assert!(exists(&server, "child"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_goes_with_an_owner_that_is_never_heard_of() {
+    let server = Server::default();
+    let _running = server.run(Options::default());
+    sleep(Duration::from_secs(1)).await;
+    let owner = unheard_secret(&server);
+    map_of_secret(&server, "child", "v1", &owner);
+    sleep(Duration::from_secs(10)).await;
+    assert!(exists(&server, "child"));
+    server.remove("secrets", "a", "owner");
+    sleep(Duration::from_secs(60)).await;
+    assert!(!exists(&server, "child"));
+}
+
+/// A kind of somebody's own with the name of another one.
+struct OwnSecret;
+
+impl k8s_openapi::Resource for OwnSecret {
+    const API_VERSION: &'static str = "example.com/v1";
+    const GROUP: &'static str = "example.com";
+    const KIND: &'static str = "Secret";
+    const VERSION: &'static str = "v1";
+    const URL_PATH_SEGMENT: &'static str = "ownsecrets";
+    type Scope = k8s_openapi::NamespaceResourceScope;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_is_not_gone_because_none_of_another_group_is_there() {
+    let server = Server::default();
+    let _running = server.run(Options {
+        custom_kinds: vec![CustomKind::of::<OwnSecret>()],
+        ..Options::default()
+    });
+    sleep(Duration::from_secs(1)).await;
+    let owner = unheard_secret(&server);
+    map_of_secret(&server, "mistaken", "example.com/v1", &owner);
+    eventually("it belongs to nobody", || !exists(&server, "mistaken")).await;
+    map_of_secret(&server, "child", "v1", &owner);
+    sleep(Duration::from_secs(10)).await;
     assert!(exists(&server, "child"));
 }
 
@@ -381,6 +449,26 @@ async fn nobody_is_evicted_when_all_nodes_are_cut_off_at_once() {
         assert_eq!(taints(&server, name), ["node.kubernetes.io/unreachable:NoSchedule"]);
     }
     assert_eq!(server.list::<Pod>().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_given_up_stays_so_while_no_other_is_heard_for_a_moment() {
+    let server = Server::default();
+    node(&server, "n1");
+    node(&server, "n2");
+    let mut patient = pod(&server, 1, "n2");
+    let key = "node.kubernetes.io/unreachable";
+    patient["spec"]["tolerations"] = json!([{"key": key, "operator": "Exists", "tolerationSeconds": 100}]);
+    server.put("pods", patient);
+    let _running = server.run(Options::default());
+    renew(&server, &["n1", "n2"], 30).await;
+    renew(&server, &["n1"], 60).await;
+    assert_eq!(taints(&server, "n2"), LOST);
+    // Long enough to doubt whether nodes can be heard at all, and within the grace of the one that is well.
+    sleep(Duration::from_secs(28)).await;
+    assert_eq!(taints(&server, "n2"), LOST);
+    renew(&server, &["n1"], 70).await;
+    assert!(server.list::<Pod>().is_empty(), "its time has gone on");
 }
 
 /// Taints `n1` with `keys`, each driving pods out.

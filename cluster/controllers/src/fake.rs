@@ -1,8 +1,8 @@
 //! A small API server in memory, for tests of whole controllers.
 //!
 //! It keeps what controllers rely on: revisions, uids, preconditions, finalizers, propagation, merge patches, lists
-//! with equality selectors and watches; and it can hold back the events of a resource, so that caches lag, and decide
-//! over the fate of requests. It has no admission, validation or history.
+//! with equality selectors and watches; and it can hold back the events of a resource, so that caches lag, or forget
+//! them, so that caches are filled anew, and decide over the fate of requests. It has no admission or validation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -82,6 +82,8 @@ struct State {
     objects: BTreeMap<Key, Value>,
     events: Vec<Event>,
     held: BTreeSet<String>,
+    /// By resource: the revision from which on watches can be resumed.
+    kept: BTreeMap<String, usize>,
     lost: BTreeMap<String, usize>,
     calls: Vec<String>,
 }
@@ -193,6 +195,15 @@ impl Server {
         self.wake.notify_waiters();
     }
 
+    /// Forgets the events of a resource so far: whoever has not been told of all of them has to list anew.
+    pub(crate) fn expire(&self, resource: &str) {
+        let mut state = self.state();
+        let kept = state.events.len();
+        state.kept.insert(resource.to_owned(), kept);
+        drop(state);
+        self.wake.notify_waiters();
+    }
+
     /// Lets the next `count` writes to a resource happen without telling their outcome.
     pub(crate) fn lose_answers(&self, resource: &str, count: usize) {
         self.state().lost.insert(resource.to_owned(), count);
@@ -278,6 +289,12 @@ impl Server {
                 let woken = wake.notified();
                 {
                     let state = server.state();
+                    if state.kept.get(&resource).is_some_and(|kept| at < *kept) {
+                        drop(state);
+                        let error = ApiError::expired("too old resource version");
+                        let line = format!("{}\n", json!({"type": "ERROR", "object": error.0}));
+                        return Some((Ok(Bytes::from(line)), (server, resource, namespace, usize::MAX)));
+                    }
                     while !state.held.contains(&resource) && at < state.events.len() {
                         let event = &state.events[at];
                         at += 1;

@@ -141,6 +141,8 @@ pub(super) fn plan(observed: Observed<'_>) -> Plan {
         .filter(|set| size(set) > 0 && !set.is_terminating())
         .any(|set| number(set, DESIRED).is_some_and(|desired| desired != bounds.replicas));
     let rolling_out = !paused && !was_scaled;
+    // A pass for the sake of scaling renews all notes, or the deployment would look freshly scaled for ever.
+    let mut renews_notes = !rolling_out;
     // Every set's next size; a set that is not in here keeps its own.
     let mut sizes = BTreeMap::<&str, i32>::new();
     let mut create = None;
@@ -154,7 +156,11 @@ pub(super) fn plan(observed: Observed<'_>) -> Plan {
         // Where no set has a size, one is woken. A pause in the middle of a rollout is no leave to do so too soon.
         let wakes = sets.iter().all(|set| size(set) == 0);
         if (may_start || !wakes) && !(paused && mutant::active("O59")) {
-            sizes = scaled(deployment, bounds, newest.as_ref(), &old);
+            match scaled(deployment, bounds, newest.as_ref(), &old) {
+                Some(next) => sizes = next,
+                // Until it can be scaled the notes say that it is to be.
+                None => renews_notes = false,
+            }
         }
     } else {
         if old_must_go_first {
@@ -189,8 +195,7 @@ pub(super) fn plan(observed: Observed<'_>) -> Plan {
         }
         let (from, to) = (size(set), sizes.get(set.uid()).copied().unwrap_or(size(set)));
         let stale_notes = number(set, DESIRED) != Some(bounds.replicas) || number(set, MOST) != Some(bounds.most());
-        // A pass for the sake of scaling renews all notes, or the deployment would look freshly scaled for ever.
-        if from != to || (stale_notes && from > 0 && !set.is_terminating() && !rolling_out) {
+        if from != to || (stale_notes && from > 0 && !set.is_terminating() && renews_notes) {
             template::scale(&mut next, bounds, to);
         }
         if next != **set {
@@ -204,7 +209,8 @@ pub(super) fn plan(observed: Observed<'_>) -> Plan {
         (None, None) => NewSet::None,
     };
     let (status, look_again) = status::status(deployment, bounds, newest.as_deref(), &sets, &new, rolling_out, now);
-    let deletes = if status::is_complete(deployment, &status) && newest.is_some() {
+    // As in Kubernetes, a pause in the middle of a rollout keeps no more of the history than its end does.
+    let deletes = if paused || (status::is_complete(deployment, &status) && newest.is_some()) {
         surplus_history(deployment, &old)
     } else {
         vec![]
@@ -227,17 +233,18 @@ pub(super) fn plan(observed: Observed<'_>) -> Plan {
     }
 }
 
-/// The sizes after the deployment was scaled, or while it is paused.
+/// The sizes after the deployment was scaled, or while it is paused; `None` while nobody can say what lives, and it
+/// matters.
 fn scaled<'a>(
     deployment: &Deployment,
     bounds: Bounds,
     newest: Option<&'a Arc<ReplicaSet>>,
     old: &'a [Arc<ReplicaSet>],
-) -> BTreeMap<&'a str, i32> {
+) -> Option<BTreeMap<&'a str, i32>> {
     // Newest first, as the arithmetic wants them.
     let all = || newest.into_iter().chain(old.iter().rev());
     let active: Vec<_> = all().filter(|set| size(set) > 0).collect();
-    match active.as_slice() {
+    Some(match active.as_slice() {
         [] => all()
             .next()
             .map(|set| (set.uid(), bounds.replicas))
@@ -251,10 +258,10 @@ fn scaled<'a>(
                     && facts(set).available == bounds.replicas
             });
             if saturated {
-                return old.iter().map(|set| (set.uid(), 0)).collect();
+                return Some(old.iter().map(|set| (set.uid(), 0)).collect());
             }
             if recreates(deployment) {
-                return BTreeMap::new();
+                return Some(BTreeMap::new());
             }
             let facts: Vec<Set> = active.iter().map(|set| facts(set)).collect();
             let fallback = deployment
@@ -262,13 +269,10 @@ fn scaled<'a>(
                 .as_ref()
                 .and_then(|status| status.replicas)
                 .unwrap_or(0);
-            active
-                .iter()
-                .map(|set| set.uid())
-                .zip(rollout::proportional(bounds, &facts, fallback))
-                .collect()
+            let sizes = rollout::proportional(bounds, &facts, fallback)?;
+            active.iter().map(|set| set.uid()).zip(sizes).collect()
         }
-    }
+    })
 }
 
 /// The old, empty sets beyond what the history keeps, of the lowest revisions.

@@ -111,6 +111,22 @@ fn a_rollback_uses_the_old_set_again_under_a_new_revision() {
 }
 
 #[test]
+fn scaling_in_the_middle_of_a_rollout_waits_until_it_is_known_what_lives() {
+    let (old, new) = (set(&deployment("web:1", 3), 1, 3), set(&deployment("web:2", 3), 2, 1));
+    let mut unsettled = ReplicaSet::clone(&new);
+    unsettled.metadata.generation = Some(2);
+    let larger = deployment("web:2", 7);
+    assert!(plan_of(&larger, &[&old, &Arc::new(unsettled)]).updates.is_empty());
+    let plan = plan_of(&larger, &[&old, &new]);
+    let noted = plan
+        .updates
+        .iter()
+        .all(|update| number(&update.set, DESIRED) == Some(7));
+    assert!(noted, "{:?}", plan.updates);
+    assert_eq!(plan.updates.iter().map(|update| update.to).sum::<i32>(), 8);
+}
+
+#[test]
 fn a_paused_deployment_scales_but_does_not_roll_out() {
     let old = set(&deployment("web:1", 3), 1, 3);
     let mut paused = deployment("web:2", 5);
@@ -190,6 +206,25 @@ fn a_complete_rollout_keeps_only_the_history_that_is_wanted() {
         [sets[0].name()]
     );
     assert_eq!(reason(&plan, "Progressing"), "NewReplicaSetAvailable");
+}
+
+#[test]
+fn a_pause_in_the_middle_of_a_rollout_keeps_only_the_history_that_is_wanted() {
+    let mut wanted = deployment("web:4", 3);
+    wanted.spec.get_or_insert_default().revision_history_limit = Some(1);
+    let sets = [
+        set(&deployment("web:1", 3), 1, 0),
+        set(&deployment("web:2", 3), 2, 0),
+        set(&deployment("web:3", 3), 3, 3),
+        set(&wanted, 4, 1),
+    ];
+    let deleted = |wanted: &Deployment| {
+        let plan = plan_of(wanted, &[&sets[0], &sets[1], &sets[2], &sets[3]]);
+        plan.deletes.iter().map(|set| set.uid().to_owned()).collect::<Vec<_>>()
+    };
+    assert!(deleted(&wanted).is_empty());
+    wanted.spec.get_or_insert_default().paused = Some(true);
+    assert_eq!(deleted(&wanted), ["set-1"]);
 }
 
 #[test]

@@ -110,11 +110,7 @@ pub(super) fn new_size(bounds: Bounds, size: i32, old: &[Set]) -> i32 {
     if size >= bounds.replicas {
         return bounds.replicas;
     }
-    let occupied = old
-        .iter()
-        .map(Set::occupied)
-        .try_fold(0i32, |sum, set| Some(sum.saturating_add(set?)));
-    let room = occupied.map_or(0, |occupied| bounds.most() - occupied - size);
+    let room = occupied(old).map_or(0, |occupied| bounds.most() - occupied - size);
     size + room.clamp(0, bounds.replicas - size)
 }
 
@@ -140,19 +136,22 @@ pub(super) fn old_sizes(bounds: Bounds, new: &Set, old: &[Set]) -> Vec<i32> {
     sizes
 }
 
+/// How many pods all of `sets` may have; `None` while nobody can say.
+fn occupied(sets: &[Set]) -> Option<i32> {
+    sets.iter()
+        .map(Set::occupied)
+        .try_fold(0i32, |sum, set| Some(sum.saturating_add(set?)))
+}
+
 /// The sizes after the deployment was scaled in the middle of a rollout: every set gets its share of the change, the
-/// largest one the rest. The sets come newest first.
-pub(super) fn proportional(bounds: Bounds, sets: &[Set], fallback_max: i32) -> Vec<i32> {
+/// largest one the rest. The sets come newest first. `None` while it must grow and nobody can say what lives.
+pub(super) fn proportional(bounds: Bounds, sets: &[Set], fallback_max: i32) -> Option<Vec<i32>> {
     let mut sizes: Vec<i32> = sets.iter().map(|set| set.size).collect();
     let most = if bounds.replicas == 0 { 0 } else { bounds.most() };
     let wanted: i32 = sizes.iter().sum();
     let change = if wanted < most {
         // Growing needs to know what lives; shrinking does not.
-        let occupied = sets
-            .iter()
-            .map(Set::occupied)
-            .try_fold(0i32, |sum, set| Some(sum.saturating_add(set?)));
-        occupied.map_or(0, |occupied| (most - occupied).max(0))
+        (most - occupied(sets)?).max(0)
     } else {
         most - wanted
     };
@@ -176,7 +175,7 @@ pub(super) fn proportional(bounds: Bounds, sets: &[Set], fallback_max: i32) -> V
     if let Some(&largest) = order.first() {
         sizes[largest] = (sizes[largest] + left).max(0);
     }
-    sizes
+    Some(sizes)
 }
 
 /// By how much a set's size would change if it kept its share of the whole.

@@ -105,11 +105,27 @@ fn scaling_in_the_middle_of_a_rollout_keeps_the_shares() {
         ..settled(size)
     };
     // Kubernetes' documentation, "Proportional scaling": 10 replicas as 5 new and 8 old, scaled to 15.
-    assert_eq!(proportional(bounds, &[set(5), set(8)], 13), [7, 11]);
+    assert_eq!(proportional(bounds, &[set(5), set(8)], 13), Some(vec![7, 11]));
     assert_eq!(
         proportional(Bounds { replicas: 0, ..bounds }, &[set(5), set(8)], 13),
-        [0, 0]
+        Some(vec![0, 0])
     );
+}
+
+#[test]
+fn how_much_to_grow_by_is_not_known_before_what_lives_is() {
+    let bounds = |replicas| Bounds {
+        replicas,
+        surge: 1,
+        unavailable: 1,
+    };
+    let unsettled = Set {
+        settled: false,
+        ..settled(2)
+    };
+    let sets = [settled(2), unsettled];
+    assert_eq!(proportional(bounds(6), &sets, 4), None);
+    assert_eq!(proportional(bounds(1), &sets, 4), Some(vec![1, 1]));
 }
 
 /// A replica set as it really is, with what it last said.
@@ -206,7 +222,7 @@ proptest! {
         let bounds = Bounds { replicas, surge, unavailable: 0 };
         let most = sizes.iter().sum::<i32>();
         let sets: Vec<Set> = sizes.iter().map(|size| Set { max_then: Some(most), ..settled(*size) }).collect();
-        let scaled = proportional(bounds, &sets, most);
+        let scaled = proportional(bounds, &sets, most).expect("all are settled");
         let allowed = if replicas == 0 { 0 } else { bounds.most() };
         prop_assert!(scaled.iter().all(|size| *size >= 0));
         prop_assert_eq!(scaled.iter().sum::<i32>(), allowed);

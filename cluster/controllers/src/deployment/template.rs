@@ -30,6 +30,8 @@ const NOT_COPIED: [&str; 6] = [
     MOST,
     "deprecated.deployment.rollback.to",
 ];
+/// A set's former revisions take so many letters at most, kube-controller-manager's number; the oldest go.
+const HISTORY_LENGTH: usize = 2000;
 /// The letters that stand for the digits of a hash: no vowels, no lookalikes.
 const SAFE_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
@@ -167,6 +169,11 @@ pub(super) fn describe(set: &mut ReplicaSet, deployment: &Deployment, revision: 
                 history.push(',');
             }
             history.push_str(&old_revision.to_string());
+            while history.len() > HISTORY_LENGTH
+                && let Some((_, newer)) = history.split_once(',')
+            {
+                *history = newer.to_owned();
+            }
         }
         annotations.insert(REVISION.to_owned(), revision.to_string());
     }
@@ -259,5 +266,17 @@ mod tests {
         describe(&mut set, &deployment, 5);
         assert_eq!(set.annotation(REVISION), Some("5"));
         assert_eq!(set.annotation(REVISION_HISTORY), Some("1,3"));
+    }
+
+    #[test]
+    fn a_set_forgets_its_oldest_revisions_when_they_become_too_many() {
+        let deployment = deployment("web:1");
+        let mut set = new_set(&deployment, 1, Bounds::exact(1), 1);
+        for revision in 2..=1000 {
+            describe(&mut set, &deployment, revision);
+        }
+        // Of three digits and a comma each, as many as there is room for.
+        let newest: Vec<String> = (500..1000).map(|revision| revision.to_string()).collect();
+        assert_eq!(set.annotation(REVISION_HISTORY), Some(newest.join(",").as_str()));
     }
 }

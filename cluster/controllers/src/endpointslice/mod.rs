@@ -74,7 +74,7 @@ impl EndpointSliceController {
             let (queue, services, pods) = (queue.clone(), services.clone(), pods.clone());
             move |change| {
                 if let Change::Updated { old, new } = change
-                    && zone(old) == zone(new)
+                    && plan::zone(old) == plan::zone(new)
                 {
                     return;
                 }
@@ -152,8 +152,8 @@ impl EndpointSliceController {
             .map(|pod| &**pod)
             .filter(|pod| backends::selects(service, pod))
             .collect();
-        let zone_of = |node: &str| self.nodes.get(&ObjectKey::new("", node)).and_then(|node| zone(&node));
-        let desired = plan::desired(service, pods.iter().copied(), zone_of);
+        let node_of = |node: &str| self.nodes.get(&ObjectKey::new("", node));
+        let desired = plan::desired(service, pods.iter().copied(), node_of);
         let changed = backends::last_change(service, pods).map(backends::stamp);
         plan::plan(service, desired, slices, changed, plan::CAPACITY)
     }
@@ -234,12 +234,6 @@ fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
 fn name_of_slice(service: &str, suffix: &str) -> String {
     let prefix: String = service.chars().take(247).collect();
     format!("{prefix}-{suffix}")
-}
-
-fn zone(node: &Node) -> Option<String> {
-    node.label("topology.kubernetes.io/zone")
-        .filter(|zone| !zone.is_empty())
-        .map(str::to_owned)
 }
 
 fn speaks_ipv4(service: &Service) -> bool {

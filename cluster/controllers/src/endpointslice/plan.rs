@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use orrery_api::meta::{Object, is_controlled_by};
@@ -57,32 +57,40 @@ impl Plan {
     }
 }
 
-/// The endpoints of `service`: one for each `selected` pod that has an address and has not finished. `zone_of` tells
-/// the zone of a node.
+/// The endpoints of `service`: one for each `selected` pod that has an address, has not finished, and whose node is
+/// there, as `node_of` tells by its name. A node that is gone may have taken its pods with it, whatever they say; only
+/// a service that publishes all of them keeps them.
 pub(super) fn desired<'a>(
     service: &Service,
     selected: impl IntoIterator<Item = &'a Pod>,
-    zone_of: impl Fn(&str) -> Option<String>,
+    node_of: impl Fn(&str) -> Option<Arc<Node>>,
 ) -> Desired {
     let mut desired = Desired::new();
-    for pod in selected {
-        if pods::is_finished(pod) {
+    for pod in selected.into_iter().filter(|pod| !pods::is_finished(pod)) {
+        let Some(address) = backends::address(pod) else {
+            continue;
+        };
+        let node = pods::node_name(pod).and_then(&node_of);
+        if node.is_none() && !backends::publishes_not_ready(service) && !mutant::active("O129") {
             continue;
         }
-        if let Some(address) = backends::address(pod) {
-            desired
-                .entry(ports_of(service, pod))
-                .or_default()
-                .push(endpoint(service, pod, address, &zone_of));
-        }
+        desired
+            .entry(ports_of(service, pod))
+            .or_default()
+            .push(endpoint(service, pod, address, node.as_deref()));
     }
     desired
 }
 
-fn endpoint(service: &Service, pod: &Pod, address: &str, zone_of: impl Fn(&str) -> Option<String>) -> Endpoint {
+/// The zone of a node, if it has one.
+pub(super) fn zone(node: &Node) -> Option<&str> {
+    node.label("topology.kubernetes.io/zone")
+        .filter(|zone| !zone.is_empty())
+}
+
+fn endpoint(service: &Service, pod: &Pod, address: &str, node: Option<&Node>) -> Endpoint {
     let serving = pods::is_ready(pod);
     let terminating = pod.is_terminating();
-    let node = pods::node_name(pod).map(str::to_owned);
     Endpoint {
         addresses: vec![address.to_owned()],
         conditions: Some(EndpointConditions {
@@ -91,8 +99,8 @@ fn endpoint(service: &Service, pod: &Pod, address: &str, zone_of: impl Fn(&str) 
             terminating: Some(terminating),
         }),
         hostname: backends::hostname(service, pod),
-        zone: node.as_deref().and_then(zone_of),
-        node_name: node,
+        zone: node.and_then(zone).map(str::to_owned),
+        node_name: pods::node_name(pod).map(str::to_owned),
         target_ref: Some(backends::target(pod)),
         ..Endpoint::default()
     }

@@ -40,8 +40,13 @@ fn pod(number: u32, port: i32, state: u8) -> Pod {
     serde_json::from_value(pod).expect("a pod")
 }
 
+fn node() -> Arc<Node> {
+    let node = json!({"metadata": {"name": "n1", "labels": {"topology.kubernetes.io/zone": "z1"}}});
+    Arc::new(serde_json::from_value(node).expect("a node"))
+}
+
 fn wanted(pods: &[Pod]) -> Desired {
-    desired(&service(), pods, |_| Some("z1".to_owned()))
+    desired(&service(), pods, |_| Some(node()))
 }
 
 /// The slices after `plan`; names and revisions are given as a server would.
@@ -120,6 +125,20 @@ fn a_terminating_pod_serves_but_is_not_ready() {
         (conditions.ready, conditions.serving, conditions.terminating),
         (Some(false), Some(true), Some(true))
     );
+}
+
+#[test]
+fn a_pod_whose_node_is_gone_is_no_endpoint_unless_the_service_publishes_all() {
+    let pods = [pod(1, 80, 1)];
+    let zones = |desired: Desired| -> Vec<Option<String>> {
+        let endpoints = desired.into_values().flatten();
+        endpoints.map(|endpoint| endpoint.zone).collect()
+    };
+    assert_eq!(zones(wanted(&pods)), [Some("z1".to_owned())]);
+    assert_eq!(desired(&service(), &pods, |_| None), Desired::new());
+    let mut all = service();
+    all.spec.get_or_insert_default().publish_not_ready_addresses = Some(true);
+    assert_eq!(zones(desired(&all, &pods, |_| None)), [None]);
 }
 
 #[test]

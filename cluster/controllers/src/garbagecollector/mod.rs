@@ -27,6 +27,8 @@ use judgement::{Owner, Verdict};
 
 /// When to look again at an owner whose dependents take their time.
 const PAUSE: Duration = Duration::from_secs(2);
+/// When to look again at an object one of whose owners lives and has not been heard of.
+const UNHEARD: Duration = Duration::from_secs(30);
 /// How many absent owners are remembered: kube-controller-manager's number.
 const MEMORY: usize = 500;
 
@@ -180,6 +182,8 @@ impl GarbageCollector {
             )
         };
         match judgement::judge(meta, &owners, has_dependents, circle) {
+            // An informer that lists anew never shows an owner that comes and goes meanwhile: its end is looked for.
+            Verdict::Keep if self.has_unheard_owner(kind, meta) => return Ok(Next::After(UNHEARD)),
             Verdict::Keep => {}
             Verdict::Detach(owners) => drop(patch(kind, meta, json!({"ownerReferences": owners})).await?),
             Verdict::Delete { propagation, unblock } => {
@@ -206,16 +210,25 @@ impl GarbageCollector {
         Ok(Next::Done)
     }
 
+    /// Whether the informers have not shown an owner that they are to show of the object with `meta`.
+    fn has_unheard_owner(&self, kind: &dyn Kind, meta: &ObjectMeta) -> bool {
+        let graph = self.graph();
+        let mut owners = meta.owner_references.iter().flatten();
+        owners.any(|owner| self.kind_of_owner(kind, owner).is_some() && graph.get(&owner.uid).is_none())
+    }
+
+    /// The kind of an owner of an object of `kind`. Of one that is not collected nobody knows; and no cluster-wide
+    /// object can have its owner in a namespace, since the reference does not say in which.
+    fn kind_of_owner(&self, kind: &dyn Kind, reference: &OwnerReference) -> Option<&dyn Kind> {
+        let group = reference.api_version.split_once('/').map_or("", |(group, _)| group);
+        let mut kinds = self.kinds.iter().map(|owner| &**owner);
+        let owner = kinds.find(|owner| owner.group() == group && owner.kind() == reference.kind);
+        owner.filter(|owner| kind.is_namespaced() || !owner.is_namespaced())
+    }
+
     /// What the server says of an owner of the object with `meta`.
     async fn owner(&self, kind: &dyn Kind, meta: &ObjectMeta, reference: &OwnerReference) -> Result<Owner, Error> {
-        let group = reference.api_version.split_once('/').map_or("", |(group, _)| group);
-        let owner = self
-            .kinds
-            .iter()
-            .find(|owner| owner.group() == group && owner.kind() == reference.kind);
-        // Of a kind that is not collected nobody knows; and no cluster-wide object can have its owner in a namespace,
-        // since the reference does not say in which.
-        let Some(owner) = owner.filter(|owner| kind.is_namespaced() || !owner.is_namespaced()) else {
+        let Some(owner) = self.kind_of_owner(kind, reference) else {
             return Ok(Owner::Solid);
         };
         let namespace = if owner.is_namespaced() {
@@ -224,7 +237,10 @@ impl GarbageCollector {
             String::new()
         };
         // The same uid in another place is another question.
-        let place = format!("{}/{namespace}/{}/{}", reference.kind, reference.name, reference.uid);
+        let place = format!(
+            "{}/{}/{namespace}/{}/{}",
+            reference.api_version, reference.kind, reference.name, reference.uid
+        );
         if self.absent().known.contains(&place) {
             return Ok(Owner::Absent);
         }

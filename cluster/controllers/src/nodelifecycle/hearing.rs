@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use orrery_api::meta::Object;
 use orrery_api::{log, mutant};
 use orrery_client::{Api, Cache, Error, ListParams};
@@ -200,11 +200,14 @@ fn recent(grace: Duration) -> Duration {
     RECENT.min(grace.saturating_sub(SHORTEST)).max(SHORTEST)
 }
 
-/// When the node's kubelet last posted its status, by the node's clock.
+/// When the node's kubelet last posted its status, by the node's clock. Its word is the condition `Ready`, as for
+/// Kubernetes: others write conditions of their own, and go on when the kubelet is lost.
 pub(super) fn posted(node: &Node) -> Option<Timestamp> {
+    let is_others = |condition: &NodeCondition| !taints::KUBELETS.contains(&condition.type_.as_str());
     let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions
-        // These are written by the monitor, not by the kubelet.
+        .filter(|condition| condition.type_ == "Ready" || (is_others(condition) && mutant::active("O128")))
+        // This is written by the monitor, not by the kubelet.
         .filter(|condition| condition.reason.as_deref() != Some(taints::NEVER_UPDATED))
         .filter_map(|condition| condition.last_heartbeat_time.as_ref().map(|time| time.0))
         .max()
@@ -220,4 +223,31 @@ fn renewal(lease: &Lease) -> (String, Renewal) {
         .and_then(|spec| spec.renew_time.as_ref())
         .map(|time| time.0);
     (lease.name().to_owned(), (lease.revision(), renewed))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_the_kubelet_says_of_its_readiness_is_a_sign_of_life() {
+        let says = |kind: &str, reason: &str, minute: u32| {
+            let time = format!("2026-01-01T00:{minute:02}:00Z");
+            json!({"type": kind, "status": "True", "reason": reason, "lastHeartbeatTime": time})
+        };
+        let posted = |conditions: serde_json::Value| {
+            let node = json!({"metadata": {"name": "n"}, "status": {"conditions": conditions}});
+            posted(&serde_json::from_value(node).expect("a node")).map(|time| time.to_string())
+        };
+        let kubelet = says("Ready", "KubeletReady", 1);
+        let detector = says("KernelDeadlock", "KernelHasNoDeadlock", 2);
+        assert_eq!(
+            posted(json!([detector, kubelet])).as_deref(),
+            Some("2026-01-01T00:01:00Z")
+        );
+        assert_eq!(posted(json!([detector])), None);
+        assert_eq!(posted(json!([says("Ready", taints::NEVER_UPDATED, 3)])), None);
+    }
 }

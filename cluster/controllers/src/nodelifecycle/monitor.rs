@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use super::hearing::{self, Hearing, PERIOD};
 use super::marks::put_taints;
 use super::taints::{self, Evict};
-use super::zones::{Count, Zones};
+use super::zones::{Count, Disruption, Zones};
 use crate::informers::{BY_NODE, Informers};
 use crate::{Context, pods};
 
@@ -107,8 +107,10 @@ impl Monitor {
     }
 
     fn verdict(&self, node: &Node, now: Duration) -> Evict {
-        if self.zones.is_disrupted() {
-            return Evict::Spare;
+        match self.zones.disruption() {
+            Disruption::Full => return Evict::Spare,
+            Disruption::Unheard if taints::is_given_up(node) && mutant::active("O126") => return Evict::Spare,
+            Disruption::Unheard | Disruption::None => {}
         }
         let lost = match taints::cause(node) {
             None => false,

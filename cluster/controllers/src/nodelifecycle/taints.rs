@@ -31,7 +31,7 @@ pub(super) enum Evict {
     GiveUp,
     /// It is as it is; a reason that has changed is still kept up to date.
     Leave,
-    /// Nobody is driven out.
+    /// Nobody is driven out, not even by what was given up before.
     Spare,
 }
 
@@ -67,7 +67,17 @@ pub(super) fn is_given_up(node: &Node) -> bool {
 }
 
 fn drives_out(taint: &Taint) -> bool {
-    taint.effect == NO_EXECUTE && (taint.key == NOT_READY || taint.key == UNREACHABLE)
+    taint.effect == NO_EXECUTE && counterpart(&taint.key).is_some()
+}
+
+/// The key of the taint that takes the place of the one with `key` when the node's condition `Ready` means the other;
+/// `None` when `key` is none of the two by which this controller drives pods out.
+pub(super) fn counterpart(key: &str) -> Option<&'static str> {
+    match key {
+        NOT_READY => Some(UNREACHABLE),
+        UNREACHABLE => Some(NOT_READY),
+        _ => None,
+    }
 }
 
 /// The taints that the node should have; `None` when it has them. Taints of others stay as they are.
@@ -129,7 +139,7 @@ fn is_ours(taint: &Taint) -> bool {
 /// The reason of conditions that no kubelet has ever posted.
 pub(super) const NEVER_UPDATED: &str = "NodeStatusNeverUpdated";
 /// The conditions that only the kubelet knows.
-const KUBELETS: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
+pub(super) const KUBELETS: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 
 /// The node's conditions when its kubelet is silent; `None` when they say so already.
 pub(super) fn unknown_conditions(node: &Node, now: &Time) -> Option<Vec<NodeCondition>> {

@@ -1,7 +1,9 @@
 //! For how long a pod may stay on a node with taints that drive pods out.
 //!
-//! Every taint has its own clock: what one taint began is neither ended nor renewed by another's coming or going. Times
-//! are durations since the controller began; nothing compares clocks of different machines.
+//! Every taint has its own clock: what one taint began is neither ended nor renewed by another's coming or going. But
+//! the two taints of nodes that are given up take each other's place, and for whoever tolerates both for a while that
+//! is no new beginning, as in Kubernetes. Times are durations since the controller began; nothing compares clocks of
+//! different machines.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 use orrery_api::mutant;
 
-use super::taints::NO_EXECUTE;
+use super::taints::{NO_EXECUTE, counterpart};
 
 /// What makes two taints the same one: a taint that was taken away and put back is another.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,37 +30,75 @@ impl TaintId {
             added: taint.time_added.as_ref().map(|time| time.0),
         }
     }
+
+    /// The one that takes this one's place, or whose place it has taken, if there is such.
+    fn counterpart(&self) -> Option<Self> {
+        Some(TaintId {
+            key: counterpart(&self.key)?.to_owned(),
+            value: String::new(),
+            added: None,
+        })
+    }
+}
+
+/// Since when a taint has been in force on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Began {
+    /// Since when it has.
+    own: Duration,
+    /// Since when it, or the one whose place it has taken, has without a break.
+    either: Duration,
 }
 
 /// Since when each taint that drives pods out has been in force on a node.
-pub(super) type Since = BTreeMap<TaintId, Duration>;
+pub(super) type Since = BTreeMap<TaintId, Began>;
 
 /// The taints in force now, `taints` being the node's: those known keep their time, new ones begin at `now`.
 pub(super) fn since(known: &Since, taints: &[Taint], now: Duration) -> Since {
-    let driving = taints
-        .iter()
-        .filter(|taint| taint.effect == NO_EXECUTE)
-        .map(TaintId::of);
-    driving
-        .map(|id| (known.get(&id).copied().unwrap_or(now), id))
-        .map(|(at, id)| (id, at))
-        .collect()
+    let driving = taints.iter().filter(|taint| taint.effect == NO_EXECUTE);
+    let driving: Vec<TaintId> = driving.map(TaintId::of).collect();
+    // Since when that has been in force whose place the taint takes.
+    let before = |id: &TaintId| {
+        let other = counterpart(&id.key)?;
+        let replaced = known
+            .iter()
+            .filter(|(old, _)| old.key == other && !driving.contains(old));
+        let before = replaced.map(|(_, began)| began.either).min();
+        before.filter(|_| !mutant::active("O127"))
+    };
+    let began = |id: &TaintId| {
+        known.get(id).copied().unwrap_or_else(|| Began {
+            own: now,
+            either: before(id).unwrap_or(now),
+        })
+    };
+    driving.iter().map(|id| (id.clone(), began(id))).collect()
 }
 
 /// When a pod with `tolerations` has to go that has been on the node since `arrived`; `None` when it may stay.
 pub(super) fn deadline(taints: &Since, tolerations: &[Toleration], arrived: Duration) -> Option<Duration> {
     taints
         .iter()
-        .filter_map(|(id, since)| {
-            let allowance = match tolerations.iter().find(|toleration| tolerates(toleration, id)) {
-                None => Duration::ZERO,
-                Some(toleration) => Duration::from_secs(u64::try_from(toleration.toleration_seconds?).unwrap_or(0)),
-            };
-            let late = arrived > *since && !allowance.is_zero() && mutant::active("O104");
-            let begins = if late { *since } else { (*since).max(arrived) };
+        .filter_map(|(id, began)| {
+            let allowance = allowance_of(tolerations, id)?;
+            // Of a pod that tolerates the other one for ever no time was running that could go on.
+            let goes_on = id.counterpart().and_then(|other| allowance_of(tolerations, &other));
+            let since = if goes_on.is_some() { began.either } else { began.own };
+            let late = arrived > since && !allowance.is_zero() && mutant::active("O104");
+            let begins = if late { since } else { since.max(arrived) };
             Some(begins.saturating_add(allowance))
         })
         .min()
+}
+
+/// For how long `tolerations` tolerate the taint; `None` if for ever.
+fn allowance_of(tolerations: &[Toleration], taint: &TaintId) -> Option<Duration> {
+    let Some(toleration) = tolerations.iter().find(|toleration| tolerates(toleration, taint)) else {
+        return Some(Duration::ZERO);
+    };
+    Some(Duration::from_secs(
+        u64::try_from(toleration.toleration_seconds?).unwrap_or(0),
+    ))
 }
 
 /// Whether `toleration` is for the taint with effect `NoExecute`.
@@ -77,6 +117,7 @@ fn tolerates(toleration: &Toleration, taint: &TaintId) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::taints::{NOT_READY, UNREACHABLE};
     use super::*;
     use proptest::prelude::*;
 
@@ -154,6 +195,27 @@ mod tests {
         // It comes back: its time begins anew, the other's does not.
         let again = since(&one, &[taint("slow", ""), taint("fast", "")], seconds(295));
         assert_eq!(deadline(&again, &tolerations, seconds(0)), Some(seconds(300)));
+    }
+
+    #[test]
+    fn the_time_of_a_node_that_is_lost_goes_on_when_it_is_lost_in_another_way() {
+        let both = |seconds: Option<i64>| {
+            [
+                toleration(UNREACHABLE, "Exists", "", seconds),
+                toleration(NOT_READY, "Exists", "", Some(100)),
+            ]
+        };
+        let lost = since(&Since::new(), &[taint(UNREACHABLE, "")], seconds(10));
+        let unready = since(&lost, &[taint(NOT_READY, "")], seconds(50));
+        assert_eq!(deadline(&unready, &both(Some(300)), seconds(0)), Some(seconds(110)));
+        // Nothing was running for it before.
+        assert_eq!(deadline(&unready, &both(None), seconds(0)), Some(seconds(150)));
+        let again = since(&unready, &[taint(UNREACHABLE, "")], seconds(70));
+        assert_eq!(deadline(&again, &both(Some(300)), seconds(0)), Some(seconds(310)));
+        // It was well in between.
+        let well = since(&again, &[], seconds(80));
+        let anew = since(&well, &[taint(NOT_READY, "")], seconds(90));
+        assert_eq!(deadline(&anew, &both(Some(300)), seconds(0)), Some(seconds(190)));
     }
 
     proptest! {

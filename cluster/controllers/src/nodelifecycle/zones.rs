@@ -2,8 +2,8 @@
 //!
 //! When many nodes of a zone fail at once the cause is rather the zone or the network than each node, and moving all
 //! their pods makes it worse. When all nodes of all zones seem to fail, or no node at all was heard lately, it is the
-//! control plane that is cut off: then nothing is evicted. Rates and thresholds are kube-controller-manager's defaults.
-//! Times are durations since the controller began.
+//! control plane that is cut off: then no node is given up. Rates and thresholds are kube-controller-manager's
+//! defaults. Times are durations since the controller began.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -62,12 +62,24 @@ impl Count {
     }
 }
 
+/// What speaks for the control plane's being cut off, rather than for the failure of nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Disruption {
+    /// Nothing: some nodes are heard, and some are healthy.
+    #[default]
+    None,
+    /// No node was heard lately. Those that were given up before stay so: they may have been lost for long.
+    Unheard,
+    /// No node of any zone is healthy. None is to be given up, not even one that was before.
+    Full,
+}
+
 /// The zones of the cluster and when each last gave up a node.
 #[derive(Debug, Default)]
 pub(super) struct Zones {
     counts: BTreeMap<String, Count>,
     last: BTreeMap<String, Duration>,
-    disrupted: bool,
+    disruption: Disruption,
 }
 
 impl Zones {
@@ -75,21 +87,26 @@ impl Zones {
     /// ended.
     pub(super) fn update(&mut self, counts: BTreeMap<String, Count>, witness: bool) -> bool {
         let all_full = !counts.is_empty() && counts.values().all(|count| count.state() == State::Full);
-        let before = self.disrupted;
-        self.disrupted = (all_full || !witness) && !mutant::active("B65");
+        let before = self.disruption;
+        self.disruption = match (all_full, witness) {
+            (false, true) => Disruption::None,
+            _ if mutant::active("B65") => Disruption::None,
+            (true, _) => Disruption::Full,
+            (false, false) => Disruption::Unheard,
+        };
         self.counts = counts;
-        before && !self.disrupted
+        before != Disruption::None && self.disruption == Disruption::None
     }
 
-    /// Whether it is rather the control plane that is cut off than all nodes that failed.
-    pub(super) fn is_disrupted(&self) -> bool {
-        self.disrupted
+    /// What speaks for the control plane's being cut off.
+    pub(super) fn disruption(&self) -> Disruption {
+        self.disruption
     }
 
     /// Whether a node of `zone` may be given up at `now`, `rate` nodes a second being allowed in ordinary times.
     pub(super) fn may_give_up(&self, zone: &str, rate: f64, now: Duration) -> bool {
         let rate = self.counts.get(zone).map_or(0.0, |count| count.rate(rate));
-        if self.disrupted || rate <= 0.0 {
+        if self.disruption != Disruption::None || rate <= 0.0 {
             return false;
         }
         let pause = Duration::from_secs_f64((1.0 / rate).min(1e9));
@@ -156,6 +173,15 @@ mod tests {
     #[test]
     fn nobody_is_evicted_when_no_node_was_heard_lately() {
         assert!(!zones(&[("a", count(4, 1))], false).may_give_up("a", 0.1, LATER));
+    }
+
+    #[test]
+    fn only_when_no_node_is_healthy_those_that_were_given_up_are_taken_back() {
+        assert_eq!(zones(&[("a", count(4, 1))], true).disruption(), Disruption::None);
+        assert_eq!(zones(&[("a", count(4, 1))], false).disruption(), Disruption::Unheard);
+        for witness in [true, false] {
+            assert_eq!(zones(&[("a", count(0, 5))], witness).disruption(), Disruption::Full);
+        }
     }
 
     #[test]

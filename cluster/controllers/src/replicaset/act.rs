@@ -191,6 +191,7 @@ impl ReplicaSetController {
 
     /// Asks for one pod; `again` if its name was asked for before, and nobody knows what came of that.
     async fn create_one(&self, set: &ReplicaSet, name: &str, again: bool) -> Created {
+        let asked = Instant::now();
         match self.pod_api.create(&plan::pod(set, name)).await {
             Ok(pod) => self.exists(set, &pod),
             // As if the pod were on its way: nobody comes back for it.
@@ -199,7 +200,7 @@ impl ReplicaSetController {
                 return Created::Yes;
             }
             Err(error) if error.outcome_unknown() => {
-                self.expectations.create_answered(set.uid(), name, Answer::Lost);
+                self.expectations.create_lost(set.uid(), name, asked);
                 return Created::Unknown;
             }
             Err(error) if error.is_already_exists() => match self.find(set, name).await {

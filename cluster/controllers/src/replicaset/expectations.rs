@@ -38,7 +38,7 @@ pub(crate) enum Answer {
 pub(crate) struct Open {
     /// What is known about its answer.
     pub answer: Answer,
-    /// When it was first asked for.
+    /// When it was asked for, by the last request that may yet be carried out.
     pub asked: Instant,
     /// When the answer became known, or was last looked into.
     pub since: Instant,
@@ -145,6 +145,17 @@ impl Expectations {
             .insert(uid.to_owned(), (name.to_owned(), open));
     }
 
+    /// The answer to a create that was asked for at the moment `asked` is lost: from then on it may happen for as long
+    /// as a request may take. Nothing happens when the cache was quicker.
+    pub(crate) fn create_lost(&self, set: &str, name: &str, asked: Instant) {
+        self.create_answered(set, name, Answer::Lost);
+        let mut sets = self.sets();
+        let open = sets.get_mut(set).and_then(|expected| expected.creates.get_mut(name));
+        if let Some(open) = open {
+            open.asked = asked;
+        }
+    }
+
     /// The answer to a create is lost, or awaited again. Nothing happens when the cache was quicker.
     pub(crate) fn create_answered(&self, set: &str, name: &str, answer: Answer) {
         if let Some(open) = self
@@ -184,6 +195,15 @@ impl Expectations {
         }
     }
 
+    /// The set's pods are read from a cache that has seen everything up to the revision `seen`: those known to be there
+    /// by then are among them, or gone. A cache that is filled anew never shows one that came and went meanwhile.
+    pub(crate) fn creates_seen(&self, set: &str, seen: u64) {
+        if let Some(expected) = self.sets().get_mut(set) {
+            let is_open = |open: &Open| open.revision == 0 || open.revision > seen || mutant::active("O130");
+            expected.creates.retain(|_, open| is_open(open));
+        }
+    }
+
     /// The pod was seen in the cache, or it is certain that it never will be.
     pub(crate) fn create_settled(&self, set: &str, name: &str) {
         if let Some(expected) = self.sets().get_mut(set) {
@@ -220,6 +240,19 @@ mod tests {
         expectations.create_answered("set", "lost", Answer::Lost);
         let open = expectations.of("set").creates;
         assert!(open["lost"].due() < open["late"].due());
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_a_cache_has_passed_over_is_expected_no_longer() {
+        let expectations = Expectations::default();
+        expectations.expect_create("set", "unanswered");
+        expectations.exists("set", "there", 7);
+        let open = |seen| {
+            expectations.creates_seen("set", seen);
+            expectations.of("set").creates.into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(open(6), ["there", "unanswered"]);
+        assert_eq!(open(7), ["unanswered"]);
     }
 
     #[tokio::test]

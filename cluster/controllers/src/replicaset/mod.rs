@@ -45,6 +45,10 @@ const FRESH: Duration = Duration::from_secs(5);
 /// How soon a set is looked at again that could not be finished because what was read is no longer fresh.
 const AT_ONCE: Duration = Duration::from_millis(10);
 
+/// How soon the cache is looked at again for pods that are there and not shown by it yet: when it is filled anew,
+/// nobody tells that one of them is gone already.
+const GLANCE: Duration = Duration::from_secs(2);
+
 /// The pauses after failures: short enough that a set is soon whole again when a long outage ends.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -118,7 +122,10 @@ impl ReplicaSetController {
             log::line("replicaset", format_args!("{key} has a selector that cannot be read"));
             return Ok(Next::Done);
         };
+        // Before the pods are read: what comes to the cache while answers are waited for is not among them.
+        let seen = self.pods.revision();
         let pods = self.claim(&set, &selector).await?;
+        self.expectations.creates_seen(set.uid(), seen);
         let result = if set.is_terminating() {
             Ok(None)
         } else {
@@ -235,7 +242,9 @@ impl ReplicaSetController {
             .chain(open.deletes.values().map(|(_, open)| open))
             .map(|open| open.due())
             .min();
-        Ok(due.map(|due| due.saturating_duration_since(Instant::now()).max(AT_ONCE)))
+        let later = due.map(|due| due.saturating_duration_since(Instant::now()).max(AT_ONCE));
+        let glance = open.creates.values().any(|open| open.revision > 0).then_some(GLANCE);
+        Ok(later.into_iter().chain(glance).min())
     }
 
     /// The set's pods as the cache shows them now; of those claimed before also the ones whose adoption it does not

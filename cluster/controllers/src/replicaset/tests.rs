@@ -1,8 +1,8 @@
 //! Replica sets and deployments against a server whose answers get lost and whose events come late.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,7 +17,7 @@ use orrery_api::status::ApiError;
 use orrery_api::task::TaskGroup;
 use orrery_client::Client;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::Options;
 use crate::fake::{Fate, Server, eventually};
@@ -442,4 +442,46 @@ async fn a_set_whose_namespace_is_terminated_does_not_ask_for_ever() {
     }
     let asked = creates.load(Ordering::Relaxed);
     assert!((2..10).contains(&asked), "{asked} pods were asked for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_is_given_up_by_its_last_request_and_not_by_its_first() {
+    let server = Server::default();
+    server.put("replicasets", set(1));
+    let names: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+    let (asked, began, refused) = (names.clone(), Instant::now(), AtomicBool::new(false));
+    let _tasks = server.run_over(Options::default(), move |request| {
+        if request.method() != Method::POST || !request.uri().path().ends_with("/pods") {
+            return Fate::Arrives;
+        }
+        let pod: Pod = serde_json::from_slice(request.body()).expect("a pod");
+        asked.lock().expect("not poisoned").insert(pod.name().to_owned());
+        // By then the first request will surely not be carried out any more, and the last one may be.
+        if began.elapsed() < Duration::from_secs(46) {
+            Fate::Refused(ApiError::timeout("nobody knows"))
+        } else if !refused.swap(true, Ordering::Relaxed) {
+            Fate::Refused(ApiError::too_many_requests("too many requests", 1))
+        } else {
+            Fate::Arrives
+        }
+    });
+    for _ in 0..600 {
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(*names.lock().expect("not poisoned"), pods(&server));
+    assert_eq!(pods(&server).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_came_and_went_while_nothing_was_heard_is_soon_replaced() {
+    let server = Server::default();
+    server.hold("pods", true);
+    server.put("replicasets", set(1));
+    let _tasks = server.run(Options::default());
+    eventually("a pod", || pods(&server).len() == 1).await;
+    let first = pods(&server).pop_first().expect("a pod");
+    server.remove("pods", "default", &first);
+    server.expire("pods");
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(pods(&server).len(), 1, "another one is there");
 }
