@@ -11,7 +11,7 @@ use crate::env::{environment, expand};
 use crate::options::Options;
 use crate::plan::grace;
 use crate::resources::{Amounts, amounts, container_requests, oom_score_adj};
-use crate::runtime::{ContainerConfig, DnsConfig, ImageInfo, Resources, SandboxConfig, Security};
+use crate::runtime::{ContainerConfig, DnsConfig, ImageInfo, Resources, SandboxConfig, Security, SecurityProfile};
 use crate::sources::Sources;
 use crate::view::{host_network, identity, spec_hash};
 use crate::volumes::mounts;
@@ -40,6 +40,7 @@ pub fn sandbox_config(pod: &Pod, options: &Options, attempt: u32) -> SandboxConf
         hostname: hostname(pod, spec, options),
         host_network: host_network(pod),
         host_pid: spec.host_pid == Some(true),
+        host_ipc: spec.host_ipc == Some(true),
         share_processes: spec.share_process_namespace == Some(true),
         grace: grace(pod),
         dns: dns(pod, spec, options),
@@ -200,6 +201,15 @@ fn security(pod: &Pod, container: &Container, image: &ImageInfo) -> Result<Secur
     let user = user.or_else(|| run_as_group.map(|_| image_user()));
     let mut supplemental_groups = of_pod.supplemental_groups.unwrap_or_default();
     supplemental_groups.extend(of_pod.fs_group);
+    let seccomp = own.seccomp_profile.or(of_pod.seccomp_profile);
+    let seccomp = profile(seccomp.map(|profile| (profile.type_, profile.localhost_profile)))?;
+    if let SecurityProfile::Localhost(name) = &seccomp {
+        return Err(format!(
+            "seccomp profile {name:?}: profiles of the node (Localhost) are not supported"
+        ));
+    }
+    let app_armor = own.app_armor_profile.or(of_pod.app_armor_profile);
+    let app_armor = profile(app_armor.map(|profile| (profile.type_, profile.localhost_profile)))?;
     Ok(Security {
         user,
         group: run_as_group,
@@ -209,7 +219,22 @@ fn security(pod: &Pod, container: &Container, image: &ImageInfo) -> Result<Secur
         no_new_privileges: own.allow_privilege_escalation == Some(false),
         add_capabilities: capabilities.add.unwrap_or_default(),
         drop_capabilities: capabilities.drop.unwrap_or_default(),
+        seccomp,
+        app_armor,
     })
+}
+
+/// The profile that is asked for by its type and its name; unless one is, the runtime's own.
+fn profile(asked: Option<(String, Option<String>)>) -> Result<SecurityProfile, String> {
+    let Some((kind, name)) = asked else {
+        return Ok(SecurityProfile::default());
+    };
+    match kind.as_str() {
+        "RuntimeDefault" => Ok(SecurityProfile::RuntimeDefault),
+        "Unconfined" => Ok(SecurityProfile::Unconfined),
+        "Localhost" => Ok(SecurityProfile::Localhost(name.unwrap_or_default())),
+        _ => Err(format!("security profile type {kind:?} is unknown")),
+    }
 }
 
 /// The longest that stopping may take beyond the grace, before the runtime is thought to hang.
@@ -219,12 +244,8 @@ pub const STOP_MARGIN: Duration = Duration::from_secs(30);
 mod tests {
     use super::*;
 
-    /// As whom a container runs with these security contexts of its pod and its own, in an image of this user.
-    fn runs_as(
-        of_pod: serde_json::Value,
-        own: serde_json::Value,
-        user: Option<&str>,
-    ) -> Result<(Option<String>, Option<i64>), String> {
+    /// How a container is confined with these security contexts of its pod and its own, in an image of this user.
+    fn secured(of_pod: serde_json::Value, own: serde_json::Value, user: Option<&str>) -> Result<Security, String> {
         let pod = serde_json::json!({
             "metadata": {"name": "web", "namespace": "default", "uid": "u1"},
             "spec": {"securityContext": of_pod, "containers": [{"name": "web", "securityContext": own}]},
@@ -236,7 +257,16 @@ mod tests {
             user: user.map(str::to_owned),
         };
         let container = &pod.spec.as_ref().expect("a spec").containers[0];
-        security(&pod, container, &image).map(|security| (security.user, security.group))
+        security(&pod, container, &image)
+    }
+
+    /// As whom it runs then.
+    fn runs_as(
+        of_pod: serde_json::Value,
+        own: serde_json::Value,
+        user: Option<&str>,
+    ) -> Result<(Option<String>, Option<i64>), String> {
+        secured(of_pod, own, user).map(|security| (security.user, security.group))
     }
 
     #[test]
@@ -268,5 +298,22 @@ mod tests {
         let as_user = |user| runs_as(group.clone(), serde_json::json!({}), user).expect("it may run");
         assert_eq!(as_user(Some("app:8")), (Some("app".to_owned()), Some(9)));
         assert_eq!(as_user(None), (Some("0".to_owned()), Some(9)));
+    }
+
+    #[test]
+    fn a_container_is_confined_as_it_asks_for_and_else_as_its_pod_does() {
+        let nothing = || serde_json::json!({});
+        let seccomp = |kind: &str| serde_json::json!({"seccompProfile": {"type": kind, "localhostProfile": "own"}});
+        let confined = |of_pod, own| secured(of_pod, own, None).map(|security| security.seccomp);
+        assert_eq!(confined(nothing(), nothing()), Ok(SecurityProfile::RuntimeDefault));
+        let by_pod = confined(seccomp("Unconfined"), nothing());
+        assert_eq!(by_pod, Ok(SecurityProfile::Unconfined));
+        let by_itself = confined(seccomp("Unconfined"), seccomp("RuntimeDefault"));
+        assert_eq!(by_itself, Ok(SecurityProfile::RuntimeDefault));
+        let refused = confined(nothing(), seccomp("Localhost")).expect_err("there is no such profile");
+        assert!(refused.contains("\"own\""), "{refused}");
+        let app_armor = serde_json::json!({"appArmorProfile": {"type": "Localhost", "localhostProfile": "own"}});
+        let named = secured(app_armor, nothing(), None).expect("it may run").app_armor;
+        assert_eq!(named, SecurityProfile::Localhost("own".to_owned()));
     }
 }

@@ -16,8 +16,9 @@ use crate::context::Context;
 use crate::plan::{Trouble, Waiting};
 use crate::runtime::{ErrorKind, ImageInfo};
 
-/// How long a pull may take before it is begun anew.
-const PULL_LIMIT: Duration = Duration::from_secs(20 * 60);
+/// How long a pull may take before it is begun anew: large images take hours over slow lines. One that stands still is
+/// ended by the runtime itself; this is for a runtime that has lost the call.
+const PULL_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long looking for an image may take.
 const LOOK_LIMIT: Duration = Duration::from_secs(60);
 /// How long a status shows the failure itself before it shows that the kubelet waits.

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use orrery_api::clock::whole_seconds;
+use orrery_api::quantity;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -87,10 +88,13 @@ pub struct RuntimeHealth {
 
 /// The node's status at `now`, after the status `old`.
 pub fn status(options: &Options, runtime: &RuntimeHealth, old: Option<&NodeStatus>, now: Timestamp) -> NodeStatus {
+    // As the API server keeps them: another form of the same amount would be a change, heartbeat after heartbeat.
+    let canonical =
+        |amount: &String| quantity::Quantity::parse(amount).map_or_else(|_| amount.clone(), |own| own.to_string());
     let quantities = |amounts: &BTreeMap<String, String>| -> BTreeMap<String, Quantity> {
+        let amounts = amounts.iter();
         amounts
-            .iter()
-            .map(|(name, amount)| (name.clone(), Quantity(amount.clone())))
+            .map(|(name, amount)| (name.clone(), Quantity(canonical(amount))))
             .collect()
     };
     let address = |type_: &str, address: String| NodeAddress {

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::context::Context;
-use crate::handler::Handler;
+use crate::handler::{Failure, Handler};
 use crate::plan::at_least_a_second;
 use crate::runtime::{ContainerState, PodSandbox};
 use crate::view::{View, api_status, host_network, views};
@@ -79,6 +79,46 @@ struct Check {
     failure_threshold: i32,
     /// How long a container that it finds dead may take to end, if that is said.
     grace: Option<Duration>,
+}
+
+impl Check {
+    /// What is told of a failure.
+    fn told(&self, failure: &Failure) -> String {
+        match failure {
+            Failure::Container(why) => format!("{} probe failed: {why}", self.kind),
+            Failure::Runtime(why) => format!("{} probe errored and resulted in unknown state: {why}", self.kind),
+        }
+    }
+}
+
+/// How often in a row a probe has succeeded, or failed.
+#[derive(Default)]
+struct Streak {
+    good: i32,
+    bad: i32,
+}
+
+impl Streak {
+    /// Counts the `result` of a probe; whether the container is well, once enough have said the same. A probe that the
+    /// runtime could not carry out counts for nothing.
+    fn verdict(&mut self, check: &Check, result: &Result<(), Failure>) -> Option<bool> {
+        match result {
+            Ok(()) => {
+                let kept = if self.bad > 0 && mutant::active("O89") {
+                    self.bad
+                } else {
+                    0
+                };
+                (self.good, self.bad) = (self.good + 1, kept);
+                (self.good >= check.success_threshold).then_some(true)
+            }
+            Err(Failure::Container(_)) => {
+                (self.good, self.bad) = (0, self.bad + 1);
+                (self.bad >= check.failure_threshold).then_some(false)
+            }
+            Err(Failure::Runtime(_)) => None,
+        }
+    }
 }
 
 /// Everything a container's probe task needs.
@@ -266,7 +306,7 @@ impl Patient {
     async fn watch(&self, check: &Check, verdict: impl Fn(bool), first_is_final: bool) -> bool {
         // A kubelet that starts again finds containers that have been left alone for long enough.
         sleep(check.initial_delay.saturating_sub(age(self.started_at))).await;
-        let (mut good, mut bad) = (0, 0);
+        let mut streak = Streak::default();
         let mut due = Instant::now();
         loop {
             let context = &self.context;
@@ -274,27 +314,14 @@ impl Patient {
                 .handler
                 .run(&*context.runtime, &*context.network, &self.id, check.timeout)
                 .await;
-            match result {
-                Ok(()) => {
-                    let kept = if bad > 0 && mutant::active("O89") { bad } else { 0 };
-                    (good, bad) = (good + 1, kept);
-                    if good >= check.success_threshold {
-                        verdict(true);
-                        if first_is_final {
-                            return true;
-                        }
-                    }
-                }
-                Err(why) => {
-                    (good, bad) = (0, bad + 1);
-                    let message = format!("{} probe failed: {why}", check.kind);
-                    context.container_event(&self.pod, &self.name, EventKind::Warning, "Unhealthy", &message);
-                    if bad >= check.failure_threshold {
-                        verdict(false);
-                        if check.kind != "Readiness" {
-                            return false;
-                        }
-                    }
+            if let Err(failure) = &result {
+                let message = check.told(failure);
+                context.container_event(&self.pod, &self.name, EventKind::Warning, "Unhealthy", &message);
+            }
+            if let Some(is_good) = streak.verdict(check, &result) {
+                verdict(is_good);
+                if first_is_final || (!is_good && check.kind != "Readiness") {
+                    return is_good;
                 }
             }
             due = next_tick(due, check.period, Instant::now());
@@ -327,6 +354,8 @@ impl Patient {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::ExecAction;
+
     use super::*;
 
     #[test]
@@ -338,5 +367,27 @@ mod tests {
         assert_eq!(next(9), after(10));
         assert_eq!(next(15), after(10), "at once");
         assert_eq!(next(25), after(20), "at once, and then at 30");
+    }
+
+    #[test]
+    fn a_probe_that_the_runtime_could_not_carry_out_counts_for_nothing() {
+        let probe = Probe {
+            failure_threshold: Some(2),
+            success_threshold: Some(2),
+            exec: Some(ExecAction::default()),
+            ..Probe::default()
+        };
+        let check = check("Readiness", Some(&probe), &Spec::default(), [10, 0, 0, 1].into()).expect("a check");
+        let mut streak = Streak::default();
+        let mut after = |result: Result<(), Failure>| streak.verdict(&check, &result);
+        let failed = || Err(Failure::Container("command exited with 1".to_owned()));
+        let away = || Err(Failure::Runtime("connection refused".to_owned()));
+        assert_eq!((after(away()), after(away()), after(away())), (None, None, None));
+        assert_eq!(
+            (after(failed()), after(away()), after(failed())),
+            (None, None, Some(false))
+        );
+        assert_eq!((after(Ok(())), after(away()), after(Ok(()))), (None, None, Some(true)));
+        assert_eq!((after(failed()), after(Ok(())), after(failed())), (None, None, None));
     }
 }

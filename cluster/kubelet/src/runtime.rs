@@ -11,6 +11,8 @@
 //! * Nothing is restarted by the runtime itself: an exited container stays, with its code, until it is removed.
 //! * A sandbox's address is its own for as long as it is [`SandboxState::Ready`].
 
+mod network;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -21,6 +23,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
 use jiff::Timestamp;
+
+pub use network::{CONNECT_LIMIT, HttpGet, PodNetwork, ServingStatus};
 
 /// Runs sandboxes, containers and images of one node.
 #[async_trait]
@@ -40,7 +44,8 @@ pub trait ContainerRuntime: Send + Sync {
     /// The image that `reference` names, if it is present.
     async fn image(&self, reference: &str) -> Result<Option<ImageInfo>, RuntimeError>;
 
-    /// Pulls `reference` from its registry. Fails with [`ErrorKind::ImageNotFound`] when there is none.
+    /// Pulls `reference` from its registry, for as long as that makes progress. Fails with
+    /// [`ErrorKind::ImageNotFound`] when there is none, and with [`ErrorKind::Timeout`] when it stands still.
     async fn pull_image(&self, reference: &str) -> Result<ImageInfo, RuntimeError>;
 
     /// Makes and starts a sandbox: when it returns, the address is set up (but for a pod in the host's network).
@@ -65,7 +70,8 @@ pub trait ContainerRuntime: Send + Sync {
     /// Removes a container, with its log.
     async fn remove_container(&self, container_id: &str) -> Result<(), RuntimeError>;
 
-    /// Runs `command` in a running container to its end, or fails with [`ErrorKind::Timeout`].
+    /// Runs `command` in a running container to its end; kills it after `timeout`, and fails with
+    /// [`ErrorKind::Timeout`]. [`ErrorKind::Unavailable`] says nothing about the container.
     async fn exec(
         &self,
         container_id: &str,
@@ -92,17 +98,6 @@ pub trait ContainerRuntime: Send + Sync {
     async fn stats(&self) -> Result<Vec<ContainerStats>, RuntimeError> {
         Ok(Vec::new())
     }
-}
-
-/// Reaches pods over the node's network, for probes and hooks.
-#[async_trait]
-pub trait PodNetwork: Send + Sync {
-    /// Sends one GET and returns the status code, whatever it is. Certificates are not checked and redirects not
-    /// followed. An error means that there was no answer within `probe.timeout`.
-    async fn http_get(&self, probe: &HttpGet) -> Result<u16, RuntimeError>;
-
-    /// Opens a TCP connection to an address, or a name that the node resolves, and closes it again.
-    async fn tcp_connect(&self, host: &str, port: u16, timeout: Duration) -> Result<(), RuntimeError>;
 }
 
 /// A stream of uids of pods that changed.
@@ -308,6 +303,8 @@ pub struct SandboxConfig {
     pub host_network: bool,
     /// See the host's processes.
     pub host_pid: bool,
+    /// Use the host's shared memory, semaphores and message queues.
+    pub host_ipc: bool,
     /// The containers of the pod see each other's processes.
     pub share_processes: bool,
     /// Given back by [`PodSandbox::grace`].
@@ -409,6 +406,22 @@ pub struct Security {
     pub add_capabilities: Vec<String>,
     /// Capabilities to take away, without `CAP_`.
     pub drop_capabilities: Vec<String>,
+    /// Which system calls it may make.
+    pub seccomp: SecurityProfile,
+    /// What AppArmor lets it do, where the node has that.
+    pub app_armor: SecurityProfile,
+}
+
+/// A profile by which the kernel confines a container.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SecurityProfile {
+    /// The runtime's own.
+    #[default]
+    RuntimeDefault,
+    /// None.
+    Unconfined,
+    /// One that the node has, by its name.
+    Localhost(String),
 }
 
 /// A volume of a pod.
@@ -418,6 +431,8 @@ pub struct Volume {
     pub name: String,
     /// What is in it.
     pub content: VolumeContent,
+    /// The group that its files belong to, and whose members may use them; a path of the host stays as it is.
+    pub fs_group: Option<u32>,
 }
 
 /// What is in a volume.
@@ -483,6 +498,20 @@ pub struct Mount {
     pub sub_path: Option<String>,
     /// It cannot be written.
     pub read_only: bool,
+    /// Whether what is mounted within it later is seen on the other side.
+    pub propagation: MountPropagation,
+}
+
+/// Whether mounts made later within a volume are seen beyond where they were made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MountPropagation {
+    /// No.
+    #[default]
+    None,
+    /// The container sees the host's.
+    HostToContainer,
+    /// The container sees the host's, and the host the container's.
+    Bidirectional,
 }
 
 /// What a command run in a container said.
@@ -536,21 +565,4 @@ pub struct ContainerStats {
     pub cpu_nanoseconds: u64,
     /// Memory that cannot be reclaimed at once, in bytes.
     pub memory_working_set_bytes: u64,
-}
-
-/// One HTTP request of a probe or hook.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpGet {
-    /// Over TLS.
-    pub tls: bool,
-    /// To which host: an address, or a name that the node resolves.
-    pub host: String,
-    /// To which port.
-    pub port: u16,
-    /// Path and query.
-    pub path: String,
-    /// Header fields beyond `Host`, `User-Agent`, `Accept` and `Connection`, which are set unless they are here.
-    pub headers: Vec<(String, String)>,
-    /// How long it may take, from connecting to the status line.
-    pub timeout: Duration,
 }

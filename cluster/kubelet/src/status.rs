@@ -32,6 +32,10 @@ pub const OWN_CONDITIONS: [&str; 5] = [
     "PodScheduled",
 ];
 
+/// The most bytes of last words that the containers of a pod show together, each its share. Source:
+/// `MaxPodTerminationMessageLogLength` of Kubernetes' kubelet.
+const MESSAGES_LIMIT: usize = 12 * 1024;
+
 /// What a status is made of, beside the pod and its sandboxes.
 #[derive(Debug, Clone)]
 pub struct Seen<'a> {
@@ -64,7 +68,8 @@ pub fn pod_status(pod: &Pod, sandboxes: &[PodSandbox], seen: &Seen<'_>) -> PodSt
     let statuses: Vec<(Place, ContainerStatus)> = views
         .iter()
         .map(|view| {
-            let status = container_status(pod, &views, view, sandboxes, seen);
+            let mut status = container_status(pod, &views, view, sandboxes, seen);
+            cut_messages(&mut status, MESSAGES_LIMIT / views.len());
             (view.place, until_it_ends_again(pod, view, status))
         })
         .collect();
@@ -251,6 +256,20 @@ fn container_status(
         }
     }
     status
+}
+
+/// Leaves at most `limit` bytes of each of a container's last words.
+fn cut_messages(status: &mut ContainerStatus, limit: usize) {
+    let states = [&mut status.state, &mut status.last_state];
+    let ends = states
+        .into_iter()
+        .flatten()
+        .filter_map(|state| state.terminated.as_mut());
+    for message in ends.filter_map(|end| end.message.as_mut()) {
+        let mut lengths = (0..=limit.min(message.len())).rev();
+        let longest = lengths.find(|length| message.is_char_boundary(*length));
+        message.truncate(longest.unwrap_or_default());
+    }
 }
 
 /// What an init container shows that runs anew, as all do in a new sandbox: where the API takes no end back, all that

@@ -8,7 +8,7 @@ use orrery_api::quantity::Quantity;
 
 use crate::downward::{self, Surroundings};
 use crate::env::expand;
-use crate::runtime::{HostPathKind, Mount, Volume, VolumeContent, VolumeFile};
+use crate::runtime::{HostPathKind, Mount, MountPropagation, Volume, VolumeContent, VolumeFile};
 use crate::sources::{Data, Sources};
 
 /// The permission bits of files unless the pod says otherwise.
@@ -23,12 +23,15 @@ pub fn volumes(pod: &Pod, sources: &Sources, around: &Surroundings<'_>) -> Resul
         .as_ref()
         .and_then(|spec| spec.volumes.as_deref())
         .unwrap_or_default();
+    let security = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    let fs_group = security.and_then(|security| u32::try_from(security.fs_group?).ok());
     specs
         .iter()
         .map(|spec| match content(pod, spec, sources, around) {
             Ok(content) => Ok(Volume {
                 name: spec.name.clone(),
                 content,
+                fs_group,
             }),
             Err(why) => Err((spec.name.clone(), why)),
         })
@@ -249,6 +252,59 @@ pub fn mounts(pod: &Pod, container: &Container, env: &[(String, String)]) -> Vec
             _ => None,
         },
         read_only: mount.read_only == Some(true) || read_only(&mount.name),
+        propagation: match mount.mount_propagation.as_deref() {
+            Some("HostToContainer") => MountPropagation::HostToContainer,
+            Some("Bidirectional") => MountPropagation::Bidirectional,
+            _ => MountPropagation::None,
+        },
     });
     mounts.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::Amounts;
+
+    fn pod() -> Pod {
+        let pod = serde_json::json!({"metadata": {"name": "web"}, "spec": {
+            "securityContext": {"fsGroup": 2000},
+            "volumes": [{"name": "work", "emptyDir": {}}],
+            "containers": [{"name": "web", "volumeMounts": [
+                {"name": "work", "mountPath": "/work", "mountPropagation": "HostToContainer"},
+                {"name": "work", "mountPath": "/shared", "mountPropagation": "Bidirectional"},
+                {"name": "work", "mountPath": "/own"},
+            ]}],
+        }});
+        serde_json::from_value(pod).expect("a pod")
+    }
+
+    #[test]
+    fn volumes_belong_to_the_group_of_the_pod() {
+        let around = Surroundings {
+            pod_ip: None,
+            host_ip: [192, 168, 0, 1].into(),
+            allocatable: &Amounts::default(),
+        };
+        let made = volumes(&pod(), &Sources::default(), &around).expect("volumes");
+        assert_eq!(made[0].fs_group, Some(2000));
+    }
+
+    #[test]
+    fn mounts_propagate_as_they_are_asked_to() {
+        let pod = pod();
+        let container = &pod.spec.as_ref().expect("a spec").containers[0];
+        let propagations: Vec<MountPropagation> = mounts(&pod, container, &[])
+            .into_iter()
+            .map(|mount| mount.propagation)
+            .collect();
+        assert_eq!(
+            propagations,
+            [
+                MountPropagation::HostToContainer,
+                MountPropagation::Bidirectional,
+                MountPropagation::None
+            ]
+        );
+    }
 }

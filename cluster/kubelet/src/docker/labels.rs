@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::models::ContainerSummary;
@@ -10,6 +11,8 @@ use super::DockerOptions;
 use crate::runtime::{ContainerConfig, PodIdentity, SandboxConfig};
 
 pub(super) const CLUSTER: &str = "io.orrery.cluster";
+/// Where the cluster keeps its pods' volumes: clusters of one name are told apart by it.
+pub(super) const DATA: &str = "io.orrery.data";
 pub(super) const NODE: &str = "io.orrery.node";
 pub(super) const KIND: &str = "io.orrery.kind";
 pub(super) const POD_UID: &str = "io.orrery.pod.uid";
@@ -38,6 +41,7 @@ pub(super) type Labels = HashMap<String, String>;
 fn common(options: &DockerOptions, pod: &PodIdentity, kind: &str, attempt: u32) -> Labels {
     let all = [
         (CLUSTER, options.cluster.clone()),
+        (DATA, options.data.display().to_string()),
         (NODE, options.node.clone()),
         (KIND, kind.to_owned()),
         (POD_UID, pod.uid.clone()),
@@ -93,6 +97,12 @@ pub(super) fn get<'a>(container: &'a ContainerSummary, name: &str) -> &'a str {
         .unwrap_or_default()
 }
 
+/// Where the cluster that a container belongs to keeps its pods' volumes.
+pub(super) fn data(container: &ContainerSummary) -> Option<PathBuf> {
+    let data = get(container, DATA);
+    (!data.is_empty()).then(|| PathBuf::from(data))
+}
+
 /// The pod that a container belongs to.
 pub(super) fn pod(container: &ContainerSummary) -> PodIdentity {
     PodIdentity {
@@ -115,4 +125,29 @@ pub(super) fn address(container: &ContainerSummary) -> Option<Ipv4Addr> {
 /// How long the containers of a sandbox may take to end.
 pub(super) fn grace(container: &ContainerSummary) -> Duration {
     Duration::from_secs(get(container, GRACE).parse().unwrap_or(30))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_tells_whose_it_is() {
+        let options = DockerOptions {
+            data: PathBuf::from("/home/jane/.orrery/volumes"),
+            ..DockerOptions::default()
+        };
+        let labels = [
+            of_sandbox(&options, &SandboxConfig::default(), None),
+            of_container(&options, &ContainerConfig::default(), "sandbox"),
+        ];
+        for labels in labels {
+            let own = ContainerSummary {
+                labels: Some(labels),
+                ..ContainerSummary::default()
+            };
+            assert_eq!(data(&own).as_ref(), Some(&options.data));
+        }
+        assert_eq!(data(&ContainerSummary::default()), None);
+    }
 }

@@ -21,21 +21,20 @@ mod net;
 mod network;
 mod pause;
 mod runtime;
+mod stop;
 mod tar;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod volumes;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bollard::models::ContainerSummary;
-use bollard::query_parameters::{
-    ListContainersOptions, ListImagesOptions, RemoveContainerOptions, RemoveImageOptions, StopContainerOptions,
-};
+use bollard::query_parameters::{ListContainersOptions, ListImagesOptions, RemoveContainerOptions, RemoveImageOptions};
 use bollard::{ClientVersion, Docker};
 
 pub use error::DockerError;
@@ -136,32 +135,19 @@ impl DockerRuntime {
         Ok(Arc::new(runtime))
     }
 
-    /// Stops everything of a cluster, on all its nodes; what is stopped stays. `grace` is what containers get to end.
+    /// Where the clusters that are called `cluster` and have containers here keep the pods' volumes: there may be more
+    /// than one that is called so, each with its own place.
+    pub async fn data(cluster: &str) -> Result<BTreeSet<PathBuf>, DockerError> {
+        let docker = reach().await?;
+        let all = everything(&docker, cluster, true).await?;
+        Ok(all.iter().filter_map(labels::data).collect())
+    }
+
+    /// Stops everything of a cluster, on all its nodes; what is stopped stays. A container gets what its pod grants it
+    /// to end, but no more than `grace`.
     pub async fn stop_everything(cluster: &str, grace: Duration) -> Result<(), DockerError> {
         let docker = reach().await?;
-        let all = everything(&docker, cluster, false).await?;
-        let (pauses, containers): (Vec<_>, Vec<_>) = all.into_iter().partition(labels::is_sandbox);
-        let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
-        let stops = containers
-            .iter()
-            .filter_map(|container| container.id.as_deref())
-            .map(|id| {
-                let options = StopContainerOptions {
-                    t: Some(seconds),
-                    ..StopContainerOptions::default()
-                };
-                let docker = &docker;
-                async move { error::settled(docker.stop_container(id, Some(options)).await) }
-            });
-        let results = futures_util::future::join_all(stops).await;
-        results
-            .into_iter()
-            .collect::<Result<Vec<()>, _>>()
-            .context("cannot stop a container")?;
-        for id in pauses.iter().filter_map(|pause| pause.id.as_deref()) {
-            error::settled(docker.kill_container(id, None).await).context("cannot stop a sandbox")?;
-        }
-        Ok(())
+        stop::everything(&docker, cluster, grace).await
     }
 
     /// Removes everything of a cluster: containers, the network, volumes in `options.data`. A network that Docker does

@@ -1,17 +1,26 @@
-//! Probes over the host's network: one HTTP/1.1 request, over TLS where asked for, or one connection.
+//! Probes over the host's network: one HTTP/1.1 request, over TLS where asked for, one connection, or one gRPC call.
 
+mod grpc;
+
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::time::timeout;
 
 use super::tls;
-use crate::runtime::{ErrorKind, HttpGet, PodNetwork, RuntimeError};
+use crate::backoff::go_duration;
+use crate::runtime::{CONNECT_LIMIT, ErrorKind, HttpGet, PodNetwork, RuntimeError, ServingStatus};
 
 /// The longest beginning of an answer that is read in search of the status line.
 const ANSWER_LIMIT: usize = 4096;
+/// How long a connection is silent before the other side is asked whether it is there, how long that is waited for, and
+/// how often it is asked. Source: Go's defaults.
+const KEEP_ALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(15), 9);
 
 /// The host's network reaches pods directly.
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,12 +28,12 @@ pub struct HostNetwork;
 
 #[async_trait]
 impl PodNetwork for HostNetwork {
-    async fn http_get(&self, probe: &HttpGet) -> Result<u16, RuntimeError> {
+    async fn http_get(&self, probe: &HttpGet, limit: Duration) -> Result<u16, RuntimeError> {
         let about = || {
             let scheme = if probe.tls { "https" } else { "http" };
             format!("Get \"{scheme}://{}:{}{}\"", probe.host, probe.port, probe.path)
         };
-        match timeout(probe.timeout, ask(probe)).await {
+        match timeout(limit, ask(probe)).await {
             Ok(Ok(code)) => Ok(code),
             Ok(Err(error)) => Err(RuntimeError::other(format!("{}: {error}", about()))),
             Err(_) => {
@@ -44,10 +53,41 @@ impl PodNetwork for HostNetwork {
             )),
         }
     }
+
+    async fn grpc_check(
+        &self,
+        address: SocketAddr,
+        service: &str,
+        limit: Duration,
+    ) -> Result<ServingStatus, RuntimeError> {
+        let asked = async { grpc::check(connect(address).await?, address, service).await };
+        match timeout(limit, asked).await {
+            Ok(Ok(status)) => Ok(status),
+            Ok(Err(error)) => Err(RuntimeError::other(format!(
+                "error: health rpc probe to {address} failed: {error}"
+            ))),
+            Err(_) => {
+                let message = format!("timeout: health rpc did not complete within {}", go_duration(limit));
+                Err(RuntimeError::new(ErrorKind::Timeout, message))
+            }
+        }
+    }
 }
 
-async fn ask(probe: &HttpGet) -> std::io::Result<u16> {
-    let stream = TcpStream::connect((probe.host.as_str(), probe.port)).await?;
+/// Connects to what may vanish: a pod whose network is gone sends no reset, and a hook may wait for hours.
+async fn connect(to: impl ToSocketAddrs) -> io::Result<TcpStream> {
+    let connected = timeout(CONNECT_LIMIT, TcpStream::connect(to)).await;
+    let stream = connected.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "i/o timeout"))??;
+    let (silence, pause, times) = KEEP_ALIVE;
+    sockopt::set_socket_keepalive(&stream, true)?;
+    sockopt::set_tcp_keepidle(&stream, silence)?;
+    sockopt::set_tcp_keepintvl(&stream, pause)?;
+    sockopt::set_tcp_keepcnt(&stream, times)?;
+    Ok(stream)
+}
+
+async fn ask(probe: &HttpGet) -> io::Result<u16> {
+    let stream = connect((probe.host.as_str(), probe.port)).await?;
     if probe.tls {
         ask_over(tls::connect(stream, &probe.host).await?, probe).await
     } else {
@@ -55,7 +95,7 @@ async fn ask(probe: &HttpGet) -> std::io::Result<u16> {
     }
 }
 
-async fn ask_over(mut stream: impl AsyncRead + AsyncWrite + Unpin, probe: &HttpGet) -> std::io::Result<u16> {
+async fn ask_over(mut stream: impl AsyncRead + AsyncWrite + Unpin, probe: &HttpGet) -> io::Result<u16> {
     stream.write_all(request(probe).as_bytes()).await?;
     let mut answer = Vec::new();
     let mut piece = [0; 1024];
@@ -69,7 +109,7 @@ async fn ask_over(mut stream: impl AsyncRead + AsyncWrite + Unpin, probe: &HttpG
             break;
         }
     }
-    Err(std::io::Error::other("malformed HTTP response"))
+    Err(io::Error::other("malformed HTTP response"))
 }
 
 fn request(probe: &HttpGet) -> String {
@@ -112,7 +152,6 @@ mod tests {
             port: 80,
             path: "/healthz".to_owned(),
             headers: vec![("host".to_owned(), "web\r\nX: y".to_owned())],
-            timeout: Duration::from_secs(1),
         }
     }
 

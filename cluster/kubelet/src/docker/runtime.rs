@@ -1,22 +1,22 @@
 //! The trait, call by call.
 
+mod exec;
+mod pull;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::errors::Error;
-use bollard::exec::{StartExecOptions, StartExecResults};
-use bollard::models::{ContainerCreateBody, ContainerSummary, ExecConfig, ImageInspect};
+use bollard::models::{ContainerCreateBody, ContainerSummary, ImageInspect};
 use bollard::query_parameters::{
-    CreateContainerOptions, CreateImageOptions, EventsOptions, LogsOptions, RemoveContainerOptions,
-    StopContainerOptions,
+    CreateContainerOptions, EventsOptions, LogsOptions, RemoveContainerOptions, StopContainerOptions,
 };
-use bytes::BytesMut;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 
-use super::body::{self, Processes};
+use super::body::{self, Bind, Namespaces};
 use super::error::{code, io, settled, to_runtime, words};
 use super::logs::Lines;
 use super::{DockerRuntime, labels, list, network};
@@ -27,8 +27,6 @@ use crate::runtime::{
 
 /// How many addresses to try when others took them.
 const ADDRESS_TRIES: usize = 8;
-/// The most output of a command that is kept.
-const OUTPUT_LIMIT: usize = 10 * 1024;
 /// The part of a log that may become a container's last words.
 const MESSAGE_LINES: &str = "80";
 const MESSAGE_LIMIT: usize = 2048;
@@ -101,28 +99,7 @@ impl ContainerRuntime for DockerRuntime {
     }
 
     async fn pull_image(&self, reference: &str) -> Result<ImageInfo, RuntimeError> {
-        // Without a tag Docker would pull every tag there is.
-        let last = reference.rsplit('/').next().unwrap_or_default();
-        let tagged = reference.contains('@') || last.contains(':');
-        let tag = (!tagged).then(|| "latest".to_owned());
-        let options = CreateImageOptions {
-            from_image: Some(reference.to_owned()),
-            tag,
-            ..CreateImageOptions::default()
-        };
-        let mut progress = std::pin::pin!(self.docker.create_image(Some(options), None, None));
-        while let Some(step) = progress.next().await {
-            step.map_err(|error| {
-                let message = words(&error);
-                let absent = ["not found", "manifest unknown", "access denied"]
-                    .iter()
-                    .any(|sign| message.contains(sign));
-                match to_runtime(error) {
-                    error if absent => RuntimeError::new(ErrorKind::ImageNotFound, error.message),
-                    error => error,
-                }
-            })?;
-        }
+        pull::pull(&self.docker, reference).await?;
         self.image(reference).await?.ok_or_else(|| {
             RuntimeError::new(
                 ErrorKind::ImageNotFound,
@@ -189,48 +166,33 @@ impl ContainerRuntime for DockerRuntime {
             .inspect_container(sandbox_id, None)
             .await
             .map_err(to_runtime)?;
-        let pid_mode = sandbox.host_config.and_then(|own| own.pid_mode).unwrap_or_default();
-        let shared = sandbox
-            .config
-            .and_then(|own| own.labels)
-            .is_some_and(|own| own.contains_key(labels::SHARED));
-        let processes = match pid_mode.as_str() {
-            "host" => Processes::Host,
-            _ if shared => Processes::Pod,
-            _ => Processes::Own,
-        };
         let uid = &config.pod.uid;
-        let mut mounts = Vec::new();
+        let mut binds = Vec::new();
         for mount in &config.mounts {
             let source = self
                 .volumes
                 .source(uid, &mount.volume, mount.sub_path.as_deref())
                 .map_err(io)?;
-            mounts.push((
-                source.to_string_lossy().into_owned(),
-                mount.container_path.clone(),
-                mount.read_only,
-            ));
+            binds.push(Bind {
+                source,
+                target: mount.container_path.clone(),
+                read_only: mount.read_only,
+                propagation: mount.propagation,
+            });
         }
         if !config.termination_message_path.is_empty() {
-            let file = self
+            let source = self
                 .volumes
                 .make_message_file(uid, &config.name, config.attempt)
                 .map_err(io)?;
-            mounts.push((
-                file.to_string_lossy().into_owned(),
-                config.termination_message_path.clone(),
-                false,
-            ));
+            binds.push(Bind {
+                source,
+                target: config.termination_message_path.clone(),
+                ..Bind::default()
+            });
         }
-        let body = body::container(
-            &self.options,
-            config,
-            sandbox_id,
-            processes,
-            mounts,
-            self.least_oom_score,
-        );
+        let namespaces = Namespaces::of(sandbox_id, &sandbox);
+        let body = body::container(&self.options, config, &namespaces, binds, self.least_oom_score);
         self.make(&config.pod, &config.name, config.attempt, body).await
     }
 
@@ -260,33 +222,7 @@ impl ContainerRuntime for DockerRuntime {
         command: &[String],
         timeout: Duration,
     ) -> Result<ExecOutcome, RuntimeError> {
-        let run = async {
-            let config = ExecConfig {
-                attach_stdout: Some(true),
-                attach_stderr: Some(true),
-                cmd: Some(command.to_vec()),
-                ..ExecConfig::default()
-            };
-            let id = self.docker.create_exec(container_id, config).await?.id;
-            let started = self.docker.start_exec(&id, None::<StartExecOptions>).await?;
-            let mut all = BytesMut::new();
-            if let StartExecResults::Attached { mut output, .. } = started {
-                while let Some(piece) = output.next().await {
-                    let piece = piece?.into_bytes();
-                    let room = OUTPUT_LIMIT.saturating_sub(all.len()).min(piece.len());
-                    all.extend_from_slice(&piece[..room]);
-                }
-            }
-            let code = self.docker.inspect_exec(&id).await?.exit_code.unwrap_or(0);
-            Ok::<_, Error>(ExecOutcome {
-                exit_code: i32::try_from(code).unwrap_or(1),
-                output: all.freeze(),
-            })
-        };
-        match tokio::time::timeout(timeout, run).await {
-            Ok(outcome) => outcome.map_err(to_runtime),
-            Err(_) => Err(RuntimeError::new(ErrorKind::Timeout, "the command took too long")),
-        }
+        exec::exec(&self.docker, container_id, command, timeout).await
     }
 
     async fn logs(&self, container_id: &str, options: &LogOptions) -> Result<LogStream, RuntimeError> {
@@ -424,9 +360,10 @@ impl DockerRuntime {
             let state = self.lock();
             for own in summaries.iter().filter(|own| !labels::is_sandbox(own)) {
                 let id = own.id.clone().unwrap_or_default();
-                // A running container is asked about each time: it may have been restarted by hand in between.
+                // Only what has ended is not asked about again: what runs may have been restarted by hand in between,
+                // and what was only made is called the same when it could not be started.
                 match state.inspected.get(&id) {
-                    Some((word, known)) if *word == list::state_word(own) && !is_running(known) => {
+                    Some((word, known)) if *word == list::state_word(own) && has_ended(known) => {
                         details.insert(id, known.clone());
                     }
                     _ => unknown.push(own),
@@ -459,7 +396,11 @@ impl DockerRuntime {
             let message = self.volumes.message(&pod.uid, name, labels::attempt(own));
             if !message.is_empty() {
                 exit.message = message;
-            } else if exit.code != 0 && labels::get(own, labels::MESSAGE_FROM_LOGS) == "true" {
+            } else if exit.code != 0
+                // Of one that could not be started Docker says why, and it has no log.
+                && exit.message.is_empty()
+                && labels::get(own, labels::MESSAGE_FROM_LOGS) == "true"
+            {
                 exit.message = self.last_words(id).await;
             }
         }
@@ -484,6 +425,6 @@ impl DockerRuntime {
     }
 }
 
-fn is_running(details: &list::Details) -> bool {
-    matches!(details.state, ContainerState::Running { .. })
+fn has_ended(details: &list::Details) -> bool {
+    matches!(details.state, ContainerState::Exited(_))
 }

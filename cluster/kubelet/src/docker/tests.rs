@@ -110,6 +110,18 @@ async fn exit_code(runtime: &DockerRuntime, id: &str) -> i32 {
     panic!("the container did not end");
 }
 
+/// Waits until no command runs in the container beside its own; whether that comes.
+async fn has_no_commands(runtime: &DockerRuntime, id: &str) -> bool {
+    for _ in 0..100 {
+        let container = runtime.docker.inspect_container(id, None).await.expect("the container");
+        if container.exec_ids.unwrap_or_default().is_empty() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    false
+}
+
 #[tokio::test]
 async fn a_pod_lives_and_dies_on_docker() {
     if std::env::consts::ARCH != "x86_64" {
@@ -170,6 +182,7 @@ async fn a_pod_lives_and_dies_on_docker() {
     let mut volume = Volume {
         name: "files".to_owned(),
         content: content("one"),
+        fs_group: None,
     };
     runtime.write_volume(&config.pod, &volume).await.expect("a volume");
     let mut web = container(&config.pod, "web", "/hello");
@@ -214,6 +227,7 @@ async fn a_pod_lives_and_dies_on_docker() {
         .exec(&id, &["/hello".to_owned()], Duration::from_millis(300))
         .await;
     assert_eq!(slow.map_err(|error| error.kind), Err(ErrorKind::Timeout));
+    assert!(has_no_commands(&runtime, &id).await, "it does not run on");
 
     let started = std::time::Instant::now();
     runtime
@@ -241,6 +255,7 @@ async fn a_pod_lives_and_dies_on_docker() {
         .create_container(&made.id, &container(&config.pod, "none", "/none"))
         .await
         .expect("a container");
+    assert_eq!(state(&runtime, &none).await, ContainerState::Created);
     assert!(runtime.start_container(&none).await.is_err());
     assert!(
         matches!(state(&runtime, &none).await, ContainerState::Exited(exit) if exit.reason == "ContainerCannotRun")

@@ -1,20 +1,25 @@
-//! The pods' volumes as folders of the host.
-//!
-//! Files that come from objects are replaced all at once, in Kubernetes' way: they are links into `..data`, a link to
-//! a folder of one version; changing that one link changes them all, also in containers that run.
+//! The pods' volumes as folders of the host, and the files that take containers' last words.
 
-use std::fs::{self, Permissions};
-use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+mod files;
+mod sub_path;
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use super::DockerOptions;
-use crate::runtime::{HostPathKind, PodIdentity, Volume, VolumeContent, VolumeFile};
+use crate::runtime::{HostPathKind, PodIdentity, Volume, VolumeContent};
 
-/// The link to the files' version.
-const DATA: &str = "..data";
-/// The longest last words of a container that are kept, in bytes.
-const MESSAGE_LIMIT: usize = 4096;
+/// Where files are in memory.
+const SHARED_MEMORY: &str = "/dev/shm";
+/// The longest last words of a container that are kept, in bytes. Source: `MaxContainerTerminationMessageLength` of
+/// Kubernetes' kubelet.
+const MESSAGE_LIMIT: u64 = 4096;
+/// The permission bits of empty folders.
+const EMPTY_MODE: u32 = 0o777;
+/// What is added where they are a group's: what is made in them is the group's, too.
+const GROUP_EMPTY_MODE: u32 = 0o2000;
 
 /// Keeps the volumes of a node's pods.
 pub(super) struct VolumeStore {
@@ -24,10 +29,10 @@ pub(super) struct VolumeStore {
 
 impl VolumeStore {
     pub(super) fn new(options: &DockerOptions) -> Self {
-        let memory = PathBuf::from(format!("/dev/shm/orrery-{}-{}", options.cluster, options.node));
+        let memory = format!("orrery-{}-{}", options.cluster, options.node);
         VolumeStore {
             root: options.data.clone(),
-            memory,
+            memory: Path::new(SHARED_MEMORY).join(memory),
         }
     }
 
@@ -36,45 +41,31 @@ impl VolumeStore {
         let folder = self.folder(&pod.uid, &volume.name);
         match &volume.content {
             VolumeContent::EmptyDir { memory, .. } => {
-                if folder.symlink_metadata().is_ok() {
-                    return Ok(());
-                }
-                let real = if *memory && Path::new("/dev/shm").is_dir() {
+                let real = if *memory && Path::new(SHARED_MEMORY).is_dir() {
+                    make_private(&self.memory)?;
                     self.memory.join(&pod.uid).join(&volume.name)
                 } else {
                     folder.clone()
                 };
-                fs::create_dir_all(&real)?;
-                fs::set_permissions(&real, Permissions::from_mode(0o777))?;
+                // What is in memory goes with a restart of the machine, and the link to it stays.
+                make_empty(&real, volume.fs_group)?;
                 link(&real, &folder)
             }
             VolumeContent::HostPath { path, kind } => {
                 check(Path::new(path), *kind)?;
                 link(Path::new(path), &folder)
             }
-            VolumeContent::Files(files) => {
-                fs::create_dir_all(&folder)?;
-                replace(&folder, files)
-            }
+            VolumeContent::Files(files) => files::replace(&folder, files, volume.fs_group),
         }
     }
 
     /// The path on the host that a container gets.
     pub(super) fn source(&self, uid: &str, volume: &str, sub_path: Option<&str>) -> io::Result<PathBuf> {
         let folder = fs::canonicalize(self.folder(uid, volume))?;
-        let Some(sub_path) = sub_path else { return Ok(folder) };
-        let path = folder.join(sub_path);
-        if path.symlink_metadata().is_err() {
-            fs::create_dir_all(&path)?;
+        match sub_path {
+            Some(sub_path) => sub_path::resolve(&folder, sub_path),
+            None => Ok(folder),
         }
-        // What a container put there must not lead it elsewhere.
-        let path = fs::canonicalize(path)?;
-        if !path.starts_with(&folder) {
-            return Err(io::Error::other(format!(
-                "the path {sub_path:?} leads out of the volume"
-            )));
-        }
-        Ok(path)
     }
 
     /// Makes the file that takes a container's last words.
@@ -88,8 +79,7 @@ impl VolumeStore {
 
     /// A container's last words; empty if it left none.
     pub(super) fn message(&self, uid: &str, container: &str, attempt: u32) -> String {
-        let mut bytes = fs::read(self.message_path(uid, container, attempt)).unwrap_or_default();
-        bytes.truncate(MESSAGE_LIMIT);
+        let bytes = end_of(&self.message_path(uid, container, attempt)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -119,6 +109,54 @@ impl VolumeStore {
             .join("messages")
             .join(format!("{container}-{attempt}"))
     }
+}
+
+/// The last [`MESSAGE_LIMIT`] bytes of a file, however long it is.
+fn end_of(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MESSAGE_LIMIT)))?;
+    let mut bytes = Vec::new();
+    file.take(MESSAGE_LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Makes a folder that nobody else gets into, where everybody may make folders: one that is another's is refused.
+fn make_private(path: &Path) -> io::Result<()> {
+    if let Err(error) = DirBuilder::new().mode(0o700).create(path)
+        && error.kind() != io::ErrorKind::AlreadyExists
+    {
+        return Err(error);
+    }
+    let found = path.symlink_metadata()?;
+    if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::other(format!(
+            "{} is there already and not a folder of ours; remove it",
+            path.display()
+        )));
+    }
+    fs::set_permissions(path, Permissions::from_mode(0o700))
+}
+
+/// Makes an empty folder that every container may write to; one that is there stays as it is.
+fn make_empty(path: &Path, group: Option<u32>) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    // It takes its place when it is as it shall be; no volume has a name like this.
+    let new = path.with_extension("new");
+    fs::create_dir_all(&new)?;
+    give(&new, EMPTY_MODE | group.map_or(0, |_| GROUP_EMPTY_MODE), group)?;
+    fs::rename(&new, path)
+}
+
+/// Gives a path these permission bits, whatever is usual for the process, and to a group, if one is named.
+fn give(path: &Path, mode: u32, group: Option<u32>) -> io::Result<()> {
+    if group.is_some() {
+        chown(path, None, group)?;
+    }
+    // In this order: a change of the group takes bits away.
+    fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
 fn remove_folder(path: &Path) -> io::Result<()> {
@@ -164,63 +202,94 @@ fn check(path: &Path, kind: HostPathKind) -> io::Result<()> {
     }
 }
 
-/// Replaces the files of `folder` by `files`, all at once. Does nothing if they are the same.
-fn replace(folder: &Path, files: &std::collections::BTreeMap<String, VolumeFile>) -> io::Result<()> {
-    let data = folder.join(DATA);
-    let old = fs::read_link(&data).ok();
-    let same = old.is_some()
-        && files
-            .iter()
-            .all(|(path, file)| fs::read(data.join(path)).is_ok_and(|content| content == file.content))
-        && count(&data)? == files.len();
-    if same {
-        return Ok(());
-    }
-    let number = old
-        .as_ref()
-        .and_then(|old| old.to_str()?.strip_prefix("..v")?.parse::<u64>().ok())
-        .unwrap_or(0)
-        + 1;
-    let version = format!("..v{number}");
-    let fresh = folder.join(&version);
-    remove_folder(&fresh)?;
-    fs::create_dir_all(&fresh)?;
-    for (path, file) in files {
-        let path = fresh.join(path);
-        fs::create_dir_all(path.parent().unwrap_or(&fresh))?;
-        fs::write(&path, &file.content)?;
-        fs::set_permissions(&path, Permissions::from_mode(file.mode))?;
-    }
-    let next = folder.join("..data_next");
-    let _ = fs::remove_file(&next);
-    symlink(&version, &next)?;
-    fs::rename(&next, &data)?;
-    let tops: std::collections::BTreeSet<&str> = files.keys().filter_map(|path| path.split('/').next()).collect();
-    for top in &tops {
-        link(&Path::new(DATA).join(top), &folder.join(top))?;
-    }
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("..v") && *name != version {
-            remove_folder(&entry.path())?;
-        } else if !name.starts_with("..") && !tops.contains(&*name) {
-            fs::remove_file(entry.path())?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(folder: &Path) -> VolumeStore {
+        VolumeStore {
+            root: folder.join("pods"),
+            memory: folder.join("memory"),
         }
     }
-    Ok(())
-}
 
-fn count(folder: &Path) -> io::Result<usize> {
-    let mut sum = 0;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        sum += if entry.file_type()?.is_dir() {
-            count(&entry.path())?
-        } else {
-            1
-        };
+    fn pod() -> PodIdentity {
+        PodIdentity {
+            uid: "uid".to_owned(),
+            ..PodIdentity::default()
+        }
     }
-    Ok(sum)
+
+    fn empty(memory: bool, fs_group: Option<u32>) -> Volume {
+        Volume {
+            name: "work".to_owned(),
+            content: VolumeContent::EmptyDir {
+                memory,
+                size_limit: None,
+            },
+            fs_group,
+        }
+    }
+
+    fn mode(path: &Path) -> u32 {
+        let found = fs::metadata(path).expect("it is there");
+        found.permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn what_was_in_memory_is_made_anew_after_a_restart_of_the_machine() {
+        if !Path::new(SHARED_MEMORY).is_dir() {
+            eprintln!("skipped: no {SHARED_MEMORY} here");
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = store(folder.path());
+        store.write(&pod(), &empty(true, None)).expect("a volume");
+        let real = store.source("uid", "work", None).expect("a path");
+        fs::write(real.join("kept"), "").expect("a file");
+        store.write(&pod(), &empty(true, None)).expect("it is there");
+        assert!(real.join("kept").exists());
+        fs::remove_dir_all(&store.memory).expect("the memory is lost");
+        store.write(&pod(), &empty(true, None)).expect("a volume");
+        assert_eq!(store.source("uid", "work", None).expect("a path"), real);
+        assert_eq!((mode(&store.memory), mode(&real)), (0o700, 0o777));
+        assert!(!real.join("kept").exists());
+    }
+
+    #[test]
+    fn a_folder_in_memory_that_is_not_ours_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (real, link) = (folder.path().join("real"), folder.path().join("link"));
+        fs::create_dir(&real).expect("a folder");
+        symlink(&real, &link).expect("a link");
+        assert!(make_private(&link).is_err(), "a link may lead anywhere");
+        fs::set_permissions(&real, Permissions::from_mode(0o777)).expect("its permission bits");
+        make_private(&real).expect("our own");
+        assert_eq!(mode(&real), 0o700);
+    }
+
+    #[test]
+    fn an_empty_folder_belongs_to_the_group_of_the_pod() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = store(folder.path());
+        // Whoever runs the tests may give files to its own group.
+        let group = fs::metadata(folder.path()).expect("a folder").gid();
+        store.write(&pod(), &empty(false, Some(group))).expect("a volume");
+        let real = store.source("uid", "work", None).expect("a path");
+        assert_eq!(mode(&real), 0o2777);
+        let below = store.source("uid", "work", Some("a/b")).expect("a path");
+        assert_eq!(mode(&below), 0o2777);
+    }
+
+    #[test]
+    fn the_end_of_the_last_words_is_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = store(folder.path());
+        let path = store.make_message_file("uid", "web", 0).expect("a file");
+        fs::write(path, format!("{}the end", "x".repeat(5000))).expect("last words");
+        let message = store.message("uid", "web", 0);
+        assert_eq!(message.len(), 4096);
+        assert!(message.ends_with("the end"));
+        assert_eq!(store.message("uid", "web", 1), "");
+    }
 }

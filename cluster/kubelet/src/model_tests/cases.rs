@@ -55,6 +55,26 @@ fn an_init_container_that_runs_anew_shows_its_former_end_where_the_api_takes_non
 }
 
 #[test]
+fn the_last_words_of_a_pods_containers_share_twelve_kibibytes() {
+    let containers = ["a", "b", "c", "d"].map(|name| serde_json::json!({"name": name, "image": "image"}));
+    let mut world = World::new(serde_json::json!({"restartPolicy": "Never", "containers": containers}));
+    world.settle();
+    for id in world.running() {
+        world.exit(&id, 1);
+    }
+    for container in &mut world.sandboxes[0].containers {
+        if let ContainerState::Exited(exit) = &mut container.state {
+            exit.message = format!("x{}", "ü".repeat(2000));
+        }
+    }
+    world.settle();
+    let ended = world.status().container_statuses.iter().flatten();
+    let messages = ended.filter_map(|own| own.state.as_ref()?.terminated.as_ref()?.message.as_ref());
+    let lengths: Vec<usize> = messages.map(String::len).collect();
+    assert_eq!(lengths, [3071; 4], "a quarter each, and no half letters");
+}
+
+#[test]
 fn a_restarted_kubelet_takes_over_what_runs() {
     let mut world = World::new(one("Always"));
     world.settle();
