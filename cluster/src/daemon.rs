@@ -26,14 +26,14 @@ use crate::kubeconfig::{self, Access};
 use crate::pki::Authority;
 use crate::place::{self, Place};
 use crate::progress::Progress;
-use crate::{host, lock};
+use crate::{host, lock, room};
 
 /// The node must be Ready within so long after everything else runs.
 const READY_LIMIT: Duration = Duration::from_secs(60);
-/// Containers have so long to end by themselves when the cluster stops.
+/// Containers have at most so long to end by themselves when the cluster stops, whatever their pods grant them.
 pub const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Stopping containers must not take longer.
-const STOP_LIMIT: Duration = Duration::from_secs(45);
+pub const STOP_LIMIT: Duration = Duration::from_secs(45);
 
 /// What ends the process before its time, in words for its user.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +91,7 @@ pub async fn run(settings: &Settings, progress: &Progress, ready: impl FnOnce())
     let _held = lock::take(&place.lock())
         .map_err(fail("cannot take the lock"))?
         .ok_or_else(|| Failure("another process runs this cluster".to_owned()))?;
+    let _room = room::take(place).await?.ours()?;
     let mut terminate = signal(SignalKind::terminate()).map_err(fail("cannot listen for signals"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(fail("cannot listen for signals"))?;
 
@@ -152,7 +153,7 @@ pub async fn run(settings: &Settings, progress: &Progress, ready: impl FnOnce())
             .await
             .map_err(|error| {
                 Failure(format!(
-                    "{error}; is another cluster running? `orrery start --port N` takes another port"
+                    "{error}; stop what uses the port, or choose another: `orrery start --port N`"
                 ))
             })?;
         tasks.spawn(https::serve(listener, acceptor.clone(), server.clone()));
@@ -204,7 +205,7 @@ pub async fn run(settings: &Settings, progress: &Progress, ready: impl FnOnce())
     let node = client(Identity::node(place::NAME), "kubelet");
     let network = Arc::new(HostNetwork);
     let kubelet = Kubelet::new(
-        kubelet_options(node_address, service_address),
+        kubelet_options(place, node_address, service_address),
         node.clone(),
         runtime.clone(),
         network,
@@ -282,13 +283,13 @@ async fn wait_for_node(client: &Client, since: Timestamp) -> Result<(), Failure>
     }
 }
 
-fn kubelet_options(node_address: Ipv4Addr, service_address: IpAddr) -> orrery_kubelet::Options {
+fn kubelet_options(place: &Place, node_address: Ipv4Addr, service_address: IpAddr) -> orrery_kubelet::Options {
     orrery_kubelet::Options {
         node_name: place::NAME.to_owned(),
         node_ip: IpAddr::V4(node_address),
         control_plane: true,
         pod_cidr: Some(place::POD_SUBNET.to_owned()),
-        capacity: host::capacity(),
+        capacity: host::capacity(&place.volumes()),
         kernel_version: host::kernel(),
         os_image: host::os_image(),
         architecture: host::architecture().to_owned(),

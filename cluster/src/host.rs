@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
-/// What the node has: `cpu`, `memory`, `pods`, as quantities.
-pub fn capacity() -> BTreeMap<String, String> {
+/// What the node has: `cpu`, `memory`, `pods`, `ephemeral-storage`, as quantities. The last is the size of the disk that
+/// pods write to at `data`, and left out where that is not told.
+pub fn capacity(data: &Path) -> BTreeMap<String, String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kibibytes = memory
@@ -18,11 +20,16 @@ pub fn capacity() -> BTreeMap<String, String> {
                 .ok()
         })
         .unwrap_or(1 << 20);
-    BTreeMap::from([
+    let mut capacity = BTreeMap::from([
         ("cpu".to_owned(), cores.to_string()),
         ("memory".to_owned(), format!("{kibibytes}Ki")),
         ("pods".to_owned(), "110".to_owned()),
-    ])
+    ]);
+    if let Ok(disk) = rustix::fs::statvfs(data) {
+        let kibibytes = disk.f_frsize.saturating_mul(disk.f_blocks) / 1024;
+        capacity.insert("ephemeral-storage".to_owned(), format!("{kibibytes}Ki"));
+    }
+    capacity
 }
 
 /// The kernel's release, for example `6.1.0-18-amd64`.
@@ -65,4 +72,18 @@ pub fn boot_id() -> String {
 /// The host's name.
 pub fn name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_says_how_large_its_disk_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let told = capacity(folder.path());
+        let size = told["ephemeral-storage"].strip_suffix("Ki").map(str::parse::<u64>);
+        assert!(matches!(size, Some(Ok(1..))), "{size:?}");
+        assert_eq!(capacity(&folder.path().join("none")).get("ephemeral-storage"), None);
+    }
 }

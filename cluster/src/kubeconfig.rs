@@ -12,7 +12,7 @@ use orrery_client::https::{Https, TlsError};
 use serde_yaml::{Mapping, Value};
 
 use crate::pki::Pair;
-use crate::place::write_private;
+use crate::place::rewrite;
 
 /// What a context needs to reach the cluster.
 pub struct Access<'a> {
@@ -175,7 +175,7 @@ fn write(path: &Path, config: &Mapping) -> Result<(), KubeconfigError> {
     let text = serde_yaml::to_string(config).map_err(io::Error::other)?;
     // A kubeconfig may be a link into somebody's dotfiles: what it points to is written, not the link.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    write_private(&target, text.as_bytes())?;
+    rewrite(&target, text.as_bytes())?;
     Ok(())
 }
 
@@ -260,6 +260,30 @@ mod tests {
         let left: Value = serde_yaml::from_str(&fs::read_to_string(&path).expect("there")).expect("YAML");
         assert_eq!(left["clusters"].as_sequence().map(Vec::len), Some(1));
         assert_eq!(left["current-context"], "");
+    }
+
+    #[test]
+    fn the_file_stays_its_owners() {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("config");
+        fs::write(&path, OTHERS).expect("writable");
+        // Who may not give it away has it in the end as in the beginning.
+        let _ = chown(&path, Some(1234), Some(5678));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("its mode");
+        let whose = || {
+            let found = fs::metadata(&path).expect("there");
+            (found.uid(), found.gid(), found.mode() & 0o777)
+        };
+        let before = whose();
+        let user = Pair {
+            certificate: "C".into(),
+            key: "K".into(),
+        };
+        merge(&path, &access(&user)).expect("merged");
+        assert_eq!(whose(), before);
+        remove(&path, "orrery").expect("removed");
+        assert_eq!(whose(), before);
     }
 
     #[test]

@@ -21,4 +21,5 @@ pub mod past;
 pub mod pki;
 pub mod place;
 pub mod progress;
+pub mod room;
 pub mod scenario;

@@ -1,11 +1,12 @@
 //! Which process runs the cluster: it holds a lock on a file with its process id, so that a dead one is never taken for
-//! a living one.
+//! a living one. The machine's own lock ([`crate::room`]) is of the same make.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use rustix::process::Pid;
 
 /// The lock, held until dropped.
@@ -13,15 +14,21 @@ pub struct Held(#[allow(dead_code, reason = "the lock lives as long as the file 
 
 /// Takes the lock for this process; `None` when another one holds it.
 pub fn take(path: &Path) -> io::Result<Option<Held>> {
+    Ok(take_as(path, &std::process::id().to_string())?.ok())
+}
+
+/// Takes the lock and writes `name` into its file; the name of its holder when another one holds it. The name is empty
+/// for a moment, until a new holder has written it.
+pub fn take_as(path: &Path, name: &str) -> io::Result<Result<Held, String>> {
     let mut file = open(path)?;
     match file.try_lock() {
         Ok(()) => {
             file.set_len(0)?;
             file.rewind()?;
-            writeln!(file, "{}", std::process::id())?;
-            Ok(Some(Held(file)))
+            writeln!(file, "{name}")?;
+            Ok(Ok(Held(file)))
         }
-        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Err(name_in(file)?)),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
@@ -31,17 +38,19 @@ pub fn holder(path: &Path) -> io::Result<Option<Pid>> {
     if !path.exists() {
         return Ok(None);
     }
-    let mut file = open(path)?;
+    let file = open(path)?;
     match file.try_lock_shared() {
         Ok(()) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
-        Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            file.read_to_string(&mut text)?;
-            // Between taking the lock and writing the number there is a moment without one.
-            Ok(text.trim().parse().ok().and_then(Pid::from_raw))
-        }
+        // Between taking the lock and writing the number there is a moment without one.
+        Err(TryLockError::WouldBlock) => Ok(name_in(file)?.parse().ok().and_then(Pid::from_raw)),
     }
+}
+
+fn name_in(mut file: File) -> io::Result<String> {
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(text.trim().to_owned())
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -51,6 +60,8 @@ fn open(path: &Path) -> io::Result<File> {
         .create(true)
         .truncate(false)
         .mode(0o600)
+        // Where everybody may make files, nobody shall lead us to another one.
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)
 }
 
@@ -73,5 +84,32 @@ mod tests {
         );
         drop(held);
         assert_eq!(holder(&path).expect("readable"), None);
+    }
+
+    #[test]
+    fn who_comes_too_late_is_told_who_holds_a_lock() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("lock");
+        let held = take_as(&path, "one with a long name").expect("writable").expect("free");
+        assert_eq!(
+            take_as(&path, "other").expect("writable").err().as_deref(),
+            Some("one with a long name")
+        );
+        drop(held);
+        let _held = take_as(&path, "other").expect("writable").expect("free");
+        assert_eq!(
+            take_as(&path, "third").expect("writable").err().as_deref(),
+            Some("other")
+        );
+    }
+
+    #[test]
+    fn a_link_is_no_lock() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, precious) = (folder.path().join("lock"), folder.path().join("precious"));
+        std::fs::write(&precious, "kept").expect("writable");
+        std::os::unix::fs::symlink(&precious, &path).expect("linked");
+        assert!(take(&path).is_err());
+        assert_eq!(std::fs::read_to_string(&precious).expect("there"), "kept");
     }
 }

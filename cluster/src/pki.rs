@@ -41,12 +41,15 @@ pub struct Authority {
 impl Authority {
     /// The authority at `place`, made if there is none.
     pub fn open(place: &Place) -> Result<Self, PkiError> {
-        let key = if place.authority_key().exists() {
-            KeyPair::from_pem(&fs::read_to_string(place.authority_key())?)?
+        // The key is written first. A certificate without one is of a key that nobody has: it is made anew.
+        let is_new = !place.authority_key().exists();
+        let key = if is_new {
+            let key = KeyPair::generate()?;
+            write_private(&place.authority_key(), key.serialize_pem().as_bytes())?;
+            key
         } else {
-            KeyPair::generate()?
+            KeyPair::from_pem(&fs::read_to_string(place.authority_key())?)?
         };
-        let pem = key.serialize_pem();
         let mut params = CertificateParams::new(Vec::<String>::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![
@@ -57,12 +60,11 @@ impl Authority {
         params.distinguished_name = name("orreryCA", &[]);
         (params.not_before, params.not_after) = (rcgen::date_time_ymd(2020, 1, 1), rcgen::date_time_ymd(2050, 1, 1));
         let issuer = CertifiedIssuer::self_signed(params, key)?;
-        let certificate = if place.authority_certificate().exists() {
-            fs::read_to_string(place.authority_certificate())?
-        } else {
+        let certificate = if is_new || !place.authority_certificate().exists() {
             write_private(&place.authority_certificate(), issuer.pem().as_bytes())?;
-            write_private(&place.authority_key(), pem.as_bytes())?;
             issuer.pem()
+        } else {
+            fs::read_to_string(place.authority_certificate())?
         };
         Ok(Authority { issuer, certificate })
     }
@@ -140,5 +142,28 @@ mod tests {
                 .certificate
                 .contains("BEGIN CERTIFICATE")
         );
+    }
+
+    #[test]
+    fn an_authority_that_was_written_by_half_is_whole_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = Place::new(folder.path());
+        place.make().expect("writable");
+        let read = |path| fs::read_to_string(path).expect("there");
+        let first = Authority::open(&place).expect("made").certificate().to_owned();
+
+        // Without the key its certificate is worth nothing.
+        fs::remove_file(place.authority_key()).expect("removed");
+        let second = Authority::open(&place).expect("made anew").certificate().to_owned();
+        assert_ne!(first, second);
+        assert_eq!(read(place.authority_certificate()), second);
+        assert_eq!(Authority::open(&place).expect("read").certificate(), second);
+
+        // Without the certificate the key still is.
+        let key = read(place.authority_key());
+        fs::remove_file(place.authority_certificate()).expect("removed");
+        let third = Authority::open(&place).expect("made anew").certificate().to_owned();
+        assert_eq!(read(place.authority_key()), key);
+        assert_eq!(read(place.authority_certificate()), third);
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::iter;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,7 +27,17 @@ impl Place {
             .filter(|value| !value.is_empty())
             .map(PathBuf::from);
         own.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".orrery")))
-            .map(Place)
+            .and_then(Place::named)
+    }
+
+    /// The place that a user names, seen from the folder that this process is in: the background process is in another.
+    fn named(folder: PathBuf) -> Option<Self> {
+        std::path::absolute(folder).ok().map(Place)
+    }
+
+    /// The place whose volumes are in `folder`.
+    pub fn of_volumes(folder: &Path) -> Option<Self> {
+        folder.parent().map(Place::new)
     }
 
     /// A cluster in `folder`.
@@ -74,14 +85,26 @@ impl Place {
         self.0.join("admin.conf")
     }
 
-    /// Whether a cluster was ever made here.
+    /// Whether a cluster was ever made here. Where we may not look there may be one.
     pub fn exists(&self) -> bool {
-        self.authority_key().exists()
+        self.authority_key().try_exists().unwrap_or(true)
+    }
+
+    /// Whether anything of a cluster is here: what [`make`](Self::make) makes, or what a removal that was cut off has
+    /// left. One folder that is called as one of ours may be anybody's.
+    pub fn is_used(&self) -> bool {
+        self.lock().exists() || self.folders().iter().all(|folder| folder.exists())
+    }
+
+    /// Whether both are the same folder, whatever links lead there.
+    pub fn is(&self, other: &Place) -> bool {
+        let real = |place: &Place| fs::canonicalize(&place.0).ok();
+        self.0 == other.0 || real(self).is_some_and(|own| Some(own) == real(other))
     }
 
     /// Makes the folders, for their owner only.
     pub fn make(&self) -> io::Result<()> {
-        for folder in [self.0.clone(), self.0.join("pki"), self.store(), self.volumes()] {
+        for folder in iter::once(self.0.clone()).chain(self.folders()) {
             fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -90,6 +113,36 @@ impl Place {
         }
         fs::set_permissions(&self.0, fs::Permissions::from_mode(0o700))
     }
+
+    /// Removes what a cluster has here, and the folder if nothing else is in it.
+    pub fn remove(&self) -> io::Result<()> {
+        for folder in self.folders() {
+            gone(&folder, fs::remove_dir_all(&folder))?;
+        }
+        // The lock goes last: until then this can be gone on with.
+        for file in [self.kubeconfig(), self.log(), self.lock()] {
+            gone(&file, fs::remove_file(&file))?;
+        }
+        // What somebody else has something in, a link and a mount stay.
+        let _ = fs::remove_dir(&self.0);
+        Ok(())
+    }
+
+    /// The folders within, the one last that says that there is a cluster.
+    fn folders(&self) -> [PathBuf; 3] {
+        [self.store(), self.volumes(), self.0.join("pki")]
+    }
+}
+
+/// What was not there is as good as removed.
+fn gone(path: &Path, removed: io::Result<()>) -> io::Result<()> {
+    removed.or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        kind => Err(io::Error::new(
+            kind,
+            format!("cannot remove {}: {error}", path.display()),
+        )),
+    })
 }
 
 /// A folder among the temporary files, for its owner only. It goes when this is dropped, unless it is kept.
@@ -144,6 +197,16 @@ impl Drop for TemporaryFolder {
 
 /// Writes a file for its owner only: whole, or not at all.
 pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_like(None, path, content)
+}
+
+/// Writes a file anew, whole or not at all: it stays its owner's and its group's, with its mode. One that was not there
+/// is for its owner only.
+pub fn rewrite(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_like(fs::metadata(path).ok().as_ref(), path, content)
+}
+
+fn write_like(old: Option<&fs::Metadata>, path: &Path, content: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
     let draft = path.with_extension(format!("new{}", std::process::id()));
     let written = (|| {
@@ -154,6 +217,12 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
             .mode(0o600)
             .open(&draft)?;
         file.write_all(content)?;
+        // Who may not give it away keeps it to themselves.
+        if let Some(old) = old
+            && fchown(&file, Some(old.uid()), Some(old.gid())).is_ok()
+        {
+            file.set_permissions(old.permissions())?;
+        }
         file.sync_all()?;
         fs::rename(&draft, path)
     })();
@@ -177,5 +246,41 @@ mod tests {
         drop((one, other));
         assert!(!gone.exists() && kept.exists());
         fs::remove_dir(kept).expect("removed");
+    }
+
+    #[test]
+    fn a_place_is_the_same_for_a_process_in_another_folder() {
+        let place = Place::named(PathBuf::from("clusters/one")).expect("this process is in some folder");
+        assert!(place.folder().is_absolute(), "{place:?}");
+        assert!(place.folder().ends_with("clusters/one"), "{place:?}");
+    }
+
+    #[test]
+    fn only_what_a_cluster_has_is_removed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = Place::new(folder.path().join("home"));
+        let foreign = place.folder().join("notes");
+        fs::create_dir_all(place.volumes()).expect("writable");
+        assert!(!place.is_used(), "that may be anybody's");
+        place.make().expect("writable");
+        assert!(place.is_used());
+        let files = [
+            place.authority_key(),
+            place.lock(),
+            place.log(),
+            place.kubeconfig(),
+            place.store().join("log"),
+            foreign.clone(),
+        ];
+        for file in files {
+            fs::write(file, "").expect("writable");
+        }
+        place.remove().expect("removed");
+        assert!(!place.is_used());
+        let left = fs::read_dir(place.folder()).expect("it stays").flatten();
+        assert_eq!(left.map(|entry| entry.path()).collect::<Vec<_>>(), [foreign.clone()]);
+        fs::remove_file(foreign).expect("removed");
+        place.remove().expect("it may be gone already");
+        assert!(!place.folder().exists());
     }
 }

@@ -15,7 +15,8 @@ use clap::{Parser, Subcommand};
 
 use crate::daemon::Failure;
 use crate::place::Place;
-use crate::{past, scenario};
+use crate::progress::say;
+use crate::{past, room, scenario};
 
 /// A Kubernetes-compatible cluster on this machine's Docker and iptables.
 #[derive(Debug, Parser)]
@@ -151,6 +152,16 @@ fn play(settings: &scenario::Settings, user: &Place) -> Result<ExitCode, Failure
 
 fn stand_in(script: &str) -> Result<ExitCode, Failure> {
     executor()?.block_on(scenario::stand_in::run(script)).map_err(Failure)
+}
+
+/// Says which cluster runs on this machine, where it is not the one that was asked for.
+fn tell_of_other(place: &Place) {
+    if let Some(other) = room::other_that_runs(place) {
+        let folder = other.folder().display();
+        say(&format!(
+            "The cluster in {folder} runs on this machine; `ORRERY_HOME={folder} orrery delete` deletes it."
+        ));
+    }
 }
 
 /// An executor for commands that ask little.

@@ -14,6 +14,7 @@ use crate::kubeconfig;
 use crate::lock;
 use crate::place::{self, Place};
 use crate::progress::say;
+use crate::room;
 
 /// The line by which the background process says that it is ready.
 pub const READY: &str = "ready";
@@ -30,7 +31,7 @@ pub fn start(place: &Place, port: u16) -> Result<ExitCode, Failure> {
         say("The cluster is already running; `orrery status` says how it is.");
         return Ok(ExitCode::SUCCESS);
     }
-    check(port)?;
+    check(place, port)?;
     let is_new = !place.exists();
     place.make().map_err(|error| Failure(error.to_string()))?;
     say(if is_new {
@@ -52,7 +53,7 @@ pub fn start(place: &Place, port: u16) -> Result<ExitCode, Failure> {
 }
 
 /// Whether everything is there that a cluster needs, before anything is made.
-fn check(port: u16) -> Result<(), Failure> {
+fn check(place: &Place, port: u16) -> Result<(), Failure> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| {
         Failure(format!(
             "port {port} cannot be used ({error}); stop what uses it, or choose another: `orrery start --port N`"
@@ -62,6 +63,8 @@ fn check(port: u16) -> Result<(), Failure> {
         DockerRuntime::check()
             .await
             .map_err(|error| Failure(error.to_string()))?;
+        // It is let go of at once: the background process takes it for itself.
+        room::take(place).await?.ours().map(drop)?;
         packet_filter()
             .check()
             .await

@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use orrery_client::{Api, ListParams};
 
-use super::{executor, stop};
+use super::{executor, stop, tell_of_other};
 use crate::daemon::Failure;
 use crate::kubeconfig;
 use crate::place::{self, Place};
@@ -23,6 +23,7 @@ pub fn status(place: &Place) -> Result<ExitCode, Failure> {
         } else {
             "There is no cluster; `orrery start` makes one."
         });
+        tell_of_other(place);
         return Ok(ExitCode::from(NOT_RUNNING));
     };
     say(&format!("cluster     running, process {}", process.as_raw_nonzero()));

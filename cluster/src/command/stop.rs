@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use orrery_kubelet::docker::DockerRuntime;
 use orrery_proxy::PacketFilter as _;
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::timeout;
 
 use super::executor;
-use crate::daemon::{Failure, STOP_GRACE, packet_filter};
+use crate::daemon::{Failure, STOP_GRACE, STOP_LIMIT, packet_filter};
 use crate::lock;
 use crate::place::{self, Place};
 use crate::progress::{Progress, say};
+use crate::room::{self, Room};
 
 /// The background process has so long to stop in order.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -28,19 +30,26 @@ pub fn stop(place: &Place) -> Result<ExitCode, Failure> {
             say("There is no cluster; `orrery start` makes one.");
             return Ok(ExitCode::SUCCESS);
         }
-        // A process that was killed leaves containers and rules behind.
-        None => executor()?.block_on(async {
-            DockerRuntime::stop_everything(place::NAME, STOP_GRACE)
-                .await
-                .map_err(|error| Failure(error.to_string()))?;
-            packet_filter()
-                .clear()
-                .await
-                .map_err(|error| Failure(error.to_string()))
-        })?,
+        None => executor()?.block_on(stop_rest(place))?,
     }
     progress.done("the cluster is stopped; `orrery start` brings everything back");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Stops what a process that was killed leaves behind: containers and rules.
+async fn stop_rest(place: &Place) -> Result<(), Failure> {
+    let Room::Ours(_held) = room::take(place).await? else {
+        // Another cluster could not be on this machine if there were anything of this one.
+        return Ok(());
+    };
+    let stopped = timeout(STOP_LIMIT, DockerRuntime::stop_everything(place::NAME, STOP_GRACE))
+        .await
+        .map_err(|_| Failure("stopping took too long".to_owned()))?;
+    stopped.map_err(|error| Failure(error.to_string()))?;
+    packet_filter()
+        .clear()
+        .await
+        .map_err(|error| Failure(error.to_string()))
 }
 
 /// The process that runs the cluster.

@@ -20,6 +20,7 @@ use crate::kubeconfig;
 use crate::lock;
 use crate::place::{self, Place, TemporaryFolder};
 use crate::progress::say;
+use crate::room;
 
 /// What a command may take.
 const COMMAND: Duration = Duration::from_secs(120);
@@ -35,27 +36,21 @@ pub struct Machine {
     program: PathBuf,
     docker: Arc<DockerRuntime>,
     folder: TemporaryFolder,
-    _room: Room,
+    _barred: Barred,
 }
 
 impl Machine {
     /// A place for a cluster; nothing is started. `user` is where the user's own cluster lives, which can neither be
     /// there nor begin before this is dropped.
     pub async fn new(user: &Place) -> Result<Self, Failure> {
-        let room = Room::take(user)?;
+        let barred = Barred::take(user)?;
         let folder = TemporaryFolder::new("orrery-scenario").map_err(fail("the cluster's folder"))?;
         let place = Place::new(folder.path());
         place.make().map_err(fail("the cluster's folder"))?;
+        room::take(&place).await?.ours().map(drop)?;
         let docker = DockerRuntime::connect(docker_options(&place))
             .await
             .map_err(fail("Docker"))?;
-        let others = docker.list_pods().await.map_err(fail("Docker"))?;
-        if !others.is_empty() {
-            return Err(Failure(format!(
-                "Docker has {} pods of another cluster of ours, and a machine can have but one: `orrery delete` makes room",
-                others.len()
-            )));
-        }
         let any = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(fail("no port is free"))?;
         let port = any.local_addr().map_err(fail("no port is free"))?.port();
         Ok(Machine {
@@ -64,7 +59,7 @@ impl Machine {
             program: std::env::current_exe().map_err(fail("cannot find this program"))?,
             docker,
             folder,
-            _room: room,
+            _barred: barred,
         })
     }
 
@@ -89,7 +84,7 @@ impl Machine {
         let child = Command::new(&self.program)
             .args(arguments)
             .env("ORRERY_HOME", self.place.folder())
-            .env("KUBECONFIG", self.place.folder().join("kubeconfig"))
+            .env("KUBECONFIG", self.place.kubeconfig())
             .stdin(Stdio::null())
             // What is typed into the terminal (control-C) is for the scenario, which then tidies up.
             .process_group(0)
@@ -212,8 +207,12 @@ impl Machine {
     }
 
     fn reached(&self) -> String {
-        let folder = self.place.folder().display();
-        format!("export ORRERY_HOME={folder} KUBECONFIG={folder}/kubeconfig; `orrery delete` removes it")
+        let (folder, kubeconfig) = (self.place.folder(), self.place.kubeconfig());
+        format!(
+            "export ORRERY_HOME={} KUBECONFIG={}; `orrery delete` removes it",
+            folder.display(),
+            kubeconfig.display()
+        )
     }
 }
 
@@ -232,14 +231,14 @@ pub fn running(pods: &[PodSandbox]) -> Vec<(&str, &Container)> {
     running.into_iter().map(|(_, uid, own)| (uid, own)).collect()
 }
 
-/// The machine's room for a cluster, held against the user's own: as if that ran.
-struct Room {
+/// The user's own cluster, held off: as if it ran.
+struct Barred {
     _held: lock::Held,
     /// Folder and lock, if they were made for this.
     made: Option<(PathBuf, PathBuf)>,
 }
 
-impl Room {
+impl Barred {
     fn take(user: &Place) -> Result<Self, Failure> {
         if user.exists() {
             return Err(Failure(format!(
@@ -251,14 +250,14 @@ impl Room {
         std::fs::create_dir_all(user.folder()).map_err(fail("the folder of clusters"))?;
         let held = lock::take(&user.lock()).map_err(fail("the lock"))?;
         let held = held.ok_or_else(|| Failure("another scenario is played on this machine".to_owned()))?;
-        Ok(Room {
+        Ok(Barred {
             _held: held,
             made: is_new.then(|| (user.lock(), user.folder().to_owned())),
         })
     }
 }
 
-impl Drop for Room {
+impl Drop for Barred {
     fn drop(&mut self) {
         if let Some((lock, folder)) = &self.made {
             // Whoever has put something there meanwhile keeps it.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ tests![
     a_stop_and_a_start_bring_everything_back,
     what_was_acknowledged_survives_the_death_of_the_process,
     containers_are_taken_over_after_the_death_of_the_process,
+    a_second_cluster_is_refused_and_harms_nothing,
 ];
 
 /// The last ones: the cluster goes.
@@ -174,19 +176,7 @@ fn containers_are_taken_over_after_the_death_of_the_process(session: &Session<'_
     session.kubectl("expose deployment web --port=80");
     let cluster_ip = session.field("service web", ".spec.clusterIP");
     session.web(&format!("{cluster_ip}:80"), "/");
-    let state = || {
-        let text = |pod: &Value, pointer: &str| pod.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-        let pointers = [
-            "/metadata/uid",
-            "/status/podIP",
-            "/status/containerStatuses/0/containerID",
-        ];
-        let pods = session.pods("web");
-        pods.iter()
-            .map(|pod| pointers.map(|pointer| text(pod, pointer)))
-            .collect::<BTreeSet<_>>()
-    };
-    let before = state();
+    let before = state(session);
     kill(session);
     assert!(
         session.try_web(&format!("{cluster_ip}:80"), "/").is_ok(),
@@ -195,9 +185,64 @@ fn containers_are_taken_over_after_the_death_of_the_process(session: &Session<'_
     session.cluster().start();
     session.kubectl("wait pods -l app=web --for=condition=Ready --timeout=60s");
     session.rolled_out("web");
-    assert_eq!(state(), before, "nothing was restarted");
+    assert_eq!(state(session), before, "nothing was restarted");
     session.kubectl("scale deployment web --replicas=3");
     session.rolled_out("web");
+}
+
+/// What runs of the deployment `web`: the pods' uids, addresses and containers.
+fn state(session: &Session<'_>) -> BTreeSet<[Option<String>; 3]> {
+    let text = |pod: &Value, pointer: &str| pod.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let pointers = [
+        "/metadata/uid",
+        "/status/podIP",
+        "/status/containerStatuses/0/containerID",
+    ];
+    let pods = session.pods("web");
+    pods.iter()
+        .map(|pod| pointers.map(|pointer| text(pod, pointer)))
+        .collect()
+}
+
+fn a_second_cluster_is_refused_and_harms_nothing(session: &Session<'_>) {
+    let cluster = session.cluster();
+    session.deploy("web", 1);
+    let before = state(session);
+    let first = cluster.home().display().to_string();
+    let second = cluster.home().with_file_name("second");
+    let (home, kubeconfig) = (second.display().to_string(), format!("{}.conf", second.display()));
+    let place = [("ORRERY_HOME", home.as_str()), ("KUBECONFIG", kubeconfig.as_str())];
+    let refused = || {
+        let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|any| any.local_addr());
+        let port = port.expect("there is a free port").port();
+        let outcome = cluster.orrery_with(&format!("start --port {port}"), &place);
+        assert_eq!(outcome.code, Some(1), "{outcome}");
+        assert!(
+            outcome.stderr.contains(&format!("the cluster in {first} ")),
+            "{outcome}"
+        );
+        assert!(!second.exists(), "nothing was made");
+    };
+    refused();
+    let status = cluster.orrery_with("status", &place);
+    assert!(status.code == Some(3) && status.text().contains(&first), "{status}");
+
+    // One that was made before deletes itself, and what is not its own stays.
+    fs::create_dir_all(second.join("store")).expect("writable");
+    fs::write(second.join("orrery.pid"), "").expect("writable");
+    fs::write(second.join("notes"), "mine").expect("writable");
+    let deleted = cluster.orrery_with("delete", &place);
+    assert!(deleted.is_success() && deleted.text().contains(&first), "{deleted}");
+    assert!(!second.join("store").exists() && !second.join("orrery.pid").exists());
+    assert_eq!(fs::read_to_string(second.join("notes")).expect("it stays"), "mine");
+    fs::remove_dir_all(&second).expect("removed");
+
+    // Nobody runs the first one, but its containers run on.
+    kill(session);
+    refused();
+    cluster.start();
+    session.kubectl("wait pods -l app=web --for=condition=Ready --timeout=60s");
+    assert_eq!(state(session), before, "nothing was restarted");
 }
 
 fn a_deleted_cluster_leaves_nothing(session: &Session<'_>) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use orrery_tests::harness::Test;
@@ -167,7 +167,7 @@ fn a_kept_cluster_is_there_until_it_is_deleted(session: &Session<'_>) {
         .nth(1)
         .and_then(|rest| rest.split(' ').next());
     let home = home.unwrap_or_else(|| panic!("where it is: {outcome}")).to_owned();
-    let kubeconfig = format!("{home}/kubeconfig");
+    let kubeconfig = format!("{home}/admin.conf");
     let place = [("ORRERY_HOME", home.as_str()), ("KUBECONFIG", kubeconfig.as_str())];
     let status = session.cluster().orrery_with("status", &place);
     let deleted = session.cluster().orrery_with("delete", &place);
@@ -175,6 +175,7 @@ fn a_kept_cluster_is_there_until_it_is_deleted(session: &Session<'_>) {
     let is_stuck = deleted.stderr.contains("Docker keeps the network orrery");
     assert!(deleted.is_success() || is_stuck, "{deleted}");
     assert_eq!((left(&before, &deleted.text()), stand_ins()), (Vec::new(), Vec::new()));
+    assert!(!Path::new(&home).exists());
 }
 
 fn a_wrong_scenario_is_refused_with_its_place(session: &Session<'_>) {
