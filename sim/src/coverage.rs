@@ -13,6 +13,7 @@ pub const THINGS: &[&str] = &[
     "a connection was half-open",
     "a client read slowly",
     "a request was carried out twice",
+    "a write outlived its sender's patience",
     "an API server erred",
     "watches were dropped",
     "a watch broke",

@@ -18,6 +18,7 @@ use crate::end_state::{EndState, Wanted, Yardstick};
 use crate::exit;
 use crate::faults::{self, Faults};
 use crate::history::History;
+use crate::link::Courier;
 use crate::model::Reach;
 use crate::observing;
 use crate::onlooker::look_on;
@@ -311,6 +312,7 @@ async fn play(
             .witness
             .change(&world, |cluster| cluster.fault_begins(&Reach::Everywhere));
     }
+    tasks.spawn(Courier::work(world.clone()));
     world.start_all();
     let faults = Faults::begin(&world, start);
     let stage: Arc<dyn Stage> = world.clone();

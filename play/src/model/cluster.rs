@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::disturbance::{Disturbances, Reach};
+use super::holdups::Holdups;
 use super::item::{Item, ObjectId, resource_of};
 use super::seen::{Change, Selection};
 use crate::scenario::Role;
@@ -31,8 +32,8 @@ const LAG: Duration = Duration::from_secs(10);
 const MESSAGES: u32 = 6;
 /// How long after a fault an informer may still wait before it tries again.
 const BACKOFF: Duration = Duration::from_secs(20);
-/// So long after its end a fault may excuse an old picture.
-const MEMORY: Duration = Duration::from_secs(60);
+/// So long a request waits for its answer, though the fault that lost it is over.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The changes of one resource, oldest first.
 #[derive(Debug, Default)]
@@ -258,9 +259,9 @@ pub struct Cluster {
     claimed: u64,
     live: FxHashMap<String, ObjectId>,
     bound: BTreeMap<String, String>,
-    stalled: BTreeMap<Role, Vec<(Duration, Duration)>>,
-    /// Until when processes of a role last stood still.
-    paused: BTreeMap<Role, Duration>,
+    stalled: BTreeMap<Role, Holdups>,
+    /// When processes stood still, by their names.
+    paused: BTreeMap<String, Holdups>,
     disturbances: Disturbances,
     /// How many clocks are wrong, and when the last one became wrong or right.
     wrong_clocks: u32,
@@ -453,59 +454,51 @@ impl Cluster {
 
     /// A fault keeps processes of `role` from seeing or acting, between these moments.
     pub fn stall(&mut self, role: Role, from: Duration, until: Duration) {
-        let stalls = self.stalled.entry(role).or_default();
-        stalls.retain(|(_, until)| *until + MEMORY > from);
-        stalls.push((from, until));
+        self.stall_with_patience(role, from, until, DEADLINE);
+    }
+
+    /// As [`stall`](Self::stall), where those who were caught may wait for `patience` when the fault is over.
+    pub fn stall_with_patience(&mut self, role: Role, from: Duration, until: Duration, patience: Duration) {
+        self.stalled.entry(role).or_default().add(from, until, patience);
     }
 
     /// What has kept processes of `role` from acting since `from` is over.
     pub fn stall_ends(&mut self, role: Role, from: Duration, now: Duration) {
-        let stalls = self.stalled.entry(role).or_default();
-        let mut last = None;
-        for (_, until) in stalls
-            .iter_mut()
-            .filter(|(began, until)| *began == from && *until > now)
-        {
-            last = Some(*until);
-            *until = now;
-        }
-        if let Some(paused) = self.paused.get_mut(&role).filter(|paused| last == Some(**paused)) {
-            *paused = now;
+        if let Some(stalls) = self.stalled.get_mut(&role) {
+            stalls.end(from, now);
         }
     }
 
     /// Whether a fault kept processes of `role` from acting lately: what they do now may rest on an old picture.
     pub fn was_stalled(&self, role: Role) -> bool {
-        self.recent_stalls(role).next().is_some()
+        self.stalled.get(&role).is_some_and(|stalls| stalls.any(self.now))
     }
 
     /// How old the picture may lawfully be that processes of `role` act on: an informer's lag without faults,
     /// generously, and for a while after faults as long as they held it up.
     pub fn lag(&self, role: Role) -> Duration {
-        let held: Duration = self
-            .recent_stalls(role)
-            .map(|(from, until)| until.saturating_sub(*from))
-            .sum();
-        let backoff = if held.is_zero() { Duration::ZERO } else { BACKOFF };
+        let stalls = self.stalled.get(&role).filter(|stalls| stalls.any(self.now));
+        let held = stalls.map_or(Duration::ZERO, |stalls| stalls.length(self.now) + BACKOFF);
         // A watch tells, and a controller asks a few times before it has done all of one plan.
-        LAG + self.lateness * MESSAGES + held + backoff
+        LAG + self.lateness * MESSAGES + held
     }
 
-    fn recent_stalls(&self, role: Role) -> impl Iterator<Item = &(Duration, Duration)> {
-        let stalls = self.stalled.get(&role).into_iter().flatten();
-        stalls.filter(|(from, until)| *until + MEMORY > self.now && *from <= self.now)
+    /// A process stands still from now on until then.
+    pub fn pause(&mut self, process: &str, until: Duration) {
+        let pauses = self.paused.entry(process.to_owned()).or_default();
+        pauses.add(self.now, until, Duration::ZERO);
     }
 
-    /// Processes of `role` stand still until then.
-    pub fn pause(&mut self, role: Role, until: Duration) {
-        let last = self.paused.entry(role).or_default();
-        *last = until.max(*last);
+    /// A process that has stood still since `from` goes on.
+    pub fn pause_ends(&mut self, process: &str, from: Duration) {
+        if let Some(pauses) = self.paused.get_mut(process) {
+            pauses.end(from, self.now);
+        }
     }
 
-    /// Whether processes of `role` stood still lately: what reached them meanwhile they may have lost with its
-    /// connection.
-    pub fn was_paused(&self, role: Role) -> bool {
-        self.paused.get(&role).is_some_and(|until| *until + MEMORY > self.now)
+    /// Whether a process stood still lately: what reached it meanwhile it may have lost with its connection.
+    pub fn was_paused(&self, process: &str) -> bool {
+        self.paused.get(process).is_some_and(|pauses| pauses.any(self.now))
     }
 
     /// A fault strikes.
@@ -560,6 +553,8 @@ impl Cluster {
     pub fn heal(&mut self, disturbs: bool) {
         self.healed = true;
         self.disturbances.heal(disturbs, self.now);
+        let held_up = self.stalled.values_mut().chain(self.paused.values_mut());
+        held_up.for_each(|holdups| holdups.heal(self.now));
         if self.wrong_clocks > 0 {
             self.wrong_clocks = 0;
             self.clocks_erred = Some(self.now);

@@ -5,9 +5,12 @@
 mod cluster;
 mod disturbance;
 mod endpoints;
+mod holdups;
 mod item;
 pub mod noise;
 mod seen;
+#[cfg(test)]
+mod tests;
 
 pub use cluster::{Cluster, History, Made};
 pub use disturbance::Reach;

@@ -4,7 +4,6 @@
 //! Words only; when it has happened is decided in [`crate::triggers`]. Whatever Sieve's test plans wait for can be
 //! said: `scenarios/README.md` has the table.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
@@ -13,6 +12,7 @@ use serde_json::Value;
 use super::call::{CallSpec, CallWire, object_pattern};
 use super::quantity;
 use super::target::{ComponentTarget, Role, Whom};
+use super::unique::{self, Unique};
 use super::write::{Keys, time};
 use super::yaml::Yaml;
 
@@ -111,7 +111,7 @@ struct TriggerWire {
     from: Option<Value>,
     #[serde(default, deserialize_with = "known")]
     to: Option<Value>,
-    fields: Option<BTreeMap<String, Bounds>>,
+    fields: Option<Unique<Bounds>>,
     observed_by: Option<ComponentTarget>,
     occurrence: Option<u32>,
     call: Option<CallWire>,
@@ -134,7 +134,7 @@ struct Bounds {
 
 /// A value that is there, even if it is null.
 fn known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
+    unique::value(deserializer).map(Some)
 }
 
 impl TryFrom<TriggerWire> for Trigger {
@@ -206,13 +206,16 @@ fn fields(
     field: Option<String>,
     from: Option<Value>,
     to: Option<Value>,
-    several: Option<BTreeMap<String, Bounds>>,
+    several: Option<Unique<Bounds>>,
 ) -> Result<Vec<FieldChange>, String> {
     let fields: Vec<FieldChange> = match (field, several) {
         (None, None) if from.is_none() && to.is_none() => Vec::new(),
         (None, None) => return Err("`from` and `to` go with `field`".to_owned()),
         (Some(path), None) => vec![FieldChange { path, from, to }],
-        (None, Some(several)) if from.is_none() && to.is_none() => several
+        (None, Some(Unique(several))) if several.is_empty() => {
+            return Err("`fields` is empty: name what must change".to_owned());
+        }
+        (None, Some(Unique(several))) if from.is_none() && to.is_none() => several
             .into_iter()
             .map(|(path, Bounds { from, to })| FieldChange { path, from, to })
             .collect(),
@@ -384,6 +387,15 @@ mod tests {
             ("{ update: Pod/a, occurrence: 0 }", "counted from 1"),
             ("{ update: Pod/a, from: 1 }", "go with `field`"),
             ("{ update: Pod/a, field: a, from: 1, to: 1 }", "never changes"),
+            ("{ update: Pod/a, fields: {} }", "`fields` is empty"),
+            (
+                "{ update: Pod/a, fields: { a: { to: 1 }, a: { to: 2 } } }",
+                "the key \"a\" is there twice",
+            ),
+            (
+                "{ update: Pod/a, field: a, to: { b: 1, b: 2 } }",
+                "the key \"b\" is there twice",
+            ),
             ("{ after: 1s, field: a }", "go with `create`"),
             ("{ after: 1s, occurrence: 2 }", "goes with"),
             ("{ all: [] }", "`all` is empty"),

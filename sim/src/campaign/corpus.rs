@@ -4,7 +4,7 @@
 //! often. A mutation draws a few streams of chance anew and leaves the others: the faults of the input strike as they
 //! did, but the users do something else; or only the third strike of the swarm is another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -152,6 +152,8 @@ pub struct Guide {
     /// The number of the next input, and the first that is not to be given.
     next: u64,
     end: u64,
+    /// The numbers of inputs that were run before.
+    done: BTreeSet<u64>,
     /// The first new seed, and how far it is to the next.
     from: u64,
     step: u64,
@@ -175,17 +177,18 @@ impl Guide {
             scenarios,
             folder: None,
             next: 0,
+            done: BTreeSet::new(),
             from: plan.from.wrapping_add(plan.shard.index),
             step: plan.shard.of,
             saved: 0,
         }
     }
 
-    /// Keeps the corpus in `folder`, and goes on with what is there already; `done` inputs have been run.
+    /// Keeps the corpus in `folder`, and goes on with what is there already.
     ///
     /// # Errors
     /// The folder cannot be read or written; in words.
-    pub fn keep_in(&mut self, folder: &Path, done: u64) -> Result<(), String> {
+    pub fn keep_in(&mut self, folder: &Path) -> Result<(), String> {
         let wrong = |error: std::io::Error| format!("{}: {error}", folder.display());
         fs::create_dir_all(folder).map_err(wrong)?;
         let mut files: Vec<PathBuf> = fs::read_dir(folder)
@@ -203,8 +206,53 @@ impl Guide {
         }
         self.saved = files.len();
         self.folder = Some(folder.to_owned());
-        self.next = done;
         Ok(())
+    }
+
+    /// Leaves out what was run before, in whatever order it ended. A seed is run once; of mutations it is not known
+    /// which numbers they had, but how many there were: as many are not to be made any more.
+    pub fn skip<'a>(&mut self, done: impl IntoIterator<Item = &'a Input>) {
+        let mut mutations = 0_usize;
+        for input in done {
+            match self.number_of(input) {
+                Some(number) => {
+                    self.done.insert(number);
+                }
+                None => mutations += 1,
+            }
+        }
+        let made = (0..self.end).filter(|number| !self.done.contains(number) && !self.is_fresh(*number));
+        let made: Vec<u64> = made.take(mutations).collect();
+        self.done.extend(made);
+    }
+
+    /// The number of an input that is a new seed; none if it is a mutation.
+    fn number_of(&self, input: &Input) -> Option<u64> {
+        if !input.variation.redraw.is_empty() {
+            return None;
+        }
+        let place = self.scenarios.iter().position(|(path, _, _)| *path == input.scenario)?;
+        let turn = input.seed.wrapping_sub(self.from) / self.step;
+        let number = turn
+            .checked_mul(self.scenarios.len() as u64)?
+            .checked_add(place as u64)?;
+        Some(number).filter(|number| self.seed(*number) == input.seed)
+    }
+
+    /// The seed that the input of a number has, unless it is a mutation.
+    fn seed(&self, number: u64) -> u64 {
+        let turn = number / self.scenarios.len() as u64;
+        self.from.wrapping_add(turn.wrapping_mul(self.step))
+    }
+
+    /// What the input of a number is drawn from.
+    fn stream(&self, number: u64) -> Random {
+        self.random.stream(&number.to_string())
+    }
+
+    /// Whether the input of a number is a new seed, whatever the corpus has.
+    fn is_fresh(&self, number: u64) -> bool {
+        self.stream(number).chance(FRESH)
     }
 
     fn of(&mut self, input: &Input) -> Option<&mut (String, Streams, Corpus)> {
@@ -213,7 +261,8 @@ impl Guide {
 
     /// How many inputs are to come.
     pub fn left(&self) -> u64 {
-        self.end.saturating_sub(self.next)
+        let done = self.done.range(self.next..self.end.max(self.next)).count() as u64;
+        self.end.saturating_sub(self.next) - done
     }
 
     /// How many inputs the corpora have.
@@ -233,29 +282,23 @@ impl Guide {
 
 impl super::runner::Source for Guide {
     fn next(&mut self) -> Option<Input> {
-        if self.next >= self.end {
-            return None;
-        }
-        let number = self.next;
-        self.next += 1;
+        let number = (self.next..self.end).find(|number| !self.done.contains(number))?;
+        self.next = number + 1;
+        let (random, seed) = (self.stream(number), self.seed(number));
         let turns = self.scenarios.len() as u64;
-        let random = self.random.stream(&number.to_string());
         let (path, streams, corpus) = &mut self.scenarios[(number % turns) as usize];
         let mutated = if random.chance(FRESH) {
             None
         } else {
             corpus.mutate(streams, &random)
         };
-        Some(mutated.unwrap_or_else(|| {
-            let seed = self.from.wrapping_add((number / turns).wrapping_mul(self.step));
-            Input {
-                scenario: path.clone(),
-                seed,
-                variation: Variation {
-                    explore: self.explorers.of(seed),
-                    ..Variation::default()
-                },
-            }
+        Some(mutated.unwrap_or_else(|| Input {
+            scenario: path.clone(),
+            seed,
+            variation: Variation {
+                explore: self.explorers.of(seed),
+                ..Variation::default()
+            },
         }))
     }
 
@@ -360,7 +403,7 @@ duration: 10s
             let scenario = scenario();
             let mut guide = Guide::new(seed, &plan(60), &[("a.yaml", &scenario)]);
             if let Some(folder) = folder {
-                guide.keep_in(folder, 0).unwrap();
+                guide.keep_in(folder).unwrap();
             }
             let mut inputs = Vec::new();
             while let Some(input) = guide.next() {
@@ -379,10 +422,30 @@ duration: 10s
         let mutated = inputs.iter().filter(|input| !input.variation.redraw.is_empty());
         assert!((30..60).contains(&mutated.count()));
 
-        let scenario = scenario();
-        let mut again = Guide::new(5, &plan(70), &[("a.yaml", &scenario)]);
-        again.keep_in(place.path(), 60).unwrap();
-        assert_eq!(again.size(), entries, "the corpus is what was left on disk");
-        assert_eq!(std::iter::from_fn(|| again.next()).count(), 10);
+        let again = |seeds: u64, done: &[&Input]| {
+            let scenario = scenario();
+            let mut guide = Guide::new(5, &plan(seeds), &[("a.yaml", &scenario)]);
+            guide.keep_in(place.path()).unwrap();
+            assert_eq!(guide.size(), entries, "the corpus is what was left on disk");
+            guide.skip(done.iter().copied());
+            let left = guide.left();
+            let inputs: Vec<Input> = std::iter::from_fn(|| guide.next()).collect();
+            assert_eq!(inputs.len() as u64, left);
+            inputs
+        };
+        assert_eq!(again(70, &inputs.iter().collect::<Vec<_>>()).len(), 10);
+
+        // Two of several at once were not done when it was killed, and later ones were.
+        let is_seed = |input: &&Input| input.variation.redraw.is_empty();
+        let seed = inputs.iter().rfind(is_seed).expect("a new seed");
+        let mutation = inputs.iter().find(|input| !is_seed(input)).expect("a mutation");
+        let done: Vec<&Input> = inputs
+            .iter()
+            .filter(|input| ![seed, mutation].contains(input))
+            .collect();
+        let rest = again(60, &done);
+        assert_eq!(rest.len(), 2);
+        assert!(rest.contains(seed));
+        assert!(rest.iter().all(|input| !done.contains(&input)), "{rest:?}");
     }
 }

@@ -153,6 +153,17 @@ impl Folder {
         Ok((folder, Contents { head, records, damage }))
     }
 
+    /// Makes a folder for a campaign of its own.
+    ///
+    /// # Errors
+    /// There is a campaign in it, which is left as it is, or it cannot be written; in words.
+    pub fn create(path: &Path, head: Head) -> Result<Folder, String> {
+        if path.join(HEAD).exists() || path.join(RUNS).exists() {
+            return Err(format!("{} holds a campaign already", path.display()));
+        }
+        Folder::open(path, head).map(|(folder, _)| folder)
+    }
+
     /// Reads a folder, also one that is being written to.
     ///
     /// # Errors
@@ -238,10 +249,44 @@ fn unique<K: Ord>(records: Vec<Record>, key: impl Fn(&Record) -> K) -> Vec<Recor
     records.filter(|record| seen.insert(key(record))).collect()
 }
 
-/// The records of several folders as those of one campaign: each input once, in order, and each feature where it is
-/// new.
-pub fn merge(parts: impl IntoIterator<Item = Vec<Record>>) -> Vec<Record> {
-    let mut records: Vec<Record> = parts.into_iter().flatten().collect();
+/// What a run came to: what is the same of every run of one input in one build. None of a run whose process told
+/// nothing, which may be the machine's fault.
+fn outcome(record: &Record) -> Option<(&str, u8, &str)> {
+    let played = !record.hash.is_empty();
+    played.then_some((record.hash.as_str(), record.code, record.kind.as_str()))
+}
+
+/// An input that came to one thing in one folder, and to another in another; in words.
+fn contradiction(parts: &[(String, Vec<Record>)]) -> Option<String> {
+    let mut known: BTreeMap<&Input, (&str, &Record)> = BTreeMap::new();
+    let all = parts
+        .iter()
+        .flat_map(|(folder, records)| records.iter().map(move |record| (folder.as_str(), record)));
+    for (folder, record) in all.filter(|(_, record)| outcome(record).is_some()) {
+        let (first, other) = *known.entry(&record.input).or_insert((folder, record));
+        if outcome(other) != outcome(record) {
+            let told = |record: &Record| format!("{} with trace {}", record.kind, record.hash);
+            return Some(format!(
+                "one run did not come to one thing: {} in {first}, and {} in {folder}; replay: {}",
+                told(other),
+                told(record),
+                record.input.replay()
+            ));
+        }
+    }
+    None
+}
+
+/// The records of several folders, each with its name, as those of one campaign: each input once, in order, and each
+/// feature where it is new.
+///
+/// # Errors
+/// Two of them contradict each other, though they are of one input; in words.
+pub fn merge(parts: Vec<(String, Vec<Record>)>) -> Result<Vec<Record>, String> {
+    if let Some(error) = contradiction(&parts) {
+        return Err(error);
+    }
+    let mut records: Vec<Record> = parts.into_iter().flat_map(|(_, records)| records).collect();
     // An input that two folders have says the same in both, but only one of them may have its features.
     let mut features: BTreeMap<Input, Vec<String>> = BTreeMap::new();
     for record in &mut records {
@@ -255,7 +300,7 @@ pub fn merge(parts: impl IntoIterator<Item = Vec<Record>>) -> Vec<Record> {
         let own = features.remove(&record.input).unwrap_or_default();
         record.new = own.into_iter().filter(|name| known.insert(name.clone())).collect();
     }
-    records
+    Ok(records)
 }
 
 #[cfg(test)]
@@ -350,7 +395,45 @@ mod tests {
         fill(place.path(), &[guided.clone(), record("a.yaml", 1), guided.clone()]);
         let records = Folder::read(place.path()).unwrap().records;
         assert_eq!(records, [guided, record("a.yaml", 1)]);
-        assert_eq!(merge([records]), [record("a.yaml", 1)], "together it is one run");
+        let merged = merge(vec![("a".to_owned(), records)]).unwrap();
+        assert_eq!(merged, [record("a.yaml", 1)], "together it is one run");
+    }
+
+    #[test]
+    fn a_run_that_came_to_two_things_is_told_and_no_machine_that_gave_up_contradicts_another() {
+        let merged = |other: Record| {
+            let parts = [("one", record("a.yaml", 1)), ("two", other)];
+            merge(parts.map(|(folder, record)| (folder.to_owned(), vec![record])).into())
+        };
+        let broken = |hash: &str| Record {
+            hash: hash.to_owned(),
+            code: 10,
+            kind: "S3".to_owned(),
+            ..record("a.yaml", 1)
+        };
+        let own = record("a.yaml", 1).hash;
+        for hash in [own.as_str(), "abc"] {
+            assert_eq!(
+                merged(broken(hash)).unwrap_err(),
+                format!(
+                    "one run did not come to one thing: held with trace {own} in one, and S3 with trace {hash} in two; \
+                     replay: cargo sim run a.yaml --seed 1"
+                )
+            );
+        }
+        assert_eq!(merged(broken("")).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_new_folder_is_one_in_which_nothing_is() {
+        let place = tempfile::tempdir().unwrap();
+        let inside = place.path().join("new");
+        Folder::create(&inside, head()).unwrap();
+        let mut more = head();
+        more.scenarios.insert("b.yaml".to_owned(), "1".to_owned());
+        let error = Folder::create(&inside, more).unwrap_err();
+        assert!(error.contains("holds a campaign already"), "{error}");
+        assert_eq!(Folder::read(&inside).unwrap().head, head(), "it is left as it was");
     }
 
     #[test]
@@ -380,7 +463,8 @@ mod tests {
                 let own = records.iter().filter(|record| shard.has(record.input.seed));
                 own.cloned().collect::<Vec<Record>>()
             });
-            let merged = merge(shards.chain([records.clone()]));
+            let parts = shards.chain([records.clone()]).map(|part| ("a".to_owned(), part));
+            let merged = merge(parts.collect()).unwrap();
             prop_assert_eq!(Tally::of(&merged).describe(), whole);
             let mut all: Vec<&String> = merged.iter().flat_map(|record| &record.new).collect();
             let number = all.len();

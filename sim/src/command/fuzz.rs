@@ -191,8 +191,9 @@ impl Fuzz {
         if self.guided {
             let mut guide = Guide::new(self.campaign_seed, plan, scenarios);
             if let Some(path) = &self.dir {
-                guide.keep_in(&path.join(CORPUS), done.len() as u64)?;
+                guide.keep_in(&path.join(CORPUS))?;
             }
+            guide.skip(done.iter().map(|record| &record.input));
             return Ok(Planned {
                 total: (!endless).then(|| guide.left()),
                 inputs: Box::new(guide),

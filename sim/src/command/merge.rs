@@ -26,10 +26,7 @@ impl Merge {
 
     fn merge(&self) -> Result<Tally, String> {
         let (head, records) = read(&self.folders)?;
-        let (mut folder, before) = Folder::open(&self.into, head)?;
-        if !before.records.is_empty() {
-            return Err(format!("{} holds a campaign already", self.into.display()));
-        }
+        let mut folder = Folder::create(&self.into, head)?;
         for record in &records {
             folder.append(record)?;
         }
@@ -52,10 +49,10 @@ pub(super) fn read(folders: &[PathBuf]) -> Result<(Head, Vec<Record>), String> {
                 .map_err(|why| format!("{} does not belong to the others: {why}", path.display()))?,
             None => contents.head,
         });
-        parts.push(contents.records);
+        parts.push((path.display().to_string(), contents.records));
     }
     let head = all.ok_or("there is no folder")?;
-    Ok((head, merge(parts)))
+    Ok((head, merge(parts)?))
 }
 
 /// Tells what was found, or why nothing can be told; the exit code that `fuzz` would have ended with.

@@ -1,9 +1,11 @@
 //! `mutants`: how many seeds the simulator needs to find each known bug, and that it finds none where there is none.
 //!
 //! Builds the simulator with the feature `mutants` in a target folder of its own, and runs it, one process a seed: for
-//! each mutant, seed by seed over all scenarios in turn, until something is broken or the seeds are spent. Then the
-//! same seeds again without any mutant: they must all hold.
+//! each mutant, seed by seed over all scenarios in turn, until one of the invariants on its card is broken or the seeds
+//! are spent. What fails otherwise finds nothing, but is told. Then the same seeds again without any mutant: they must
+//! all hold.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,7 +37,7 @@ pub struct Mutants {
     /// How many runs at once; as many as there are cores by default.
     #[arg(long, value_parser = super::some_jobs)]
     jobs: Option<NonZeroUsize>,
-    /// A run that takes longer than so many seconds of real time is stopped and counts as failed.
+    /// A run that takes longer than so many seconds of real time is stopped; it finds no mutant.
     #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..))]
     limit: u64,
     /// Make the run that found a mutant small, for so many minutes at most (2 if none are named), and tell the size.
@@ -66,6 +68,47 @@ struct Hunt<'a> {
     reached: u64,
     /// The run that found it.
     found: Option<(Turn<'a>, Summary)>,
+    /// The runs before it that failed, but not by what the mutant's card says.
+    otherwise: Vec<(Turn<'a>, Summary)>,
+}
+
+/// Whether a run has found what is looked for: that one of the card's invariants fires, or, without a mutant, any
+/// failure.
+fn is_found(card: Option<&Card>, summary: &Summary) -> bool {
+    match card {
+        Some(card) => !summary.without_outcome && card.invariants.contains(&summary.kind.as_str()),
+        None => summary.code != exit::HELD,
+    }
+}
+
+/// Whether a run could not be played at all, as by a simulator without mutants.
+fn is_refused(summary: &Summary) -> bool {
+    summary.without_outcome && summary.code == exit::WRONG
+}
+
+impl<'a> Hunt<'a> {
+    /// What became of these runs, which are told in order; what comes after the first that found something is left out.
+    fn of(card: Option<&Card>, mut done: Vec<(Turn<'a>, Summary)>) -> Result<Self, String> {
+        let last = done
+            .iter()
+            .position(|(_, summary)| is_found(card, summary) || is_refused(summary));
+        done.truncate(last.map_or(done.len(), |position| position + 1));
+        if let Some((turn, refused)) = done.last().filter(|(_, summary)| is_refused(summary)) {
+            return Err(format!("{}: {}", turn.scenario, refused.message));
+        }
+        let runs = done.len();
+        let spent = done.iter().map(|(_, summary)| summary.spent).sum();
+        let reached = done.iter().map(|(_, summary)| summary.reached).sum();
+        let found = last.and_then(|_| done.pop());
+        done.retain(|(_, summary)| summary.code != exit::HELD);
+        Ok(Hunt {
+            runs,
+            spent,
+            reached,
+            found,
+            otherwise: done,
+        })
+    }
 }
 
 impl Mutants {
@@ -106,16 +149,19 @@ impl Mutants {
         };
         let (mut missed, mut longest) = (0, 0);
         println!("{}", header());
-        for card in &cards {
+        for &card in &cards {
             if card.component.is_none() {
                 println!("{:5} {:58} component not built", card.id, cut(card.mechanism, 58));
                 continue;
             }
-            let hunt = self.hunt(&binary, Some(card.id), self.seeds, turn)?;
+            let hunt = self.hunt(&binary, Some(card), self.seeds, turn)?;
             longest = longest.max(hunt.runs);
             missed += usize::from(hunt.found.is_none());
             let size = self.size(&binary, card.id, &hunt);
             println!("{}", row(card, &hunt, &size, &binary));
+            if let Some(line) = otherwise(card, &hunt, &binary) {
+                println!("{line}");
+            }
         }
         // What is no mutant must be silent over the same seeds, all of them.
         let alarm = self.control(&binary, longest, turn)?;
@@ -129,12 +175,12 @@ impl Mutants {
         })
     }
 
-    /// Runs so many turns, or until one fails; the earliest failure counts, however many run at once. The error says
-    /// why one could not be played at all, as by a simulator without mutants: that finds nothing.
+    /// Runs so many turns, or until one finds what is looked for; the earliest counts, however many run at once. The
+    /// error says why one could not be played at all.
     fn hunt<'a>(
         &self,
         binary: &Path,
-        mutant: Option<&str>,
+        card: Option<&Card>,
         turns: usize,
         turn: impl Fn(usize) -> Turn<'a> + Sync,
     ) -> Result<Hunt<'a>, String> {
@@ -149,8 +195,8 @@ impl Mutants {
                         if number >= first.load(Ordering::Relaxed) {
                             return;
                         }
-                        let summary = self.run(binary, mutant, turn(number));
-                        if summary.code != exit::HELD {
+                        let summary = self.run(binary, card.map(|card| card.id), turn(number));
+                        if is_found(card, &summary) || is_refused(&summary) {
                             first.fetch_min(number, Ordering::Relaxed);
                         }
                         done.lock()
@@ -162,23 +208,8 @@ impl Mutants {
         });
         let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         done.sort_by_key(|(number, _)| *number);
-        let found = done.iter().position(|(_, summary)| summary.code != exit::HELD);
-        done.truncate(found.map_or(done.len(), |position| position + 1));
-        if let Some((number, refused)) = done
-            .last()
-            .filter(|(_, summary)| summary.without_outcome && summary.code == exit::WRONG)
-        {
-            return Err(format!("{}: {}", turn(*number).scenario, refused.message));
-        }
-        Ok(Hunt {
-            runs: done.len(),
-            spent: done.iter().map(|(_, summary)| summary.spent).sum(),
-            reached: done.iter().map(|(_, summary)| summary.reached).sum(),
-            found: done
-                .pop()
-                .filter(|_| found.is_some())
-                .map(|(number, summary)| (turn(number), summary)),
-        })
+        let done = done.into_iter().map(|(number, summary)| (turn(number), summary));
+        Hunt::of(card, done.collect())
     }
 
     /// Runs `turns` turns without a mutant; whether one alarmed.
@@ -313,19 +344,13 @@ fn header() -> String {
 }
 
 fn row(card: &Card, hunt: &Hunt<'_>, size: &str, binary: &Path) -> String {
-    let by = match &hunt.found {
-        None => "NOT FOUND".to_owned(),
-        Some((_, summary)) if card.invariants.contains(&summary.kind.as_str()) => summary.kind.clone(),
-        Some((_, summary)) => format!("{} (!)", summary.kind),
-    };
+    let found = hunt.found.as_ref();
+    let by = found.map_or("NOT FOUND", |(_, summary)| summary.kind.as_str());
     let reached = match hunt.reached {
         0 => "UNREACHED".to_owned(),
         count => count.to_string(),
     };
-    let replay = hunt.found.as_ref().map_or(String::new(), |(turn, _)| {
-        let (binary, id) = (binary.display(), card.id);
-        format!("{binary} run {} --seed {} --mutant {id}", turn.scenario, turn.seed)
-    });
+    let replay = found.map_or(String::new(), |(turn, _)| replay(card, turn, binary));
     format!(
         "{:5} {:58} {by:12} {:>6} {:>9.1} {reached:>9} {size:>9}  {replay}",
         card.id,
@@ -333,6 +358,24 @@ fn row(card: &Card, hunt: &Hunt<'_>, size: &str, binary: &Path) -> String {
         hunt.runs,
         hunt.spent
     )
+}
+
+/// The command that plays a run of a mutant again.
+fn replay(card: &Card, turn: &Turn<'_>, binary: &Path) -> String {
+    let (binary, id) = (binary.display(), card.id);
+    format!("{binary} run {} --seed {} --mutant {id}", turn.scenario, turn.seed)
+}
+
+/// How runs failed that found nothing, in a line; none if there were none.
+fn otherwise(card: &Card, hunt: &Hunt<'_>, binary: &Path) -> Option<String> {
+    let (turn, _) = hunt.otherwise.first()?;
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, summary) in &hunt.otherwise {
+        *kinds.entry(&summary.kind).or_default() += 1;
+    }
+    let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    let (kinds, replay) = (kinds.join(", "), replay(card, turn, binary));
+    Some(format!("{:5} failed otherwise: {kinds}; the first: {replay}", ""))
 }
 
 fn cut(text: &str, length: usize) -> String {
@@ -351,5 +394,58 @@ mod tests {
         let told = "68 lines of faults and workload became 10, in 327 runs and 178 s\nIt needs no seed.\n";
         assert_eq!(sizes(told).as_deref(), Some("68 → 10"));
         assert_eq!(sizes("nothing to shrink"), None);
+    }
+
+    /// A run that was played to its end, and ended so.
+    fn ended(seed: u64, kind: &str) -> (Turn<'static>, Summary) {
+        let mut summary = Summary::died(&Input::new("a.yaml", seed), "");
+        summary.without_outcome = false;
+        summary.code = if kind == "held" { exit::HELD } else { exit::VIOLATED };
+        summary.kind = kind.to_owned();
+        summary.spent = 1.0;
+        (turn(seed), summary)
+    }
+
+    fn turn(seed: u64) -> Turn<'static> {
+        Turn {
+            scenario: "a.yaml",
+            seed,
+        }
+    }
+
+    #[test]
+    fn a_mutant_is_found_by_what_its_card_says_and_by_nothing_else() {
+        let card = Card::of("O08").expect("a card");
+        let input = Input::new("a.yaml", 2);
+        let done = || {
+            let endless = Summary::endless(&input, Duration::from_secs(300));
+            let died = Summary::died(&input, "out of memory");
+            let lost = [ended(1, "held"), (turn(2), endless), (turn(3), died), ended(4, "P2")];
+            lost.into_iter().chain([ended(5, "G1"), ended(6, "P2")])
+        };
+        let hunt = Hunt::of(Some(card), done().collect()).expect("all were played");
+        assert_eq!((hunt.runs, hunt.spent), (5, 3.0));
+        assert_eq!(hunt.found.as_ref().map(|(turn, _)| turn.seed), Some(5));
+        let told = otherwise(card, &hunt, Path::new("sim")).expect("some failed otherwise");
+        let kinds = "P2 1, no end 1, the process died 1";
+        let first = "sim run a.yaml --seed 2 --mutant O08";
+        assert_eq!(
+            told.trim_start(),
+            format!("failed otherwise: {kinds}; the first: {first}")
+        );
+        let missed = Hunt::of(Some(card), done().take(4).collect()).expect("all were played");
+        assert!(missed.found.is_none());
+        assert!(row(card, &missed, "", Path::new("sim")).contains("NOT FOUND"));
+        // Without a mutant each of these is an alarm.
+        let control = Hunt::of(None, done().collect()).expect("all were played");
+        assert_eq!(control.found.map(|(turn, _)| turn.seed), Some(2));
+    }
+
+    #[test]
+    fn a_run_that_cannot_be_played_ends_the_hunt() {
+        let refused = Summary::refused(&Input::new("a.yaml", 2), "this build has no mutants");
+        let done = vec![ended(1, "held"), (turn(2), refused), ended(3, "G1")];
+        let error = Hunt::of(Card::of("O08"), done).err();
+        assert_eq!(error.as_deref(), Some("a.yaml: this build has no mutants"));
     }
 }

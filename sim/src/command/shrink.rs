@@ -11,6 +11,7 @@ use clap::Args;
 use super::interrupted;
 use super::place::Place;
 use super::subject::Subject;
+use super::yardstick;
 use crate::child;
 use crate::exit;
 use crate::report::{program, word};
@@ -62,7 +63,9 @@ impl Shrink {
             Ok(end) => end,
             Err(code) => return code,
         };
+        let began = Instant::now();
         let outcome = run(Settings { end, ..settings });
+        let first = began.elapsed().saturating_mul(yardstick::runs(&original));
         let (Some(failure), Some(pinned)) = (Failure::of(&outcome), &outcome.pinned) else {
             match &outcome.verdict {
                 Verdict::Wrong(why) => eprintln!("error: nothing to shrink: {path} cannot be played: {why}"),
@@ -103,7 +106,7 @@ impl Shrink {
             explore: Explore::Random,
             ..self.subject.variation.not_pinned()
         };
-        let mut oracle = match Oracle::new(failure.clone(), super::jobs(self.jobs), limits, plainly) {
+        let mut oracle = match Oracle::new(failure.clone(), super::jobs(self.jobs), limits, plainly, first) {
             Ok(oracle) => oracle,
             Err(error) => {
                 eprintln!("error: cannot write temporary files: {error}");
@@ -140,7 +143,16 @@ impl Shrink {
             }
         };
         let writes = |scenario: &Scenario, seed| writes(scenario, seed, &oracle);
-        let shrunk = shrink((&original, pinned, seed), &failure, &oracle, &writes, &better);
+        let Some(shrunk) = shrink((&original, pinned, seed), &failure, &oracle, &writes, &better) else {
+            let stopped = match oracle.stopped() {
+                0 => String::new(),
+                count => format!("; {count} of {} runs took too long", oracle.runs()),
+            };
+            eprintln!(
+                "error: nothing to shrink: {path} failed with seed {seed}, but it does not fail so again{stopped}"
+            );
+            return exit::WRONG;
+        };
         if let Err(error) = output.write(&shrunk.scenario, &oracle, Some(&shrunk)) {
             eprintln!("error: {error}");
             return exit::WRONG;
@@ -229,14 +241,17 @@ fn about_seed(shrunk: &Shrunk) -> String {
     } else {
         " Not all that it drew could be pinned: with other choices alone it did not fail again."
     };
-    match (shrunk.others, shrunk.scenario.seed) {
-        (Some(count), None) => format!("It needs no seed: it fails with {count} of {OTHERS} others.{drawn}"),
-        (Some(0), Some(seed)) => format!("It needs its seed {seed}: it fails with none of {OTHERS} others.{drawn}"),
-        (Some(count), Some(seed)) => {
-            format!("It fails with its seed {seed}, and with {count} of {OTHERS} others.{drawn}")
-        }
-        (None, _) => format!("There was no time to try other seeds.{drawn}"),
-    }
+    let stopped = match shrunk.stopped {
+        0 => String::new(),
+        count => format!(" Runs that took too long count as ones that did not fail: {count} of all."),
+    };
+    let seed = match (shrunk.others, shrunk.scenario.seed) {
+        (Some(count), None) => format!("It needs no seed: it fails with {count} of {OTHERS} others."),
+        (Some(0), Some(seed)) => format!("It needs its seed {seed}: it fails with none of {OTHERS} others."),
+        (Some(count), Some(seed)) => format!("It fails with its seed {seed}, and with {count} of {OTHERS} others."),
+        (None, _) => "There was no time to try other seeds.".to_owned(),
+    };
+    seed + drawn + &stopped
 }
 
 /// What the store of a run sees that is varied as the oracle's, told by a process of its own.
@@ -284,14 +299,16 @@ mod tests {
 
     #[test]
     fn a_seed_is_needed_where_no_other_fails() {
-        let told = |others, seed: &str| {
+        let shrunk = |others, seed: &str| {
             let text = format!("name: a\n{seed}duration: 1s\n");
-            about_seed(&Shrunk {
+            Shrunk {
                 scenario: crate::scenario::read("a.yaml", &text, |_| Err(String::new())).expect("a scenario"),
                 others,
                 pinned: true,
-            })
+                stopped: 0,
+            }
         };
+        let told = |others, seed: &str| about_seed(&shrunk(others, seed));
         assert_eq!(told(Some(20), ""), "It needs no seed: it fails with 20 of 20 others.");
         assert_eq!(
             told(Some(19), "seed: 3\n"),
@@ -302,5 +319,14 @@ mod tests {
             "It needs its seed 3: it fails with none of 20 others."
         );
         assert_eq!(told(None, "seed: 3\n"), "There was no time to try other seeds.");
+        let slow = Shrunk {
+            stopped: 5,
+            ..shrunk(Some(0), "seed: 3\n")
+        };
+        assert_eq!(
+            about_seed(&slow),
+            "It needs its seed 3: it fails with none of 20 others. Runs that took too long count as ones that did not \
+             fail: 5 of all."
+        );
     }
 }

@@ -27,6 +27,14 @@ pub fn without_faults(mut scenario: Scenario) -> Scenario {
     scenario
 }
 
+/// How many runs it takes to judge one of the scenario, if nothing of it has been kept.
+pub fn runs(scenario: &Scenario) -> u32 {
+    match scenario.expect.compares_ends() {
+        true => 1 + SEEDS.len() as u32,
+        false => 1,
+    }
+}
+
 /// What is to become of the end of a run of the scenario in the file at `path`, in a build with this mutant.
 ///
 /// # Errors

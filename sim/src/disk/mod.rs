@@ -28,6 +28,7 @@ use orrery_store::Disk;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use crate::faults::Victims;
 use crate::scenario::DiskOperation;
 use file::File;
 pub use troubles::Trouble;
@@ -79,9 +80,9 @@ impl SimDisk {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on something is wrong with it; a number for [`end`](Self::end).
-    pub fn begin(&self, trouble: Trouble) -> u64 {
-        self.troubles().begin(trouble)
+    /// From now on something is wrong with it, and befalls operations; a number for [`end`](Self::end).
+    pub fn begin(&self, trouble: Trouble, victims: Victims) -> u64 {
+        self.troubles().begin(trouble, victims)
     }
 
     /// A trouble is over.

@@ -76,7 +76,7 @@ fn what_a_failed_sync_was_to_write_is_shown_and_may_be_gone_after_a_crash_whatev
     for seed in 0..60 {
         lost.insert(in_simulation(seed, move || async move {
             let disk = with_log(seed).await;
-            let number = disk.begin(Trouble::Fails(DiskOperation::Sync, 1));
+            let number = disk.begin(Trouble::Fails(DiskOperation::Sync, 1), Victims::default());
             disk.append("log", Bytes::from_static(&[8; 600])).await.unwrap();
             assert!(disk.sync("log").await.is_err());
             disk.over(number).await;
@@ -101,7 +101,7 @@ fn what_a_failed_sync_was_to_write_is_shown_and_may_be_gone_after_a_crash_whatev
 fn a_full_disk_takes_what_fits_and_more_once_something_is_removed() {
     in_simulation(1, || async {
         let disk = with_log(1).await;
-        let number = disk.begin(Trouble::Full(300));
+        let number = disk.begin(Trouble::Full(300), Victims::default());
         let error = disk.append("more", Bytes::from_static(&[1; 500])).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert_eq!(disk.read("more").await.unwrap().len(), 300);
@@ -119,7 +119,7 @@ fn a_slow_disk_takes_its_time_and_no_longer_once_it_is_well() {
     in_simulation(1, || async {
         let disk = with_log(1).await;
         let second = Duration::from_secs(1);
-        disk.begin(Trouble::Slow(Span::from(second)));
+        disk.begin(Trouble::Slow(Span::from(second)), Victims::default());
         let slow = tokio::time::Instant::now();
         disk.append("log", Bytes::from_static(&[1])).await.unwrap();
         disk.sync("log").await.unwrap();
@@ -138,8 +138,8 @@ fn as_many_operations_fail_as_it_says_and_a_rename_may_have_happened() {
     for seed in 0..40 {
         happened.insert(in_simulation(seed, move || async move {
             let disk = with_log(seed).await;
-            disk.begin(Trouble::Fails(DiskOperation::Append, 2));
-            disk.begin(Trouble::Fails(DiskOperation::Rename, 1));
+            disk.begin(Trouble::Fails(DiskOperation::Append, 2), Victims::default());
+            disk.begin(Trouble::Fails(DiskOperation::Rename, 1), Victims::default());
             for _ in 0..2 {
                 assert!(disk.append("log", Bytes::from_static(&[1])).await.is_err());
             }
@@ -157,20 +157,48 @@ fn as_many_operations_fail_as_it_says_and_a_rename_may_have_happened() {
 fn a_misread_is_right_the_next_time_and_a_rotten_bit_is_the_same_every_time() {
     in_simulation(1, || async {
         let disk = with_log(1).await;
-        let number = disk.begin(Trouble::Misreads(2));
+        let number = disk.begin(Trouble::Misreads(2), Victims::default());
         let (one, two) = (disk.read("log").await.unwrap(), disk.read("log").await.unwrap());
         let wrong = |content: &[u8]| content.iter().filter(|byte| **byte != 7).count();
         assert_eq!((wrong(&one), wrong(&two)), (1, 1));
         assert_ne!(one, two);
         disk.over(number).await;
         assert_eq!(wrong(&disk.read("log").await.unwrap()), 0);
-        let number = disk.begin(Trouble::Rots);
+        let number = disk.begin(Trouble::Rots, Victims::default());
         let rotten = disk.read("log").await.unwrap();
         assert_eq!(wrong(&rotten), 1);
         assert_eq!(disk.read("log").await.unwrap(), rotten);
         disk.end(number);
         assert_eq!(wrong(&disk.read("log").await.unwrap()), 0);
         assert_eq!(disk.harm(), 4);
+    });
+}
+
+#[test]
+fn a_trouble_befalls_only_what_is_tried_while_it_lasts() {
+    in_simulation(1, || async {
+        let disk = with_log(1).await;
+        let (victims, count) = Victims::counted();
+        let byte = Bytes::from_static(&[1]);
+        disk.begin(Trouble::Fails(DiskOperation::Rename, 1), victims.clone());
+        disk.begin(Trouble::Full(1), victims.clone());
+        disk.begin(Trouble::Misreads(1), victims.clone());
+        disk.append("log", byte.clone()).await.unwrap();
+        disk.sync("log").await.unwrap();
+        assert_eq!(count(), 0);
+        assert!(disk.append("log", byte.clone()).await.is_err());
+        assert_eq!(count(), 1);
+        assert!(disk.rename("log", "other").await.is_err());
+        assert_eq!(count(), 2);
+        for name in disk.list().await.unwrap() {
+            disk.read(&name).await.unwrap();
+        }
+        assert_eq!(count(), 3);
+        disk.end_all();
+        disk.begin(Trouble::Slow(Span::seconds(1, 1)), victims);
+        assert_eq!(count(), 3);
+        disk.append("more", byte).await.unwrap();
+        assert_eq!(count(), 4);
     });
 }
 
@@ -188,9 +216,9 @@ fn troubles_are_told_in_plain_words() {
     insta::assert_snapshot!(told.join("\n"), @r"
     what it writes takes 5ms..500ms longer
     it has room for 872 bytes more
-    the next 2 syncs fail
-    the next append fails
-    a bit is wrong in the next 3 files that are read
+    2 syncs fail
+    one append fails
+    a bit is wrong in 3 files that are read
     a bit of every file is wrong on it
     ");
 }

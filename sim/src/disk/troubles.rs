@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 
+use crate::faults::Victims;
 use crate::scenario::{DiskOperation, Span};
 
 /// Something that is wrong with a disk.
@@ -26,28 +27,28 @@ impl fmt::Display for Trouble {
         match self {
             Trouble::Slow(by) => write!(f, "what it writes takes {by} longer"),
             Trouble::Full(room) => write!(f, "it has room for {room} bytes more"),
-            Trouble::Fails(operation, 1) => write!(f, "the next {operation} fails"),
-            Trouble::Fails(operation, times) => write!(f, "the next {times} {operation}s fail"),
-            Trouble::Misreads(1) => f.write_str("a bit is wrong in the next file that is read"),
-            Trouble::Misreads(times) => write!(f, "a bit is wrong in the next {times} files that are read"),
+            Trouble::Fails(operation, 1) => write!(f, "one {operation} fails"),
+            Trouble::Fails(operation, times) => write!(f, "{times} {operation}s fail"),
+            Trouble::Misreads(1) => f.write_str("a bit is wrong in one file that is read"),
+            Trouble::Misreads(times) => write!(f, "a bit is wrong in {times} files that are read"),
             Trouble::Rots => f.write_str("a bit of every file is wrong on it"),
         }
     }
 }
 
-/// The troubles of a disk.
+/// The troubles of a disk, each with whom it befalls.
 #[derive(Debug, Default)]
 pub struct Troubles {
-    now: BTreeMap<u64, Trouble>,
+    now: BTreeMap<u64, (Trouble, Victims)>,
     last: u64,
     harm: u64,
 }
 
 impl Troubles {
     /// A trouble begins; its number.
-    pub fn begin(&mut self, trouble: Trouble) -> u64 {
+    pub fn begin(&mut self, trouble: Trouble, victims: Victims) -> u64 {
         self.last += 1;
-        self.now.insert(self.last, trouble);
+        self.now.insert(self.last, (trouble, victims));
         self.last
     }
 
@@ -71,10 +72,13 @@ impl Troubles {
         self.harm
     }
 
-    /// By how much operations are slower now.
+    /// By how much an operation is slower that begins now.
     pub fn slow(&self) -> Vec<Span> {
-        let by = self.now.values().filter_map(|trouble| match trouble {
-            Trouble::Slow(by) => Some(*by),
+        let by = self.now.values().filter_map(|(trouble, victims)| match trouble {
+            Trouble::Slow(by) => {
+                victims.add();
+                Some(*by)
+            }
             _ => None,
         });
         by.collect()
@@ -82,11 +86,15 @@ impl Troubles {
 
     /// Whether an operation that is tried now fails.
     pub fn fails(&mut self, tried: DiskOperation) -> io::Result<()> {
-        let failing = self.now.iter_mut().find_map(|(number, trouble)| match trouble {
-            Trouble::Fails(operation, times) if *operation == tried => Some((*number, times)),
+        let mut all = self.now.iter_mut();
+        let failing = all.find_map(|(number, (trouble, victims))| match trouble {
+            Trouble::Fails(operation, times) if *operation == tried => Some((*number, times, victims)),
             _ => None,
         });
-        let Some((number, times)) = failing else { return Ok(()) };
+        let Some((number, times, victims)) = failing else {
+            return Ok(());
+        };
+        victims.add();
         *times = times.saturating_sub(1);
         if *times == 0 {
             self.end(number);
@@ -97,11 +105,15 @@ impl Troubles {
 
     /// How many bytes of `wanted` fit; takes their room.
     pub fn take_room(&mut self, wanted: usize) -> usize {
-        let rooms = self.now.values().filter_map(|trouble| match trouble {
-            Trouble::Full(room) => Some(*room),
-            _ => None,
-        });
-        let fits = rooms.min().unwrap_or(wanted).min(wanted);
+        let mut fits = wanted;
+        for (trouble, victims) in self.now.values() {
+            if let Trouble::Full(room) = trouble
+                && *room < wanted
+            {
+                victims.add();
+                fits = fits.min(*room);
+            }
+        }
         self.harm += u64::from(fits < wanted);
         self.change_room(|room| room - fits.min(room));
         fits
@@ -113,7 +125,7 @@ impl Troubles {
     }
 
     fn change_room(&mut self, change: impl Fn(usize) -> usize) {
-        for trouble in self.now.values_mut() {
+        for (trouble, _) in self.now.values_mut() {
             if let Trouble::Full(room) = trouble {
                 *room = change(*room);
             }
@@ -122,10 +134,12 @@ impl Troubles {
 
     /// Whether a bit is wrong in what is read now, and what tells which one: the medium's stays the same.
     pub fn wrong_bit(&mut self) -> Option<String> {
-        let (number, trouble) = self.now.iter_mut().find(|(_, trouble)| match trouble {
+        let mut all = self.now.iter_mut();
+        let (number, (trouble, victims)) = all.find(|(_, (trouble, _))| match trouble {
             Trouble::Misreads(_) | Trouble::Rots => true,
             Trouble::Slow(_) | Trouble::Full(_) | Trouble::Fails(..) => false,
         })?;
+        victims.add();
         let mut bit = format!("{number}");
         if let Trouble::Misreads(times) = trouble {
             bit = format!("{number}/{times}");

@@ -7,9 +7,9 @@ use http::Method;
 use orrery_api::random::Random;
 use orrery_api::status::ApiError;
 
-use super::listed;
 use super::mishaps::{befall, one};
 use super::swarm::Lot;
+use super::{Striking, listed};
 use crate::link::{Draw, Mishap, Pin, Refusal, Whose};
 use crate::model::Asked;
 use crate::scenario::{ApiErrorsSpec, FaultAction, whose};
@@ -31,8 +31,7 @@ pub fn draw(lot: &Lot<'_>) -> ApiErrorsSpec {
 }
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &ApiErrorsSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
-    struck(FaultAction::ApiErrors(spec.clone()));
+pub async fn strike(world: &Arc<World>, spec: &ApiErrorsSpec, random: &Random, striking: Striking<'_>) {
     let whose = whose(spec.client.as_ref());
     let what = format!("{whose} is told errors {}", listed(&spec.codes));
     let (codes, effect) = (spec.codes.clone(), spec.effect);
@@ -59,7 +58,8 @@ pub async fn strike(world: &Arc<World>, spec: &ApiErrorsSpec, random: &Random, s
         })
     });
     let whose = Whose::Client(spec.client.clone());
-    befall(world, (whose, &spec.which), random, &what, (draw, pin)).await;
+    let striking = (striking, FaultAction::ApiErrors(spec.clone()));
+    befall(world, (whose, &spec.which), random, what, (draw, pin), striking).await;
 }
 
 /// Whether the API may answer so. A conflict is one with another writer of the same object: there is none to a create,

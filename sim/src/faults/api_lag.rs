@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::crash::stall_clients;
 use super::swarm::Lot;
-use super::{only, process, trace};
+use super::{Striking, only, process, trace};
 use crate::feed::ApiLag;
 use crate::scenario::{ApiLagSpec, ComponentTarget, FaultAction, LagScope, Role, Span};
 use crate::world::World;
@@ -42,7 +42,7 @@ pub fn draw(lot: &Lot<'_>) -> ApiLagSpec {
 }
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &ApiLagSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+pub async fn strike(world: &Arc<World>, spec: &ApiLagSpec, random: &Random, striking: Striking<'_>) {
     let Some(server) = process(world, &spec.server, random) else {
         return;
     };
@@ -53,7 +53,7 @@ pub async fn strike(world: &Arc<World>, spec: &ApiLagSpec, random: &Random, stru
         drawn
     };
     let by = spec.by.as_ref().map(|by| by.draw(random));
-    struck(FaultAction::ApiLag(ApiLagSpec {
+    striking.strikes(FaultAction::ApiLag(ApiLagSpec {
         server: only(&server).unwrap_or_else(|| spec.server.clone()),
         scope: spec.scope.clone(),
         by: by.map(Span::from),

@@ -6,14 +6,14 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::swarm::Lot;
-use super::{machine, trace};
+use super::{Striking, machine, trace};
 use crate::clocks;
 use crate::model::Cluster;
 use crate::scenario::{Between, ClockSpec, FaultAction, NodeTarget, Offset, Rate};
 use crate::world::World;
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &ClockSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+pub async fn strike(world: &Arc<World>, spec: &ClockSpec, random: &Random, striking: Striking<'_>) {
     let Some(name) = machine(world, &spec.node, random) else {
         return;
     };
@@ -22,7 +22,7 @@ pub async fn strike(world: &Arc<World>, spec: &ClockSpec, random: &Random, struc
         spec.drift.draw(random),
         spec.lasts.draw(random),
     );
-    struck(FaultAction::Clock(ClockSpec {
+    striking.strikes(FaultAction::Clock(ClockSpec {
         node: NodeTarget::Named(name.clone()),
         offset: offset.into(),
         drift: drift.into(),

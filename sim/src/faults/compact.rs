@@ -7,7 +7,7 @@ use orrery_api::random::Random;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::swarm::Lot;
-use super::trace;
+use super::{Striking, trace};
 use crate::scenario::{Between, CompactSpec, FaultAction};
 use crate::world::World;
 
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(200);
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &CompactSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+pub async fn strike(world: &Arc<World>, spec: &CompactSpec, random: &Random, striking: Striking<'_>) {
     // A store that is down now may be back soon.
     let until = Instant::now() + PATIENCE;
     let store = loop {
@@ -28,7 +28,7 @@ pub async fn strike(world: &Arc<World>, spec: &CompactSpec, random: &Random, str
         }
     };
     let keep = spec.keep.draw(random);
-    struck(FaultAction::Compact(CompactSpec { keep: keep.into() }));
+    striking.strikes(FaultAction::Compact(CompactSpec { keep: keep.into() }));
     let revision = store.revision().saturating_sub(u64::from(keep)).max(1);
     world.coverage.saw("the history was compacted");
     trace(world, format_args!("the store is compacted to revision {revision}"));

@@ -7,7 +7,7 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::swarm::Lot;
-use super::{machine, pick, trace};
+use super::{Striking, machine, pick, trace};
 use crate::runtime::{RunningContainer, SimRuntime, Trouble};
 use crate::scenario::{ContainerTrouble, ContainersSpec, FaultAction, NodeTarget};
 use crate::world::World;
@@ -26,7 +26,7 @@ pub fn draw(lot: &Lot<'_>) -> ContainersSpec {
 }
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &ContainersSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+pub async fn strike(world: &Arc<World>, spec: &ContainersSpec, random: &Random, striking: Striking<'_>) {
     let lasts = spec.lasts.draw(random);
     if spec.trouble.is_of_one() {
         let Some((name, nth, container)) = choose(world, spec, random) else {
@@ -35,7 +35,7 @@ pub async fn strike(world: &Arc<World>, spec: &ContainersSpec, random: &Random, 
         let Some(runtime) = runtime(world, &name) else { return };
         let node = NodeTarget::Named(name.clone());
         let pinned = ContainersSpec::new(node, spec.trouble, Some(nth), lasts.into());
-        struck(FaultAction::Containers(pinned));
+        striking.strikes(FaultAction::Containers(pinned));
         let whose = format!("container {} of {} on {name}", container.name, container.pod);
         match spec.trouble {
             ContainerTrouble::Crash => {
@@ -54,9 +54,9 @@ pub async fn strike(world: &Arc<World>, spec: &ContainersSpec, random: &Random, 
             }
             _ => {
                 trace(world, format_args!("{whose} answers nobody for {lasts:?}"));
-                runtime.silence(&container, true);
+                runtime.silence(&container);
                 sleep(lasts).await;
-                runtime.silence(&container, false);
+                runtime.end_silence(&container);
             }
         }
         return;
@@ -67,7 +67,7 @@ pub async fn strike(world: &Arc<World>, spec: &ContainersSpec, random: &Random, 
     let Some(runtime) = runtime(world, &name) else { return };
     let node = NodeTarget::Named(name.clone());
     let pinned = ContainersSpec::new(node, spec.trouble, None, lasts.into());
-    struck(FaultAction::Containers(pinned));
+    striking.strikes(FaultAction::Containers(pinned));
     let (trouble, what) = match spec.trouble {
         ContainerTrouble::PullFails => (Trouble::PullFails, "images cannot be pulled"),
         ContainerTrouble::PullSlow => (Trouble::PullSlow, "no pull of an image ends"),

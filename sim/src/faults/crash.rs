@@ -7,7 +7,7 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::swarm::Lot;
-use super::{machine, only, process, trace};
+use super::{Striking, machine, only, process, trace};
 use crate::scenario::{CrashSpec, FaultAction, NodeTarget, Role};
 use crate::world::World;
 
@@ -29,13 +29,13 @@ pub fn draw(lot: &Lot<'_>) -> CrashSpec {
 }
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &CrashSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+pub async fn strike(world: &Arc<World>, spec: &CrashSpec, random: &Random, striking: Striking<'_>) {
     let lasts = spec.lasts.draw(random);
     if let Some(target) = &spec.node {
         let Some(name) = machine(world, target, random).filter(|name| world.is_up(name)) else {
             return;
         };
-        struck(FaultAction::Crash(CrashSpec {
+        striking.strikes(FaultAction::Crash(CrashSpec {
             node: Some(NodeTarget::Named(name.clone())),
             component: None,
             after_writes: None,
@@ -58,7 +58,7 @@ pub async fn strike(world: &Arc<World>, spec: &CrashSpec, random: &Random, struc
         if let Some(writes) = spec.after_writes {
             world.network.fates.doom(&name, writes).notified().await;
         }
-        struck(FaultAction::Crash(CrashSpec {
+        striking.strikes(FaultAction::Crash(CrashSpec {
             node: None,
             component: only(&name),
             after_writes: spec.after_writes,

@@ -6,12 +6,12 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::crash::stall_clients;
-use super::trace;
+use super::{Striking, trace};
 use crate::scenario::{ClientTarget, DelayCallSpec, FaultAction, Role, whose};
 use crate::world::World;
 
 /// See the module. It has struck when it holds the first call up.
-pub async fn strike(world: &Arc<World>, spec: &DelayCallSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+pub async fn strike(world: &Arc<World>, spec: &DelayCallSpec, random: &Random, striking: Striking<'_>) {
     let by = spec.by.draw(random);
     let delay = spec.until.is_none().then_some(by);
     let hold = world.holds.begin(&spec.call, spec.times, delay);
@@ -20,7 +20,7 @@ pub async fn strike(world: &Arc<World>, spec: &DelayCallSpec, random: &Random, s
         by: if spec.until.is_some() { spec.by } else { by.into() },
         ..spec.clone()
     };
-    struck(FaultAction::DelayCall(pinned));
+    striking.strikes(FaultAction::DelayCall(pinned));
     world.coverage.saw("a call was delayed");
     let whose = whose(spec.call.client.as_ref());
     let until = match &spec.until {

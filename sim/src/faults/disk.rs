@@ -7,13 +7,13 @@ use tokio::time::sleep;
 
 use super::crash::stall_clients;
 use super::swarm::Lot;
-use super::trace;
+use super::{Striking, trace};
 use crate::disk::Trouble;
 use crate::scenario::{Between, DiskOperation, DiskSpec, FaultAction, Span};
 use crate::world::World;
 
-/// See the module.
-pub async fn strike(world: &Arc<World>, spec: &DiskSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+/// See the module. What is to fail so many times is trouble as soon as the first one does.
+pub async fn strike(world: &Arc<World>, spec: &DiskSpec, random: &Random, striking: Striking<'_>) {
     let Some(disk) = world.disk() else { return };
     let (trouble, pinned, lasts) = match *spec {
         DiskSpec::Slow { by, lasts } => {
@@ -39,13 +39,17 @@ pub async fn strike(world: &Arc<World>, spec: &DiskSpec, random: &Random, struck
             (Trouble::Rots, DiskSpec::Rots { lasts: lasts.into() }, Some(lasts))
         }
     };
-    struck(FaultAction::Disk(pinned));
-    world.coverage.saw("a disk was in trouble");
+    let pinned = FaultAction::Disk(pinned);
     let time = lasts.map_or(String::new(), |lasts| format!(" for {lasts:?}"));
-    trace(world, format_args!("the disk is in trouble{time}: {trouble}"));
-    let number = disk.begin(trouble);
+    let tell = move |world: &World| {
+        world.coverage.saw("a disk was in trouble");
+        trace(world, format_args!("the disk is in trouble{time}: {trouble}"));
+    };
     match lasts {
         Some(lasts) => {
+            let victims = striking.begins(pinned);
+            tell(world);
+            let number = disk.begin(trouble, victims);
             if let DiskSpec::Slow { by, .. } = spec {
                 // Writes wait, and so do those who hang on them.
                 stall_clients(world, lasts + by.high);
@@ -53,7 +57,10 @@ pub async fn strike(world: &Arc<World>, spec: &DiskSpec, random: &Random, struck
             sleep(lasts).await;
             disk.end(number);
         }
-        None => disk.over(number).await,
+        None => {
+            let number = disk.begin(trouble, striking.begins_with_first(pinned, tell));
+            disk.over(number).await;
+        }
     }
     trace(world, format_args!("the disk is well again; it was that {trouble}"));
 }

@@ -8,7 +8,7 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::swarm::Lot;
-use super::{only, process, trace};
+use super::{Striking, only, process, trace};
 use crate::link::Gate;
 use crate::scenario::{DropWatchesSpec, FaultAction};
 use crate::world::World;
@@ -33,29 +33,38 @@ pub fn draw(lot: &Lot<'_>) -> DropWatchesSpec {
     }
 }
 
-/// See the module.
-pub async fn strike(world: &Arc<World>, spec: &DropWatchesSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+/// See the module. It befalls the watches that break, and those that are refused afterwards.
+pub async fn strike(world: &Arc<World>, spec: &DropWatchesSpec, random: &Random, striking: Striking<'_>) {
     let Some(name) = process(world, &spec.client, random) else {
         return;
     };
     let Some(client) = only(&name) else { return };
     let lasts = spec.lasts.as_ref().map(|lasts| lasts.draw(random));
-    struck(FaultAction::DropWatches(DropWatchesSpec {
+    let pinned = FaultAction::DropWatches(DropWatchesSpec {
         client: client.clone(),
         lasts: lasts.map(Into::into),
         ..spec.clone()
-    }));
-    world.coverage.saw("watches were dropped");
-    let lasts = lasts.unwrap_or(Duration::ZERO);
-    // Who is refused tries again after a pause.
-    world.stall(spec.client.role, lasts + Duration::from_secs(10));
+    });
+    let victims = match lasts {
+        Some(_) => striking.begins(pinned),
+        None => striking.begins_with_first(pinned, |_| {}),
+    };
     let gate = Gate {
         client,
         resource: spec.resource.clone(),
-        until: world.now() + lasts,
+        until: world.now() + lasts.unwrap_or_default(),
         relist: spec.relist,
+        victims,
     };
     let count = world.network.close_gate(gate, world.now());
+    if count > 0 {
+        world.coverage.saw("watches were dropped");
+    } else if lasts.is_none() {
+        return;
+    }
+    let lasts = lasts.unwrap_or_default();
+    // Who is refused tries again after a pause.
+    world.stall(spec.client.role, lasts + Duration::from_secs(10));
     let what = spec.resource.as_deref().unwrap_or("anything");
     let forgotten = if spec.relist {
         ", and what they had seen is forgotten"

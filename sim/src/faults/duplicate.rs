@@ -9,6 +9,7 @@ use std::sync::Arc;
 use http::Method;
 use orrery_api::random::Random;
 
+use super::Striking;
 use super::mishaps::{befall, one};
 use super::swarm::Lot;
 use crate::link::{Doubling, Draw, Mishap, Pin, Whose};
@@ -26,8 +27,7 @@ pub fn draw(lot: &Lot<'_>) -> DuplicateSpec {
 }
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &DuplicateSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
-    struck(FaultAction::Duplicate(spec.clone()));
+pub async fn strike(world: &Arc<World>, spec: &DuplicateSpec, random: &Random, striking: Striking<'_>) {
     let whose = whose(spec.client.as_ref());
     let after = spec.after.draw(&random.stream("after"));
     let what = format!("writes of {whose} are carried out again after {after:?}");
@@ -47,5 +47,6 @@ pub async fn strike(world: &Arc<World>, spec: &DuplicateSpec, random: &Random, s
         })
     });
     let whose = Whose::Client(spec.client.clone());
-    befall(world, (whose, &spec.which), random, &what, (draw, pin)).await;
+    let striking = (striking, FaultAction::Duplicate(spec.clone()));
+    befall(world, (whose, &spec.which), random, what, (draw, pin), striking).await;
 }

@@ -6,7 +6,7 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::swarm::Lot;
-use super::{machine, trace};
+use super::{Striking, machine, trace};
 use crate::scenario::{FaultAction, FlowsSpec, NodeTarget};
 use crate::world::World;
 
@@ -20,7 +20,7 @@ pub fn draw(lot: &Lot<'_>) -> FlowsSpec {
 }
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &FlowsSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+pub async fn strike(world: &Arc<World>, spec: &FlowsSpec, random: &Random, striking: Striking<'_>) {
     let Some(name) = machine(world, &spec.node, random) else {
         return;
     };
@@ -28,7 +28,7 @@ pub async fn strike(world: &Arc<World>, spec: &FlowsSpec, random: &Random, struc
         return;
     };
     let lasts = spec.lasts.draw(random);
-    struck(FaultAction::Flows(FlowsSpec {
+    let victims = striking.begins(FaultAction::Flows(FlowsSpec {
         node: NodeTarget::Named(name.clone()),
         times: spec.times,
         lasts: lasts.into(),
@@ -40,8 +40,8 @@ pub async fn strike(world: &Arc<World>, spec: &FlowsSpec, random: &Random, struc
             spec.times
         ),
     );
-    worker.filter.fail_flushes(spec.times);
-    worker.filter.linger(true);
+    worker.filter.fail_flushes(spec.times, victims.clone());
+    let number = worker.filter.linger(victims);
     sleep(lasts).await;
-    worker.filter.linger(false);
+    worker.filter.end_linger(number);
 }

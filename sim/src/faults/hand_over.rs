@@ -7,7 +7,7 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::swarm::Lot;
-use super::{only, trace};
+use super::{Striking, only, trace};
 use crate::scenario::{ComponentTarget, FaultAction, HandOverSpec, OldLeader, Role, Span, Topology};
 use crate::simulator;
 use crate::world::World;
@@ -47,7 +47,7 @@ pub fn draw(lot: &Lot<'_>) -> HandOverSpec {
 }
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &HandOverSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+pub async fn strike(world: &Arc<World>, spec: &HandOverSpec, random: &Random, striking: Striking<'_>) {
     let role = spec.component.role;
     let Some(leader) = leader(world, role).filter(|name| {
         !world
@@ -63,7 +63,7 @@ pub async fn strike(world: &Arc<World>, spec: &HandOverSpec, random: &Random, st
     } else if !world.pause(&leader) {
         return;
     }
-    struck(FaultAction::HandOver(HandOverSpec {
+    striking.strikes(FaultAction::HandOver(HandOverSpec {
         component: only(&leader).unwrap_or_else(|| spec.component.clone()),
         leader: spec.leader,
         lasts: lasts.into(),
@@ -73,14 +73,15 @@ pub async fn strike(world: &Arc<World>, spec: &HandOverSpec, random: &Random, st
         world,
         format_args!("{leader}, which leads, {what} until another leads, and for {lasts:?}"),
     );
+    let paused = (!late).then_some(leader.as_str());
     let mut left = LIMIT;
     while another_leads(world, role, &leader) == Some(false) && !left.is_zero() {
         // Told bit by bit: nobody knows how long it takes.
-        stall(world, role, LOOK, !late);
+        stall(world, role, LOOK, paused);
         sleep(LOOK).await;
         left -= LOOK;
     }
-    stall(world, role, lasts, !late);
+    stall(world, role, lasts, paused);
     sleep(lasts).await;
     if late {
         world.network.fates.release(&leader);
@@ -89,11 +90,12 @@ pub async fn strike(world: &Arc<World>, spec: &HandOverSpec, random: &Random, st
     }
 }
 
-fn stall(world: &World, role: Role, lasts: Duration, paused: bool) {
+/// Processes of `role` are held up for so long from now on; `paused` is the one that stands still.
+fn stall(world: &World, role: Role, lasts: Duration, paused: Option<&str>) {
     world.stall(role, lasts);
-    if paused {
+    if let Some(process) = paused {
         let until = world.now() + lasts;
-        world.witness.change(world, |cluster| cluster.pause(role, until));
+        world.witness.change(world, |cluster| cluster.pause(process, until));
     }
 }
 

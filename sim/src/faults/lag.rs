@@ -6,7 +6,7 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::swarm::Lot;
-use super::trace;
+use super::{Striking, trace};
 use crate::link::Delay;
 use crate::scenario::{FaultAction, LagSpec, Span};
 use crate::world::World;
@@ -21,9 +21,9 @@ pub fn draw(lot: &Lot<'_>) -> LagSpec {
 }
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &LagSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+pub async fn strike(world: &Arc<World>, spec: &LagSpec, random: &Random, striking: Striking<'_>) {
     let (by, lasts) = (spec.by.draw(random), spec.lasts.draw(random));
-    struck(FaultAction::Lag(LagSpec {
+    striking.strikes(FaultAction::Lag(LagSpec {
         client: spec.client.clone(),
         by: by.into(),
         lasts: lasts.into(),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use orrery_api::random::Random;
 
-use super::links;
 use super::mishaps::{befall, one};
 use super::swarm::Lot;
+use super::{Striking, links};
 use crate::link::{Draw, Mishap, Whose, draw_loss};
 use crate::model::Asked;
 use crate::scenario::{FaultAction, LossSpec, Lost, WhichRequests};
@@ -24,7 +24,7 @@ pub fn draw(lot: &Lot<'_>) -> LossSpec {
 }
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &LossSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+pub async fn strike(world: &Arc<World>, spec: &LossSpec, random: &Random, striking: Striking<'_>) {
     let mishap = |lost, then| match lost {
         Lost::Request => Mishap::RequestLost(then),
         Lost::Answer => Mishap::AnswerLost(then),
@@ -57,7 +57,6 @@ pub async fn strike(world: &Arc<World>, spec: &LossSpec, random: &Random, struck
             (Whose::Client(Some(client.clone())), which, what, Box::new(draw))
         }
     };
-    struck(FaultAction::Loss(spec.clone()));
     let pin = |client, request: &str, number, mishap: &Mishap| {
         let (lost, then) = match mishap {
             Mishap::AnswerLost(then) => (Lost::Answer, *then),
@@ -71,5 +70,6 @@ pub async fn strike(world: &Arc<World>, spec: &LossSpec, random: &Random, struck
             then,
         })
     };
-    befall(world, (whose, which), random, &what, (draw, Box::new(pin))).await;
+    let striking = (striking, FaultAction::Loss(spec.clone()));
+    befall(world, (whose, which), random, what, (draw, Box::new(pin)), striking).await;
 }

@@ -6,7 +6,7 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::swarm::Lot;
-use super::{listed, trace};
+use super::{Striking, listed, trace};
 use crate::scenario::{ClientTarget, FaultAction, LostAnswersSpec, WhichAnswers, whose};
 use crate::world::World;
 
@@ -23,29 +23,29 @@ pub fn draw(lot: &Lot<'_>) -> LostAnswersSpec {
 }
 
 /// See the module. Of answers that are drawn, those that were lost are noted one by one.
-pub async fn strike(world: &Arc<World>, spec: &LostAnswersSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
-    struck(FaultAction::LostAnswers(spec.clone()));
+pub async fn strike(world: &Arc<World>, spec: &LostAnswersSpec, random: &Random, striking: Striking<'_>) {
+    let pinned = FaultAction::LostAnswers(spec.clone());
     let whose = whose(spec.client.as_ref());
     let began = world.choices.elapsed();
     match &spec.which {
         WhichAnswers::Share { probability, lasts } => {
             let lasts = lasts.draw(random);
+            let victims = striking.begins(pinned);
             trace(
                 world,
                 format_args!("answers to writes of {whose} are lost, {probability} of them, for {lasts:?}"),
             );
-            world.network.lose_answers(spec, began, Some(world.now() + lasts));
+            let until = Some(world.now() + lasts);
+            world.network.lose_answers(spec, began, until, victims);
             sleep(lasts).await;
         }
         WhichAnswers::These { write, requests, .. } => {
-            trace(
-                world,
-                format_args!(
-                    "the answers to {write} of {whose} are lost, from now on number {}",
-                    listed(requests)
-                ),
+            let told = format!(
+                "the answers to {write} of {whose} are lost: number {}",
+                listed(requests)
             );
-            let done = world.network.lose_answers(spec, began, None);
+            let victims = striking.begins_with_first(pinned, move |world| trace(world, format_args!("{told}")));
+            let done = world.network.lose_answers(spec, began, None, victims);
             done.notified().await;
         }
     }

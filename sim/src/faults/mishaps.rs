@@ -5,22 +5,35 @@ use std::sync::Arc;
 use orrery_api::random::Random;
 use tokio::time::sleep;
 
-use super::{listed, trace};
+use super::{Striking, listed, trace};
 use crate::link::{Draw, Meddler, Pin, Which, Whose};
-use crate::scenario::WhichRequests;
+use crate::scenario::{FaultAction, WhichRequests};
 use crate::world::World;
 
-/// Lets what `draw` says befall requests; `what` is it in the words of the trace.
+/// Lets what `draw` says befall requests; `what` is it in the words of the trace. A share of all is in force for its
+/// time, whoever comes; those that are numbered are when the first of them has come.
 pub async fn befall(
     world: &Arc<World>,
     (whose, which): (Whose, &WhichRequests),
     random: &Random,
-    what: &str,
+    what: String,
     (draw, pin): (Draw, Pin),
+    (striking, pinned): (Striking<'_>, FaultAction),
 ) {
-    let (which, lasts) = match which {
+    let began = world.choices.elapsed();
+    let meddler = |which, victims| Meddler {
+        whose,
+        which,
+        draw,
+        pin,
+        began,
+        random: random.stream("requests"),
+        victims,
+    };
+    match which {
         WhichRequests::Share { probability, lasts } => {
             let lasts = lasts.draw(random);
+            let victims = striking.begins(pinned);
             trace(
                 world,
                 format_args!("{what}, {probability:.2} of all requests, for {lasts:?}"),
@@ -29,32 +42,19 @@ pub async fn befall(
                 probability: *probability,
                 until: world.now() + lasts,
             };
-            (which, Some(lasts))
+            world.network.mishaps(|mishaps| mishaps.begin(meddler(which, victims)));
+            sleep(lasts).await;
         }
         WhichRequests::These { request, nth } => {
-            trace(
-                world,
-                format_args!("{what}, from now on number {} of {request}", listed(nth)),
-            );
+            let told = format!("{what}: number {} of {request}", listed(nth));
+            let victims = striking.begins_with_first(pinned, move |world| trace(world, format_args!("{told}")));
             let which = Which::These {
                 request: request.clone(),
                 nth: nth.clone(),
             };
-            (which, None)
+            let done = world.network.mishaps(|mishaps| mishaps.begin(meddler(which, victims)));
+            done.notified().await;
         }
-    };
-    let meddler = Meddler {
-        whose,
-        which,
-        draw,
-        pin,
-        began: world.choices.elapsed(),
-        random: random.stream("requests"),
-    };
-    let done = world.network.mishaps(|mishaps| mishaps.begin(meddler));
-    match lasts {
-        Some(lasts) => sleep(lasts).await,
-        None => done.notified().await,
     }
 }
 

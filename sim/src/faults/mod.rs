@@ -1,8 +1,9 @@
 //! Faults: one file each, all of one shape, and the campaign that lets them strike when the scenario says so.
 //!
-//! A fault is an `async fn strike(world, spec, random, struck)`: it does its harm, waits, and takes it back. When it
-//! has found somebody to strike it tells `struck`, with the fault that would do the same without drawing anything. It
-//! may be dropped at any moment; what it left broken is healed (or not) by [`heal()`].
+//! A fault is an `async fn strike(world, spec, random, striking)`: it does its harm, waits, and takes it back. When it
+//! has found somebody to strike, or is in force for whoever comes, it tells `striking` so, with the fault that would do
+//! the same without drawing anything. It may be dropped at any moment; what it left broken is healed (or not) by
+//! [`heal()`].
 
 mod api_errors;
 mod api_lag;
@@ -31,9 +32,11 @@ mod restart;
 mod runtime;
 mod slow_link;
 mod slow_reader;
+mod striking;
 mod swarm;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use orrery_api::random::Random;
@@ -43,18 +46,19 @@ use tokio::time::Instant;
 
 use crate::choices::Occurrences;
 use crate::link::Links;
-use crate::model::Reach;
-use crate::recording::What;
 use crate::scenario::{ComponentTarget, FaultAction, LinksTarget, Moment, NodeTarget};
 use crate::world::World;
+use striking::{Force, Striking};
 
 pub use heal::heal;
 pub use nodes::uncordon;
+pub use striking::Victims;
 
 /// The faults of a run.
 pub struct Faults {
     tasks: TaskGroup,
-    struck: Arc<Mutex<Vec<(String, u32)>>>,
+    /// What was planned, and whether it has befallen anybody.
+    plans: Vec<(String, Arc<AtomicBool>)>,
 }
 
 impl Faults {
@@ -62,32 +66,27 @@ impl Faults {
     pub fn begin(world: &Arc<World>, start: Instant) -> Self {
         let stage: Arc<dyn Stage> = world.clone();
         let tasks = TaskGroup::new();
-        let struck = Arc::new(Mutex::new(Vec::new()));
+        let mut plans = Vec::new();
         let mut names = Occurrences::default();
         for (index, plan) in world.scenario.faults.iter().enumerate() {
             let name = format!("fault/{}", names.next(plan.action.to_line()));
             let random = world.random.stream_known_as(&name, &format!("fault/{index}"));
             let waiting = Waiting::new(&stage, &plan.moment, &random);
-            lock(&struck).push((plan.action.describe(), 0));
-            let (world, action, struck) = (world.clone(), plan.action.clone(), struck.clone());
+            let struck = Arc::new(AtomicBool::new(false));
+            plans.push((plan.action.describe(), struck.clone()));
+            let (world, action) = (world.clone(), plan.action.clone());
             tasks.spawn(async move {
-                // Counted before it ends: a fault may outlast the chaos.
-                let choices = world.choices.clone();
-                let note = move |moment: Moment, pinned: FaultAction| {
-                    lock(&struck)[index].1 += 1;
-                    choices.fault(moment, pinned);
-                };
                 if let FaultAction::Swarm(spec) = &action {
                     let end = waiting.wait_for_range(start).await;
-                    swarm::run(&world, &spec.kinds, end, &random, note).await;
+                    swarm::run(&world, &spec.kinds, end, &random, &struck).await;
                 } else {
                     let moment = waiting.pinned();
                     waiting.wait(start).await;
-                    strike(&world, &action, &random, |pinned| note(moment, pinned)).await;
+                    strike(&world, moment, &action, &random, &struck).await;
                 }
             });
         }
-        Faults { tasks, struck }
+        Faults { tasks, plans }
     }
 
     /// No more faults.
@@ -95,11 +94,11 @@ impl Faults {
         self.tasks.abort_all();
     }
 
-    /// The faults that found nobody to strike, or whose moment never came.
+    /// The faults that have befallen nobody, or whose moment never came.
     pub fn never_struck(&self) -> Vec<String> {
-        lock(&self.struck)
-            .iter()
-            .filter(|(_, times)| *times == 0)
+        let plans = self.plans.iter();
+        plans
+            .filter(|(_, struck)| !struck.load(Ordering::Relaxed))
             .map(|(what, _)| what.clone())
             .collect()
     }
@@ -109,58 +108,41 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How far a fault reaches that has found whom to strike.
-fn reach(world: &World, pinned: &FaultAction) -> Reach {
-    let machines = pinned.whom().machines();
-    let apart = machines.filter(|machines| !machines.iter().any(|name| world.is_control_plane(name)));
-    apart.map_or(Reach::Everywhere, Reach::Machines)
+/// Lets one fault strike, to its end; `struck` says then whether it has befallen anybody.
+async fn strike(world: &Arc<World>, moment: Moment, action: &FaultAction, random: &Random, struck: &Arc<AtomicBool>) {
+    let force = Force::default();
+    let striking = Striking::new(world, moment, action, struck, &force);
+    dispatch(world, action, random, striking).await;
+    force.end(world);
 }
 
-/// Lets one fault strike, to its end; `struck` is told when it found somebody, and what would do the same without
-/// chance.
-async fn strike(world: &Arc<World>, action: &FaultAction, random: &Random, struck: impl FnOnce(FaultAction)) {
-    let recorder = &world.trace.recorder;
-    let mut begun = None;
-    let begins = |pinned| {
-        let reach = reach(world, &pinned);
-        world.witness.change(world, |cluster| cluster.fault_begins(&reach));
-        struck(pinned);
-        begun = Some((recorder.fault_begins(world.now(), &action.describe()), reach));
-    };
-    dispatch(world, action, random, begins).await;
-    if let Some((fault, reach)) = begun {
-        recorder.note(world.now(), || What::FaultEnds { fault });
-        world.witness.change(world, |cluster| cluster.fault_ends(&reach));
-    }
-}
-
-async fn dispatch(world: &Arc<World>, action: &FaultAction, random: &Random, struck: impl FnOnce(FaultAction)) {
+async fn dispatch(world: &Arc<World>, action: &FaultAction, random: &Random, striking: Striking<'_>) {
     match action {
-        FaultAction::Crash(spec) => crash::strike(world, spec, random, struck).await,
-        FaultAction::Restart(spec) => restart::strike(world, spec, random, struck).await,
-        FaultAction::Pause(spec) => pause::strike(world, spec, random, struck).await,
-        FaultAction::Partition(spec) => partition::strike(world, spec, random, struck).await,
-        FaultAction::LostAnswers(spec) => lost_answers::strike(world, spec, random, struck).await,
-        FaultAction::Packets(spec) => packets::strike(world, spec, random, struck).await,
-        FaultAction::Lag(spec) => lag::strike(world, spec, random, struck).await,
-        FaultAction::ApiLag(spec) => api_lag::strike(world, spec, random, struck).await,
-        FaultAction::SlowLink(spec) => slow_link::strike(world, spec, random, struck).await,
-        FaultAction::Loss(spec) => loss::strike(world, spec, random, struck).await,
-        FaultAction::Reset(spec) => reset::strike(world, spec, random, struck).await,
-        FaultAction::Duplicate(spec) => duplicate::strike(world, spec, random, struck).await,
-        FaultAction::ApiErrors(spec) => api_errors::strike(world, spec, random, struck).await,
-        FaultAction::DropWatches(spec) => drop_watches::strike(world, spec, random, struck).await,
-        FaultAction::SlowReader(spec) => slow_reader::strike(world, spec, random, struck).await,
-        FaultAction::Disk(spec) => disk::strike(world, spec, random, struck).await,
-        FaultAction::Clock(spec) => clock::strike(world, spec, random, struck).await,
-        FaultAction::Compact(spec) => compact::strike(world, spec, random, struck).await,
-        FaultAction::Flows(spec) => flows::strike(world, spec, random, struck).await,
-        FaultAction::HandOver(spec) => hand_over::strike(world, spec, random, struck).await,
-        FaultAction::Containers(spec) => containers::strike(world, spec, random, struck).await,
-        FaultAction::Runtime(spec) => runtime::strike(world, spec, random, struck).await,
-        FaultAction::Nodes(spec) => nodes::strike(world, spec, random, struck).await,
-        FaultAction::DelayCall(spec) => delay_call::strike(world, spec, random, struck).await,
-        FaultAction::Reconnect(spec) => reconnect::strike(world, spec, random, struck).await,
+        FaultAction::Crash(spec) => crash::strike(world, spec, random, striking).await,
+        FaultAction::Restart(spec) => restart::strike(world, spec, random, striking).await,
+        FaultAction::Pause(spec) => pause::strike(world, spec, random, striking).await,
+        FaultAction::Partition(spec) => partition::strike(world, spec, random, striking).await,
+        FaultAction::LostAnswers(spec) => lost_answers::strike(world, spec, random, striking).await,
+        FaultAction::Packets(spec) => packets::strike(world, spec, random, striking).await,
+        FaultAction::Lag(spec) => lag::strike(world, spec, random, striking).await,
+        FaultAction::ApiLag(spec) => api_lag::strike(world, spec, random, striking).await,
+        FaultAction::SlowLink(spec) => slow_link::strike(world, spec, random, striking).await,
+        FaultAction::Loss(spec) => loss::strike(world, spec, random, striking).await,
+        FaultAction::Reset(spec) => reset::strike(world, spec, random, striking).await,
+        FaultAction::Duplicate(spec) => duplicate::strike(world, spec, random, striking).await,
+        FaultAction::ApiErrors(spec) => api_errors::strike(world, spec, random, striking).await,
+        FaultAction::DropWatches(spec) => drop_watches::strike(world, spec, random, striking).await,
+        FaultAction::SlowReader(spec) => slow_reader::strike(world, spec, random, striking).await,
+        FaultAction::Disk(spec) => disk::strike(world, spec, random, striking).await,
+        FaultAction::Clock(spec) => clock::strike(world, spec, random, striking).await,
+        FaultAction::Compact(spec) => compact::strike(world, spec, random, striking).await,
+        FaultAction::Flows(spec) => flows::strike(world, spec, random, striking).await,
+        FaultAction::HandOver(spec) => hand_over::strike(world, spec, random, striking).await,
+        FaultAction::Containers(spec) => containers::strike(world, spec, random, striking).await,
+        FaultAction::Runtime(spec) => runtime::strike(world, spec, random, striking).await,
+        FaultAction::Nodes(spec) => nodes::strike(world, spec, random, striking).await,
+        FaultAction::DelayCall(spec) => delay_call::strike(world, spec, random, striking).await,
+        FaultAction::Reconnect(spec) => reconnect::strike(world, spec, random, striking).await,
         FaultAction::Swarm(_) => {}
     }
 }

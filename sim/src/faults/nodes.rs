@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::containers::runtime;
 use super::swarm::Lot;
-use super::{machine, trace};
+use super::{Striking, machine, trace};
 use crate::model::Item;
 use crate::runtime::Trouble;
 use crate::scenario::{FaultAction, NodeTarget, NodeTrouble, NodesSpec, Role, Span};
@@ -35,13 +35,13 @@ pub fn draw(lot: &Lot<'_>) -> NodesSpec {
 }
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &NodesSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+pub async fn strike(world: &Arc<World>, spec: &NodesSpec, random: &Random, striking: Striking<'_>) {
     let Some(name) = machine(world, &spec.node, random) else {
         return;
     };
     let lasts = spec.lasts.draw(random);
     let node = NodeTarget::Named(name.clone());
-    struck(FaultAction::Nodes(NodesSpec::new(node, spec.trouble, lasts.into())));
+    striking.strikes(FaultAction::Nodes(NodesSpec::new(node, spec.trouble, lasts.into())));
     let operator = User::with(world.clone(), random.stream("operator"));
     match spec.trouble {
         NodeTrouble::Delete => delete(world, &operator, &name).await,
@@ -81,9 +81,7 @@ async fn flap(world: &World, name: &str, end: Instant) {
         if world.pause(&kubelet) {
             world.stall(Role::Kubelet, DOWN);
             let until = world.now() + DOWN;
-            world
-                .witness
-                .change(world, |cluster| cluster.pause(Role::Kubelet, until));
+            world.witness.change(world, |cluster| cluster.pause(&kubelet, until));
             sleep(DOWN).await;
             world.resume(&kubelet);
         }

@@ -17,6 +17,20 @@ const POD: &str = "
         containers: [{ name: web, image: 'web:1' }]
 ";
 
+/// A pod that is asked every second whether it answers.
+const PROBED: &str = "
+  - at: 2s
+    apply:
+      apiVersion: v1
+      kind: Pod
+      metadata: { name: web }
+      spec:
+        containers:
+          - name: web
+            image: 'web:1'
+            readinessProbe: { httpGet: { port: 80 }, periodSeconds: 1, failureThreshold: 1 }
+";
+
 /// A deployment of two.
 const DEPLOYMENT: &str = "
   - at: 2s
@@ -138,6 +152,22 @@ fn a_container_that_cannot_be_started_says_why() {
 ";
     let run = Run::of("{ nodes: 1 }", POD, faults, "30s");
     assert!(run.said("pods", "web", "RunContainerError"));
+}
+
+#[test]
+fn a_container_that_the_end_of_the_chaos_lets_answer_again_may_be_ready() {
+    let faults = "
+  - { at: 10s, containers: { node: node-1, trouble: no-answer, for: 10m } }
+";
+    // K15 would have it that it is silent, and has been for too long.
+    let run = Run::of("{ nodes: 1 }", PROBED, faults, "50s");
+    let mut ready: Vec<bool> = run
+        .states("pods", "web")
+        .iter()
+        .filter_map(|pod| pod.pointer("/status/containerStatuses/0/ready")?.as_bool())
+        .collect();
+    ready.dedup();
+    assert!(ready.ends_with(&[true, false, true]), "{ready:?}");
 }
 
 #[test]

@@ -7,8 +7,7 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::swarm::Lot;
-use super::{machine, trace};
-use crate::netfilter::Half;
+use super::{Striking, machine, trace};
 use crate::scenario::{FaultAction, HalfApplied, NodeTarget, PacketsSpec, PacketsTrouble, Span};
 use crate::world::World;
 
@@ -34,8 +33,8 @@ pub fn draw(lot: &Lot<'_>) -> PacketsSpec {
 /// So many changes of the rules of a node fail, the first of them half-way.
 fn failing(name: &str, times: u32, half: HalfApplied) -> String {
     let fail = match times {
-        1 => format!("the next change of the rules of {name} fails"),
-        _ => format!("the next {times} changes of the rules of {name} fail"),
+        1 => format!("a change of the rules of {name} fails"),
+        _ => format!("{times} changes of the rules of {name} fail"),
     };
     let first = if times == 1 { "and" } else { "and of the first" };
     match half {
@@ -45,8 +44,8 @@ fn failing(name: &str, times: u32, half: HalfApplied) -> String {
     }
 }
 
-/// See the module.
-pub async fn strike(world: &Arc<World>, spec: &PacketsSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+/// See the module. Changes that are to fail are in trouble as soon as the first one is tried.
+pub async fn strike(world: &Arc<World>, spec: &PacketsSpec, random: &Random, striking: Striking<'_>) {
     let Some(name) = machine(world, &spec.node, random) else {
         return;
     };
@@ -60,21 +59,17 @@ pub async fn strike(world: &Arc<World>, spec: &PacketsSpec, random: &Random, str
         PacketsTrouble::Fails { times, half } => {
             let choices = [HalfApplied::None, HalfApplied::Nat, HalfApplied::Filter];
             let half = half.or(random.choose(&choices).copied()).unwrap_or(HalfApplied::None);
-            struck(noted(PacketsTrouble::Fails {
+            let pinned = noted(PacketsTrouble::Fails {
                 times,
                 half: Some(half),
-            }));
-            trace(world, format_args!("{}", failing(&name, times, half)));
-            filter.fail_applies(times);
-            match half {
-                HalfApplied::None => {}
-                HalfApplied::Nat => filter.half_apply_next(Half::Nat),
-                HalfApplied::Filter => filter.half_apply_next(Half::Filter),
-            }
+            });
+            let told = failing(&name, times, half);
+            let victims = striking.begins_with_first(pinned, move |world| trace(world, format_args!("{told}")));
+            filter.fail_applies(times, half, victims).notified().await;
         }
         PacketsTrouble::Slow { by, lasts } => {
             let lasts = lasts.draw(random);
-            struck(noted(PacketsTrouble::Slow {
+            let victims = striking.begins(noted(PacketsTrouble::Slow {
                 by,
                 lasts: lasts.into(),
             }));
@@ -82,12 +77,12 @@ pub async fn strike(world: &Arc<World>, spec: &PacketsSpec, random: &Random, str
                 world,
                 format_args!("changes of the rules of {name} take {by} more, for {lasts:?}"),
             );
-            filter.slow(Some(by));
+            let number = filter.slow(by, victims);
             sleep(lasts).await;
-            filter.slow(None);
+            filter.hasten(number);
         }
         PacketsTrouble::Flushed => {
-            struck(noted(PacketsTrouble::Flushed));
+            striking.strikes(noted(PacketsTrouble::Flushed));
             trace(world, format_args!("somebody flushes the rules of {name}"));
             filter.flush();
         }
@@ -106,9 +101,9 @@ mod tests {
             failing("node-1", 1, HalfApplied::Filter),
         ];
         insta::assert_snapshot!(told.join("\n"), @r"
-        the next 3 changes of the rules of node-1 fail
-        the next 3 changes of the rules of node-1 fail, and of the first only the table nat is applied
-        the next change of the rules of node-1 fails, and only the table filter is applied
+        3 changes of the rules of node-1 fail
+        3 changes of the rules of node-1 fail, and of the first only the table nat is applied
+        a change of the rules of node-1 fails, and only the table filter is applied
         ");
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::crash::stall_clients;
 use super::swarm::Lot;
-use super::{are, machine, trace};
+use super::{Striking, are, machine, trace};
 use crate::link::Cut;
 use crate::scenario::{Direction, FaultAction, NodeTarget, PartitionSpec, Parts};
 use crate::world::World;
@@ -29,12 +29,12 @@ pub fn draw(lot: &Lot<'_>) -> PartitionSpec {
 }
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &PartitionSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+pub async fn strike(world: &Arc<World>, spec: &PartitionSpec, random: &Random, striking: Striking<'_>) {
     let Some((parts, off, from)) = parted(world, &spec.parts, random) else {
         return;
     };
     let lasts = spec.lasts.draw(random);
-    struck(FaultAction::Partition(PartitionSpec {
+    striking.strikes(FaultAction::Partition(PartitionSpec {
         parts: parts.clone(),
         direction: spec.direction,
         lasts: lasts.into(),

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::crash::stall_clients;
 use super::swarm::Lot;
-use super::{machine, only, process, trace};
+use super::{Striking, machine, only, process, trace};
 use crate::scenario::{FaultAction, NodeTarget, PauseSpec, Role};
 use crate::world::World;
 
@@ -23,7 +23,7 @@ pub fn draw(lot: &Lot<'_>) -> PauseSpec {
 }
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &PauseSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+pub async fn strike(world: &Arc<World>, spec: &PauseSpec, random: &Random, striking: Striking<'_>) {
     let drawn = spec.lasts.draw(random);
     let lasts = if spec.until.is_some() {
         world.rest_of_chaos()
@@ -48,7 +48,7 @@ pub async fn strike(world: &Arc<World>, spec: &PauseSpec, random: &Random, struc
     if paused.is_empty() {
         return;
     }
-    struck(FaultAction::Pause(PauseSpec {
+    striking.strikes(FaultAction::Pause(PauseSpec {
         node,
         component,
         lasts: if spec.until.is_some() { spec.lasts } else { drawn.into() },
@@ -59,17 +59,21 @@ pub async fn strike(world: &Arc<World>, spec: &PauseSpec, random: &Random, struc
     for role in Role::all() {
         if paused.iter().any(|name| Role::of(name) == Some(role)) {
             world.stall(role, lasts);
-            let until = world.now() + lasts;
-            world.witness.change(world, |cluster| cluster.pause(role, until));
             if matches!(role, Role::ApiServer | Role::Store) {
                 stall_clients(world, lasts);
             }
         }
     }
+    world.witness.change(world, |cluster| {
+        paused.iter().for_each(|name| cluster.pause(name, began + lasts));
+    });
     match &spec.until {
         Some(trigger) => {
             world.arm(trigger).wait().await;
             Role::all().for_each(|role| world.stall_ends(role, began));
+            world.witness.change(world, |cluster| {
+                paused.iter().for_each(|name| cluster.pause_ends(name, began));
+            });
         }
         None => sleep(lasts).await,
     }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use orrery_api::random::Random;
 use tokio::time::sleep;
 
-use super::{only, process, trace};
+use super::{Striking, only, process, trace};
 use crate::scenario::{FaultAction, ReconnectSpec};
 use crate::world::World;
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &ReconnectSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+pub async fn strike(world: &Arc<World>, spec: &ReconnectSpec, random: &Random, striking: Striking<'_>) {
     let to = spec.to.to_string();
     let Some(server) = world.api_servers().iter().position(|place| place.name == to) else {
         return;
@@ -22,7 +22,7 @@ pub async fn strike(world: &Arc<World>, spec: &ReconnectSpec, random: &Random, s
     if !spec.restart && !world.connections.move_to(&name, server) {
         return;
     }
-    struck(FaultAction::Reconnect(ReconnectSpec {
+    striking.strikes(FaultAction::Reconnect(ReconnectSpec {
         component: only(&name).unwrap_or_else(|| spec.component.clone()),
         ..spec.clone()
     }));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use orrery_api::random::Random;
 
 use super::swarm::Lot;
-use super::{machine, only, process, trace};
+use super::{Striking, machine, only, process, trace};
 use crate::scenario::{FaultAction, NodeTarget, ResetSpec};
 use crate::world::World;
 
@@ -20,7 +20,7 @@ pub fn draw(lot: &Lot<'_>) -> ResetSpec {
 }
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &ResetSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+pub async fn strike(world: &Arc<World>, spec: &ResetSpec, random: &Random, striking: Striking<'_>) {
     let (mut node, mut component) = (None, None);
     let name = if let Some(target) = &spec.node {
         let name = machine(world, target, random);
@@ -34,7 +34,7 @@ pub async fn strike(world: &Arc<World>, spec: &ResetSpec, random: &Random, struc
         None
     };
     let Some(name) = name else { return };
-    struck(FaultAction::Reset(ResetSpec { node, component }));
+    striking.strikes(FaultAction::Reset(ResetSpec { node, component }));
     world.coverage.saw("connections were reset");
     let count = world.network.reset(|connection| connection.ends_at(&name));
     trace(world, format_args!("the {count} connections of {name} are reset"));

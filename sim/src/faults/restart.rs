@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::crash::stall_clients;
 use super::swarm::Lot;
-use super::{only, process, trace};
+use super::{Striking, only, process, trace};
 use crate::scenario::{CrashSpec, FaultAction, RestartSpec, Role};
 use crate::world::World;
 
@@ -18,18 +18,13 @@ pub fn draw(lot: &Lot<'_>) -> RestartSpec {
 }
 
 /// See the module.
-pub async fn strike(
-    world: &Arc<World>,
-    RestartSpec(target): &RestartSpec,
-    random: &Random,
-    struck: impl FnOnce(FaultAction),
-) {
+pub async fn strike(world: &Arc<World>, RestartSpec(target): &RestartSpec, random: &Random, striking: Striking<'_>) {
     let Some(name) = process(world, target, random) else {
         return;
     };
     let pause = random.duration(Duration::from_millis(50), Duration::from_secs(2));
     // A restart is a crash that is short.
-    struck(FaultAction::Crash(CrashSpec {
+    striking.strikes(FaultAction::Crash(CrashSpec {
         node: None,
         component: only(&name),
         after_writes: None,

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::containers::runtime;
 use super::swarm::Lot;
-use super::{machine, trace};
+use super::{Striking, machine, trace};
 use crate::runtime::Trouble;
 use crate::scenario::{FaultAction, NodeTarget, Role, RuntimeSpec, RuntimeTrouble};
 use crate::world::World;
@@ -23,14 +23,14 @@ pub fn draw(lot: &Lot<'_>) -> RuntimeSpec {
 }
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &RuntimeSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+pub async fn strike(world: &Arc<World>, spec: &RuntimeSpec, random: &Random, striking: Striking<'_>) {
     let Some(name) = machine(world, &spec.node, random) else {
         return;
     };
     let Some(runtime) = runtime(world, &name) else { return };
     let lasts = spec.lasts.draw(random);
     let node = NodeTarget::Named(name.clone());
-    struck(FaultAction::Runtime(RuntimeSpec::new(node, spec.trouble, lasts.into())));
+    striking.strikes(FaultAction::Runtime(RuntimeSpec::new(node, spec.trouble, lasts.into())));
     let (trouble, what) = match spec.trouble {
         RuntimeTrouble::Hang => (Trouble::Hang, "hangs"),
         RuntimeTrouble::Deadlock => (Trouble::Deadlock, "hangs, and only says who it is,"),
@@ -43,11 +43,14 @@ pub async fn strike(world: &Arc<World>, spec: &RuntimeSpec, random: &Random, str
     };
     trace(world, format_args!("the runtime of {name} {what} for {lasts:?}"));
     // Its kubelet waits with it, and for calls that never return a while longer.
-    let held = match trouble {
-        Trouble::Stuck => lasts + CALL_LIMIT,
-        _ => lasts,
-    };
-    world.stall(Role::Kubelet, held);
+    let now = world.now();
+    if trouble == Trouble::Stuck {
+        world.witness.change(world, |cluster| {
+            cluster.stall_with_patience(Role::Kubelet, now, now + lasts + CALL_LIMIT, CALL_LIMIT);
+        });
+    } else {
+        world.stall(Role::Kubelet, lasts);
+    }
     if trouble == Trouble::Away {
         runtime.go_away();
     } else {

@@ -6,7 +6,7 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::swarm::Lot;
-use super::{links, trace};
+use super::{Striking, links, trace};
 use crate::link::Delay;
 use crate::scenario::{FaultAction, Role, SlowLinkSpec, Span};
 use crate::world::World;
@@ -21,12 +21,12 @@ pub fn draw(lot: &Lot<'_>) -> SlowLinkSpec {
 }
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &SlowLinkSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+pub async fn strike(world: &Arc<World>, spec: &SlowLinkSpec, random: &Random, striking: Striking<'_>) {
     let Some((target, links)) = links(world, &spec.links, random) else {
         return;
     };
     let (by, lasts) = (spec.by.draw(random), spec.lasts.draw(random));
-    struck(FaultAction::SlowLink(SlowLinkSpec {
+    striking.strikes(FaultAction::SlowLink(SlowLinkSpec {
         links: target.clone(),
         by: by.into(),
         lasts: lasts.into(),

@@ -6,7 +6,7 @@ use orrery_api::random::Random;
 use tokio::time::sleep;
 
 use super::swarm::Lot;
-use super::{only, process, trace};
+use super::{Striking, only, process, trace};
 use crate::link::Delay;
 use crate::scenario::{FaultAction, SlowReaderSpec, Span};
 use crate::world::World;
@@ -21,13 +21,13 @@ pub fn draw(lot: &Lot<'_>) -> SlowReaderSpec {
 }
 
 /// See the module.
-pub async fn strike(world: &Arc<World>, spec: &SlowReaderSpec, random: &Random, struck: impl FnOnce(FaultAction)) {
+pub async fn strike(world: &Arc<World>, spec: &SlowReaderSpec, random: &Random, striking: Striking<'_>) {
     let Some(name) = process(world, &spec.client, random) else {
         return;
     };
     let Some(client) = only(&name) else { return };
     let (by, lasts) = (spec.by.draw(random), spec.lasts.draw(random));
-    struck(FaultAction::SlowReader(SlowReaderSpec {
+    striking.strikes(FaultAction::SlowReader(SlowReaderSpec {
         client: client.clone(),
         by: by.into(),
         lasts: lasts.into(),

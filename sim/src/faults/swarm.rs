@@ -4,6 +4,7 @@
 //! everything happens at once (swarm testing).
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use orrery_api::random::Random;
@@ -20,14 +21,8 @@ use crate::scenario::{
 };
 use crate::world::World;
 
-/// Lets faults of `kinds` strike until `end`; `note` is told of each.
-pub async fn run(
-    world: &Arc<World>,
-    kinds: &[FaultKind],
-    end: Instant,
-    random: &Random,
-    note: impl Fn(Moment, FaultAction) + Clone + Send + Sync + 'static,
-) {
+/// Lets faults of `kinds` strike until `end`; `struck` says then whether any has befallen anybody.
+pub async fn run(world: &Arc<World>, kinds: &[FaultKind], end: Instant, random: &Random, struck: &Arc<AtomicBool>) {
     let kinds: Vec<FaultKind> = kinds.iter().copied().filter(|kind| fits(world, *kind)).collect();
     // Each kind draws its own lot: one more kind changes nothing for the others.
     let share = 0.3 + 0.5 * random.fraction();
@@ -62,10 +57,10 @@ pub async fn run(
             longest,
         };
         let action = lot.draw(*kind);
-        let (world, note) = (world.clone(), note.clone());
+        let (world, struck) = (world.clone(), struck.clone());
         tasks.spawn(async move {
             let moment = Moment::At(world.choices.elapsed());
-            strike(&world, &action, &own, move |pinned| note(moment, pinned)).await;
+            strike(&world, moment, &action, &own, &struck).await;
         });
         number += 1;
     }

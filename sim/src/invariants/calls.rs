@@ -14,12 +14,10 @@
 //! calls that a policy `Local` leaves without an endpoint, which proxies may drop; and node ports of services with an
 //! external traffic policy `Local`, which is about callers from beyond the node.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddrV4;
-
+use super::backends::backends;
 use super::specified::Specified;
 use super::{CALM, Invariant, Report, SYNC};
-use crate::model::{Call, Caller, Change, Cluster, EndpointState, Item, Seen};
+use crate::model::{Call, Caller, Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
 /// See the module.
@@ -37,38 +35,6 @@ struct Made<'a> {
     caller: Caller,
     at_node_port: bool,
     call: Call,
-}
-
-/// Where calls of `port` may go: the endpoints of all nodes, or of `node`.
-fn endpoints(service: &Item, port: &str, node: Option<&str>, cluster: &Cluster) -> BTreeSet<SocketAddrV4> {
-    let of = |wanted: fn(EndpointState) -> bool| {
-        let mut found = BTreeSet::new();
-        for slice in cluster.slices_of(service) {
-            let ports = slice
-                .slice()
-                .and_then(|slice| slice.ports.as_ref())
-                .into_iter()
-                .flatten();
-            let numbers = ports.filter(|own| own.name.as_deref().unwrap_or_default() == port);
-            let numbers: Vec<u16> = numbers.filter_map(|own| u16::try_from(own.port?).ok()).collect();
-            let here = |of: Option<&str>| node.is_none_or(|node| of == Some(node));
-            let own = slice.slice_endpoints().filter(|one| here(one.node_name.as_deref()));
-            for ip in own
-                .filter(|one| wanted(EndpointState::of(one)))
-                .flat_map(|one| &one.addresses)
-            {
-                let Ok(ip) = ip.parse() else { continue };
-                found.extend(numbers.iter().map(|number| SocketAddrV4::new(ip, *number)));
-            }
-        }
-        found
-    };
-    let ready = of(|state| state.ready);
-    if ready.is_empty() {
-        of(|state| state.serving && state.terminating)
-    } else {
-        ready
-    }
 }
 
 impl Calls {
@@ -102,7 +68,7 @@ impl Calls {
         if local && made.at_node_port {
             return None;
         }
-        let endpoints = endpoints(service, made.port, local.then_some(made.machine), cluster);
+        let endpoints = backends(service, made.port, local.then_some(made.machine), cluster);
         match made.call {
             Call::Arrives { at, .. } if !endpoints.contains(&at) => {
                 Some(format!("goes to {at}, and its endpoints are {endpoints:?}"))

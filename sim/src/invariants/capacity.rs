@@ -1,11 +1,13 @@
 //! Q3: the requests of the pods on a node never exceed what it has.
 //!
-//! Checked at the write that binds: cpu, memory and the number of pods, summed over the pods bound there that have not
-//! finished, against the node's allocatable. Init containers count by their largest, sidecars beside what follows them,
-//! as in Kubernetes (KEP-753). What the node does not have at all is nothing. Not judged: a binding by a scheduler that a
-//! fault held up shortly before, whose picture may be old without its fault; bindings while several schedulers run for
-//! the lead. Within the scheduler's lag it may not have heard yet that a node has less than before, nor of a pod that
-//! somebody else has put there.
+//! Checked at the write that carries out what a scheduler asked for: cpu, memory and the number of pods, summed over
+//! the pods bound there that have not finished, against the node's allocatable. Init containers count by their largest,
+//! sidecars beside what follows them, as in Kubernetes (KEP-753). What the node does not have at all is nothing.
+//!
+//! A scheduler knows from the moment when it decides of all pods that it has bound since it took up its work. Of what
+//! others do it may not have heard within its lag, which faults lengthen: that a node has less than before, and of pods
+//! that somebody else has put there, be it a twin or itself in an earlier life. Not judged: bindings of pods that
+//! several have asked for, or that were refused before, and what is carried out so late that it may have been given up.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,8 +16,8 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
 use orrery_api::quantity::Quantity;
 
-use super::{Invariant, Report};
-use crate::model::{Change, Cluster, Item, Seen};
+use super::{Invariant, MEMORY, Report, UNANSWERED};
+use crate::model::{Asked, Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
 /// See the module.
@@ -23,8 +25,25 @@ use crate::scenario::Role;
 pub struct Capacity {
     /// When what nodes have last changed, by name.
     changed: BTreeMap<String, Duration>,
-    /// When pods were made that had a node from the beginning, by uid.
-    placed: BTreeMap<String, Duration>,
+    /// By uid of a pod: who has asked to bind it.
+    asks: BTreeMap<String, Vec<Ask>>,
+    /// The pods that have a node, by uid.
+    placed: BTreeMap<String, Placed>,
+}
+
+/// Somebody has asked to bind a pod.
+struct Ask {
+    client: String,
+    at: Duration,
+    /// Whether it still counts on it: it has not been refused, and has not begun anew.
+    stands: bool,
+}
+
+/// How a pod came to its node.
+struct Placed {
+    at: Duration,
+    /// The scheduler that counts it there by itself; none if it has to hear of it.
+    by: Option<String>,
 }
 
 /// What a node has for pods.
@@ -32,8 +51,76 @@ fn allocatable(node: &Item) -> Option<&BTreeMap<String, Amount>> {
     node.node()?.status.as_ref()?.allocatable.as_ref()
 }
 
+/// Whether it is a binding of a pod.
+fn is_binding(asked: &Asked) -> bool {
+    asked.method == http::Method::POST
+        && asked
+            .path
+            .as_ref()
+            .is_some_and(|path| &*path.resource == "pods" && path.subresource == "binding")
+}
+
+/// The uid of the pod that is to be bound.
+fn uid_of(asked: &Asked, cluster: &Cluster) -> Option<String> {
+    let pod = || cluster.get(&asked.path.as_ref()?.id());
+    asked.uid.clone().or_else(|| Some(pod()?.uid().to_owned()))
+}
+
+/// A process counts no more on these, as far as they are its own.
+fn forget<'a>(
+    asks: impl Iterator<Item = &'a mut Ask>,
+    placed: impl IntoIterator<Item = &'a mut Placed>,
+    process: &str,
+) {
+    for ask in asks.filter(|ask| ask.client == process) {
+        ask.stands = false;
+    }
+    for placed in placed
+        .into_iter()
+        .filter(|placed| placed.by.as_deref() == Some(process))
+    {
+        placed.by = None;
+    }
+}
+
 impl Capacity {
-    /// Takes in what the scheduler has no part in.
+    fn ask(&mut self, asked: &Asked, cluster: &Cluster) {
+        let Some(uid) = uid_of(asked, cluster) else { return };
+        let now = cluster.now;
+        let asks = self.asks.entry(uid).or_default();
+        asks.retain(|ask| ask.stands || ask.at + MEMORY > now);
+        match asks.iter_mut().find(|ask| ask.stands && ask.client == asked.client) {
+            Some(ask) => ask.at = now,
+            None => asks.push(Ask {
+                client: asked.client.clone(),
+                at: now,
+                stands: true,
+            }),
+        }
+    }
+
+    /// A binding was refused: whoever asked for it does not count on it.
+    fn refuse(&mut self, asked: &Asked, cluster: &Cluster) {
+        let Some(uid) = uid_of(asked, cluster) else { return };
+        let asks = self.asks.get_mut(&uid).into_iter().flatten();
+        forget(asks, self.placed.get_mut(&uid), &asked.client);
+    }
+
+    /// A process begins, knowing nothing.
+    fn begin(&mut self, process: &str) {
+        forget(self.asks.values_mut().flatten(), self.placed.values_mut(), process);
+    }
+
+    /// The scheduler that has a pod bound now, if it is known.
+    fn binder(&self, uid: &str, now: Duration) -> Option<String> {
+        let [ask] = self.asks.get(uid)?.as_slice() else {
+            return None;
+        };
+        let counts = ask.stands && ask.at + UNANSWERED >= now && ask.client.starts_with("scheduler/");
+        counts.then(|| ask.client.clone())
+    }
+
+    /// Takes in what nodes have, and which pods they have.
     fn note(&mut self, change: &Change, now: Duration) {
         let (before, after) = (change.before.as_deref(), change.after.as_deref());
         match &*change.id.resource {
@@ -45,11 +132,13 @@ impl Capacity {
                 self.changed.insert(change.id.name.clone(), now);
             }
             "pods" => match (before, after) {
-                (None, Some(pod)) if !pod.node_name().is_empty() => {
-                    self.placed.insert(pod.uid().to_owned(), now);
-                }
                 (Some(pod), None) => {
+                    self.asks.remove(pod.uid());
                     self.placed.remove(pod.uid());
+                }
+                (_, Some(pod)) if !pod.node_name().is_empty() && !self.placed.contains_key(pod.uid()) => {
+                    let by = self.binder(pod.uid(), now);
+                    self.placed.insert(pod.uid().to_owned(), Placed { at: now, by });
                 }
                 _ => {}
             },
@@ -119,8 +208,21 @@ impl Invariant for Capacity {
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
-        let Seen::Change(change) = seen else { return };
-        self.note(change, cluster.now);
+        match seen {
+            Seen::Started { process } | Seen::Leads { process } => self.begin(process),
+            Seen::Asked(asked) if is_binding(asked) => self.ask(asked, cluster),
+            Seen::Answered(asked, answer) if is_binding(asked) && answer.status >= 400 => self.refuse(asked, cluster),
+            Seen::Change(change) => {
+                self.note(change, cluster.now);
+                self.judge(change, cluster, report);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Capacity {
+    fn judge(&self, change: &Change, cluster: &Cluster, report: &mut Report) {
         let (Some(before), Some(after)) = (&change.before, &change.after) else {
             return;
         };
@@ -128,20 +230,24 @@ impl Invariant for Capacity {
         if after.pod().is_none() || !before.node_name().is_empty() || name.is_empty() {
             return;
         }
-        if cluster.was_stalled(Role::Scheduler) {
+        let Some(scheduler) = self.placed.get(after.uid()).and_then(|placed| placed.by.as_deref()) else {
             return;
-        }
+        };
         let Some(allocatable) = cluster.find("nodes", "", name).and_then(|node| allocatable(node)) else {
             return;
         };
         let lag = cluster.lag(Role::Scheduler);
-        let is_unheard = |at: Option<&Duration>| at.is_some_and(|at| *at + lag >= cluster.now);
-        if is_unheard(self.changed.get(name)) {
+        let is_heard = |at: Duration| at + lag < cluster.now;
+        if self.changed.get(name).is_some_and(|at| !is_heard(*at)) {
             return;
         }
+        let is_known = |item: &Item| {
+            let placed = self.placed.get(item.uid());
+            placed.is_none_or(|placed| placed.by.as_deref() == Some(scheduler) || is_heard(placed.at))
+        };
         let mut used: BTreeMap<String, i128> = BTreeMap::new();
         let counted = cluster.pods_on(name).filter(|item| !item.is_finished());
-        for item in counted.filter(|item| !is_unheard(self.placed.get(item.uid()))) {
+        for item in counted.filter(|item| is_known(item)) {
             for (resource, amount) in item.pod().map(requests).unwrap_or_default() {
                 *used.entry(resource).or_default() += amount;
             }
@@ -162,5 +268,147 @@ impl Invariant for Capacity {
                 );
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::super::contract_tests::with;
+    use super::super::tests::{History, asked, node, pod};
+    use crate::model::{Answered, Asked, Seen};
+    use crate::scenario::Role;
+
+    const SCHEDULER: &str = "scheduler/1";
+
+    /// A node that may have so many pods, and has cpu for as many.
+    fn for_pods(pods: &str) -> Value {
+        with(node("n"), "/status/allocatable", json!({"cpu": "9", "pods": pods}))
+    }
+
+    fn history() -> History {
+        History::of(|id| id == "Q3")
+    }
+
+    fn binding(by: &str, name: &str) -> Asked {
+        let path = format!("/api/v1/namespaces/default/pods/{name}/binding");
+        asked(by, http::Method::POST, &path)
+    }
+
+    /// A pod is made, and `by` asks to bind it.
+    fn asks(history: History, by: &str, name: &str) -> History {
+        let made = history.put("pods", pod(name, "", "Pending"));
+        made.see(&Seen::Asked(&binding(by, name)))
+    }
+
+    /// The pod is bound.
+    fn bound(history: History, name: &str) -> History {
+        history.put("pods", pod(name, "n", "Pending"))
+    }
+
+    fn bind(history: History, name: &str) -> History {
+        bound(asks(history, SCHEDULER, name), name)
+    }
+
+    /// What is broken when `wanted` is bound to `node`.
+    fn placed(node: Value, wanted: &Value) -> Vec<&'static str> {
+        let pending = with(wanted.clone(), "/spec/nodeName", json!(""));
+        let history = history().put("nodes", node).put("pods", pending);
+        let history = history.see(&Seen::Asked(&binding(SCHEDULER, "a")));
+        history.put("pods", wanted.clone()).broken()
+    }
+
+    #[test]
+    fn a_node_that_gets_more_than_it_has_breaks_q3() {
+        let first = || bind(history().put("nodes", node("n")), "a");
+        assert!(first().broken().is_empty());
+        assert_eq!(bind(first(), "b").broken(), ["Q3"]);
+        let finished = first().put("pods", pod("a", "n", "Succeeded"));
+        assert!(bind(finished, "b").broken().is_empty());
+    }
+
+    #[test]
+    fn a_node_that_gets_more_pods_than_it_may_have_breaks_q3() {
+        let first = bind(history().put("nodes", for_pods("1")), "a");
+        assert_eq!(bind(first, "b").broken(), ["Q3"]);
+    }
+
+    #[test]
+    fn what_a_node_does_not_have_at_all_breaks_q3() {
+        let requests = json!({"requests": {"example.com/gpu": "1"}});
+        let mut wanted = pod("a", "n", "Pending");
+        wanted["spec"]["containers"][0]["resources"] = requests;
+        assert_eq!(placed(node("n"), &wanted), ["Q3"]);
+    }
+
+    #[test]
+    fn sidecars_count_beside_what_follows_them_for_q3() {
+        let bind = |sidecar: &str, starts: &str| {
+            let own =
+                |name: &str, cpu: &str| json!({"name": name, "image": "i", "resources": {"requests": {"cpu": cpu}}});
+            let mut beside = own("beside", sidecar);
+            beside["restartPolicy"] = json!("Always");
+            let mut wanted = pod("a", "n", "Pending");
+            wanted["spec"]["initContainers"] = json!([beside, own("starts", starts)]);
+            wanted["spec"]["containers"] = json!([own("main", "1")]);
+            let small = with(node("n"), "/status/allocatable", json!({"cpu": "2", "pods": "9"}));
+            placed(small, &wanted)
+        };
+        assert!(bind("1", "1").is_empty());
+        assert_eq!(bind("1100m", "100m"), ["Q3"]);
+        assert_eq!(bind("500m", "1600m"), ["Q3"]);
+    }
+
+    #[test]
+    fn what_the_scheduler_cannot_have_heard_does_not_break_q3() {
+        let made_there = |at| bind(bound(history().put("nodes", for_pods("1")).at(50), "b").at(at), "a");
+        assert!(made_there(50).broken().is_empty());
+        assert_eq!(made_there(100).broken(), ["Q3"]);
+        let shrunk = |at| {
+            let shrunk = history().put("nodes", for_pods("1")).at(50).put("nodes", for_pods("0"));
+            bind(shrunk.at(at), "a")
+        };
+        assert!(shrunk(50).broken().is_empty());
+        assert_eq!(shrunk(100).broken(), ["Q3"]);
+    }
+
+    #[test]
+    fn what_the_scheduler_has_bound_itself_counts_for_q3_however_much_a_fault_holds_it_up() {
+        let held_up = || {
+            let history = history().put("nodes", for_pods("1")).at(50);
+            bind(history, "b").know(|cluster| {
+                let seconds = Duration::from_secs;
+                cluster.stall(Role::Scheduler, seconds(40), seconds(90));
+            })
+        };
+        assert_eq!(bind(held_up().at(60), "a").broken(), ["Q3"]);
+        // Its former life's it has to hear of, and what it was told had failed; and so has its twin of all of it.
+        let anew = held_up().see(&Seen::Leads { process: SCHEDULER });
+        assert!(bind(anew.at(60), "a").broken().is_empty());
+        let failed = Answered {
+            status: 500,
+            ..Answered::default()
+        };
+        let refused = held_up().see(&Seen::Answered(&binding(SCHEDULER, "b"), &failed));
+        assert!(bind(refused.at(60), "a").broken().is_empty());
+        let twin = |at| bound(asks(held_up().at(at), "scheduler/2", "a"), "a");
+        assert!(twin(60).broken().is_empty());
+        assert_eq!(twin(400).broken(), ["Q3"]);
+    }
+
+    #[test]
+    fn a_binding_that_its_scheduler_may_have_given_up_does_not_break_q3() {
+        let full = || bind(history().put("nodes", for_pods("1")).at(50), "b").at(200);
+        let waits = || asks(full(), SCHEDULER, "a");
+        assert_eq!(bound(waits(), "a").broken(), ["Q3"]);
+        assert!(bound(waits().at(240), "a").broken().is_empty());
+        let begun = waits().see(&Seen::Started { process: SCHEDULER });
+        assert!(bound(begun, "a").broken().is_empty());
+        let by_two = waits().see(&Seen::Asked(&binding("scheduler/2", "a")));
+        assert!(bound(by_two, "a").broken().is_empty());
+        assert!(bound(asks(full(), "user", "a"), "a").broken().is_empty());
     }
 }

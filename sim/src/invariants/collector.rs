@@ -55,8 +55,8 @@ impl Invariant for Collector {
                     return;
                 }
                 let owners = item.meta.owner_references.as_deref().unwrap_or_default();
-                let living = owners.iter().find_map(|owner| cluster.by_uid(&owner.uid));
-                let Some(owner) = living.filter(|owner| !owner.is_terminating()) else {
+                let living = |uid: &str| cluster.by_uid(uid).filter(|owner| !owner.is_terminating());
+                let Some(owner) = owners.iter().find_map(|owner| living(&owner.uid)) else {
                     return;
                 };
                 if !asked.user_agent.ends_with(COLLECTOR) && self.is_lawful(item, owner, cluster) {
@@ -164,5 +164,34 @@ impl Collector {
             }
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::contract_tests::{namespace, with};
+    use super::super::tests::{History, asked, set};
+    use crate::model::Seen;
+
+    #[test]
+    fn what_the_second_owner_keeps_is_not_to_be_collected_though_the_first_one_goes() {
+        let owner = |name: &str| json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": format!("uid-{name}")});
+        let owned = json!({"metadata": {"name": "a", "namespace": "default", "uid": "uid-a",
+            "ownerReferences": [owner("going"), owner("staying")]}});
+        let deleted = json!("1970-01-01T00:00:01Z");
+        let going = with(set("going", 1), "/metadata/deletionTimestamp", deleted);
+        let history = || {
+            History::of(|id| id == "G1")
+                .put("namespaces", namespace())
+                .put("replicasets.apps", going.clone())
+                .put("configmaps", owned.clone())
+        };
+        let path = "/api/v1/namespaces/default/configmaps/a";
+        let collect = asked("controller-manager/1", http::Method::DELETE, path);
+        let kept = history().put("replicasets.apps", set("staying", 1));
+        assert_eq!(kept.see(&Seen::Asked(&collect)).broken(), ["G1"]);
+        assert!(history().see(&Seen::Asked(&collect)).broken().is_empty());
     }
 }

@@ -1,15 +1,15 @@
 //! Q5: a pod is bound beside no other that it, or the other, keeps away from, and no more unevenly than it asks for.
 //!
-//! Checked at the write that binds a pod that asks for it: required anti-affinity, its own and that of who is there,
-//! and topology spread constraints that forbid (`DoNotSchedule`), over the pods that are bound and have not finished;
-//! whoever is being deleted counts for the first, and not for the second. Bindings overtake each other, so that what
-//! looks uneven is held against the scheduler only when no others came within its lag to make it even; and pods that
-//! went within that time may still have counted where there were few. Not judged: anti-affinity shortly after a fault
-//! held the scheduler up, and evenness near any fault; what is bound shortly after nodes came, went or got other
-//! labels, or pods got other labels or were made on a node; evenness while pods go that have no node yet; constraints
-//! and terms that choose among nodes, namespaces or labels by more than a selector.
+//! Checked at the write that binds a pod: required anti-affinity, its own and that of who is there, and its topology
+//! spread constraints that forbid (`DoNotSchedule`), over the pods that are bound and have not finished; whoever is
+//! being deleted counts for the first, and not for the second. Bindings overtake each other, so that what looks uneven
+//! is held against the scheduler only when no others came within its lag to make it even; and pods that went within
+//! that time may still have counted where there were few. Not judged: anti-affinity shortly after a fault held the
+//! scheduler up, and evenness near any fault; what is bound shortly after nodes came, went or got other labels, or pods
+//! got other labels or were made on a node; evenness while pods go that have no node yet; constraints and terms that
+//! choose among nodes, namespaces or labels by more than a selector.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ use crate::scenario::Role;
 pub struct Company {
     /// When nodes, or whom a selector means, last changed.
     moved: Option<Duration>,
+    /// The pods with required anti-affinity among those that are there.
+    apart: BTreeSet<ObjectId>,
     /// Pods that ceased to count for constraints, as they were, and when.
     left: Vec<(Duration, Arc<Item>)>,
     /// What looks uneven, in the order of time.
@@ -61,6 +63,11 @@ fn counts(pod: &Item) -> bool {
     !pod.node_name().is_empty() && !pod.is_finished() && !pod.is_terminating()
 }
 
+/// Whether a pod counts for anti-affinity.
+fn is_there(pod: &Item) -> bool {
+    !pod.node_name().is_empty() && !pod.is_finished()
+}
+
 /// Whether a selector of a pod in `namespace` means `other`. None means nothing.
 fn means(selector: Option<&LabelSelector>, namespace: &str, other: &Item) -> bool {
     let selector = selector.and_then(|selector| Selector::from_label_selector(selector).ok());
@@ -76,6 +83,11 @@ fn anti_affinity(pod: &Pod) -> impl Iterator<Item = &PodAffinityTerm> {
         let plain = term.namespaces.as_ref().is_none_or(Vec::is_empty) && term.match_label_keys.is_none();
         plain && term.namespace_selector.is_none() && term.mismatch_label_keys.is_none()
     })
+}
+
+/// Whether a pod has any.
+fn has_anti_affinity(pod: &Item) -> bool {
+    pod.pod().is_some_and(|pod| anti_affinity(pod).next().is_some())
 }
 
 /// The constraints that forbid, of a pod that may go to every node.
@@ -115,6 +127,11 @@ impl Company {
                 if let Some(before) = counted.filter(|_| !after.is_some_and(|after| counts(after))) {
                     self.left.retain(|(at, _)| *at + MEMORY > now);
                     self.left.push((now, before.clone()));
+                }
+                if after.is_some_and(|after| is_there(after) && has_anti_affinity(after)) {
+                    self.apart.insert(change.id.clone());
+                } else {
+                    self.apart.remove(&change.id);
                 }
             }
             _ => {}
@@ -208,24 +225,28 @@ impl Company {
         self.suspicions.retain(Suspicion::is_uneven);
         None
     }
-}
 
-/// Whom `pod`, which has just been bound, may not be beside.
-fn unwelcome<'a>(pod: &Item, cluster: &'a Cluster) -> Option<&'a ObjectId> {
-    let beside = |key: &str, other: &Item| {
-        let own = domain(cluster, pod.node_name(), key);
-        own.is_some() && own == domain(cluster, other.node_name(), key)
-    };
-    let keeps_away = |one: &Item, from: &Item, other: &Item| {
-        one.pod().into_iter().flat_map(anti_affinity).any(|term| {
-            beside(&term.topology_key, other) && means(term.label_selector.as_ref(), &one.id.namespace, from)
-        })
-    };
-    let mut others = cluster
-        .all("pods")
-        .filter(|other| other.id != pod.id && !other.node_name().is_empty() && !other.is_finished());
-    let bad = others.find(|other| keeps_away(pod, other, other) || keeps_away(other, pod, other))?;
-    Some(&bad.id)
+    /// Whom `pod`, which has just been bound, may not be beside.
+    fn unwelcome<'a>(&self, pod: &Item, cluster: &'a Cluster) -> Option<&'a ObjectId> {
+        let beside = |key: &str, other: &Item| {
+            let own = domain(cluster, pod.node_name(), key);
+            own.is_some() && own == domain(cluster, other.node_name(), key)
+        };
+        let keeps_away = |one: &Item, from: &Item, other: &Item| {
+            one.pod().into_iter().flat_map(anti_affinity).any(|term| {
+                beside(&term.topology_key, other) && means(term.label_selector.as_ref(), &one.id.namespace, from)
+            })
+        };
+        // Many pods ask for nothing; only who asks costs a look at all others.
+        let mut all = has_anti_affinity(pod)
+            .then(|| cluster.all("pods"))
+            .into_iter()
+            .flatten();
+        let kept_off = all.find(|other| other.id != pod.id && is_there(other) && keeps_away(pod, other, other));
+        let mut apart = self.apart.iter().filter_map(|id| cluster.get(id));
+        let bad = kept_off.or_else(|| apart.find(|other| other.id != pod.id && keeps_away(other, pod, other)))?;
+        Some(&bad.id)
+    }
 }
 
 impl Invariant for Company {
@@ -263,10 +284,11 @@ impl Invariant for Company {
                 after.node_name()
             )
         };
-        // Many pods ask for nothing; only who asks costs a look at the others.
-        let asks = anti_affinity(pod).next().is_some();
-        if let Some(other) = asks.then(|| unwelcome(after, cluster)).flatten() {
-            let message = format!("{}, from which {other} is to be kept away", bound());
+        if let Some(other) = self.unwelcome(after, cluster) {
+            let message = format!(
+                "{}, beside {other}, though one of them keeps away from the other",
+                bound()
+            );
             report.broken(self.id(), message, &["scheduler"]);
         }
         if cluster.is_disturbed_everywhere(lag) {
@@ -328,6 +350,13 @@ mod tests {
         let first = || bind(zones().at(100), "x", "a", &apart);
         assert_eq!(bind(first(), "y", "a", &apart).broken(), ["Q5"]);
         assert!(bind(first(), "y", "b", &apart).broken().is_empty());
+        // One that asks for nothing itself is kept away as well, until the other has finished.
+        let plain = json!({});
+        assert_eq!(bind(first(), "y", "a", &plain).broken(), ["Q5"]);
+        assert!(bind(first(), "y", "b", &plain).broken().is_empty());
+        let finished = with(pod("x", "a", "Succeeded"), "/spec/affinity", apart["affinity"].clone());
+        let done = first().put("pods", finished).at(200);
+        assert!(bind(done, "y", "a", &plain).broken().is_empty());
     }
 
     #[test]

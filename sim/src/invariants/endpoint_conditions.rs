@@ -1,15 +1,16 @@
 //! E6: what a slice says of a pod is so, and a pod that is not ready stays in it.
 //!
-//! Judged at every write of a slice that the controller keeps, and, where no fault disturbs it, at every change of a pod:
-//! what was so for half a minute before it must have been told by then. Of each pod in it: `serving` is whether it is
-//! ready, `terminating` whether it is being deleted, and `ready` is both `serving` and not `terminating`, unless the
+//! Judged at every write of a slice that the controller keeps, and, where no fault disturbs it, at every change of a
+//! pod: what was so for half a minute before it must have been told by then. Of each pod in it: `serving` is whether it
+//! is ready, `terminating` whether it is being deleted, and `ready` is both `serving` and not `terminating`, unless the
 //! service publishes pods that are not ready. And no pod is written out of a service's only slice while it has its
-//! address and is selected: one that is not ready, or ends, is shown as such.
+//! address and is selected: one that is not ready, or ends, is shown as such. A pod whose node is gone is in no slice,
+//! unless the service publishes pods that are not ready.
 //!
 //! What changed within the controller's lag is held against nobody: the pod's readiness, its deletion, labels and
-//! address, the service, and how many slices it has. A fault that held the controller manager up lengthens the lag. Not
-//! judged: slices that others keep, what moves between several slices, slices that are deleted, and pods that never
-//! were in one (E3, at convergence).
+//! address, whether its node is there, the service, and how many slices it has. A fault that held the controller
+//! manager up lengthens the lag. Not judged: slices that others keep, what moves between several slices, slices that
+//! are deleted, and pods that never were in one (E3, at convergence).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,6 +32,8 @@ const AFTERMATH: Duration = Duration::from_secs(120);
 pub struct EndpointConditions {
     /// By uid of a pod that is: what slices tell of it.
     pods: BTreeMap<String, Known>,
+    /// By name of a node that is or was there: whether it is, and since when.
+    nodes: BTreeMap<String, (bool, Duration)>,
     /// When what endpoints follow from last changed in a service.
     services: BTreeMap<ObjectId, Duration>,
     /// By uid of a service: when a slice of it last came or went.
@@ -62,6 +65,10 @@ impl Invariant for EndpointConditions {
                 self.judge_late(change, cluster, report);
                 self.remember_pod(change, cluster.now);
             }
+            "nodes" if change.before.is_some() != change.after.is_some() => {
+                let is_there = change.after.is_some();
+                self.nodes.insert(change.id.name.clone(), (is_there, cluster.now));
+            }
             "services" => self.remember_service(change, cluster.now),
             "endpointslices.discovery.k8s.io" => {
                 if let (Some(before), Some(after)) = (&change.before, &change.after)
@@ -85,6 +92,13 @@ impl Invariant for EndpointConditions {
 
 fn spec(service: &Item) -> Option<&ServiceSpec> {
     service.service()?.spec.as_ref()
+}
+
+/// Whether the service publishes pods that are not ready.
+fn publishes(service: &Item) -> bool {
+    spec(service)
+        .and_then(|spec| spec.publish_not_ready_addresses)
+        .unwrap_or(false)
 }
 
 fn uid(endpoint: &Endpoint) -> Option<&str> {
@@ -172,7 +186,9 @@ impl EndpointConditions {
             let Some(pod) = cluster.by_uid(uid).filter(|_| !stays) else {
                 continue;
             };
-            let rested = self.pods.get(uid).is_some_and(|known| rests(&known.place));
+            let node = self.nodes.get(pod.node_name());
+            let has_node = publishes(service) || node.is_some_and(|(is_there, since)| *is_there && rests(since));
+            let rested = has_node && self.pods.get(uid).is_some_and(|known| rests(&known.place));
             if rested && !pod.is_finished() && pod.address().is_some() && pod.is_selected_by(service) {
                 wrong.push(format!(
                     "leaves {} (uid {uid}) out, which {} selects",
@@ -232,9 +248,15 @@ impl EndpointConditions {
             serving,
             terminating,
         } = EndpointState::of(endpoint);
-        let publishes = spec(service)
-            .and_then(|spec| spec.publish_not_ready_addresses)
-            .unwrap_or(false);
+        let publishes = publishes(service);
+        let gone = self.nodes.get(pod.node_name()).filter(|(is_there, _)| !is_there);
+        if let Some((_, since)) = gone.filter(|(_, since)| !publishes && rests(since)) {
+            let node = pod.node_name();
+            return Some(format!(
+                "has {} (uid {uid}), whose node {node} is gone since {since:?}",
+                pod.id
+            ));
+        }
         if serving != pod.condition("Ready") && rests(&known.ready) {
             return Some(format!(
                 "has {} (uid {uid}) as serving: {serving}, though it is not so since {:?}",

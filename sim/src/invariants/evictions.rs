@@ -1,9 +1,10 @@
 //! N2: a taint eviction had an untolerated taint in force for the whole toleration time.
 //!
 //! Judged when the taint eviction asks to delete a pod in the very state it saw: the pod must say that this disrupts it
-//! (KEP-3329), and some taint of the pod's node that evicts must have stood for as long as the pod tolerates it, counted
-//! from the pod's arrival if that was later, and stand now or until within the controller's lag. Others delete pods for
-//! reasons of their own.
+//! (KEP-3329), and some taint of the pod's node that evicts must have stood for as long as the pod tolerates it,
+//! counted from the pod's arrival if that was later, and stand now or until within the controller's lag. The taint of a
+//! node that says nothing and that of one that is not ready go for each other when the node's word changes: what one
+//! has begun goes on under the other. Others delete pods for reasons of their own.
 //!
 //! In the end no pod may be left on a node with a taint that it has borne for longer than it tolerates, if that is a
 //! minute or less: of more patient ones the run's end is not waited for.
@@ -24,13 +25,30 @@ const EVICTOR: &str = "/taint-eviction-controller";
 /// Times in objects are whole seconds.
 const ROUNDING: Duration = Duration::from_secs(1);
 
+/// The taints of nodes that are given up: one stands for the other when what is known of the node changes.
+const GIVEN_UP: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+
 /// For longer than this the end of a run does not wait for a pod to go.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Stood {
     taint: Taint,
     since: Duration,
+    /// Since when it, or what it stands for, has been there without a gap.
+    begun: Duration,
     until: Option<Duration>,
+}
+
+/// Since when there has been what a taint that comes stands for; none if it stands for itself. A gap within the
+/// controller's lag may have been none to it.
+fn goes_on_from(taint: &Taint, known: &[Stood], cluster: &Cluster) -> Option<Duration> {
+    let is_given_up = |taint: &Taint| GIVEN_UP.contains(&taint.key.as_str());
+    let lag = cluster.lag(Role::ControllerManager);
+    let others = known
+        .iter()
+        .filter(|own| is_given_up(taint) && is_given_up(&own.taint) && own.taint.key != taint.key);
+    let lasting = others.filter(|own| own.until.is_none_or(|until| until + lag >= cluster.now));
+    lasting.map(|own| own.begun).min()
 }
 
 /// See the module.
@@ -83,9 +101,11 @@ impl Invariant for Evictions {
                 }
                 for taint in there {
                     if !known.iter().any(|own| own.until.is_none() && same(taint, &own.taint)) {
+                        let begun = goes_on_from(taint, known, cluster).unwrap_or(now);
                         known.push(Stood {
                             taint: taint.clone(),
                             since: now,
+                            begun,
                             until: None,
                         });
                     }
@@ -121,7 +141,7 @@ impl Invariant for Evictions {
                 let due = stood
                     .filter(|own| own.until.is_none_or(|until| until + lag > now))
                     .any(|own| {
-                        let time = own.until.unwrap_or(now).saturating_sub(own.since.max(arrived)) + ROUNDING;
+                        let time = own.until.unwrap_or(now).saturating_sub(own.begun.max(arrived)) + ROUNDING;
                         tolerance(pod, &own.taint).is_some_and(|tolerated| time >= tolerated)
                     });
                 let gone = cluster.find("nodes", "", item.node_name()).is_none();

@@ -135,8 +135,7 @@ impl Invariant for Informers {
                 informer.asked = *asked;
                 informer.begun = true;
                 let heard = informer.heard;
-                let stood_still = Role::of(client).is_some_and(|role| cluster.was_paused(role));
-                if let Some(from) = from.filter(|from| *from < heard && !stood_still) {
+                if let Some(from) = from.filter(|from| *from < heard && !cluster.was_paused(client)) {
                     let message = format!(
                         "{client} resumes its watch of {} at revision {from}, having been shown revision {heard}",
                         selection.resource
@@ -220,4 +219,43 @@ fn describe(selection: &Selection) -> String {
         "{} in {:?}, labels {:?}, fields {:?}",
         selection.resource, selection.namespace, selection.labels, selection.fields
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariants::tests::{History, pod};
+
+    #[test]
+    fn only_a_process_that_stood_still_itself_may_have_lost_what_has_reached_it() {
+        let selection = Selection {
+            resource: "pods".into(),
+            namespace: String::new(),
+            labels: None,
+            fields: None,
+        };
+        let opened = |stream| Seen::WatchOpened {
+            stream,
+            client: "kubelet/node-1",
+            selection: &selection,
+            from: Some(1),
+            asked: Duration::ZERO,
+        };
+        let shown = Seen::Watched {
+            stream: 1,
+            kind: WatchEventKind::Added,
+            revision: 2,
+            namespace: "default",
+            name: "a",
+        };
+        let paused = |process: &str| {
+            let history = History::of(|id| id == "C1").see(&opened(1));
+            let history = history.put("pods", pod("a", "node-1", "Pending")).see(&shown);
+            let history = history.see(&Seen::Delivered { stream: 1, events: 1 });
+            let history = history.know(|cluster| cluster.pause(process, Duration::from_secs(10)));
+            history.at(20).see(&opened(2)).broken()
+        };
+        assert!(paused("kubelet/node-1").is_empty());
+        assert_eq!(paused("kubelet/node-2"), ["C1"]);
+    }
 }

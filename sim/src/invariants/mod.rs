@@ -11,6 +11,7 @@ mod admitted;
 mod affinity;
 mod availability;
 mod available;
+pub(crate) mod backends;
 mod binding;
 mod calls;
 mod capacity;

@@ -161,6 +161,33 @@ fn an_eviction_before_its_time_breaks_n2() {
 }
 
 #[test]
+fn an_eviction_goes_by_the_taint_that_the_present_one_stands_for() {
+    let delete = Asked {
+        user_agent: "kube-controller-manager/taint-eviction-controller".to_owned(),
+        base: Some(0),
+        ..asked("controller-manager/1", http::Method::DELETE, POD)
+    };
+    let tainted = |key: &str| with(node("n"), "/spec/taints", json!([{"key": key, "effect": "NoExecute"}]));
+    let tolerations = json!([{"operator": "Exists", "tolerationSeconds": 60}]);
+    let pod = with(pod("a", "n", "Running"), "/spec/tolerations", tolerations);
+    // The pod is asked to go at second 170, after these taints.
+    let evicted = |steps: &[(u64, &str)]| {
+        let begin = History::of(|id| id == "N2").put("pods", pod.clone());
+        let history = steps.iter().fold(begin, |history, (at, key)| {
+            let node = if key.is_empty() { node("n") } else { tainted(key) };
+            history.at(*at).put("nodes", node)
+        });
+        history.at(170).see(&Seen::Asked(&delete)).broken()
+    };
+    let (unreachable, not_ready) = ("node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready");
+    assert!(evicted(&[(100, unreachable), (150, not_ready)]).is_empty());
+    assert!(evicted(&[(100, unreachable), (140, not_ready), (150, unreachable)]).is_empty());
+    assert_eq!(evicted(&[(100, unreachable), (120, ""), (150, not_ready)]), ["N2"]);
+    assert_eq!(evicted(&[(100, unreachable), (150, "example.com/other")]), ["N2"]);
+    assert_eq!(evicted(&[(150, not_ready)]), ["N2"]);
+}
+
+#[test]
 fn the_first_toleration_that_covers_a_taint_decides_for_n2() {
     let stays = |tolerations: Value| {
         let pod = with(pod("a", "n", "Running"), "/spec/tolerations", tolerations);

@@ -42,7 +42,8 @@ pub(super) const UNDER_WAY: Duration = Duration::from_secs(180);
 
 /// How old the picture may be that the kubelet of `machine` acts on, of what it was told and of what runs.
 pub(super) fn tolerance(machine: &str, cluster: &Cluster) -> Duration {
-    let troubled = cluster.is_disturbed_on(machine, UNDER_WAY) || cluster.was_paused(Role::Kubelet);
+    let kubelet = format!("{}/{machine}", Role::Kubelet);
+    let troubled = cluster.is_disturbed_on(machine, UNDER_WAY) || cluster.was_paused(&kubelet);
     cluster.lag(Role::Kubelet) + if troubled { UNDER_WAY } else { Duration::ZERO }
 }
 

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::json;
 
+use super::kubelet_tests::starts;
 use super::tests::{History, POD, asked, node, pod, started};
 use crate::model::{Asked, Seen};
 
@@ -37,6 +38,30 @@ fn a_container_of_nobody_breaks_k2() {
         code: 0,
     });
     assert!(ended.see(&Seen::Asked(&last)).broken().is_empty());
+}
+
+#[test]
+fn a_container_that_a_kubelet_starts_for_a_pod_that_it_had_removed_for_good_breaks_k2() {
+    let last = Asked {
+        grace: Some(0),
+        ..asked("kubelet/n", http::Method::DELETE, POD)
+    };
+    let bound = || {
+        History::of(|id| id == "K2")
+            .put("pods", pod("a", "n", "Running"))
+            .at(10)
+    };
+    let goes = |history: History| history.at(11).delete("pods", &pod("a", "n", "Running")).at(20);
+    let removed = || goes(bound().see(&Seen::Asked(&last)));
+    assert_eq!(removed().see(&starts("s1", "c1", "c", 15)).broken(), ["K2"]);
+    let late = removed().see(&starts("s1", "c1", "c", 5));
+    assert!(late.broken().is_empty(), "the runtime was told before");
+    let anew = removed().see(&Seen::Started { process: "kubelet/n" });
+    assert!(anew.see(&starts("s1", "c1", "c", 15)).broken().is_empty());
+    // Somebody else has forced it, and the kubelet does not know yet; or its request was refused.
+    assert!(goes(bound()).see(&starts("s1", "c1", "c", 15)).broken().is_empty());
+    let refused = bound().see(&Seen::Asked(&last)).at(20);
+    assert!(refused.see(&starts("s1", "c1", "c", 15)).broken().is_empty());
 }
 
 pub(super) fn sandbox<'a>(name: &'a str, uid: &'a str, last: u8) -> Seen<'a> {

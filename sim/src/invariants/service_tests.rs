@@ -7,7 +7,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::tests::{History, POD, asked, owned, pod, set};
+use super::tests::{History, POD, asked, node, owned, pod, set};
 use crate::model::{Asked, Call, Caller, ObjectId, Seen};
 
 /// Judged by one invariant alone.
@@ -189,6 +189,7 @@ fn settled(id: &'static str) -> History {
     ];
     history(id)
         .at(1)
+        .put("nodes", node("n"))
         .put("services", service())
         .put(PODS, backend("a", "10.0.0.1", true))
         .put(PODS, backend("b", "10.0.0.2", true))
@@ -232,6 +233,39 @@ fn a_pod_that_is_left_out_because_it_is_not_ready_breaks_e6() {
     other["spec"]["selector"] = json!({"app": "x", "tier": "z"});
     let other = settled("E6").put("services", other);
     assert!(other.at(101).put(SLICES, slice(&alone)).broken().is_empty());
+}
+
+#[test]
+fn a_pod_whose_node_is_gone_leaves_the_slices_of_services_that_do_not_publish_all() {
+    let endpoint = |name, ip, is_ready| endpoint(name, ip, is_ready, is_ready, false);
+    let (a, b) = (endpoint("a", "10.0.0.1", true), endpoint("b", "10.0.0.2", false));
+    let gone = || settled("E6").at(200).delete("nodes", &node("n"));
+    let written = |history: History, endpoints: &[Value]| history.put(SLICES, slice(endpoints)).broken();
+    let (all, alone, none) = ([a.clone(), b], [a], []);
+    assert!(written(gone().at(201), &none).is_empty());
+    assert!(
+        written(gone().at(201), &all).is_empty(),
+        "the controller cannot know yet"
+    );
+    assert_eq!(written(gone().at(220), &alone), ["E6"]);
+    // It is there again, and the controller may not have heard of that either.
+    let back = || gone().at(210).put("nodes", node("n"));
+    assert!(written(back().at(211), &none).is_empty());
+    assert_eq!(written(back().at(230), &none), ["E6", "E6"]);
+    // Nobody has written the slice since.
+    let late = |seconds| gone().at(seconds).put(PODS, backend("a", "10.0.0.1", false)).broken();
+    assert!(late(230).is_empty());
+    assert_eq!(late(250), ["E6"]);
+}
+
+#[test]
+fn a_service_that_publishes_all_keeps_the_pods_of_a_node_that_is_gone() {
+    let mut open = service();
+    open["spec"]["publishNotReadyAddresses"] = json!(true);
+    let gone = settled("E6").at(110).put("services", open).at(200);
+    let gone = gone.delete("nodes", &node("n")).at(300);
+    let a = endpoint("a", "10.0.0.1", true, true, false);
+    assert_eq!(gone.put(SLICES, slice(&[a])).broken(), ["E6"]);
 }
 
 /// Two connections from one node, the second so many seconds after the first.
@@ -283,7 +317,7 @@ fn an_endpoint_that_was_gone_for_a_moment_a_changed_service_and_a_fault_do_not_b
     let over = settled("E7").know(|cluster| {
         cluster.stall(
             crate::scenario::Role::Proxy,
-            Duration::from_secs(150),
+            Duration::from_secs(20),
             Duration::from_secs(400),
         )
     });

@@ -50,13 +50,12 @@ struct Write {
     base: Option<u64>,
 }
 
-/// When the node said last that it is well, by its own clock; none if it never has.
+/// When the node said last whether it is ready, by its own clock; none if it never has. Others say other things of it.
 fn said(node: Option<&Arc<Item>>) -> Option<Timestamp> {
     let status = node?.node()?.status.as_ref()?;
-    let times = status.conditions.iter().flatten();
-    times
-        .filter_map(|condition| Some(condition.last_heartbeat_time.as_ref()?.0))
-        .max()
+    let mut conditions = status.conditions.iter().flatten();
+    let ready = conditions.find(|condition| condition.type_ == "Ready")?;
+    Some(ready.last_heartbeat_time.as_ref()?.0)
 }
 
 impl Silence {

@@ -143,10 +143,10 @@ impl Invariant for SilentContainers {
                     return;
                 }
                 let machine = &change.id.name;
-                let stood = cluster.was_paused(Role::Kubelet);
-                self.hear(machine, cluster.now, stood);
+                let kubelet = format!("{}/{machine}", Role::Kubelet);
+                self.hear(machine, cluster.now, cluster.was_paused(&kubelet));
                 if let Some(wrong) = self.wrong(machine, cluster) {
-                    report.broken(self.id(), wrong, &[&format!("kubelet/{machine}")]);
+                    report.broken(self.id(), wrong, &[&kubelet]);
                 }
             }
             _ => {}

@@ -233,9 +233,7 @@ fn a_pod_that_goes_and_a_kubelet_that_may_not_know_do_not_break_k10() {
         started.at(10).put("pods", probed(true))
     };
     assert!(ready().at(30).put("pods", probed(false)).broken().is_empty());
-    let paused = ready()
-        .at(100)
-        .know(|cluster| cluster.pause(crate::scenario::Role::Kubelet, seconds(95)));
+    let paused = ready().at(100).know(|cluster| cluster.pause("kubelet/n", seconds(95)));
     assert!(paused.put("pods", probed(false)).broken().is_empty());
     let mut going = probed(false);
     going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");

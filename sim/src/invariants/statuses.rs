@@ -240,8 +240,9 @@ impl Statuses {
         let least = patience(pod, &after.name)?;
         let lasts = self.silent.get(id).map(|since| cluster.now.saturating_sub(*since));
         let silence = known.silence.max(lasts.unwrap_or_default());
+        let kubelet = format!("{}/{}", Role::Kubelet, pod.node_name());
         let is_excused =
-            known.since + cluster.lag(Role::Kubelet) + UNANSWERED >= cluster.now || cluster.was_paused(Role::Kubelet);
+            known.since + cluster.lag(Role::Kubelet) + UNANSWERED >= cluster.now || cluster.was_paused(&kubelet);
         let was_silent = !silence.is_zero() && silence + ROUNDING >= least;
         (!is_excused && !was_silent).then(|| {
             format!(

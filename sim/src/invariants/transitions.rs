@@ -4,20 +4,23 @@
 //! it had, unless that one is of just now: it may change twice within a second. A status that stays keeps its time;
 //! once it may have changed and changed back between two writes, but not write after write, and not that of a pod
 //! whose containers have neither begun, nor ended, nor fallen silent or answered again of late, nor since its kubelet
-//! last told of them: a kubelet that starts again finds them as they were. Not judged: whatever is written while a clock is wrong or, but for such pods, a fault in
-//! force that reaches the pod's node, or the node, or shortly after; conditions without a time.
+//! last told of them: a kubelet that starts again finds them as they were. Not judged: whatever is written while a clock
+//! is wrong or, but for such pods, a fault in force that reaches the pod's node, or the node, or shortly after; what is
+//! written shortly after a write that was long under way, since that brings an old status back; conditions without a
+//! time.
 //!
 //! Source: the API's documentation of `lastTransitionTime`. Users read from it since when something is so, and
 //! controllers count `minReadySeconds` from it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::statuses::statuses;
 use super::{Invariant, MEMORY, Report};
-use crate::model::{Cluster, Item, Seen};
+use crate::model::{Asked, Cluster, Item, ObjectId, Seen};
 
 /// A change this young may have been written late, after another within the same second.
 const LATE: Duration = Duration::from_secs(60);
@@ -35,6 +38,8 @@ pub struct Transitions {
     told: BTreeMap<String, Duration>,
     /// Whose containers those are, by id.
     owners: BTreeMap<String, String>,
+    /// When a write began that had been under way for longer than [`LATE`], by what it is of.
+    belated: BTreeMap<(Arc<str>, String, String), Duration>,
 }
 
 /// A condition: its type, its status, and since when.
@@ -93,6 +98,23 @@ impl Transitions {
         }
     }
 
+    /// Takes in that a write begins.
+    fn begun(&mut self, asked: &Asked, now: Duration) {
+        if let Some(path) = asked.path.as_ref().filter(|_| asked.at + LATE < now) {
+            self.belated.retain(|_, at| *at + LATE > now);
+            let place = (path.resource.clone(), path.namespace.clone(), path.name.clone());
+            self.belated.insert(place, now);
+        }
+    }
+
+    /// Whether an object may have got an old status back of late.
+    fn is_behind(&self, id: &ObjectId, now: Duration) -> bool {
+        let of = self.belated.iter().find(|((resource, namespace, name), _)| {
+            (&**resource, &**namespace, &**name) == (&*id.resource, &*id.namespace, &*id.name)
+        });
+        of.is_some_and(|(_, at)| *at + LATE > now)
+    }
+
     /// Whether nothing has befallen the pod's containers for so long that its status must be as it was.
     fn is_steady(&self, pod: &Item, cluster: &Cluster) -> bool {
         let gates = pod.pod().and_then(|pod| pod.spec.as_ref()?.readiness_gates.as_ref());
@@ -137,6 +159,9 @@ impl Invariant for Transitions {
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         self.stir(seen, cluster.now);
+        if let Seen::Begun { asked, .. } = seen {
+            self.begun(asked, cluster.now);
+        }
         let Seen::Change(change) = seen else { return };
         if !matches!(&*change.id.resource, "pods" | "nodes" | "deployments.apps") {
             return;
@@ -164,6 +189,7 @@ impl Invariant for Transitions {
             };
             if let Some(wrong) = self.wrong(after, *was, own, cluster)
                 && !cluster.is_clock_wrong(MEMORY)
+                && !self.is_behind(&change.id, cluster.now)
             {
                 let message = format!(
                     "{} (uid {}) {wrong}, at revision {}",
@@ -186,7 +212,8 @@ mod tests {
 
     use super::super::contract_tests::with;
     use super::super::kubelet_tests::starts;
-    use super::super::tests::{History, pod};
+    use super::super::tests::{History, asked, pod};
+    use super::*;
 
     /// Writes of a pod, each with the moment at which it comes, its status and the second since when.
     fn written(writes: &[(u64, &str, i64)]) -> Vec<&'static str> {
@@ -216,6 +243,26 @@ mod tests {
         let late = [(1, "False", 1), (100, "True", 1)];
         assert!(written_after(|history| history.struck_on("n"), &late).is_empty());
         assert_eq!(written_after(|history| history.struck_on("m"), &late), ["K13"]);
+    }
+
+    /// A status that was sent at second `sent` comes at second 99.
+    fn comes_late(history: History, sent: u64) -> History {
+        let status = "/api/v1/namespaces/default/pods/a/status";
+        let asked = Asked {
+            at: Duration::from_secs(sent),
+            ..asked("kubelet/n", http::Method::PATCH, status)
+        };
+        history.at(99).see(&Seen::Begun {
+            execution: 1,
+            asked: &asked,
+        })
+    }
+
+    #[test]
+    fn what_a_status_that_comes_late_brings_back_does_not_break_k13() {
+        let writes = [(100, "False", 1), (120, "True", 1)];
+        assert!(written_after(|history| comes_late(history, 2), &writes).is_empty());
+        assert_eq!(written_after(|history| comes_late(history, 98), &writes), ["K13"]);
     }
 
     #[test]

@@ -74,6 +74,12 @@ impl Connection {
         self.line.send_modify(|line| line.number += 1);
     }
 
+    /// Whether `line` was broken by a reset, and not given up for another server.
+    pub fn was_reset(&self, line: Line) -> bool {
+        let now = self.line();
+        now.number > line.number && now.server == line.server
+    }
+
     fn say(&self, server: usize) {
         if self.world.api_servers().len() > 1 {
             let place = &self.world.api_servers()[server];

@@ -11,6 +11,7 @@ use orrery_api::status::ApiError;
 use tokio::sync::Notify;
 
 pub use super::mishaps::Refusal;
+use crate::faults::Victims;
 use crate::model::Asked;
 use crate::scenario::ComponentTarget;
 use crate::sweep::Sweep;
@@ -26,6 +27,8 @@ pub struct Gate {
     pub until: Duration,
     /// Whether what they had seen is forgotten then.
     pub relist: bool,
+    /// Who is told of the watches that break and of those that are refused.
+    pub victims: Victims,
 }
 
 impl Gate {
@@ -77,6 +80,7 @@ impl Gates {
             let meant = gate.concerns(&watch.client, &watch.resource);
             if let Some(broken) = watch.broken.upgrade().filter(|_| meant) {
                 broken.notify_one();
+                gate.victims.add();
                 forgotten.push((watch.client.clone(), watch.resource.clone()));
             }
             !meant
@@ -103,12 +107,14 @@ impl Gates {
         let mut error = None;
         for closed in self.closed.iter_mut().filter(concerned) {
             if closed.gate.until > now {
+                closed.gate.victims.add();
                 // What clients are told while a watch cache is being filled.
                 return Some(refusal(ApiError::too_many_requests("storage is (re)initializing", 1)));
             }
             let known = |(client, own): &(String, String)| *client == asked.client && own == resource;
             if let Some(index) = closed.forgotten.iter().position(known) {
                 closed.forgotten.remove(index);
+                closed.gate.victims.add();
                 error = Some(refusal(ApiError::expired("too old resource version")));
             }
         }
@@ -142,6 +148,7 @@ mod tests {
             resource: resource.map(str::to_owned),
             until: Duration::from_secs(until),
             relist,
+            victims: Victims::default(),
         }
     }
 
@@ -163,6 +170,28 @@ mod tests {
         assert_eq!(code(&mut gates, "pods", 10), None);
         assert_eq!(code(&mut gates, "nodes", 20), Some(410));
         assert_eq!(code(&mut gates, "nodes", 21), None);
+    }
+
+    #[test]
+    fn a_gate_befalls_the_watches_that_break_and_those_that_are_refused() {
+        let (victims, count) = Victims::counted();
+        let mut gates = Gates::default();
+        let open = gates.opened("scheduler/1", "nodes");
+        let gate = Gate {
+            victims,
+            ..gate(Some("nodes"), 20, true)
+        };
+        gates.close(gate, Duration::from_secs(5));
+        assert_eq!(count(), 1);
+        let mut befallen = |plural, now| {
+            code(&mut gates, plural, now);
+            count()
+        };
+        assert_eq!(befallen("nodes", 10), 2);
+        assert_eq!(befallen("pods", 10), 2);
+        assert_eq!(befallen("nodes", 20), 3);
+        assert_eq!(befallen("nodes", 21), 3);
+        drop(open);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use orrery_api::random::Random;
 use tokio::sync::Notify;
 
+use crate::faults::Victims;
 use crate::scenario::{Loss, LostAnswersSpec, WhichAnswers};
 
 /// Answers to writes that are lost.
@@ -21,6 +22,8 @@ pub struct LostAnswers {
     pub(super) counts: BTreeMap<(String, String), u32>,
     /// Told when the last one is lost.
     pub(super) done: Arc<Notify>,
+    /// Who is told of those whose answers are lost.
+    pub(super) victims: Victims,
 }
 
 /// An answer that is lost.
@@ -41,9 +44,12 @@ impl LostAnswers {
         let count = self.counts.entry((client.to_owned(), write.to_owned())).or_default();
         *count += 1;
         match &self.spec.which {
-            WhichAnswers::Share { probability, .. } => random.chance(*probability).then(|| LostAnswer {
-                then: draw_loss(random),
-                drawn: Some((self.began, write.to_owned(), *count)),
+            WhichAnswers::Share { probability, .. } => random.chance(*probability).then(|| {
+                self.victims.add();
+                LostAnswer {
+                    then: draw_loss(random),
+                    drawn: Some((self.began, write.to_owned(), *count)),
+                }
             }),
             WhichAnswers::These {
                 write: wanted,
@@ -56,6 +62,7 @@ impl LostAnswers {
                 if requests.iter().max() == Some(count) {
                     self.done.notify_one();
                 }
+                self.victims.add();
                 Some(LostAnswer {
                     then: *then,
                     drawn: None,

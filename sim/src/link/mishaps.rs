@@ -13,6 +13,7 @@ use orrery_api::status::ApiError;
 use tokio::sync::Notify;
 
 use super::slow::Links;
+use crate::faults::Victims;
 use crate::model::Asked;
 use crate::scenario::{ClientTarget, FaultAction, Loss};
 
@@ -116,6 +117,8 @@ pub struct Meddler {
     pub began: Duration,
     /// Where lots come from.
     pub random: Random,
+    /// Who is told of those whom it befalls.
+    pub victims: Victims,
 }
 
 /// What has befallen a request.
@@ -161,9 +164,17 @@ impl Mishaps {
             return None;
         }
         let request = asked.request()?;
-        let all = self.meddlers.iter_mut();
-        let found: Vec<Befell> = all.filter_map(|own| own.befall(asked, &request, route)).collect();
-        found.into_iter().next()
+        let mut first = None;
+        for own in &mut self.meddlers {
+            if let Some(befell) = own.befall(asked, &request, route)
+                && first.is_none()
+            {
+                first = Some((befell, &own.meddler.victims));
+            }
+        }
+        let (befell, victims) = first?;
+        victims.add();
+        Some(befell)
     }
 }
 
@@ -171,11 +182,9 @@ impl Counting {
     fn befall(&mut self, asked: &Asked, request: &str, route: &Route<'_>) -> Option<Befell> {
         let meddler = &self.meddler;
         let client = ClientTarget::parse(&asked.client).ok()?;
-        let is_meant = match &meddler.whose {
-            Whose::Client(wanted) => wanted.as_ref().is_none_or(|wanted| wanted.means(&asked.client)),
-            Whose::Links(links) => links.include(route.from, route.to),
-        };
-        if !is_meant {
+        if let Whose::Client(Some(wanted)) = &meddler.whose
+            && !wanted.means(&asked.client)
+        {
             return None;
         }
         let count = self
@@ -183,6 +192,12 @@ impl Counting {
             .entry((asked.client.clone(), request.to_owned()))
             .or_default();
         *count += 1;
+        // All of a client's requests count, whichever way they take: who says by number what befell them names no link.
+        if let Whose::Links(links) = &meddler.whose
+            && !links.include(route.from, route.to)
+        {
+            return None;
+        }
         match &meddler.which {
             Which::Chance { probability, .. } => {
                 let lot = meddler.random.stream(&format!("{} {request} {count}", asked.client));
@@ -214,7 +229,7 @@ impl Counting {
 mod tests {
     use super::*;
     use crate::invariants::tests::asked;
-    use crate::scenario::{RestartSpec, SwarmSpec};
+    use crate::scenario::{LossSpec, Lost, RestartSpec, SwarmSpec, WhichRequests};
 
     const ROUTE: Route<'_> = Route {
         from: "node-1",
@@ -238,6 +253,7 @@ mod tests {
             }),
             began: Duration::from_secs(1),
             random: Random::from_number(7),
+            victims: Victims::default(),
         }
     }
 
@@ -316,5 +332,65 @@ mod tests {
         let befell = mishaps.befall(&patch("kubelet/node-1"), &ROUTE, at(2)).unwrap();
         assert!(matches!(befell.drawn, Some((began, FaultAction::Restart(_))) if began == at(1)));
         assert!(mishaps.befall(&patch("kubelet/node-1"), &ROUTE, at(10)).is_none());
+    }
+
+    #[test]
+    fn a_request_that_takes_another_link_counts_as_well_as_it_does_for_who_names_its_client() {
+        let mut mishaps = Mishaps::default();
+        let which = Which::Chance {
+            probability: 1.0,
+            until: Duration::from_secs(10),
+        };
+        let links = Links {
+            of: Some("node-1".to_owned()),
+            to: Some("control-plane".to_owned()),
+        };
+        let pin: Pin = Box::new(|client, request, number, _| {
+            FaultAction::Loss(LossSpec::These {
+                client,
+                which: WhichRequests::These {
+                    request: request.to_owned(),
+                    nth: vec![number],
+                },
+                lost: Lost::Request,
+                then: Loss::Reset,
+            })
+        });
+        mishaps.begin(Meddler {
+            pin,
+            ..meddler(Whose::Links(links), which)
+        });
+        let elsewhere = Route {
+            to: "control-plane-2",
+            ..ROUTE
+        };
+        let now = Duration::from_secs(2);
+        assert!(mishaps.befall(&patch("kubelet/node-1"), &elsewhere, now).is_none());
+        let befell = mishaps.befall(&patch("kubelet/node-1"), &ROUTE, now).unwrap();
+        let (_, mut pinned) = befell.drawn.unwrap();
+        assert_eq!(pinned.nth().cloned(), Some(vec![2]));
+    }
+
+    #[test]
+    fn a_fault_befalls_only_those_requests_that_no_other_befell_before() {
+        let mut mishaps = Mishaps::default();
+        let [first, second] = [[1, 2], [2, 3]].map(|nth| {
+            let (victims, count) = Victims::counted();
+            let which = Which::These {
+                request: "patch pods/status".to_owned(),
+                nth: nth.to_vec(),
+            };
+            mishaps.begin(Meddler {
+                victims,
+                ..meddler(Whose::Client(None), which)
+            });
+            count
+        });
+        let mut counts = Vec::new();
+        for _ in 0..4 {
+            mishaps.befall(&patch("kubelet/node-1"), &ROUTE, Duration::from_secs(2));
+            counts.push((first(), second()));
+        }
+        assert_eq!(counts, [(1, 0), (2, 0), (2, 1), (2, 1)]);
     }
 }

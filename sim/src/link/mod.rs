@@ -2,7 +2,7 @@
 //!
 //! A request travels, is carried out by a task of the server's process (so that it dies with it), and its answer
 //! travels back; a stream's frames follow one by one. A partition holds messages up as TCP does: they arrive after it
-//! heals, if their sender still waits. A process that died refuses quickly; a machine that died says nothing, so that
+//! heals, even if their sender has given them up (see `underway`). A process that died refuses quickly; a machine that died says nothing, so that
 //! whoever is connected to it notices by a time-out of his own. An answer may be lost though the request took effect. A
 //! request may be carried out twice, as when something between its ends tries again; messages of one connection are
 //! neither doubled nor reordered, since TCP does not let them through. Not simulated: how much a link can carry.
@@ -24,9 +24,10 @@ mod stream;
 mod tap;
 #[cfg(test)]
 mod tests;
+mod underway;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -45,6 +46,8 @@ pub use mishaps::{Doubling, Draw, Meddler, Mishap, Pin, Refusal, Which, Whose};
 pub use network::Network;
 pub use priorities::Priorities;
 pub use slow::{Delay, Links};
+pub use underway::Courier;
+use underway::Underway;
 
 use crate::model::{Answered, Asked};
 use crate::recording::What;
@@ -62,12 +65,24 @@ pub struct SimTransport {
     random: Random,
     connection: Arc<Connection>,
     requests: AtomicU64,
+    own: Weak<SimTransport>,
+}
+
+/// What becomes of a request at its server's machine.
+enum Arrival {
+    /// It is lost on the last bit of its way.
+    Lost(Loss),
+    /// No server runs there.
+    Unwanted,
+    /// It is carried out, and its answer comes here, unless that is lost so.
+    Taken(oneshot::Receiver<http::Response<stream::Arriving>>, Option<Loss>),
 }
 
 impl SimTransport {
     /// The way of the process `client` on `machine`, which speaks as `identity`.
     pub fn new(world: &Arc<World>, client: &str, machine: &str, identity: Identity, random: Random) -> Arc<Self> {
-        Arc::new(SimTransport {
+        Arc::new_cyclic(|own| SimTransport {
+            own: own.clone(),
             world: world.clone(),
             client: client.to_owned(),
             machine: machine.to_owned(),
@@ -163,7 +178,7 @@ impl Transport for SimTransport {
 
 impl SimTransport {
     /// Sends a request on a line to one of the servers.
-    async fn send_on(&self, line: Line, mut request: Request) -> Result<Response, TransportError> {
+    async fn send_on(&self, line: Line, request: Request) -> Result<Response, TransportError> {
         let world = &self.world;
         if world.network.fates.is_spent(&self.client) {
             // It dies at this moment.
@@ -177,31 +192,25 @@ impl SimTransport {
         let asked = Arc::new(world.witness.ask(world, asked));
         world.triggers.called(&asked, CallEnd::Before, world.now());
         world.holds.pass(&asked, CallEnd::Before).await;
-        let loss = world.scenario.network.loss;
-        self.travel(&self.machine, &place.machine).await;
-        if loss > 0.0 && self.random.chance(loss) && !world.is_healed() {
-            world.coverage.saw("a request was lost");
-            return Err(self.lose(number, &asked, "request lost", draw_loss(&self.random)).await);
-        }
-        let mishap = self.mishap(&asked, place);
-        if let Some(Mishap::RequestLost(then)) = mishap {
-            world.coverage.saw("a request was lost");
-            return Err(self.lose(number, &asked, "request lost", then).await);
-        }
-        let Some(server) = world.server(&place.name) else {
-            if !world.is_up(&place.machine) {
-                std::future::pending::<()>().await;
-            }
-            sleep(self.latency()).await;
-            self.event(format_args!("{number} refused"));
-            self.unanswered(&asked, "refused");
-            return Err(TransportError {
-                message: "connection refused".to_owned(),
-                sent: false,
-            });
+        let Some(request) = self.reach(line, number, &asked, request).await else {
+            return std::future::pending().await;
         };
-        request.extensions_mut().insert(self.identity.clone());
-        let answer = self.carry_out(&server, place, &asked, request, mishap.as_ref());
+        let (answer, lost) = match self.arrive(request, &asked, place) {
+            Arrival::Taken(answer, lost) => (answer, lost),
+            Arrival::Lost(then) => return Err(self.lose(number, &asked, "request lost", then).await),
+            Arrival::Unwanted => {
+                if !world.is_up(&place.machine) {
+                    std::future::pending::<()>().await;
+                }
+                sleep(self.latency()).await;
+                self.event(format_args!("{number} refused"));
+                self.unanswered(&asked, "refused");
+                return Err(TransportError {
+                    message: "connection refused".to_owned(),
+                    sent: false,
+                });
+            }
+        };
         let Ok(response) = answer.await else {
             if !world.is_up(&place.machine) {
                 // Nobody is left to say that the connection is gone.
@@ -219,11 +228,7 @@ impl SimTransport {
             std::future::pending::<()>().await;
         }
         self.travel(&place.machine, &self.machine).await;
-        let lost = match mishap {
-            Some(Mishap::AnswerLost(then)) => Some(then),
-            _ => self.loses_answer(&asked),
-        };
-        if let Some(then) = lost {
+        if let Some(then) = lost.or_else(|| self.loses_answer(&asked)) {
             world.coverage.saw("an answer was lost");
             return Err(self.lose(number, &asked, "answer lost", then).await);
         }
@@ -246,6 +251,40 @@ impl SimTransport {
             client: self.client.clone(),
         };
         Ok(stream::receive(response, &asked, listener))
+    }
+
+    /// A request gets to the machine of its server, as soon as it can; nothing comes of it if its sender is gone.
+    async fn reach(&self, line: Line, number: u64, asked: &Arc<Asked>, request: Request) -> Option<Request> {
+        let to = &self.connection.server(line).machine;
+        let slow = self.world.network.slowness(&self.machine, to, self.world.now());
+        let journey = self.latency() + slow;
+        Underway::begin(self.own.upgrade()?, line, number, asked, request, journey)
+            .arrived()
+            .await
+    }
+
+    /// A request has come to its server's machine.
+    fn arrive(&self, mut request: Request, asked: &Arc<Asked>, place: &Place) -> Arrival {
+        let world = &self.world;
+        let loss = world.scenario.network.loss;
+        if loss > 0.0 && self.random.chance(loss) && !world.is_healed() {
+            world.coverage.saw("a request was lost");
+            return Arrival::Lost(draw_loss(&self.random));
+        }
+        let mishap = self.mishap(asked, place);
+        let lost = match mishap {
+            Some(Mishap::RequestLost(then)) => {
+                world.coverage.saw("a request was lost");
+                return Arrival::Lost(then);
+            }
+            Some(Mishap::AnswerLost(then)) => Some(then),
+            _ => None,
+        };
+        let Some(server) = world.server(&place.name) else {
+            return Arrival::Unwanted;
+        };
+        request.extensions_mut().insert(self.identity.clone());
+        Arrival::Taken(self.carry_out(&server, place, asked, request, mishap.as_ref()), lost)
     }
 
     /// A message goes from one machine to another, as soon as it can.

@@ -18,6 +18,7 @@ use super::gates::{Gate, Gates, Refusal};
 use super::lost::{LostAnswer, LostAnswers};
 use super::mishaps::{Befell, Mishaps, Route};
 use super::slow::{Delay, Links, Slow};
+use crate::faults::Victims;
 use crate::model::Asked;
 use crate::scenario::{ComponentTarget, LostAnswersSpec};
 use crate::sweep::Sweep;
@@ -147,7 +148,13 @@ impl Network {
 
     /// From now on answers are lost, until then if it is said. The sender is told when the last one is, if they are
     /// counted.
-    pub fn lose_answers(&self, spec: &LostAnswersSpec, began: Duration, until: Option<Duration>) -> Arc<Notify> {
+    pub fn lose_answers(
+        &self,
+        spec: &LostAnswersSpec,
+        began: Duration,
+        until: Option<Duration>,
+        victims: Victims,
+    ) -> Arc<Notify> {
         let done = Arc::new(Notify::new());
         self.lock().lost.push(LostAnswers {
             spec: spec.clone(),
@@ -155,6 +162,7 @@ impl Network {
             until,
             counts: BTreeMap::new(),
             done: done.clone(),
+            victims,
         });
         done
     }

@@ -33,6 +33,17 @@ fn only_a_machine_that_lost_power_or_is_cut_off_leaves_its_connections_half_open
 }
 
 #[test]
+fn what_a_sender_has_given_up_arrives_when_the_way_is_free_unless_its_machine_died() {
+    let thing = "a write outlived its sender's patience";
+    let cut = "  - at: 15s\n    partition: { node: node-1, for: 40s }\n";
+    assert!(seen(cut).contains_key(thing));
+    let killed = "  - at: 45s\n    crash: { component: kubelet/node-1, for: 1s }\n";
+    assert!(seen(&format!("{cut}{killed}")).contains_key(thing));
+    let dead = "  - at: 50s\n    crash: { node: node-1, for: 8s }\n";
+    assert!(!seen(&format!("{cut}{dead}")).contains_key(thing));
+}
+
+#[test]
 fn every_fault_of_links_and_of_the_api_does_what_it_says() {
     for (fault, thing) in [
         ("slow-link: { node: node-1, by: 2s, for: 30s }", "a link was slow"),

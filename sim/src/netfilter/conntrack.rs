@@ -8,6 +8,7 @@ use orrery_proxy::StaleFlows;
 use orrery_proxy::ruleset::Protocol;
 
 use super::packet::Packet;
+use crate::faults::Victims;
 
 /// A tracked flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,15 +58,24 @@ fn key(packet: &Packet) -> Key {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Conntrack {
     flows: BTreeMap<Key, Flow>,
-    /// A fault: no flow ends by itself.
-    lingers: bool,
+    /// Faults by number: as long as there is one, no flow ends by itself.
+    lingers: BTreeMap<u64, Victims>,
+}
+
+/// Whether a flow has ended by itself. Faults that keep it from that have befallen somebody.
+fn has_ended(flow: &Flow, lingers: &BTreeMap<u64, Victims>, now: Duration) -> bool {
+    let is_late = flow.until < now;
+    if is_late {
+        lingers.values().for_each(Victims::add);
+    }
+    is_late && lingers.is_empty()
 }
 
 impl Conntrack {
     /// The flow that `packet` belongs to.
     pub fn find(&mut self, packet: &Packet, now: Duration) -> Option<Flow> {
         let flow = *self.flows.get(&key(packet))?;
-        if flow.until < now && !self.lingers {
+        if has_ended(&flow, &self.lingers, now) {
             self.flows.remove(&key(packet));
             return None;
         }
@@ -98,15 +108,27 @@ impl Conntrack {
 
     /// The flows that are known.
     pub fn flows(&mut self, now: Duration) -> Vec<Flow> {
-        let lingers = self.lingers;
-        self.flows.retain(|_, flow| lingers || flow.until >= now);
+        let lingers = &self.lingers;
+        self.flows.retain(|_, flow| !has_ended(flow, lingers, now));
         self.flows.values().copied().collect()
     }
 
-    /// Whether flows linger from now on. Those that have outlived their time end when the fault does.
-    pub fn linger(&mut self, linger: bool, now: Duration) {
+    /// From now on flows linger, until the fault of this number ends.
+    pub fn linger(&mut self, number: u64, victims: Victims, now: Duration) {
         // Those that ended before the fault do not come back.
         self.flows(now);
-        self.lingers = linger;
+        self.lingers.insert(number, victims);
+    }
+
+    /// A fault ends, and with the last one those flows that have outlived their time.
+    pub fn end_linger(&mut self, number: u64, now: Duration) {
+        self.flows(now);
+        self.lingers.remove(&number);
+    }
+
+    /// All of these faults end.
+    pub fn end_lingers(&mut self, now: Duration) {
+        self.flows(now);
+        self.lingers.clear();
     }
 }

@@ -7,21 +7,28 @@
 //! rules of other programs, routing, fragments, ICMP, the ports that masquerading picks.
 
 mod conntrack;
+mod leads;
 mod packet;
+mod troubles;
 mod walk;
 
 use core::net::{Ipv4Addr, SocketAddrV4};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use orrery_api::random::Random;
 use orrery_proxy::{FilterError, PacketFilter, Ruleset, StaleFlows};
+use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, sleep};
 
-use crate::scenario::Span;
+use crate::faults::Victims;
+use crate::scenario::{HalfApplied, Span};
+use troubles::Troubles;
 
 pub use conntrack::Flow;
+pub use leads::Front;
 pub use packet::{Origin, Packet, Verdict};
 pub use walk::Netfilter;
 
@@ -30,32 +37,14 @@ const WRITE: (Duration, Duration) = (Duration::from_millis(3), Duration::from_mi
 /// How long a request to forget flows takes.
 const FORGET: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
 
-/// Which table gets the new rules when a change is only half applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Half {
-    /// Table nat: translation is new, what may pass is old.
-    Nat,
-    /// Table filter: what may pass is new, translation is old.
-    Filter,
-}
-
-/// What will go wrong. Each fault strikes once, but for `slow` and the lingering of flows.
-#[derive(Debug, Default)]
-struct Faults {
-    failing_applies: u32,
-    half: Option<Half>,
-    failing_flushes: u32,
-    slow: Option<Span>,
-    /// Whether the last change that was written reached one table only, or somebody else undid it.
-    torn: bool,
-}
-
 /// The packet filter of one simulated node. Rules and tracked flows outlive the proxy, but not the node.
 pub struct SimPacketFilter {
     started: Instant,
     random: Random,
     filter: Mutex<Netfilter>,
-    faults: Mutex<Faults>,
+    troubles: Mutex<Troubles>,
+    /// Whether the last change that was written reached one table only, or somebody else undid it.
+    torn: AtomicBool,
 }
 
 impl SimPacketFilter {
@@ -66,7 +55,8 @@ impl SimPacketFilter {
             started: Instant::now(),
             random,
             filter: Mutex::new(Netfilter::new(addresses)),
-            faults: Mutex::default(),
+            troubles: Mutex::default(),
+            torn: AtomicBool::new(false),
         })
     }
 
@@ -95,7 +85,7 @@ impl SimPacketFilter {
 
     /// Whether both tables have the rules that were written last: no fault has left a change half written, or undid it.
     pub fn is_whole(&self) -> bool {
-        !self.faults().torn
+        !self.torn.load(Ordering::Relaxed)
     }
 
     /// The flows that are tracked.
@@ -110,14 +100,10 @@ impl SimPacketFilter {
         *filter = Netfilter::new(filter.addresses().to_vec());
     }
 
-    /// The next so many changes of the rules fail and change nothing.
-    pub fn fail_applies(&self, times: u32) {
-        self.faults().failing_applies = times;
-    }
-
-    /// The next change of the rules reaches one table, and is reported as failed.
-    pub fn half_apply_next(&self, half: Half) {
-        self.faults().half = Some(half);
+    /// The next so many changes of the rules fail, and of the first of them is applied what `half` says; who is told
+    /// when the last one has failed.
+    pub fn fail_applies(&self, times: u32, half: HalfApplied, victims: Victims) -> Arc<Notify> {
+        self.troubles().applies.add(times, half, victims)
     }
 
     /// Somebody else removes all rules. Whoever wrote them is not told; flows stay.
@@ -125,34 +111,43 @@ impl SimPacketFilter {
         let mut filter = self.filter();
         filter.set_filter(Default::default());
         filter.set_nat(Default::default());
-        self.faults().torn = true;
+        self.torn.store(true, Ordering::Relaxed);
     }
 
     /// The next so many requests to forget flows fail and forget nothing.
-    pub fn fail_flushes(&self, times: u32) {
-        self.faults().failing_flushes = times;
+    pub fn fail_flushes(&self, times: u32, victims: Victims) {
+        self.troubles().flushes.add(times, HalfApplied::None, victims);
     }
 
-    /// Whether flows linger: while they do, none ends by itself, however long it is silent.
-    pub fn linger(&self, linger: bool) {
+    /// From now on flows linger: none ends by itself, however long it is silent. A number for
+    /// [`end_linger`](Self::end_linger).
+    pub fn linger(&self, victims: Victims) -> u64 {
+        let (number, now) = (self.troubles().next_number(), self.now());
+        self.filter().linger(number, victims, now);
+        number
+    }
+
+    /// Takes back one [`linger`](Self::linger).
+    pub fn end_linger(&self, number: u64) {
         let now = self.now();
-        self.filter().linger(linger, now);
+        self.filter().end_linger(number, now);
     }
 
-    /// How much longer each change takes, if at all.
-    pub fn slow(&self, by: Option<Span>) {
-        self.faults().slow = by;
+    /// From now on each change takes so much longer; a number for [`hasten`](Self::hasten).
+    pub fn slow(&self, by: Span, victims: Victims) -> u64 {
+        self.troubles().slow(by, victims)
     }
 
-    /// Nothing goes wrong any more.
+    /// Takes back one [`slow`](Self::slow).
+    pub fn hasten(&self, number: u64) {
+        self.troubles().hasten(number);
+    }
+
+    /// Nothing goes wrong any more. Only whoever writes the rules anew makes them whole.
     pub fn heal(&self) {
-        self.linger(false);
-        let mut faults = self.faults();
-        // Only whoever writes the rules anew makes them whole.
-        *faults = Faults {
-            torn: faults.torn,
-            ..Faults::default()
-        };
+        let now = self.now();
+        self.filter().end_lingers(now);
+        *self.troubles() = Troubles::default();
     }
 
     fn now(&self) -> Duration {
@@ -163,8 +158,8 @@ impl SimPacketFilter {
         self.filter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn faults(&self) -> MutexGuard<'_, Faults> {
-        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    fn troubles(&self) -> MutexGuard<'_, Troubles> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -175,49 +170,34 @@ fn failed(program: &str) -> FilterError {
     }
 }
 
-impl Faults {
-    /// Whether a fault that is to strike `times` strikes now.
-    fn strikes(times: &mut u32) -> bool {
-        let strikes = *times > 0;
-        *times -= u32::from(strikes);
-        strikes
-    }
-}
-
 #[async_trait]
 impl PacketFilter for SimPacketFilter {
     async fn apply(&self, rules: &Ruleset) -> Result<(), FilterError> {
-        let (fails, half, slow) = {
-            let faults = &mut *self.faults();
-            let fails = Faults::strikes(&mut faults.failing_applies);
-            let half = if fails { None } else { faults.half.take() };
-            (fails, half, faults.slow)
-        };
-        let takes = self.random.duration(WRITE.0, WRITE.1) + slow.map_or(Duration::ZERO, |by| by.draw(&self.random));
-        if fails {
+        let fails = self.troubles().applies.strike();
+        let takes = self.random.duration(WRITE.0, WRITE.1) + self.troubles().delay(&self.random);
+        if fails == Some(HalfApplied::None) {
             sleep(takes).await;
             return Err(failed("iptables-restore"));
         }
-        if half != Some(Half::Nat) {
+        if fails != Some(HalfApplied::Nat) {
             self.filter().set_filter(rules.filter.clone());
         }
         // Each table changes in one step, but there are two of them: packets may pass in between.
         sleep(takes).await;
-        if half != Some(Half::Filter) {
+        if fails != Some(HalfApplied::Filter) {
             self.filter().set_nat(rules.nat.clone());
         }
-        self.faults().torn = half.is_some();
-        if half.is_some() {
-            Err(failed("iptables-restore"))
-        } else {
-            Ok(())
+        self.torn.store(fails.is_some(), Ordering::Relaxed);
+        match fails {
+            Some(_) => Err(failed("iptables-restore")),
+            None => Ok(()),
         }
     }
 
     async fn flush_conntrack(&self, flows: &[StaleFlows]) -> Result<(), FilterError> {
-        let fails = Faults::strikes(&mut self.faults().failing_flushes);
+        let fails = self.troubles().flushes.strike();
         sleep(self.random.duration(FORGET.0, FORGET.1)).await;
-        if fails {
+        if fails.is_some() {
             return Err(failed("conntrack"));
         }
         self.filter().forget(flows);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::FutureExt;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -164,6 +165,21 @@ fn without_endpoints_callers_are_refused_and_no_flow_is_tracked() {
 }
 
 #[test]
+fn the_rules_lead_to_all_that_packets_may_get_to_and_nowhere_else() {
+    let at = |text: &str| text.parse::<SocketAddrV4>().unwrap();
+    let addresses = ["10.244.0.5", "10.244.1.6", "10.244.2.7"];
+    let filter = node(with("TCP", &addresses));
+    let endpoints = BTreeSet::from(addresses.map(|ip| at(&format!("{ip}:8080"))));
+    for front in ["10.96.0.7:80", "192.168.0.1:30080", "127.0.0.1:30080"] {
+        assert_eq!(filter.leads((Protocol::Tcp, at(front))), endpoints, "{front}");
+    }
+    for front in ["10.96.0.7:81", "10.96.0.8:80", "192.168.0.2:30080"] {
+        assert!(filter.leads((Protocol::Tcp, at(front))).is_empty(), "{front}");
+    }
+    assert!(filter.leads((Protocol::Udp, at("10.96.0.7:80"))).is_empty());
+}
+
+#[test]
 fn a_pod_that_calls_itself_and_the_node_are_masqueraded_and_other_pods_are_not() {
     let mut filter = node(with("TCP", &["10.244.0.5"]));
     let mut snat = |packet| match filter.evaluate(&packet, NOW, &mut chance()) {
@@ -279,10 +295,17 @@ fn a_silent_flow_ends_unless_flows_linger() {
         ..packet("10.244.0.9", "10.96.0.7", 80, Origin::Pod)
     };
     filter.evaluate(&sender, NOW, &mut chance());
-    filter.linger(true, NOW);
+    let (victims, count) = Victims::counted();
+    filter.linger(1, victims, NOW);
+    filter.linger(2, Victims::default(), NOW);
+    assert_eq!(filter.flows(NOW + Duration::from_secs(30)).len(), 1);
+    assert_eq!(count(), 0, "its time is not over");
     let late = NOW + Duration::from_secs(31);
     assert_eq!(filter.flows(late).len(), 1);
-    filter.linger(false, late);
+    assert_eq!(count(), 1);
+    filter.end_linger(1, late);
+    assert_eq!(filter.flows(late).len(), 1, "another fault keeps it");
+    filter.end_linger(2, late);
     assert!(filter.flows(late).is_empty());
 }
 
@@ -306,7 +329,7 @@ fn a_change_of_the_rules_takes_its_time_and_a_slow_one_more() {
         filter.apply(&rules).await.unwrap();
         let plain = began.elapsed();
         assert_eq!(filter.endpoints().len(), 1);
-        filter.slow(Some(Span::seconds(2, 2)));
+        filter.slow(Span::seconds(2, 2), Victims::default());
         let began = Instant::now();
         filter.apply(&with("TCP", &[])).await.unwrap();
         assert!(filter.endpoints().is_empty());
@@ -317,4 +340,56 @@ fn a_change_of_the_rules_takes_its_time_and_a_slow_one_more() {
         "{plain:?}"
     );
     assert!(slow >= Duration::from_secs(2) + WRITE.0, "{slow:?}");
+}
+
+#[test]
+fn as_many_changes_fail_as_shall_and_the_first_of_them_is_applied_by_half() {
+    in_simulation(1, || async {
+        let (old, new) = (with("TCP", &[]), with("TCP", &["10.244.1.2"]));
+        assert!(old.nat != new.nat && old.filter != new.filter);
+        for half in [HalfApplied::None, HalfApplied::Nat, HalfApplied::Filter] {
+            let filter = SimPacketFilter::new(vec![ip("192.168.0.1")], Random::from_number(1));
+            filter.apply(&old).await.unwrap();
+            let (victims, count) = Victims::counted();
+            let done = filter.fail_applies(2, half, victims);
+            let (nat, passes) = match half {
+                HalfApplied::None => (&old.nat, &old.filter),
+                HalfApplied::Nat => (&new.nat, &old.filter),
+                HalfApplied::Filter => (&old.nat, &new.filter),
+            };
+            for struck in 1..=2 {
+                assert!(done.notified().now_or_never().is_none());
+                assert!(filter.apply(&new).await.is_err());
+                assert_eq!(count(), struck);
+                let rules = filter.rules();
+                assert_eq!((&rules.nat, &rules.filter), (nat, passes), "{half:?}, number {struck}");
+                assert_eq!(filter.is_whole(), half == HalfApplied::None);
+            }
+            assert!(done.notified().now_or_never().is_some());
+            filter.apply(&new).await.unwrap();
+            assert!(filter.rules() == new && filter.is_whole());
+        }
+    });
+}
+
+#[test]
+fn faults_that_overlap_count_for_themselves() {
+    in_simulation(1, || async {
+        let filter = SimPacketFilter::new(vec![ip("192.168.0.1")], Random::from_number(1));
+        filter.fail_applies(1, HalfApplied::None, Victims::default());
+        filter.fail_applies(2, HalfApplied::None, Victims::default());
+        let rules = with("TCP", &["10.244.1.2"]);
+        assert!(filter.apply(&rules).await.is_err());
+        assert!(filter.apply(&rules).await.is_err());
+        filter.apply(&rules).await.unwrap();
+        let [short, long] = [2, 100].map(|by| filter.slow(Span::seconds(by, by), Victims::default()));
+        filter.hasten(short);
+        let began = Instant::now();
+        filter.apply(&rules).await.unwrap();
+        assert!(began.elapsed() >= Duration::from_secs(100));
+        filter.hasten(long);
+        let began = Instant::now();
+        filter.apply(&rules).await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(1));
+    });
 }

@@ -9,9 +9,10 @@ use orrery_proxy::{Ruleset, StaleFlows};
 
 use super::conntrack::{Conntrack, Flow};
 use super::packet::{Origin, Packet, Verdict};
+use crate::faults::Victims;
 
 /// How deep chains may call one another. The proxy's are five deep; a circle, which Linux refuses, ends here.
-const DEEPEST: usize = 32;
+pub(super) const DEEPEST: usize = 32;
 
 /// Answers "one time in so many".
 pub type OneIn<'a> = &'a mut dyn FnMut(u32) -> bool;
@@ -172,9 +173,19 @@ impl Netfilter {
         self.conntrack.flows(now)
     }
 
-    /// Whether flows linger.
-    pub fn linger(&mut self, linger: bool, now: Duration) {
-        self.conntrack.linger(linger, now);
+    /// From now on flows linger, until the fault of this number ends.
+    pub fn linger(&mut self, number: u64, victims: Victims, now: Duration) {
+        self.conntrack.linger(number, victims, now);
+    }
+
+    /// Takes back one [`linger`](Self::linger).
+    pub fn end_linger(&mut self, number: u64, now: Duration) {
+        self.conntrack.end_linger(number, now);
+    }
+
+    /// No flow lingers any more.
+    pub fn end_lingers(&mut self, now: Duration) {
+        self.conntrack.end_lingers(now);
     }
 }
 

@@ -186,8 +186,14 @@ impl SimRuntime {
     /// Nothing is wrong any more, and every container that runs answers.
     pub fn heal(&self) {
         self.troubles.end_all();
-        for container in self.lock().containers.values_mut() {
-            container.silent = false;
+        let answering: Vec<String> = {
+            let mut state = self.lock();
+            let all = state.containers.iter_mut();
+            all.filter_map(|(id, container)| (std::mem::take(&mut container.silences) > 0).then(|| id.clone()))
+                .collect()
+        };
+        for container in &answering {
+            self.observe_silence(container, false);
         }
     }
 
@@ -215,12 +221,30 @@ impl SimRuntime {
         self.end(&container.id, &container.pod.uid, code, reason);
     }
 
-    /// Whether a container that runs answers those who ask it.
-    pub fn silence(&self, container: &RunningContainer, silent: bool) {
-        if let Some(container) = self.lock().containers.get_mut(&container.id) {
-            container.silent = silent;
+    /// A container that runs answers nobody any more.
+    pub fn silence(&self, container: &RunningContainer) {
+        if self.change_silences(&container.id, |silences| silences + 1) == Some(1) {
+            self.observe_silence(&container.id, true);
         }
-        let container = &container.id;
+    }
+
+    /// Takes back one [`silence`](Self::silence): the container answers again if it was the last.
+    pub fn end_silence(&self, container: &RunningContainer) {
+        if self.change_silences(&container.id, |silences| silences.saturating_sub(1)) == Some(0) {
+            self.observe_silence(&container.id, false);
+        }
+    }
+
+    /// Changes how many faults keep a container from answering; how many these are then, if it is still known.
+    fn change_silences(&self, container: &str, change: impl FnOnce(u32) -> u32) -> Option<u32> {
+        let mut state = self.lock();
+        let container = state.containers.get_mut(container)?;
+        container.silences = change(container.silences);
+        Some(container.silences)
+    }
+
+    /// Lets the invariants know whether a container answers nobody from now on.
+    fn observe_silence(&self, container: &str, silent: bool) {
         self.observe(&Seen::ContainerSilent { container, silent });
     }
 

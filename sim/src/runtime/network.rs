@@ -1,12 +1,12 @@
 //! The way from a machine to its pods, for probes.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use orrery_kubelet::runtime::{ErrorKind, HttpGet, PodNetwork, RuntimeError};
+use orrery_kubelet::runtime::{CONNECT_LIMIT, ErrorKind, HttpGet, PodNetwork, RuntimeError, ServingStatus};
 use tokio::time::sleep;
 
 use super::{SharedRuntime, SimRuntime};
@@ -69,14 +69,23 @@ impl SimRuntime {
 
 #[async_trait]
 impl PodNetwork for SharedRuntime {
-    async fn http_get(&self, probe: &HttpGet) -> Result<u16, RuntimeError> {
-        self.0
-            .connect(&probe.host, probe.port, probe.timeout)
-            .await
-            .map(|()| 200)
+    async fn http_get(&self, request: &HttpGet, timeout: Duration) -> Result<u16, RuntimeError> {
+        let limit = timeout.min(CONNECT_LIMIT);
+        self.0.connect(&request.host, request.port, limit).await.map(|()| 200)
     }
 
     async fn tcp_connect(&self, host: &str, port: u16, timeout: Duration) -> Result<(), RuntimeError> {
         self.0.connect(host, port, timeout).await
+    }
+
+    async fn grpc_check(
+        &self,
+        address: SocketAddr,
+        _service: &str,
+        timeout: Duration,
+    ) -> Result<ServingStatus, RuntimeError> {
+        let host = address.ip().to_string();
+        let answered = self.0.connect(&host, address.port(), timeout).await;
+        answered.map(|()| ServingStatus::Serving)
     }
 }

@@ -52,8 +52,8 @@ pub struct SimContainer {
     pub stop: Duration,
     /// The how manieth container of the machine that was started it is.
     pub started: u64,
-    /// By a fault, it does not answer.
-    pub silent: bool,
+    /// How many faults keep it from answering.
+    pub silences: u32,
     /// Turns true when it ends.
     pub ended: watch::Sender<bool>,
     created_at: Timestamp,
@@ -78,7 +78,7 @@ impl SimContainer {
 
     /// Whether it runs, has come so far that it answers, and no fault keeps it from that.
     pub fn answers(&self) -> bool {
-        self.is_running() && !self.silent && self.ready_at.is_some_and(|at| at <= Instant::now())
+        self.is_running() && self.silences == 0 && self.ready_at.is_some_and(|at| at <= Instant::now())
     }
 }
 
@@ -209,7 +209,7 @@ impl State {
             listen: Vec::new(),
             stop: Duration::ZERO,
             started: 0,
-            silent: false,
+            silences: 0,
             ended: watch::channel(false).0,
             created_at: clock::now(),
         };

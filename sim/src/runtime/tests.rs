@@ -302,7 +302,15 @@ fn a_container_is_killed_for_its_memory_and_another_stops_to_answer() {
         let ip = ip.to_string();
         let ask = || machine.runtime.tcp_connect(&ip, 80, Duration::from_secs(1));
         assert!(ask().await.is_ok());
-        machine.runtime.0.silence(&running[1], true);
+        // Two faults keep it from answering.
+        machine.runtime.0.silence(&running[1]);
+        machine.runtime.0.silence(&running[1]);
+        assert!(ask().await.is_err());
+        machine.runtime.0.end_silence(&running[1]);
+        assert!(ask().await.is_err());
+        machine.runtime.0.end_silence(&running[1]);
+        assert!(ask().await.is_ok());
+        machine.runtime.0.silence(&running[1]);
         assert!(ask().await.is_err());
         machine.runtime.0.heal();
         assert!(ask().await.is_ok());

@@ -41,6 +41,8 @@ pub struct Shrunk {
     pub others: Option<usize>,
     /// Whether all that the seed drew could be pinned.
     pub pinned: bool,
+    /// How many runs were stopped because they took too long; they count as ones that do not fail.
+    pub stopped: usize,
 }
 
 /// Shrinks a failing scenario.
@@ -55,15 +57,16 @@ pub struct Shrinker<'a> {
 }
 
 /// Shrinks `original`, which fails with `seed` as the oracle looks for; `pinned` is what that run drew. `better` is
-/// told of each smaller scenario. `writes` runs a scenario with a seed and says what its store saw.
+/// told of each smaller scenario. `writes` runs a scenario with a seed and says what its store saw. Nothing comes of it
+/// if neither of the two fails again.
 pub fn shrink(
     (original, pinned, seed): (&Scenario, &Scenario, u64),
     failure: &Failure,
     oracle: &Oracle,
     writes: &dyn Fn(&Scenario, u64) -> Vec<triggers::Write>,
     better: &dyn Fn(&str, &Scenario),
-) -> Shrunk {
-    let (start, seed, is_pinned) = begin(original, pinned, seed, oracle);
+) -> Option<Shrunk> {
+    let (start, seed, is_pinned) = begin(original, pinned, seed, oracle)?;
     let mut shrinker = Shrinker {
         oracle,
         failure,
@@ -81,16 +84,17 @@ pub fn shrink(
     if count == others.len() {
         shrinker.current.seed = None;
     }
-    Shrunk {
+    Some(Shrunk {
         scenario: shrinker.current,
         others: (!oracle.is_over()).then_some(count),
         pinned: is_pinned,
-    }
+        stopped: oracle.stopped(),
+    })
 }
 
 /// Where to begin: the pinned scenario if it fails, perhaps in another order of tasks; else one in which only the
-/// users' part or only the faults are pinned; else the original.
-fn begin(original: &Scenario, pinned: &Scenario, seed: u64, oracle: &Oracle) -> (Scenario, u64, bool) {
+/// users' part or only the faults are pinned; else the original, if it fails again or there is no time to see.
+fn begin(original: &Scenario, pinned: &Scenario, seed: u64, oracle: &Oracle) -> Option<(Scenario, u64, bool)> {
     let steps = Scenario {
         workload: pinned.workload.clone(),
         ..original.clone()
@@ -102,11 +106,12 @@ fn begin(original: &Scenario, pinned: &Scenario, seed: u64, oracle: &Oracle) -> 
     for (scenario, is_pinned) in [(pinned, true), (&faults, false), (&steps, false)] {
         for order in std::iter::once(seed).chain((1..=ORDERS).filter(|other| *other != seed)) {
             if oracle.first(std::slice::from_ref(scenario), &[order]).is_some() {
-                return (scenario.clone(), order, is_pinned);
+                return Some((scenario.clone(), order, is_pinned));
             }
         }
     }
-    (original.clone(), seed, false)
+    let fails = oracle.first(std::slice::from_ref(original), &[seed]).is_some();
+    (fails || oracle.is_over()).then(|| (original.clone(), seed, false))
 }
 
 impl Shrinker<'_> {

@@ -13,8 +13,11 @@ use crate::child;
 use crate::scenario::Scenario;
 use crate::variation::{Explore, Variation};
 
-/// A run that takes longer in real time goes round in circles; it counts as one that does not fail the same way.
-const LONGEST: Duration = Duration::from_secs(60);
+/// A run that takes so many times as long as the first one, in real time, goes round in circles; it counts as one that
+/// does not fail the same way.
+const TIMES: u32 = 3;
+/// A run may take as long in any case.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub struct Oracle {
@@ -23,11 +26,19 @@ pub struct Oracle {
     deadline: Instant,
     interrupted: Arc<AtomicBool>,
     variation: Variation,
+    /// A run that takes longer is stopped.
+    longest: Duration,
     /// Whether only what holds without its faults is looked for.
     needs_faults: bool,
     folder: PathBuf,
     known: Mutex<BTreeMap<(String, u64), Option<Failure>>>,
     runs: AtomicUsize,
+    stopped: AtomicUsize,
+}
+
+/// How long a run may take if the first one took `first`.
+fn longest(first: Duration) -> Duration {
+    PATIENCE.max(first.saturating_mul(TIMES))
 }
 
 /// The scenario on a day when nothing goes wrong.
@@ -40,12 +51,13 @@ fn without_faults(scenario: &Scenario) -> Scenario {
 
 impl Oracle {
     /// An oracle that looks for `wanted` with so many processes at a time, until the deadline or until the flag is
-    /// raised, in runs that are varied so.
+    /// raised, in runs that are varied so; that of `wanted` took as long as `first`.
     pub fn new(
         wanted: Failure,
         jobs: usize,
         (deadline, interrupted): (Instant, Arc<AtomicBool>),
         variation: Variation,
+        first: Duration,
     ) -> std::io::Result<Self> {
         let folder = std::env::temp_dir().join(format!("orrery-shrink-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
@@ -55,10 +67,12 @@ impl Oracle {
             deadline,
             interrupted,
             variation,
+            longest: longest(first),
             needs_faults: false,
             folder,
             known: Mutex::default(),
             runs: AtomicUsize::new(0),
+            stopped: AtomicUsize::new(0),
         })
     }
 
@@ -88,6 +102,11 @@ impl Oracle {
     /// How many runs there were.
     pub fn runs(&self) -> usize {
         self.runs.load(Ordering::Relaxed)
+    }
+
+    /// How many of them were stopped because they took too long: nobody knows how they would have ended.
+    pub fn stopped(&self) -> usize {
+        self.stopped.load(Ordering::Relaxed)
     }
 
     /// Whether the time is up, or nobody wants to wait any longer.
@@ -183,13 +202,16 @@ impl Oracle {
             text
         });
         let started = Instant::now();
+        let mut is_late = false;
         while !reader.is_finished() {
-            if started.elapsed() > LONGEST || self.interrupted.load(Ordering::Relaxed) {
+            is_late = started.elapsed() > self.longest;
+            if is_late || self.interrupted.load(Ordering::Relaxed) {
                 // It may have ended at this very moment.
                 let _ = child.kill();
             }
             std::thread::sleep(Duration::from_millis(2));
         }
+        self.stopped.fetch_add(usize::from(is_late), Ordering::Relaxed);
         child.wait().ok()?;
         serde_json::from_str(reader.join().ok()?.trim()).ok().flatten()
     }
@@ -199,5 +221,17 @@ impl Drop for Oracle {
     fn drop(&mut self) {
         // What cannot be removed lies among temporary files.
         let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_may_take_its_time_if_the_first_one_did() {
+        let seconds = Duration::from_secs;
+        assert_eq!(longest(seconds(1)), seconds(60));
+        assert_eq!(longest(seconds(200)), seconds(600));
     }
 }

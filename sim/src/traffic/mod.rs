@@ -9,13 +9,13 @@
 
 mod calls;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use orrery_api::random::{Random, fnv1a};
 use orrery_proxy::ruleset::Protocol;
 
-use crate::model::{Item, ObjectId, Seen};
+use crate::model::{Cluster, Item, ObjectId, Seen};
 use crate::netfilter::{Origin, Packet, Verdict};
 use crate::world::{Machine, World};
 
@@ -38,15 +38,8 @@ pub struct Clients {
 impl Clients {
     /// Lets every client send a packet.
     pub fn send(&mut self, world: &World, random: &Random) {
-        for udp in self.known.values_mut() {
-            // Those who called a service that is gone go on, but its port on the nodes may be another's by now.
-            udp.node_port = None;
-        }
         let targets: Vec<_> = world.witness.look(world, |cluster| {
-            let addresses = cluster
-                .all("services")
-                .filter_map(|item| Some((item.id.clone(), udp(item)?)));
-            self.known.extend(addresses);
+            self.learn(cluster);
             let targets = cluster.all("services").filter_map(|item| target(item));
             targets.collect()
         });
@@ -58,6 +51,26 @@ impl Clients {
         calls::call(world, self.calls, &random.stream("calls"));
         self.calls += 1;
     }
+
+    /// Takes in where services take UDP. Those who called a service that is gone go on, unless its address is another's
+    /// by now; its port on the nodes may be, too.
+    fn learn(&mut self, cluster: &Cluster) {
+        let services = || cluster.all("services");
+        let taken: BTreeSet<Ipv4Addr> = services().filter_map(|item| cluster_ip(item)).collect();
+        self.known
+            .retain(|id, udp| cluster.get(id).is_none() && !taken.contains(udp.address.ip()));
+        for udp in self.known.values_mut() {
+            udp.node_port = None;
+        }
+        let addresses = services().filter_map(|item| Some((item.id.clone(), udp(item)?)));
+        self.known.extend(addresses);
+    }
+}
+
+/// The address of a service, if it has one.
+fn cluster_ip(service: &Item) -> Option<Ipv4Addr> {
+    let spec = service.service()?.spec.as_ref()?;
+    spec.cluster_ip.as_deref()?.parse().ok()
 }
 
 /// Where a service takes UDP: at its address, and at the nodes' if it has a port there.
@@ -69,7 +82,7 @@ struct Udp {
 /// Where a service takes UDP, if it does.
 fn udp(service: &Item) -> Option<Udp> {
     let spec = service.service()?.spec.as_ref()?;
-    let ip: Ipv4Addr = spec.cluster_ip.as_deref()?.parse().ok()?;
+    let ip = cluster_ip(service)?;
     let mut udp = spec
         .ports
         .iter()
@@ -103,11 +116,10 @@ fn target(service: &Item) -> Option<Target> {
     if service.is_terminating() || !(is_sticky || (protocol == Protocol::Tcp && is_everywhere)) {
         return None;
     }
-    let ip: Ipv4Addr = spec.cluster_ip.as_deref()?.parse().ok()?;
     Some(Target {
         id: service.id.clone(),
         protocol,
-        address: SocketAddrV4::new(ip, u16::try_from(port.port).ok()?),
+        address: SocketAddrV4::new(cluster_ip(service)?, u16::try_from(port.port).ok()?),
         is_sticky,
     })
 }
@@ -196,4 +208,55 @@ fn answers(world: &World, at: SocketAddrV4) -> bool {
     let workers = world.workers().filter_map(|machine| machine.worker.as_ref());
     let mut runtimes = workers.map(|worker| &worker.runtime);
     runtimes.any(|runtime| runtime.listens(IpAddr::V4(*at.ip()), at.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn id(name: &str) -> ObjectId {
+        ObjectId {
+            resource: "services".into(),
+            namespace: "default".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    fn service(name: &str, ip: &str, protocol: &str) -> Value {
+        json!({"metadata": {"name": name, "namespace": "default", "uid": name},
+            "spec": {"clusterIP": ip, "ports": [{"port": 53, "nodePort": 30053, "protocol": protocol}]}})
+    }
+
+    /// What clients know after each of these writes of a service, or deletes.
+    fn known(writes: &[(&str, Option<Value>)]) -> Vec<(String, SocketAddrV4, Option<u16>)> {
+        let (mut cluster, mut clients) = (Cluster::default(), Clients::default());
+        for (revision, (name, object)) in (1..).zip(writes) {
+            let bytes = object.as_ref().map(|object| object.to_string().into_bytes().into());
+            cluster.apply(id(name), revision, bytes);
+            clients.learn(&cluster);
+        }
+        let known = clients.known.into_iter();
+        known.map(|(id, udp)| (id.name, udp.address, udp.node_port)).collect()
+    }
+
+    #[test]
+    fn clients_of_a_service_that_is_gone_go_on_until_its_address_is_anothers() {
+        let at = |ip: &str| SocketAddrV4::new(ip.parse().expect("an address"), 53);
+        let one = || ("one", Some(service("one", "10.96.0.1", "UDP")));
+        assert_eq!(known(&[one()]), [("one".to_owned(), at("10.96.0.1"), Some(30053))]);
+        assert_eq!(
+            known(&[one(), ("one", None)]),
+            [("one".to_owned(), at("10.96.0.1"), None)]
+        );
+        let other = |ip, protocol| ("two", Some(service("two", ip, protocol)));
+        let both = known(&[one(), ("one", None), other("10.96.0.2", "UDP")]);
+        assert_eq!(both.len(), 2);
+        let taken = known(&[one(), ("one", None), other("10.96.0.1", "UDP")]);
+        assert_eq!(taken, [("two".to_owned(), at("10.96.0.1"), Some(30053))]);
+        assert!(known(&[one(), ("one", None), other("10.96.0.1", "TCP")]).is_empty());
+        // It is there, and takes no UDP any more.
+        assert!(known(&[one(), ("one", Some(service("one", "10.96.0.1", "TCP")))]).is_empty());
+    }
 }

@@ -28,7 +28,7 @@ use crate::coverage::Coverage;
 use crate::disk::SimDisk;
 use crate::feed::Lags;
 use crate::invariants::Finding;
-use crate::link::{Connections, Holds, Network, Priorities};
+use crate::link::{Connections, Courier, Holds, Network, Priorities};
 use crate::recording::What;
 use crate::scenario::{Role, Scenario, Trigger};
 use crate::trace::Trace;
@@ -106,6 +106,8 @@ pub struct World {
     pub holds: Holds,
     /// Who is connected to which API server.
     pub connections: Connections,
+    /// Brings what its senders have given up.
+    pub courier: Arc<Courier>,
     /// Whose messages are late, where interleavings are explored by priority.
     pub priorities: Priorities,
     /// What is waited for.
@@ -157,6 +159,7 @@ impl World {
                 clocks: Clocks::default(),
                 holds: Holds::default(),
                 connections: Connections::default(),
+                courier: Arc::default(),
                 priorities: Priorities::new(variation.explore, scenario.duration, &random),
                 machines,
                 processes: Mutex::default(),

@@ -4,6 +4,7 @@
 //! be opened is only forgiven if its disk did something wrong meanwhile; what comes back is judged as after every
 //! restart.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use orrery_store::{OpenError, Options};
@@ -17,6 +18,27 @@ use crate::scenario::Role;
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// So long a process that ended is down.
 const DOWN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
+
+/// A fault in force that may disturb everybody, for as long as it is kept: its machine may die before it is over.
+struct Disturbance(Arc<World>);
+
+impl Disturbance {
+    fn begin(world: Arc<World>) -> Self {
+        world
+            .witness
+            .change(&world, |cluster| cluster.fault_begins(&Reach::Everywhere));
+        Disturbance(world)
+    }
+}
+
+impl Drop for Disturbance {
+    fn drop(&mut self) {
+        let world = &self.0;
+        world
+            .witness
+            .change(world, |cluster| cluster.fault_ends(&Reach::Everywhere));
+    }
+}
 
 impl World {
     /// How the store is told to behave.
@@ -51,9 +73,7 @@ impl World {
         }
         let starts = process.starts;
         self.spawn_on_machine(&process.machine, async move {
-            world
-                .witness
-                .change(&world, |cluster| cluster.fault_begins(&Reach::Everywhere));
+            let _disturbance = Disturbance::begin(world.clone());
             tokio::time::sleep(ends).await;
             // Unless somebody else has done so meanwhile.
             if world.starts(&name) == starts {
@@ -61,9 +81,6 @@ impl World {
                 tokio::time::sleep(down).await;
                 world.start(&name);
             }
-            world
-                .witness
-                .change(&world, |cluster| cluster.fault_ends(&Reach::Everywhere));
         });
     }
 
@@ -81,5 +98,39 @@ impl World {
         }
         self.coverage.saw("a store refused to open");
         self.fails(process, &error.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::choices::Choices;
+    use crate::in_simulation;
+    use crate::scenario::read;
+    use crate::trace::Trace;
+    use crate::variation::Variation;
+
+    #[test]
+    fn a_machine_that_dies_takes_its_supervisor_along_and_leaves_nobody_disturbed() {
+        in_simulation(1, || async {
+            let scenario = read("a.yaml", "name: a\nduration: 1m\n", |_| Err(String::new()));
+            let (scenario, trace) = (Arc::new(scenario.unwrap()), Trace::new(None, false));
+            let world = World::new(scenario, 1, &Variation::default(), trace, Arc::new(Choices::default()));
+            let process = world.processes().get("apiserver/1").cloned().unwrap();
+            let is_disturbed = || {
+                world
+                    .witness
+                    .look(&world, |cluster| cluster.is_disturbed_everywhere(Duration::ZERO))
+            };
+            world.fails(&process, "it cannot write");
+            sleep(Duration::from_millis(1)).await;
+            assert!(is_disturbed());
+            world.crash_machine(&process.machine);
+            sleep(Duration::from_secs(10)).await;
+            assert!(!is_disturbed());
+            world.end();
+        });
     }
 }

@@ -283,10 +283,10 @@ impl Inner {
                     (before.deployment(), after.as_ref().and_then(|after| after.deployment()))
                 {
                     let done = |deployment: &k8s_openapi::api::apps::v1::Deployment| {
-                        let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+                        let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
                         let status = deployment.status.as_ref();
-                        status.and_then(|status| status.updated_replicas) == wanted
-                            && status.and_then(|status| status.available_replicas) == wanted
+                        let counts = status.map(|status| [status.updated_replicas, status.available_replicas]);
+                        counts.is_some_and(|counts| counts.iter().all(|count| count.unwrap_or(0) == wanted))
                     };
                     if done(new) && !done(old) {
                         coverage.saw("a rollout finished");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use orrery_api::clock;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -95,7 +96,11 @@ pub async fn set_condition(user: &User, spec: &ConditionSpec) {
     let Some((kind, namespace, name)) = meant(user, &spec.object) else {
         return;
     };
-    let condition = json!({"type": spec.kind, "status": spec.status.as_str()});
+    let mut condition = json!({"type": spec.kind, "status": spec.status.as_str()});
+    if plural(kind) == "nodes" {
+        // As node-problem-detector does.
+        condition["lastHeartbeatTime"] = json!(clock::now_time());
+    }
     user.merge_status(kind, namespace, name, json!({"conditions": [condition]}))
         .await;
 }

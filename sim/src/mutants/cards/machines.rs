@@ -275,7 +275,7 @@ pub const CARDS: &[Card] = &[
         "proxy",
         "a service's port leads to the endpoints' other ports as well",
         "a service has several ports of one protocol",
-        &["E9"],
+        &["E9", "convergence"],
     ),
     card(
         "O94",
@@ -299,7 +299,7 @@ pub const CARDS: &[Card] = &[
         "proxy",
         "a service that is to stay on its node leaves it where it has no endpoint",
         "a node without an endpoint calls a service with a traffic policy Local",
-        &["E9"],
+        &["E9", "convergence"],
     ),
     card(
         "O101",

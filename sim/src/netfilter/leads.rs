@@ -1,0 +1,113 @@
+//! Where the rules lead, told without sending anything: of an address every endpoint that a new connection to it may
+//! get to, whoever opens it and whatever chance says.
+
+use core::net::SocketAddrV4;
+use std::collections::BTreeSet;
+
+use orrery_proxy::ruleset::{Cidr, Match, Protocol, Rule, Table, Target};
+
+use super::walk::DEEPEST;
+use super::{Netfilter, SimPacketFilter};
+
+/// Where connections are opened to.
+pub type Front = (Protocol, SocketAddrV4);
+
+impl SimPacketFilter {
+    /// Every endpoint that the rules that stand may send a new connection to `front` to.
+    pub fn leads(&self, front: Front) -> BTreeSet<SocketAddrV4> {
+        self.filter().leads(front)
+    }
+
+    /// Every address that the rules that stand name, with protocol and port.
+    pub fn fronts(&self) -> BTreeSet<Front> {
+        let filter = self.filter();
+        let chains = filter.rules().nat.chains.values();
+        chains.flat_map(|rules| rules.iter().filter_map(front)).collect()
+    }
+}
+
+/// The address, protocol and port that a rule is for, if it is for one.
+fn front(rule: &Rule) -> Option<Front> {
+    let host = rule.matches.iter().find_map(|condition| match condition {
+        Match::Destination { network, not: false } => Some(network.address()).filter(|ip| Cidr::host(*ip) == *network),
+        _ => None,
+    })?;
+    rule.matches.iter().find_map(|condition| match condition {
+        Match::DestinationPort(protocol, port) => Some((*protocol, SocketAddrV4::new(host, *port))),
+        _ => None,
+    })
+}
+
+impl Netfilter {
+    /// Every endpoint that a new connection to `front` may get to.
+    pub fn leads(&self, (protocol, to): Front) -> BTreeSet<SocketAddrV4> {
+        let table = &self.rules().nat;
+        let mut search = Search {
+            table,
+            protocol,
+            to,
+            is_local: self.addresses().contains(to.ip()) || Cidr::LOOPBACK.contains(*to.ip()),
+            found: BTreeSet::new(),
+        };
+        for chain in ["PREROUTING", "OUTPUT"] {
+            search.walk(table.hooks_in(chain), 0);
+        }
+        search.found
+    }
+}
+
+/// A search for what connections to an address may get to.
+struct Search<'a> {
+    table: &'a Table,
+    protocol: Protocol,
+    to: SocketAddrV4,
+    is_local: bool,
+    found: BTreeSet<SocketAddrV4>,
+}
+
+impl Search<'_> {
+    /// Goes through rules; whether no connection gets past them.
+    fn walk<'r>(&mut self, rules: impl Iterator<Item = &'r Rule>, depth: usize) -> bool {
+        let table = self.table;
+        for rule in rules {
+            let holds: Vec<Option<bool>> = rule.matches.iter().map(|condition| self.holds(condition)).collect();
+            if holds.contains(&Some(false)) {
+                continue;
+            }
+            let is_sure = !holds.contains(&None);
+            let decides = match &rule.target {
+                Target::Dnat(to) => {
+                    self.found.insert(*to);
+                    true
+                }
+                Target::Jump(chain) => depth < DEEPEST && self.walk(table.chain(chain).iter(), depth + 1),
+                Target::Return if is_sure => return false,
+                Target::Return | Target::MarkOr(_) | Target::MarkXor(_) => false,
+                Target::Accept | Target::Drop | Target::Reject | Target::Masquerade => true,
+            };
+            if decides && is_sure {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether a condition holds for all connections to the address, or for none; nothing if that depends on more.
+    fn holds(&self, condition: &Match) -> Option<bool> {
+        match condition {
+            Match::Destination { network, not } => Some(network.contains(*self.to.ip()) != *not),
+            Match::DestinationIsLocal => Some(self.is_local),
+            Match::Protocol(protocol) => Some(*protocol == self.protocol),
+            Match::DestinationPort(protocol, port) => Some((*protocol, *port) == (self.protocol, self.to.port())),
+            // As when packets are evaluated.
+            Match::InInterface(_) | Match::OutInterface(_) => Some(false),
+            Match::Remember(_) | Match::Comment(_) => Some(true),
+            Match::Source { .. }
+            | Match::SourceIsLocal { .. }
+            | Match::Mark { .. }
+            | Match::Connection { .. }
+            | Match::OneIn(_)
+            | Match::Recent { .. } => None,
+        }
+    }
+}
