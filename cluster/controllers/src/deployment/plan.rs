@@ -211,7 +211,7 @@ pub(super) fn plan(observed: Observed<'_>) -> Plan {
     let (status, look_again) = status::status(deployment, bounds, newest.as_deref(), &sets, &new, rolling_out, now);
     // As in Kubernetes, a pause in the middle of a rollout keeps no more of the history than its end does.
     let deletes = if paused || (status::is_complete(deployment, &status) && newest.is_some()) {
-        surplus_history(deployment, &old)
+        surplus_history(deployment, newest.as_ref(), &old)
     } else {
         vec![]
     };
@@ -276,7 +276,11 @@ fn scaled<'a>(
 }
 
 /// The old, empty sets beyond what the history keeps, of the lowest revisions.
-fn surplus_history(deployment: &Deployment, old: &[Arc<ReplicaSet>]) -> Vec<Arc<ReplicaSet>> {
+fn surplus_history(
+    deployment: &Deployment,
+    newest: Option<&Arc<ReplicaSet>>,
+    old: &[Arc<ReplicaSet>],
+) -> Vec<Arc<ReplicaSet>> {
     let limit = deployment
         .spec
         .as_ref()
@@ -285,9 +289,12 @@ fn surplus_history(deployment: &Deployment, old: &[Arc<ReplicaSet>]) -> Vec<Arc<
     let Ok(limit) = usize::try_from(limit) else {
         return vec![];
     };
+    // Where no set has the template yet, that of the last rollout is in force, and no history.
+    let in_force = newest.or_else(|| old.iter().max_by_key(|set| revision_of(set)));
     let empty = |set: &&Arc<ReplicaSet>| {
         let facts = facts(set);
-        facts.size == 0 && facts.live == 0 && facts.settled && !set.is_terminating()
+        let is_history = in_force.is_none_or(|own| own.uid() != set.uid());
+        is_history && facts.size == 0 && facts.live == 0 && facts.settled && !set.is_terminating()
     };
     let mut empty: Vec<_> = old.iter().filter(empty).cloned().collect();
     let surplus = empty.len().saturating_sub(limit);

@@ -225,6 +225,12 @@ fn a_pause_in_the_middle_of_a_rollout_keeps_only_the_history_that_is_wanted() {
     assert!(deleted(&wanted).is_empty());
     wanted.spec.get_or_insert_default().paused = Some(true);
     assert_eq!(deleted(&wanted), ["set-1"]);
+    // Where no set has the template yet, the last one is no history, even without a pod.
+    let mut next = deployment("web:5", 0);
+    let spec = next.spec.get_or_insert_default();
+    (spec.revision_history_limit, spec.paused) = (Some(1), Some(true));
+    let last = set(&deployment("web:2", 0), 2, 0);
+    assert!(plan_of(&next, &[&sets[0], &last]).deletes.is_empty());
 }
 
 #[test]
