@@ -47,6 +47,11 @@ pub fn holder(path: &Path) -> io::Result<Option<Pid>> {
     }
 }
 
+/// The name that whoever took the lock last wrote into its file; empty if nobody did.
+pub fn name(path: &Path) -> io::Result<String> {
+    name_in(OpenOptions::new().read(true).custom_flags(not_elsewhere()).open(path)?)
+}
+
 fn name_in(mut file: File) -> io::Result<String> {
     let mut text = String::new();
     file.read_to_string(&mut text)?;
@@ -60,9 +65,13 @@ fn open(path: &Path) -> io::Result<File> {
         .create(true)
         .truncate(false)
         .mode(0o600)
-        // Where everybody may make files, nobody shall lead us to another one.
-        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .custom_flags(not_elsewhere())
         .open(path)
+}
+
+/// Where everybody may make files, nobody shall lead us to another one, or let us wait at a pipe.
+fn not_elsewhere() -> i32 {
+    (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed()
 }
 
 #[cfg(test)]

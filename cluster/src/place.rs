@@ -209,11 +209,12 @@ pub fn rewrite(path: &Path, content: &[u8]) -> io::Result<()> {
 fn write_like(old: Option<&fs::Metadata>, path: &Path, content: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
     let draft = path.with_extension(format!("new{}", std::process::id()));
+    // One that a process of this number left behind; what is there then is nobody's to be followed or given away.
+    let _ = fs::remove_file(&draft);
     let written = (|| {
         let mut file = fs::OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(&draft)?;
         file.write_all(content)?;
@@ -235,6 +236,18 @@ fn write_like(old: Option<&fs::Metadata>, path: &Path, content: &[u8]) -> io::Re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_where_the_draft_goes_is_not_followed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, other) = (folder.path().join("config"), folder.path().join("other"));
+        fs::write(&other, "other").expect("a file");
+        let draft = path.with_extension(format!("new{}", std::process::id()));
+        std::os::unix::fs::symlink(&other, &draft).expect("a link");
+        rewrite(&path, b"new").expect("it is written");
+        assert_eq!(fs::read(&path).expect("it is there"), b"new");
+        assert_eq!(fs::read(&other).expect("it is there"), b"other");
+    }
 
     #[test]
     fn a_temporary_folder_is_new_and_goes_unless_it_is_kept() {
@@ -278,7 +291,10 @@ mod tests {
         place.remove().expect("removed");
         assert!(!place.is_used());
         let left = fs::read_dir(place.folder()).expect("it stays").flatten();
-        assert_eq!(left.map(|entry| entry.path()).collect::<Vec<_>>(), [foreign.clone()]);
+        assert_eq!(
+            left.map(|entry| entry.path()).collect::<Vec<_>>(),
+            std::slice::from_ref(&foreign)
+        );
         fs::remove_file(foreign).expect("removed");
         place.remove().expect("it may be gone already");
         assert!(!place.folder().exists());

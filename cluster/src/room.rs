@@ -6,7 +6,6 @@
 //! are nobody's: the next one removes them.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::iter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -69,20 +68,27 @@ pub async fn take(place: &Place) -> Result<Room, Failure> {
 /// The cluster that runs on this machine, if it is another one than that at `place`.
 pub fn other_that_runs(place: &Place) -> Option<Place> {
     // Who last took the lock; whether it still runs says its own.
-    let name = fs::read_to_string(path()).ok()?;
-    let other = Place::new(name.trim());
+    let name = lock::name(&path()).ok()?;
+    if name.is_empty() {
+        return None;
+    }
+    let other = Place::new(name);
     let runs = lock::holder(&other.lock()).ok()?.is_some();
     (runs && !other.is(place)).then_some(other)
 }
 
 /// Where the lock is: among the things that live as long as the system runs. Who may not write there has such a folder
-/// of their own, and a Docker of their own.
+/// of their own, or a file of their own among the temporary ones, and should have a Docker of their own: two users of
+/// one Docker do not see each other's lock, but each other's containers.
 fn path() -> PathBuf {
     let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let folder = iter::once(PathBuf::from("/run"))
         .chain(own)
         .find(|folder| access(folder, Access::WRITE_OK).is_ok());
-    folder.unwrap_or_else(std::env::temp_dir).join("orrery.lock")
+    match folder {
+        Some(folder) => folder.join("orrery.lock"),
+        None => std::env::temp_dir().join(format!("orrery-{}.lock", rustix::process::geteuid().as_raw())),
+    }
 }
 
 async fn take_lock(place: &Place, path: &Path, patience: Duration) -> Result<Room, Failure> {
@@ -114,6 +120,8 @@ fn other_of(place: &Place, data: &BTreeSet<PathBuf>) -> Option<Place> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// A folder with a cluster in it.

@@ -9,8 +9,7 @@ use crate::resource::{AnyObject, AnyResource};
 use crate::resources::pods::admission;
 
 /// Completes a new object; 403 when it names something that is not there, or says itself what its priority class says.
-/// `has_account` tells whether a service account
-/// of the object's namespace is there.
+/// `has_account` tells whether a service account of the object's namespace is there.
 pub fn on_create(
     resource: &dyn AnyResource,
     object: &mut dyn AnyObject,

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use orrery_api::field::Error;
 use orrery_api::random::Random;
 use orrery_store::Store;
 
 use crate::resource::AnyObject;
+use crate::resources::services::defaults::{given, has_health_port, has_node_ports};
 
 /// Where claims lie.
 pub const CLAIMS: &str = "/ranges/";
@@ -104,20 +105,6 @@ fn may_have_ports(spec: &ServiceSpec) -> bool {
     matches!(spec.type_.as_deref(), Some("NodePort" | "LoadBalancer"))
 }
 
-/// Whether ports that choose no node port are given one.
-fn wants_ports(spec: &ServiceSpec) -> bool {
-    match spec.type_.as_deref() {
-        Some("NodePort") => true,
-        Some("LoadBalancer") => spec.allocate_load_balancer_node_ports != Some(false),
-        _ => false,
-    }
-}
-
-/// Whether load balancers ask at a port which nodes have pods of the service.
-fn wants_health_port(spec: &ServiceSpec) -> bool {
-    spec.type_.as_deref() == Some("LoadBalancer") && spec.external_traffic_policy.as_deref() == Some("Local")
-}
-
 /// Gives `object` the addresses and ports that it wants and has not; none unless it is a service. `held` are the claims
 /// it has already. Finds faults of what the user chose.
 pub fn allocate(
@@ -155,13 +142,13 @@ pub fn allocate(
     if may_have_ports(spec) {
         errors.extend(allocate_ports(spec, held, ranges, &free, random));
     }
-    if wants_health_port(spec) {
+    if has_health_port(spec) {
         errors.extend(allocate_health_port(spec, ranges, &free, random));
     }
     errors
 }
 
-/// Gives the service's ports their node ports. Of a new service, which holds nothing yet, ports of one number (for TCP
+/// Gives the service's ports their node ports. Of a service that holds nothing yet, ports of one number (for TCP
 /// and UDP, say) have one node port, which any of them may choose; what is added later gets another, as in Kubernetes.
 fn allocate_ports(
     spec: &mut ServiceSpec,
@@ -171,19 +158,19 @@ fn allocate_ports(
     random: &Random,
 ) -> Vec<Error> {
     let is_new = held.is_empty();
-    let gives = wants_ports(spec);
+    let gives = has_node_ports(spec);
     let health = spec.health_check_node_port;
     let mut errors = Vec::new();
     let mut taken: BTreeSet<(i32, String)> = BTreeSet::new();
     let mut shared: BTreeMap<i32, i32> = BTreeMap::new();
     let ports = spec.ports.as_deref_mut().unwrap_or_default();
     if is_new {
-        let chosen = ports.iter().rev().map(|port| (port.port, chosen(port)));
+        let chosen = ports.iter().rev().map(|port| (port.port, given(port)));
         // The first of several wins.
         shared.extend(chosen.filter(|(_, chosen)| *chosen != 0));
     }
     for position in 0..ports.len() {
-        let chosen = chosen(&ports[position]);
+        let chosen = given(&ports[position]);
         if chosen == 0 && !gives {
             continue;
         }
@@ -247,11 +234,6 @@ fn allocate_health_port(
             })
         }
     }
-}
-
-/// The node port that a port asks for; 0 for any.
-fn chosen(port: &ServicePort) -> i32 {
-    port.node_port.unwrap_or(0)
 }
 
 fn check_port(field: String, chosen: i32, ranges: &Ranges, free: &dyn Fn(&str) -> bool) -> Option<Error> {

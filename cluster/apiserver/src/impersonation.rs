@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use orrery_api::message::{Identity, Request};
 use orrery_api::names;
 use orrery_api::status::ApiError;
@@ -57,16 +57,23 @@ struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     fn read(headers: &'a HeaderMap) -> Result<Self, ApiError> {
-        let mut wanted = Wanted::default();
+        let text = |name: &str, value: &'a HeaderValue| {
+            std::str::from_utf8(value.as_bytes())
+                .map_err(|_| ApiError::bad_request(format!("the header {name} is not UTF-8")))
+        };
+        // Of these the first counts, as in Go.
+        let first = |name: &str| headers.get(name).map_or(Ok(""), |value| text(name, value));
+        let mut wanted = Wanted {
+            user: first("impersonate-user")?,
+            uid: first("impersonate-uid")?,
+            ..Wanted::default()
+        };
         for (name, value) in headers {
             let Some(what) = name.as_str().strip_prefix(PREFIX) else {
                 continue;
             };
-            let value = std::str::from_utf8(value.as_bytes())
-                .map_err(|_| ApiError::bad_request(format!("the header {name} is not UTF-8")))?;
+            let value = text(name.as_str(), value)?;
             match what {
-                "user" if wanted.user.is_empty() => wanted.user = value,
-                "uid" if wanted.uid.is_empty() => wanted.uid = value,
                 "group" => wanted.groups.push(value),
                 what => wanted
                     .extra
@@ -100,7 +107,7 @@ impl<'a> Wanted<'a> {
         }];
         personas.extend(self.groups.iter().map(|name| persona("", "groups", *name)));
         personas.extend(self.extra.iter().map(|(field, value)| Persona {
-            subresource: *field,
+            subresource: field,
             ..persona(AUTHENTICATION, "userextras", *value)
         }));
         if !self.uid.is_empty() {

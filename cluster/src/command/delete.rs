@@ -75,9 +75,10 @@ async fn clear_machine(place: &Place, progress: &Progress) -> Result<Option<Dock
     Ok(stuck)
 }
 
-/// Whether the kubeconfig at `path` speaks of another cluster by our name: one that was started later.
+/// Whether the kubeconfig at `path` speaks of another cluster by our name: one that was started later. What speaks of
+/// ours was copied from our own.
 fn speaks_of_other(path: &Path, place: &Place) -> bool {
     let found = kubeconfig::access(path, place::NAME);
     let own = kubeconfig::access(&place.kubeconfig(), place::NAME);
-    matches!((found, own), (Ok(found), Ok(own)) if found.authority != own.authority)
+    found.is_ok_and(|found| !own.is_ok_and(|own| own.authority == found.authority))
 }

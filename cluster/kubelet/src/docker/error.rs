@@ -24,6 +24,9 @@ pub enum DockerError {
     /// It counts users of our network that are not there, which only its restart mends (moby issue 42119).
     #[error("Docker keeps the network {0}, although nothing uses it; restart Docker, then: docker network rm {0}")]
     StuckNetwork(String),
+    /// Containers that come up as fast as they are stopped: so many.
+    #[error("{0} containers still run: Docker starts them as fast as they are stopped; try again")]
+    StillRunning(usize),
     /// Files of volumes.
     #[error("cannot remove the pods' volumes: {0}")]
     Volumes(#[source] std::io::Error),

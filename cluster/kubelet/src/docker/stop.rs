@@ -28,7 +28,11 @@ pub(super) async fn everything(docker: &Docker, cluster: &str, most: Duration) -
         }
         outcome = stop(docker, &late, most).await;
     }
-    outcome
+    outcome?;
+    match super::everything(docker, cluster, false).await?.len() {
+        0 => Ok(()),
+        left => Err(DockerError::StillRunning(left)),
+    }
 }
 
 /// Stops what runs. A container that does not stop keeps no sandbox.

@@ -159,7 +159,10 @@ fn containers_are_checked() {
             "env": [{"name": ""}, {"name": "A=B"}, {"name": "C", "valueFrom": {}}, {"name": "D", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}],
             "resources": {"requests": {"cpu": "2", "memory": "-1", "gpu": "1"}, "limits": {"cpu": "1"}},
             "livenessProbe": {"successThreshold": 2, "periodSeconds": -1},
-            "volumeMounts": [{"name": "v", "mountPath": "/a"}, {"name": "w", "mountPath": "/a"}],
+            "volumeMounts": [
+                {"name": "v", "mountPath": "/a", "mountPropagation": "Bidirectional"},
+                {"name": "w", "mountPath": "/a"},
+            ],
         }],
         "volumes": [{"name": "v", "secret": {"secretName": ""}, "hostPath": {"path": "/../x"}}],
     })), @r#"
@@ -174,6 +177,7 @@ fn containers_are_checked() {
     spec.containers[0].env[1].name: Invalid value: "A=B": a valid environment variable name must consist only of printable ASCII characters other than '='
     spec.containers[0].env[2].valueFrom: Invalid value: "": must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`
     spec.containers[0].env[3].valueFrom.fieldRef.fieldPath: Unsupported value: "spec.x": supported values: "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"
+    spec.containers[0].volumeMounts[0].mountPropagation: Forbidden: Bidirectional mount propagation is available only to privileged containers
     spec.containers[0].volumeMounts[1].name: Not found: "w"
     spec.containers[0].volumeMounts[1].mountPath: Invalid value: "/a": must be unique
     spec.containers[0].resources.requests[gpu]: Invalid value: "gpu": must be a standard resource type or fully qualified

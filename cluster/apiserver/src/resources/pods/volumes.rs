@@ -283,6 +283,12 @@ pub(super) fn mounts(path: &str, container: &Container, volumes: &[Volume]) -> V
                 mode,
                 &["Bidirectional", "HostToContainer", "None"],
             ));
+            let security = container.security_context.as_ref();
+            let is_privileged = security.and_then(|security| security.privileged) == Some(true);
+            if mode == "Bidirectional" && !is_privileged {
+                let rule = "Bidirectional mount propagation is available only to privileged containers";
+                errors.push(Error::forbidden(at("mountPropagation"), rule));
+            }
         }
     }
     errors

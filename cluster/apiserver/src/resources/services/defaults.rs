@@ -10,12 +10,12 @@ use super::super::check::{items, text};
 const AFFINITY_SECONDS: i32 = 10_800;
 
 /// Whether services of the type have an address in the cluster.
-pub(super) fn has_cluster_ip(spec: &ServiceSpec) -> bool {
+pub(crate) fn has_cluster_ip(spec: &ServiceSpec) -> bool {
     matches!(text(&spec.type_), "ClusterIP" | "NodePort" | "LoadBalancer")
 }
 
 /// Whether services of the type have ports on the nodes.
-pub(super) fn has_node_ports(spec: &ServiceSpec) -> bool {
+pub(crate) fn has_node_ports(spec: &ServiceSpec) -> bool {
     text(&spec.type_) == "NodePort"
         || text(&spec.type_) == "LoadBalancer" && spec.allocate_load_balancer_node_ports != Some(false)
 }
@@ -27,7 +27,7 @@ pub(super) fn is_external(spec: &ServiceSpec) -> bool {
 }
 
 /// Whether nodes tell the load balancer if they have pods of the service.
-pub(super) fn has_health_port(spec: &ServiceSpec) -> bool {
+pub(crate) fn has_health_port(spec: &ServiceSpec) -> bool {
     text(&spec.type_) == "LoadBalancer" && text(&spec.external_traffic_policy) == "Local"
 }
 
@@ -121,7 +121,8 @@ pub(super) fn carry_over(new: &mut ServiceSpec, old: &ServiceSpec) {
     }
 }
 
-fn given(port: &ServicePort) -> i32 {
+/// The node port that a port asks for; 0 for any.
+pub(crate) fn given(port: &ServicePort) -> i32 {
     port.node_port.unwrap_or(0)
 }
 

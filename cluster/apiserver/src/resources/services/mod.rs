@@ -4,7 +4,7 @@
 //! is stored; here stands what may be asked for and what stays over updates.
 
 mod columns;
-mod defaults;
+pub(crate) mod defaults;
 #[cfg(test)]
 mod tests;
 mod validation;

@@ -1,4 +1,4 @@
-//! Commands in containers, which do not outlive the time that they are given.
+//! Commands in containers. What does not end in its time is killed, though not what it has started itself.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use bollard::models::ExecConfig;
 use bytes::BytesMut;
 use futures_util::StreamExt;
 use orrery_api::task::moment_after;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::time::{timeout, timeout_at};
 
 use crate::docker::error::to_runtime;
@@ -74,9 +74,12 @@ async fn kill(docker: &Docker, container_id: &str, exec_id: &str) {
     let Some(pid) = pid.and_then(Pid::from_raw) else {
         return;
     };
-    if is_in(container_id, pid) {
+    // Held before it is looked at: should it end, its number may be another's by the time of the signal.
+    if let Ok(process) = pidfd_open(pid, PidfdFlags::empty())
+        && is_in(container_id, pid)
+    {
         // It may have ended by now.
-        let _ = kill_process(pid, Signal::KILL);
+        let _ = pidfd_send_signal(process, Signal::KILL);
     }
 }
 

@@ -1,11 +1,11 @@
 //! Paths within a volume, in which containers may have put links that lead elsewhere.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
-use super::give;
+use rustix::fs::OFlags;
 
 /// The permission bits of the volume that folders made in it get, too. Source: `doSafeMakeDir` of Kubernetes' subpath
 /// package.
@@ -37,14 +37,21 @@ pub(super) fn resolve(root: &Path, sub_path: &str) -> io::Result<PathBuf> {
 fn make(path: &Path, root: &Path) -> io::Result<()> {
     let mode = fs::metadata(root)?.permissions().mode() & INHERITED;
     fs::create_dir(path)?;
-    // The group comes from the folder above where that hands it down.
-    give(path, mode, None)
+    // A container may have put a link in its place by now, and that is not to be opened for all. The group comes from
+    // the folder above where that hands it down.
+    let flags = OFlags::NOFOLLOW | OFlags::DIRECTORY;
+    let folder = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    folder.set_permissions(Permissions::from_mode(mode))
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use super::super::give;
     use super::*;
 
     struct Volume {
