@@ -1,8 +1,8 @@
 //! A fault that is to strike: since when it is in force, and whether it has befallen anybody.
 //!
-//! Most faults find somebody at once. Others are in force for a while and befall whoever comes meanwhile, or lie in
-//! wait for certain requests or operations. What carries these out (links, disks, packet filters) tells their
-//! [`Victims`]. A fault that has befallen nobody has not struck.
+//! Most faults strike when they are put in force. Those of requests, watches, disks and packet rules are in force for a
+//! while and befall whoever comes meanwhile, or lie in wait for certain requests or operations; what carries them out
+//! (links, disks, packet filters) tells their [`Victims`], and one that has befallen nobody has not struck.
 
 use std::fmt;
 #[cfg(test)]
@@ -104,9 +104,12 @@ impl<'a> Striking<'a> {
         let Striking { struck, force, .. } = self;
         let first = Mutex::new(Some((self.moment, pinned, tell)));
         Victims::told_to(move || {
+            // What still lies in wait on a machine that stays broken is no fault of the chaos.
+            let Some(world) = world.upgrade().filter(|world| !world.is_healed()) else {
+                return;
+            };
             struck.store(true, Ordering::Relaxed);
-            let first = lock(&first).take();
-            if let (Some(world), Some((moment, pinned, tell))) = (world.upgrade(), first) {
+            if let Some((moment, pinned, tell)) = lock(&first).take() {
                 force.begin(&world, moment, &kind, pinned);
                 tell(&world);
             }

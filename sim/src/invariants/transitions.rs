@@ -13,7 +13,6 @@
 //! controllers count `minReadySeconds` from it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -39,7 +38,7 @@ pub struct Transitions {
     /// Whose containers those are, by id.
     owners: BTreeMap<String, String>,
     /// When a write began that had been under way for longer than [`LATE`], by what it is of.
-    belated: BTreeMap<(Arc<str>, String, String), Duration>,
+    belated: BTreeMap<ObjectId, Duration>,
 }
 
 /// A condition: its type, its status, and since when.
@@ -102,17 +101,13 @@ impl Transitions {
     fn begun(&mut self, asked: &Asked, now: Duration) {
         if let Some(path) = asked.path.as_ref().filter(|_| asked.at + LATE < now) {
             self.belated.retain(|_, at| *at + LATE > now);
-            let place = (path.resource.clone(), path.namespace.clone(), path.name.clone());
-            self.belated.insert(place, now);
+            self.belated.insert(path.id(), now);
         }
     }
 
     /// Whether an object may have got an old status back of late.
     fn is_behind(&self, id: &ObjectId, now: Duration) -> bool {
-        let of = self.belated.iter().find(|((resource, namespace, name), _)| {
-            (&**resource, &**namespace, &**name) == (&*id.resource, &*id.namespace, &*id.name)
-        });
-        of.is_some_and(|(_, at)| *at + LATE > now)
+        self.belated.get(id).is_some_and(|at| *at + LATE > now)
     }
 
     /// Whether nothing has befallen the pod's containers for so long that its status must be as it was.

@@ -2,8 +2,8 @@
 //!
 //! What a kernel has taken cannot be taken back. A passed deadline, a lost lease or a killed process ends the waiting and
 //! not the message: it is sent again until its server has it, for [`PERSISTENCE`], and is then carried out though nobody
-//! waits for the answer. It is lost if its machine loses power, or if its connection is reset. Reads that nobody waits
-//! for are left out, since they change nothing.
+//! waits for the answer. It is lost if its machine loses power, or if its connection was reset before. Reads that nobody
+//! waits for are left out, since they change nothing.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -98,8 +98,8 @@ impl Underway {
 impl Drop for Underway {
     fn drop(&mut self) {
         if let Some(letter) = self.0.take().filter(Letter::outlives_its_sender) {
-            let courier = letter.sender.world.courier.clone();
-            courier.take_over(letter);
+            let world = letter.sender.world.clone();
+            world.courier.take_over(letter);
         }
     }
 }

@@ -107,7 +107,7 @@ pub struct World {
     /// Who is connected to which API server.
     pub connections: Connections,
     /// Brings what its senders have given up.
-    pub courier: Arc<Courier>,
+    pub courier: Courier,
     /// Whose messages are late, where interleavings are explored by priority.
     pub priorities: Priorities,
     /// What is waited for.
@@ -159,7 +159,7 @@ impl World {
                 clocks: Clocks::default(),
                 holds: Holds::default(),
                 connections: Connections::default(),
-                courier: Arc::default(),
+                courier: Courier::default(),
                 priorities: Priorities::new(variation.explore, scenario.duration, &random),
                 machines,
                 processes: Mutex::default(),
