@@ -34,9 +34,10 @@ struct Objects {
     /// Whether reads of a node wait for their answers, and how many there were.
     hold_reads: bool,
     reads: usize,
-    /// Whether patches wait on their way to the server, and how many there were.
+    /// Whether patches wait on their way to the server, how many there were, and how many of them have come.
     hold_patches: bool,
     patches: usize,
+    patches_come: usize,
     bindings: usize,
     told: Vec<String>,
 }
@@ -253,6 +254,7 @@ impl Transport for Server {
             while self.objects().hold_patches {
                 sleep(Duration::from_millis(10)).await;
             }
+            self.objects().patches_come += 1;
         }
         let query = request.uri().query().unwrap_or_default();
         if query.contains("watch=true") {
@@ -311,29 +313,30 @@ async fn a_pod_that_fits_nowhere_says_why_and_is_bound_when_a_node_comes() {
     eventually("the pod has a node", || server.node_of("big").as_deref() == Some("n2")).await;
 }
 
-#[tokio::test]
-async fn why_a_pod_fitted_nowhere_is_not_written_on_one_that_has_a_node() {
+/// A pod is too big for the only node, and its condition does not get to the server.
+async fn with_a_condition_on_its_way() -> (Server, TaskGroup) {
     let server = Server::default();
     server.objects().hold_patches = true;
     server.node("n1", "1");
     server.pod("big", "2");
-    let _tasks = server.run();
+    let tasks = server.run();
     eventually("the condition is on its way", || server.objects().patches == 1).await;
+    (server, tasks)
+}
+
+#[tokio::test]
+async fn why_a_pod_fitted_nowhere_is_not_written_on_one_that_has_a_node() {
+    let (server, _tasks) = with_a_condition_on_its_way().await;
     server.node("n2", "4");
     eventually("the pod has a node", || server.node_of("big").as_deref() == Some("n2")).await;
     server.objects().hold_patches = false;
-    sleep(Duration::from_millis(500)).await;
+    eventually("the late one comes", || server.objects().patches_come == 1).await;
     assert_eq!(server.condition("big"), None);
 }
 
 #[tokio::test]
 async fn of_why_a_pod_fits_nowhere_the_newest_is_written_last() {
-    let server = Server::default();
-    server.objects().hold_patches = true;
-    server.node("n1", "1");
-    server.pod("big", "2");
-    let _tasks = server.run();
-    eventually("the condition is on its way", || server.objects().patches == 1).await;
+    let (server, _tasks) = with_a_condition_on_its_way().await;
     server.node("n2", "1");
     let newest = |message: &str| message.starts_with("0/2 nodes are available");
     let told = || server.objects().told.iter().any(|message| newest(message));
