@@ -1,6 +1,7 @@
 //! An object as it stood at a revision: its metadata, and its kind's type where an invariant looks inside.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -257,6 +258,11 @@ impl Item {
         } else {
             None
         }
+    }
+
+    /// The address of a service in the cluster; none if it has none, or is none.
+    pub fn cluster_ip(&self) -> Option<Ipv4Addr> {
+        self.service()?.spec.as_ref()?.cluster_ip.as_deref()?.parse().ok()
     }
 
     /// The lease.

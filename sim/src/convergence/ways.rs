@@ -30,7 +30,8 @@ struct Wanted {
 }
 
 /// What is served of a service, and its cluster IP; none if that is nothing, or another proxy's.
-fn served(service: &Service) -> Option<(&ServiceSpec, Ipv4Addr)> {
+fn served(item: &Item) -> Option<(&ServiceSpec, Ipv4Addr)> {
+    let service = item.service()?;
     let labels = service.metadata.labels.as_ref();
     if labels.is_some_and(|labels| labels.contains_key(SERVED_BY_ANOTHER)) {
         return None;
@@ -39,7 +40,7 @@ fn served(service: &Service) -> Option<(&ServiceSpec, Ipv4Addr)> {
     if spec.type_.as_deref() == Some("ExternalName") {
         return None;
     }
-    Some((spec, spec.cluster_ip.as_deref()?.parse().ok()?))
+    Some((spec, item.cluster_ip()?))
 }
 
 /// The addresses of a service from beyond the cluster: users', and a load balancer's.
@@ -56,7 +57,7 @@ impl Wanted {
         let mut wanted = Wanted::default();
         for item in cluster.all("services") {
             let Some(service) = item.service() else { continue };
-            let Some((spec, ip)) = served(service) else { continue };
+            let Some((spec, ip)) = served(item) else { continue };
             wanted.add(item, (spec, ip), cluster, (node, address));
             wanted.outside.extend(outside(service));
         }
@@ -268,7 +269,10 @@ mod tests {
         );
         assert_eq!(
             told(with("node-1", open(30080)), with("node-1", open(30081))),
-            ["the packet rules of node-1 lead tcp 192.168.0.1:30081 to [], and its endpoints are [10.244.0.5:8080]"]
+            [
+                "the packet rules of node-1 lead tcp 192.168.0.1:30081 to [], and its endpoints are [10.244.0.5:8080]",
+                "the packet rules of node-1 lead tcp 192.168.0.1:30080 on, where no service is",
+            ]
         );
     }
 }

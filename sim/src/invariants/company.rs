@@ -60,7 +60,7 @@ impl Suspicion {
 
 /// Whether a bound pod counts for topology spread constraints.
 fn counts(pod: &Item) -> bool {
-    !pod.node_name().is_empty() && !pod.is_finished() && !pod.is_terminating()
+    is_there(pod) && !pod.is_terminating()
 }
 
 /// Whether a pod counts for anti-affinity.

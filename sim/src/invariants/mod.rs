@@ -75,6 +75,7 @@ use std::time::Duration;
 
 use crate::features::Features;
 use crate::model::{Answered, Asked, Change, Cluster, ObjectId, Path, Seen};
+use crate::scenario::Role;
 
 /// A broken invariant: which, and what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,6 +146,11 @@ impl Missing {
         let all = self.all.into_iter().filter(|(_, machine)| asked_for(machine));
         all.map(|(what, _)| what).collect()
     }
+}
+
+/// The process of a machine's kubelet.
+fn kubelet_of(machine: &str) -> String {
+    format!("{}/{machine}", Role::Kubelet)
 }
 
 /// What a server says it has carried out: where, and the write of the revision that it names. None if that is somebody

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
-use super::{Invariant, Report, UNANSWERED};
+use super::{Invariant, Report, UNANSWERED, kubelet_of};
 use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
@@ -42,7 +42,7 @@ pub(super) const UNDER_WAY: Duration = Duration::from_secs(180);
 
 /// How old the picture may be that the kubelet of `machine` acts on, of what it was told and of what runs.
 pub(super) fn tolerance(machine: &str, cluster: &Cluster) -> Duration {
-    let kubelet = format!("{}/{machine}", Role::Kubelet);
+    let kubelet = kubelet_of(machine);
     let troubled = cluster.is_disturbed_on(machine, UNDER_WAY) || cluster.was_paused(&kubelet);
     cluster.lag(Role::Kubelet) + if troubled { UNDER_WAY } else { Duration::ZERO }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::readiness::grace_period;
 use super::statuses::{Probing, probing, readiness, runs, statuses};
-use super::{Invariant, Report, UNANSWERED};
+use super::{Invariant, Report, UNANSWERED, kubelet_of};
 use crate::model::{Cluster, Seen};
 use crate::scenario::Role;
 
@@ -143,7 +143,7 @@ impl Invariant for SilentContainers {
                     return;
                 }
                 let machine = &change.id.name;
-                let kubelet = format!("{}/{machine}", Role::Kubelet);
+                let kubelet = kubelet_of(machine);
                 self.hear(machine, cluster.now, cluster.was_paused(&kubelet));
                 if let Some(wrong) = self.wrong(machine, cluster) {
                     report.broken(self.id(), wrong, &[&kubelet]);

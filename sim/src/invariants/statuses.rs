@@ -26,7 +26,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStatus, Pro
 
 use super::restarts::{UNDER_WAY, containers, tolerance};
 use super::writes::StatusWrites;
-use super::{Invariant, Report, UNANSWERED};
+use super::{Invariant, Report, UNANSWERED, kubelet_of};
 use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
@@ -240,7 +240,7 @@ impl Statuses {
         let least = patience(pod, &after.name)?;
         let lasts = self.silent.get(id).map(|since| cluster.now.saturating_sub(*since));
         let silence = known.silence.max(lasts.unwrap_or_default());
-        let kubelet = format!("{}/{}", Role::Kubelet, pod.node_name());
+        let kubelet = kubelet_of(pod.node_name());
         let is_excused =
             known.since + cluster.lag(Role::Kubelet) + UNANSWERED >= cluster.now || cluster.was_paused(&kubelet);
         let was_silent = !silence.is_zero() && silence + ROUNDING >= least;

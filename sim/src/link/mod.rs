@@ -255,9 +255,7 @@ impl SimTransport {
 
     /// A request gets to the machine of its server, as soon as it can; nothing comes of it if its sender is gone.
     async fn reach(&self, line: Line, number: u64, asked: &Arc<Asked>, request: Request) -> Option<Request> {
-        let to = &self.connection.server(line).machine;
-        let slow = self.world.network.slowness(&self.machine, to, self.world.now());
-        let journey = self.latency() + slow;
+        let journey = self.journey(&self.machine, &self.connection.server(line).machine);
         Underway::begin(self.own.upgrade()?, line, number, asked, request, journey)
             .arrived()
             .await
@@ -289,9 +287,13 @@ impl SimTransport {
 
     /// A message goes from one machine to another, as soon as it can.
     async fn travel(&self, from: &str, to: &str) {
-        let slow = self.world.network.slowness(from, to, self.world.now());
-        sleep(self.latency() + slow).await;
+        sleep(self.journey(from, to)).await;
         self.world.network.pass(from, to).await;
+    }
+
+    /// How long a message is on its way if nothing holds it up.
+    fn journey(&self, from: &str, to: &str) -> Duration {
+        self.latency() + self.world.network.slowness(from, to, self.world.now())
     }
 
     /// What befalls a request that has come to its server.

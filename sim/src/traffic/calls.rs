@@ -54,7 +54,7 @@ pub fn call(world: &World, turn: usize, random: &Random) {
 /// The call of `service` whose turn it is.
 fn plan(service: &Item, cluster: &Cluster, machine: &Machine, round: usize) -> Option<Planned> {
     let spec = service.service()?.spec.as_ref()?;
-    let address: Ipv4Addr = spec.cluster_ip.as_deref()?.parse().ok()?;
+    let address = service.cluster_ip()?;
     let ports = spec.ports.as_ref().filter(|ports| !ports.is_empty())?;
     let port: &ServicePort = &ports[(round / 2) % ports.len()];
     let at_node_port = !round.is_multiple_of(2);

@@ -56,7 +56,7 @@ impl Clients {
     /// by now; its port on the nodes may be, too.
     fn learn(&mut self, cluster: &Cluster) {
         let services = || cluster.all("services");
-        let taken: BTreeSet<Ipv4Addr> = services().filter_map(|item| cluster_ip(item)).collect();
+        let taken: BTreeSet<Ipv4Addr> = services().filter_map(|item| item.cluster_ip()).collect();
         self.known
             .retain(|id, udp| cluster.get(id).is_none() && !taken.contains(udp.address.ip()));
         for udp in self.known.values_mut() {
@@ -65,12 +65,6 @@ impl Clients {
         let addresses = services().filter_map(|item| Some((item.id.clone(), udp(item)?)));
         self.known.extend(addresses);
     }
-}
-
-/// The address of a service, if it has one.
-fn cluster_ip(service: &Item) -> Option<Ipv4Addr> {
-    let spec = service.service()?.spec.as_ref()?;
-    spec.cluster_ip.as_deref()?.parse().ok()
 }
 
 /// Where a service takes UDP: at its address, and at the nodes' if it has a port there.
@@ -82,7 +76,7 @@ struct Udp {
 /// Where a service takes UDP, if it does.
 fn udp(service: &Item) -> Option<Udp> {
     let spec = service.service()?.spec.as_ref()?;
-    let ip = cluster_ip(service)?;
+    let ip = service.cluster_ip()?;
     let mut udp = spec
         .ports
         .iter()
@@ -119,7 +113,7 @@ fn target(service: &Item) -> Option<Target> {
     Some(Target {
         id: service.id.clone(),
         protocol,
-        address: SocketAddrV4::new(cluster_ip(service)?, u16::try_from(port.port).ok()?),
+        address: SocketAddrV4::new(service.cluster_ip()?, u16::try_from(port.port).ok()?),
         is_sticky,
     })
 }
