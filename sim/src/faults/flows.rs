@@ -40,8 +40,9 @@ pub async fn strike(world: &Arc<World>, spec: &FlowsSpec, random: &Random, strik
             spec.times
         ),
     );
-    worker.filter.fail_flushes(spec.times, victims.clone());
+    let failing = worker.filter.fail_flushes(spec.times, victims.clone());
     let number = worker.filter.linger(victims);
     sleep(lasts).await;
     worker.filter.end_linger(number);
+    worker.filter.end_failing_flushes(&failing);
 }

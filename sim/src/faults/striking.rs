@@ -42,6 +42,7 @@ impl Victims {
     }
 }
 
+#[cfg(test)]
 impl Default for Victims {
     /// Nobody wants to know of them.
     fn default() -> Self {

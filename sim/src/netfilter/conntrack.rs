@@ -113,6 +113,11 @@ impl Conntrack {
         self.flows.values().copied().collect()
     }
 
+    /// All flows are gone.
+    pub fn clear(&mut self) {
+        self.flows.clear();
+    }
+
     /// From now on flows linger, until the fault of this number ends.
     pub fn linger(&mut self, number: u64, victims: Victims, now: Duration) {
         // Those that ended before the fault do not come back.

@@ -1,8 +1,8 @@
 //! Where the rules lead, told without sending anything: of an address every endpoint that a new connection to it may
 //! get to, whoever opens it and whatever chance says.
 
-use core::net::SocketAddrV4;
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use orrery_proxy::ruleset::{Cidr, Match, Protocol, Rule, Table, Target};
 
@@ -21,17 +21,23 @@ impl SimPacketFilter {
     /// Every address that the rules that stand name, with protocol and port.
     pub fn fronts(&self) -> BTreeSet<Front> {
         let filter = self.filter();
+        let own = filter.addresses().iter().find(|ip| !ip.is_loopback());
         let chains = filter.rules().nat.chains.values();
-        chains.flat_map(|rules| rules.iter().filter_map(front)).collect()
+        let fronts = chains.flat_map(|rules| rules.iter().filter_map(|rule| front(rule, own.copied())));
+        fronts.collect()
     }
 }
 
-/// The address, protocol and port that a rule is for, if it is for one.
-fn front(rule: &Rule) -> Option<Front> {
-    let host = rule.matches.iter().find_map(|condition| match condition {
-        Match::Destination { network, not: false } => Some(network.address()).filter(|ip| Cidr::host(*ip) == *network),
+/// The address, protocol and port that a rule is for, if it is for one: of a port at the node that has it at `own`.
+fn front(rule: &Rule, own: Option<Ipv4Addr>) -> Option<Front> {
+    let mut networks = rule.matches.iter().filter_map(|condition| match condition {
+        Match::Destination { network, not: false } => Some(*network),
         _ => None,
-    })?;
+    });
+    let host = match networks.next() {
+        Some(network) => Some(network.address()).filter(|ip| Cidr::host(*ip) == network),
+        None => own,
+    }?;
     rule.matches.iter().find_map(|condition| match condition {
         Match::DestinationPort(protocol, port) => Some((*protocol, SocketAddrV4::new(host, *port))),
         _ => None,

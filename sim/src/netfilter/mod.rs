@@ -96,8 +96,7 @@ impl SimPacketFilter {
 
     /// The node restarts: its rules and flows are gone.
     pub fn reset(&self) {
-        let mut filter = self.filter();
-        *filter = Netfilter::new(filter.addresses().to_vec());
+        self.filter().reset();
     }
 
     /// The next so many changes of the rules fail, and of the first of them is applied what `half` says; who is told
@@ -114,9 +113,15 @@ impl SimPacketFilter {
         self.torn.store(true, Ordering::Relaxed);
     }
 
-    /// The next so many requests to forget flows fail and forget nothing.
-    pub fn fail_flushes(&self, times: u32, victims: Victims) {
-        self.troubles().flushes.add(times, HalfApplied::None, victims);
+    /// The next so many requests to forget flows fail and forget nothing; what to take back with
+    /// [`end_failing_flushes`](Self::end_failing_flushes).
+    pub fn fail_flushes(&self, times: u32, victims: Victims) -> Arc<Notify> {
+        self.troubles().flushes.add(times, HalfApplied::None, victims)
+    }
+
+    /// Takes back what is left of one [`fail_flushes`](Self::fail_flushes).
+    pub fn end_failing_flushes(&self, failing: &Arc<Notify>) {
+        self.troubles().flushes.cancel(failing);
     }
 
     /// From now on flows linger: none ends by itself, however long it is silent. A number for

@@ -82,6 +82,11 @@ impl Failures {
         done
     }
 
+    /// Takes back what is left of the [`add`](Self::add) that answered `done`.
+    pub fn cancel(&mut self, done: &Arc<Notify>) {
+        self.0.retain(|own| !Arc::ptr_eq(&own.done, done));
+    }
+
     /// How much is done of what is tried now, if it fails. Every fault counts it; the oldest decides.
     pub fn strike(&mut self) -> Option<HalfApplied> {
         let mut half = None;
@@ -96,5 +101,20 @@ impl Failures {
         }
         self.0.retain(|own| own.left > 0);
         half
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_back_fails_no_more() {
+        let mut failures = Failures::default();
+        let one = failures.add(2, HalfApplied::None, Victims::default());
+        failures.add(1, HalfApplied::None, Victims::default());
+        failures.cancel(&one);
+        assert!(failures.strike().is_some(), "another fault's is left");
+        assert!(failures.strike().is_none());
     }
 }

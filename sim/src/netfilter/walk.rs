@@ -173,6 +173,14 @@ impl Netfilter {
         self.conntrack.flows(now)
     }
 
+    /// The node restarts: rules and flows are gone. Faults of its connection tracking stay in force.
+    pub fn reset(&mut self) {
+        let mut conntrack = std::mem::take(&mut self.conntrack);
+        conntrack.clear();
+        *self = Netfilter::new(std::mem::take(&mut self.addresses));
+        self.conntrack = conntrack;
+    }
+
     /// From now on flows linger, until the fault of this number ends.
     pub fn linger(&mut self, number: u64, victims: Victims, now: Duration) {
         self.conntrack.linger(number, victims, now);
