@@ -17,7 +17,7 @@ use crate::model::{Cluster, Item};
 use crate::scenario::Expect;
 use crate::triggers;
 
-pub use statuses::{HISTORY, bare, hindrance, template};
+pub use statuses::{HISTORY, bare, closed_gate, template, unready_container};
 
 /// What is known of the world that the store is of.
 #[derive(Debug, Clone, Copy)]

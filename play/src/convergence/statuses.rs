@@ -240,16 +240,25 @@ pub fn bare(mut template: PodTemplateSpec) -> PodTemplateSpec {
 
 /// Why a pod may not be ready, by its own status; none if it may.
 pub fn hindrance(item: &Item) -> Option<String> {
-    let pod = item.pod()?;
-    let status = pod.status.as_ref()?;
-    let conditions = || status.conditions.iter().flatten();
+    unready_container(item).or_else(|| closed_gate(item))
+}
+
+/// Which of a pod's containers is not ready, by its own status; none if none is known to be.
+pub fn unready_container(item: &Item) -> Option<String> {
+    let status = item.pod()?.status.as_ref()?;
     let containers = status.container_statuses.iter().flatten();
     if let Some(container) = containers.into_iter().find(|container| !container.ready) {
         return Some(format!("container {} is not", container.name));
     }
-    if conditions().any(|own| own.type_ == "ContainersReady" && own.status == "False") {
-        return Some("its containers are not".to_owned());
-    }
+    let mut conditions = status.conditions.iter().flatten();
+    let unready = conditions.any(|own| own.type_ == "ContainersReady" && own.status == "False");
+    unready.then(|| "its containers are not".to_owned())
+}
+
+/// Which of a pod's readiness gates is not open, by its own status; none if all are.
+pub fn closed_gate(item: &Item) -> Option<String> {
+    let pod = item.pod()?;
+    let conditions = || pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let gates = pod.spec.iter().flat_map(|spec| spec.readiness_gates.iter().flatten());
     let closed = gates.map(|gate| &gate.condition_type).find(|gate| {
         let mut own = conditions().filter(|own| own.type_ == **gate);

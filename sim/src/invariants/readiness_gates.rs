@@ -3,24 +3,28 @@
 //! Judged over a pod's status alone, when a write makes it say `Ready` although it shows a container that is not ready,
 //! `ContainersReady` as false, or a gate whose condition is not true (the documentation of `readinessGates`). Gates are
 //! opened and closed by others than the kubelet, and its patches say only what changed for it. So it passes if in the
-//! history the pod was fit to be ready within the kubelet's lag, and the time that a lost write takes. Not judged:
+//! history the containers and the gates were each fit within the kubelet's lag, and the time that a lost write takes, if
+//! not both at once: a gate may have been closed while a container was not ready. Not judged:
 //! containers that the status does not show, init containers, pods that have ended, and `Ready` that is not taken back
 //! in time (convergence does).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use orrery_play::convergence::hindrance;
+use orrery_play::convergence::{closed_gate, unready_container};
 
 use super::{Invariant, Report, UNANSWERED};
 use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
+/// What may keep a pod from being ready, and who hears of it at another time.
+const HINDRANCES: [fn(&Item) -> Option<String>; 2] = [unready_container, closed_gate];
+
 /// See the module.
 #[derive(Default)]
 pub struct ReadinessGates {
-    /// Pods that were fit to be ready and are not, by uid: until when they were.
-    fit_until: BTreeMap<String, Duration>,
+    /// Until when nothing of each kind last kept a pod from being ready, by its uid.
+    fit_until: BTreeMap<String, [Option<Duration>; HINDRANCES.len()]>,
 }
 
 impl Invariant for ReadinessGates {
@@ -48,13 +52,12 @@ impl ReadinessGates {
             }
             return;
         };
-        let Some(why) = hindrance(after) else {
-            self.fit_until.remove(after.uid());
-            return;
-        };
         let before = change.before.as_ref().filter(|before| before.uid() == after.uid());
-        if before.is_some_and(|before| hindrance(before).is_none()) {
-            self.fit_until.insert(after.uid().to_owned(), cluster.now);
+        let known = self.fit_until.entry(after.uid().to_owned()).or_default();
+        for (hindrance, until) in HINDRANCES.iter().zip(known.iter_mut()) {
+            if hindrance(after).is_some() && before.is_some_and(|before| hindrance(before).is_none()) {
+                *until = Some(cluster.now);
+            }
         }
         let wrong = |item: &Item| item.condition("Ready") && !item.is_finished();
         if !wrong(after) || before.is_some_and(|before| wrong(before)) {
@@ -62,19 +65,18 @@ impl ReadinessGates {
         }
         // A status whose write was lost is written again, and its kubelet may be busy with the pod meanwhile.
         let lag = cluster.lag(Role::Kubelet) + UNANSWERED;
-        if self
-            .fit_until
-            .get(after.uid())
-            .is_some_and(|until| *until + lag >= cluster.now)
-        {
-            return;
+        let unfit = HINDRANCES.iter().zip(known).find_map(|(hindrance, until)| {
+            let is_excused = until.is_some_and(|until| until + lag >= cluster.now);
+            hindrance(after).filter(|_| !is_excused)
+        });
+        if let Some(why) = unfit {
+            let message = format!(
+                "{} (uid {}) is shown ready at revision {}, but {why}",
+                change.id,
+                after.uid(),
+                change.revision
+            );
+            report.broken(self.id(), message, &[&format!("kubelet/{}", after.node_name())]);
         }
-        let message = format!(
-            "{} (uid {}) is shown ready at revision {}, but {why}",
-            change.id,
-            after.uid(),
-            change.revision
-        );
-        report.broken(self.id(), message, &[&format!("kubelet/{}", after.node_name())]);
     }
 }

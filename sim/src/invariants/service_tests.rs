@@ -153,6 +153,14 @@ fn a_gate_that_closes_behind_the_kubelets_back_does_not_break_k11() {
     // The first write was lost.
     assert!(crossed(235).is_empty());
     assert_eq!(crossed(250), ["K11"]);
+    // It closes while a container is not ready, which then is.
+    let meanwhile = |seconds| {
+        let closed = open().put(PODS, gated("False", "True", false)).at(200);
+        let closed = closed.put(PODS, gated("False", "False", false)).at(seconds);
+        closed.put(PODS, gated("True", "False", true)).broken()
+    };
+    assert!(meanwhile(205).is_empty());
+    assert_eq!(meanwhile(250), ["K11"]);
 }
 
 fn service() -> Value {
