@@ -148,6 +148,10 @@ impl Monitor {
                     let Some(live) = self.reread(&node).await else {
                         return node;
                     };
+                    // What stood in the way may be this very write, which came twice.
+                    if evict == Evict::GiveUp && taints::is_given_up(&live) {
+                        self.zones.gave_up(&zone(&node), now);
+                    }
                     node = live;
                 }
                 Err(error) => {
