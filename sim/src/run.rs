@@ -466,9 +466,7 @@ async fn converge(
     loop {
         sleep(if since.is_some() { LOOK_AGAIN } else { LOOK.min(bound) }).await;
         let mut missing = convergence::missing(world, left);
-        if workload.open() > 0 {
-            missing.push(format!("{} steps of the workload are not done", workload.open()));
-        }
+        missing.extend(workload.missing());
         if missing.is_empty() {
             let (since, asked) = since.get_or_insert_with(|| (Instant::now(), world.witness.asked()));
             let (at, what) = world.witness.noise();

@@ -7,6 +7,7 @@
 
 use http::Method;
 use orrery_api::message::Identity;
+use orrery_api::mutant;
 use orrery_api::status::ApiError;
 
 use crate::resource::ResourceInfo;
@@ -171,7 +172,7 @@ pub fn authorize(identity: &Identity, attributes: &Attributes<'_>) -> Result<(),
     let allowed = roles
         .flat_map(|(_, rules)| rules.iter())
         .any(|rule| has(rule.groups, info.group) && has(rule.resources, &resource) && has(rule.verbs, attributes.verb));
-    if allowed && node_keeps_to_itself(identity, attributes) {
+    if allowed && (node_keeps_to_itself(identity, attributes) || mutant::active("O172")) {
         return Ok(());
     }
     let namespace = if info.namespaced { attributes.namespace } else { "" };

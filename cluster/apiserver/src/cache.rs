@@ -433,7 +433,7 @@ impl WatchCache {
             false => Vec::new(),
         };
         let after = revision.unwrap_or(state.revision);
-        if after < state.oldest {
+        if after < state.oldest || (after < state.revision && mutant::active("O159")) {
             return Err(ApiError::expired(format!(
                 "too old resource version: {after} ({})",
                 state.oldest

@@ -222,13 +222,19 @@ fn check_preconditions(
 /// Marks an object as being deleted: when it will be, and what must happen before.
 fn mark(resource: &dyn AnyResource, object: &mut dyn AnyObject, options: &DeleteOptions) {
     let grace = resource.grace_period(object, options.grace_period_seconds);
-    let seconds = grace.unwrap_or(0).max(0);
     let is_collected = !object.as_any().is::<Event>();
     let meta = object.meta_mut();
     let before = meta.deletion_grace_period_seconds.unwrap_or(0);
+    let is_pending = grace.is_some() && meta.deletion_timestamp.is_some() && before > 0;
+    // The kind is asked when a deletion begins, and no more: what a later one names stands as it is, though the pod has
+    // ended meanwhile (`BeforeDelete`).
+    let named = options.grace_period_seconds.filter(|_| is_pending);
+    let seconds = match named.or(grace).unwrap_or(0) {
+        ..0 if is_pending => 1,
+        seconds => seconds.max(0),
+    };
     // A deletion is never taken back. A later one may shorten the grace if it names one, counted from the first.
     let is_shorter = options.grace_period_seconds.is_some() && seconds < before;
-    let is_pending = grace.is_some() && meta.deletion_timestamp.is_some() && before > 0;
     if is_pending && !is_shorter {
         // One that cannot changes nothing at all, as in Kubernetes: what was said of dependents stands, too.
         return;
@@ -257,7 +263,11 @@ fn mark(resource: &dyn AnyResource, object: &mut dyn AnyObject, options: &Delete
         Some(until) => is_shorter.then(|| after(until.0, -before)),
     };
     if let Some(begun) = begun {
-        meta.deletion_timestamp = Some(Time(clock::whole_seconds(after(begun, seconds))));
+        let until = match seconds > 0 && mutant::active("O162") {
+            true => begun,
+            false => after(begun, seconds),
+        };
+        meta.deletion_timestamp = Some(Time(clock::whole_seconds(until)));
         meta.deletion_grace_period_seconds = Some(seconds);
     }
     if let Some(namespace) = object.as_any_mut().downcast_mut::<Namespace>() {

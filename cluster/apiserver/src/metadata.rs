@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orrery_api::field::Error;
 use orrery_api::random::Random;
-use orrery_api::{clock, names};
+use orrery_api::{clock, mutant, names};
 
 use crate::delete::{FOREGROUND, ORPHAN};
 use crate::resource::{AnyResource, NameRule};
@@ -42,8 +42,10 @@ pub fn stamp_new(meta: &mut ObjectMeta, has_generation: bool, random: &Random) {
 pub fn keep_immutable(new: &mut ObjectMeta, old: &ObjectMeta) {
     new.uid = old.uid.clone();
     new.creation_timestamp = old.creation_timestamp.clone();
-    new.deletion_timestamp = old.deletion_timestamp.clone();
-    new.deletion_grace_period_seconds = old.deletion_grace_period_seconds;
+    if new.deletion_timestamp.is_some() || old.deletion_timestamp.is_none() || !mutant::active("O169") {
+        new.deletion_timestamp = old.deletion_timestamp.clone();
+        new.deletion_grace_period_seconds = old.deletion_grace_period_seconds;
+    }
     new.generation = old.generation;
     new.generate_name = old.generate_name.clone();
     new.self_link = None;
@@ -177,7 +179,7 @@ pub fn validate_update(new: &ObjectMeta, old: &ObjectMeta) -> Vec<Error> {
             .iter()
             .filter(|name| !before.contains(name))
             .collect();
-        if !added.is_empty() {
+        if !added.is_empty() && !mutant::active("O171") {
             errors.push(Error::forbidden(
                 "metadata.finalizers",
                 format!(

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orrery_api::clock;
 use orrery_api::field;
 use orrery_api::message::{Request, Response};
+use orrery_api::mutant;
 use orrery_api::status::ApiError;
 use serde_json::{Value, json};
 
@@ -44,12 +45,16 @@ impl ApiServer {
         let once = put
             .as_ref()
             .is_some_and(|scale| base_version(&scale.metadata).is_some());
+        let part = match mutant::active("O168") {
+            true => Part::Finalize,
+            false => Part::Main,
+        };
         let bytes = self
             .update(
                 resource,
                 &path.namespace,
                 &path.name,
-                Part::Main,
+                part,
                 once,
                 query.dry_run()?,
                 |current| {

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use orrery_api::message::{Body, Identity, Request, Response, Service, Transport};
+use orrery_api::mutant;
 use orrery_api::random::Random;
 use orrery_api::shared;
 use orrery_api::status::ApiError;
@@ -126,6 +127,9 @@ impl ApiServer {
         loop {
             sleep(COMPACTION_PERIOD).await;
             let now = self.store.revision();
+            if mutant::active("O160") {
+                before = now;
+            }
             if before > self.store.compact_revision()
                 && let Err(error) = self.store.compact(before).await
             {

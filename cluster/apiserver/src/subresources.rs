@@ -79,6 +79,7 @@ impl ApiServer {
                 .ok_or_else(ApiError::no_such_path)?;
             if let Some(uid) = binding.metadata.uid.as_ref().filter(|uid| !uid.is_empty())
                 && Some(uid) != pod.metadata.uid.as_ref()
+                && !mutant::active("O157")
             {
                 let own = pod.metadata.uid.as_deref().unwrap_or_default();
                 return Err(conflict(format!(
@@ -88,7 +89,7 @@ impl ApiServer {
             if base_version(&binding.metadata).is_some_and(|base| Some(base) != pod.metadata.resource_version) {
                 return Err(ApiError::stale("pods/binding", name));
             }
-            if pod.metadata.deletion_timestamp.is_some() {
+            if pod.metadata.deletion_timestamp.is_some() && !mutant::active("O158") {
                 return Err(conflict(format!(
                     "pod {name} is being deleted, cannot be assigned to a host"
                 )));

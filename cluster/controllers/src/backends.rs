@@ -46,7 +46,7 @@ pub(crate) fn publishes_not_ready(service: &Service) -> bool {
         .spec
         .as_ref()
         .and_then(|spec| spec.publish_not_ready_addresses)
-        .unwrap_or(false)
+        .is_some_and(|publishes| publishes && !mutant::active("O149"))
 }
 
 /// The pod's IPv4 address, if it has one.
@@ -84,7 +84,8 @@ pub(crate) fn port_number(pod: &PodSpec, port: &ServicePort) -> Option<i32> {
         Some(IntOrString::String(name)) => {
             let protocol = port.protocol.as_deref().unwrap_or("TCP");
             let is_it = |own: &&ContainerPort| {
-                own.name.as_deref() == Some(name) && own.protocol.as_deref().unwrap_or("TCP") == protocol
+                own.name.as_deref() == Some(name)
+                    && (own.protocol.as_deref().unwrap_or("TCP") == protocol || mutant::active("O142"))
             };
             // A sidecar is an init container that is restarted; it serves like any other.
             let sidecars = pod.init_containers.iter().flatten();

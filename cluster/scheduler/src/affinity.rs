@@ -80,7 +80,9 @@ pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     } else {
         toleration.key.as_deref() == Some(taint.key.as_str())
     };
-    let value = exists || toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default();
+    let value = exists
+        || toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default()
+        || mutant::active("O135");
     effect && key && value
 }
 

@@ -12,7 +12,7 @@ use crate::queue::Event;
 pub fn wants_a_node(pod: &Pod, scheduler: &str) -> bool {
     let Some(spec) = pod.spec.as_ref() else { return false };
     node_of(pod).is_none()
-        && spec.scheduler_name.as_deref().unwrap_or("default-scheduler") == scheduler
+        && (spec.scheduler_name.as_deref().unwrap_or("default-scheduler") == scheduler || mutant::active("O136"))
         && spec.scheduling_gates.as_ref().is_none_or(|gates| gates.is_empty())
         && !pod.is_terminating()
         && !is_finished(pod)
@@ -122,7 +122,7 @@ fn helps(old: &Node, new: &Node) -> Option<Event> {
             .map(|spec| (spec.unschedulable, spec.taints.clone()))
             .unwrap_or_default()
     };
-    let is_other = old.metadata.labels != new.metadata.labels
+    let is_other = (old.metadata.labels != new.metadata.labels && !mutant::active("O133"))
         || resources(old) != resources(new)
         || (open(old) != open(new) && !mutant::active("O36"));
     let goes = new.is_terminating() && !old.is_terminating();

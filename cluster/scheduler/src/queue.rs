@@ -161,7 +161,7 @@ impl Queue {
         let mut inner = self.inner();
         if let Some(entry) = inner.entries.get_mut(uid) {
             match entry.place {
-                Place::Waiting(..) if changed => inner.put(uid, Place::Active),
+                Place::Waiting(..) if changed && !mutant::active("O134") => inner.put(uid, Place::Active),
                 Place::Trying(_) => entry.changed |= changed,
                 _ => {}
             }

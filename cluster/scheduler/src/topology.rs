@@ -85,9 +85,10 @@ impl Matcher {
     }
 
     fn of_constraint(constraint: &TopologySpreadConstraint, pod: &Pod) -> Self {
+        let keys = constraint.match_label_keys.as_deref();
         let selector = narrowed(
             constraint.label_selector.as_ref(),
-            constraint.match_label_keys.as_deref(),
+            keys.filter(|_| !mutant::active("O139")),
             None,
             pod,
         );
@@ -256,7 +257,15 @@ impl Topology {
             .iter()
             .any(|(key, value)| node.label(key) == Some(value.as_str()))
         {
-            return Some(OTHERS_ANTI_AFFINITY);
+            let events = if mutant::active("O132") {
+                SPREAD_LABEL.events
+            } else {
+                OTHERS_ANTI_AFFINITY.events
+            };
+            return Some(Reason {
+                events,
+                ..OTHERS_ANTI_AFFINITY
+            });
         }
         let is_company = |term: &Term| match self.is_first {
             true => node.label(&term.key).is_some(),
@@ -312,7 +321,8 @@ fn spread(constraint: &TopologySpreadConstraint, pod: &Pod, spec: &PodSpec, stat
     let honors_taints = constraint.node_taints_policy.as_deref() == Some("Honor");
     let nodes = state.nodes.values().filter(|info| {
         let is_eligible = info.usable().is_some_and(|node| {
-            (!honors_affinity || wants_node(spec, node)) && (!honors_taints || repelling_taint(spec, node).is_none())
+            (!honors_affinity || wants_node(spec, node) || mutant::active("O138"))
+                && (!honors_taints || repelling_taint(spec, node).is_none())
         });
         is_eligible && has_all_keys(info)
     });
@@ -338,7 +348,7 @@ fn spread(constraint: &TopologySpreadConstraint, pod: &Pod, spec: &PodSpec, stat
 /// The domains that pods with required anti-affinity keep `pod` out of.
 fn others(pod: &Pod, state: &State) -> Vec<(String, String)> {
     let mut domains = Vec::new();
-    if state.anti_affine == 0 {
+    if state.anti_affine == 0 || mutant::active("O131") {
         return domains;
     }
     for node in state.nodes.values() {

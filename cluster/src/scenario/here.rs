@@ -1,6 +1,6 @@
 //! The one node of a scenario is this machine, whatever the scenario calls it.
 
-use orrery_play::scenario::{Manifest, NodeTarget, StepAction};
+use orrery_play::scenario::{Attempt, Manifest, NodeTarget, RefusedSpec, StepAction};
 use orrery_play::workload::{named, plural};
 use serde_json::Value;
 
@@ -29,7 +29,21 @@ pub fn step(action: &mut StepAction) {
         StepAction::Delete(spec) => object(&mut spec.object),
         StepAction::AddFinalizer(spec) | StepAction::RemoveFinalizer(spec) => object(&mut spec.object),
         StepAction::Apply(Manifest::Inline(objects)) => objects.iter_mut().for_each(pods),
+        StepAction::Replace(spec) => pods(&mut spec.object),
+        StepAction::Refused(spec) => refused(spec),
         _ => {}
+    }
+}
+
+fn refused(spec: &mut RefusedSpec) {
+    if let Some(node) = spec.who.as_mut().and_then(|who| who.instance.as_mut()) {
+        place::NAME.clone_into(node);
+    }
+    match &mut spec.request {
+        Attempt::Create(object) => pods(object),
+        Attempt::Edit(edit) => object(&mut edit.object),
+        Attempt::Delete(delete) => object(&mut delete.object),
+        Attempt::Get(name) => object(name),
     }
 }
 

@@ -63,6 +63,7 @@ fn ports_of_service(object: &Value) -> Vec<u16> {
 fn containers(scenario: &mut Scenario, mut act: impl FnMut(String, &mut Map<String, Value>)) {
     let objects = scenario.workload.iter_mut().flat_map(|plan| match &mut plan.action {
         StepAction::Apply(Manifest::Inline(objects)) => objects.iter_mut().collect(),
+        StepAction::Replace(spec) => vec![&mut spec.object],
         StepAction::Edit(spec) => vec![&mut spec.patch],
         _ => Vec::new(),
     });

@@ -215,6 +215,14 @@ fn step(plan: &StepPlan, is_alone: bool) -> Result<(), &'static str> {
             }
             false
         }
+        StepAction::Replace(spec) if spec.object["kind"] == "Node" => {
+            return Err("the node is this machine, which says itself what it is");
+        }
+        StepAction::Refused(spec) => {
+            // Who asks under a name of its own is a kubelet, of this machine or of none.
+            let as_node = spec.who.as_ref().is_some_and(|who| who.instance.is_some());
+            as_node || spec.object().is_some_and(is_node)
+        }
         action => !action.whom().nodes.is_empty(),
     };
     if of_node && !is_alone {
@@ -278,6 +286,23 @@ mod tests {
         let several = playable(&format!("topology: {{ nodes: 2, schedulers: 2 }}\n{steps}"));
         assert_eq!(several.scenario.workload.len(), 0);
         assert_eq!(several.left_out.len(), 4, "{:?}", several.left_out);
+    }
+
+    #[test]
+    fn who_asks_as_the_only_node_asks_as_this_machine() {
+        let web = "{ apiVersion: v1, kind: ConfigMap, metadata: { name: web } }";
+        let steps = format!(
+            "workload:\n  \
+               - {{ at: 1s, refused: {{ get: ConfigMap/web, as: kubelet/node-1, code: 403 }} }}\n  \
+               - {{ at: 2s, refused: {{ create: {web}, code: 409 }} }}\n  \
+               - {{ at: 3s, replace: {{ apiVersion: v1, kind: Node, metadata: {{ name: node-1 }} }} }}\n"
+        );
+        let alone = playable(&format!("topology: {{ nodes: 1 }}\n{steps}"));
+        assert_eq!(alone.left_out.len(), 1, "{:?}", alone.left_out);
+        let line = alone.scenario.workload[0].action.to_line();
+        assert!(line.contains(&format!("kubelet/{}", place::NAME)), "{line}");
+        let several = playable(&format!("topology: {{ nodes: 2 }}\n{steps}"));
+        assert_eq!(several.scenario.workload.len(), 1, "{:?}", several.left_out);
     }
 
     #[test]

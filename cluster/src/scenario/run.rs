@@ -232,9 +232,7 @@ async fn converge(machine: &Machine, stage: &RealStage, workload: &Workload) -> 
         sleep(LOOK).await;
         let looked = timeout(PATIENCE, missing(machine, stage)).await;
         let mut missing = looked.map_err(|_| Failure("Docker does not answer".to_owned()))??;
-        if workload.open() > 0 {
-            missing.push(format!("{} steps of the workload are not done", workload.open()));
-        }
+        missing.extend(workload.missing());
         if !missing.is_empty() {
             since = None;
             if healed.elapsed() >= bound {

@@ -2,8 +2,9 @@
 //!
 //! Machines that stay broken are left out: their pods may linger as terminating for as long as their nodes are there.
 //! What statuses say must be what is ([`statuses`]), and what a service's endpoints say, too ([`backends`]); every
-//! namespace has what it has by itself ([`defaults`]). What runs on a machine is each world's own to look at; whether
-//! it is what should, [`containers`] says. Not judged: informers' caches (no component shows them), and events.
+//! namespace, and the cluster, have what they have by themselves ([`defaults`]). What runs on a machine is each world's
+//! own to look at; whether it is what should, [`containers`] says. Not judged: informers' caches (no component shows
+//! them), and events.
 
 mod backends;
 mod defaults;
@@ -45,6 +46,7 @@ pub fn missing(cluster: &Cluster, rest: &Rest<'_>) -> Vec<String> {
     statuses::missing(cluster, rest.left, &mut missing);
     backends::missing(cluster, &mut missing);
     defaults::missing(cluster, rest.authority, &mut missing);
+    defaults::kept(cluster, &mut missing);
     expected(cluster, rest.expect, &mut missing);
     missing
 }

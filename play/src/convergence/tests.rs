@@ -300,8 +300,16 @@ fn service() -> Value {
         "spec": {"clusterIP": "10.96.0.1", "selector": {"app": "web"}, "ports": [{"port": 80}]}})
 }
 
+/// How an endpoint names the pod that has the address.
+fn target(ip: &str) -> Value {
+    let pods = [("10.0.0.1", "p"), ("10.0.0.2", "q"), ("10.0.0.3", "r")];
+    let uid = pods.iter().find(|(own, _)| *own == ip).map(|(_, uid)| uid);
+    json!({"kind": "Pod", "uid": uid})
+}
+
 fn endpoint(ip: &str, ready: bool, serving: bool, terminating: bool) -> Value {
-    json!({"addresses": [ip], "conditions": {"ready": ready, "serving": serving, "terminating": terminating}})
+    json!({"addresses": [ip], "nodeName": "n", "targetRef": target(ip),
+        "conditions": {"ready": ready, "serving": serving, "terminating": terminating}})
 }
 
 fn slice(endpoints: &[Value]) -> Value {
@@ -312,7 +320,8 @@ fn slice(endpoints: &[Value]) -> Value {
 }
 
 fn object(ready: &[&str], unready: &[&str]) -> Value {
-    let list = |ips: &[&str]| ips.iter().map(|ip| json!({"ip": ip})).collect::<Vec<_>>();
+    let address = |ip: &&str| json!({"ip": ip, "nodeName": "n", "targetRef": target(ip)});
+    let list = |ips: &[&str]| ips.iter().map(address).collect::<Vec<_>>();
     json!({"metadata": {"name": "s", "namespace": "a", "uid": "e"},
         "subsets": [{"addresses": list(ready), "notReadyAddresses": list(unready), "ports": [{"port": 80}]}]})
 }
@@ -350,9 +359,100 @@ fn endpoints_that_say_what_the_pods_are_are_at_rest() {
     ];
     let ready = object(&["10.0.0.1", "10.0.0.2", "10.0.0.3"], &[]);
     assert_eq!(backends_of(open, &all, ready), [""; 0]);
-    // Whoever lacks a port of that name is not in the object.
-    let named = with(service(), "/spec/ports", json!([{"port": 80, "targetPort": "http"}]));
-    assert_eq!(backends_of(named, &endpoints, object(&[], &[])), [""; 0]);
+}
+
+/// A service with a port by name over a pod whose containers, sidecars among them, have these; a slice and an object
+/// that have the pod on port `shown`.
+fn named(sidecars: Value, containers: Value, shown: Option<i32>) -> Vec<String> {
+    let mut pod = pod("p", "new", "10.0.0.1", true);
+    pod["spec"] = json!({"nodeName": "n", "initContainers": sidecars, "containers": containers});
+    let service = with(service(), "/spec/ports", json!([{"port": 80, "targetPort": "http"}]));
+    let ports: Vec<Value> = shown.iter().map(|number| json!({"port": number})).collect();
+    let slice = with(
+        slice(&[endpoint("10.0.0.1", true, true, false)]),
+        "/ports",
+        json!(ports),
+    );
+    let object = match shown {
+        Some(_) => with(object(&["10.0.0.1"], &[]), "/subsets/0/ports", json!(ports)),
+        None => with(object(&[], &[]), "/subsets", json!(null)),
+    };
+    of_backends(&[
+        ("services", service),
+        ("endpointslices.discovery.k8s.io", slice),
+        ("endpoints", object),
+        ("pods", pod),
+    ])
+}
+
+#[test]
+fn a_port_that_goes_by_name_is_that_of_each_pod_with_its_protocol() {
+    let container = |name: &str, number: i32, protocol: &str| {
+        let ports = json!([{"name": name, "containerPort": number, "protocol": protocol}]);
+        json!([{"name": "c", "restartPolicy": "Always", "ports": ports}])
+    };
+    let (none, http) = (|| json!([]), || container("http", 8080, "TCP"));
+    assert_eq!(named(none(), http(), Some(8080)), [""; 0]);
+    assert_eq!(named(http(), none(), Some(8080)), [""; 0]);
+    assert_eq!(named(none(), http(), Some(80)).len(), 2);
+    assert_eq!(named(container("http", 53, "UDP"), http(), Some(8080)), [""; 0]);
+    assert_eq!(named(container("http", 53, "UDP"), http(), Some(53)).len(), 2);
+    // Whoever lacks it is in the slices without a port, and in no object.
+    let mut once = http();
+    once[0]["restartPolicy"] = json!(null);
+    for (init, containers) in [
+        (none(), container("admin", 8080, "TCP")),
+        (once, none()),
+        (none(), container("http", 53, "UDP")),
+    ] {
+        assert_eq!(named(init.clone(), containers.clone(), None), [""; 0]);
+        assert_ne!(named(init, containers, Some(8080)), [""; 0]);
+    }
+}
+
+#[test]
+fn endpoints_on_other_nodes_in_other_zones_or_of_no_pod_are_found() {
+    let found = |path: &str, value: Value| {
+        let node = json!({"metadata": {"name": "n", "uid": "n", "labels": {"topology.kubernetes.io/zone": "east"}}});
+        let mut endpoint = endpoint("10.0.0.1", true, true, false);
+        endpoint["zone"] = json!("east");
+        endpoint[path] = value;
+        of_backends(&[
+            ("nodes", node),
+            ("services", service()),
+            ("endpointslices.discovery.k8s.io", slice(&[endpoint])),
+            ("endpoints", object(&["10.0.0.1"], &[])),
+            ("pods", pod("p", "new", "10.0.0.1", true)),
+        ])
+    };
+    assert_eq!(found("zone", json!("east")), [""; 0]);
+    assert_eq!(
+        found("zone", json!("west")),
+        ["the endpoints of endpointslices.discovery.k8s.io/a/s-1 have n in zone \"west\", not \"east\""]
+    );
+    assert_eq!(found("zone", json!(null)).len(), 1);
+    assert!(found("nodeName", json!("m")).concat().contains("and it is on"));
+    assert!(found("targetRef", json!(null)).concat().contains("names no pod"));
+}
+
+#[test]
+fn an_object_of_a_service_that_is_gone_is_found_unless_it_is_somebody_elses() {
+    let left = |labels: Value, annotations: Value| {
+        let mut object = object(&[], &[]);
+        object["metadata"]["labels"] = labels;
+        object["metadata"]["annotations"] = annotations;
+        of_backends(&[("endpoints", object)])
+    };
+    let ours = || json!({"endpoints.kubernetes.io/managed-by": "endpoint-controller"});
+    assert_eq!(
+        left(ours(), json!({})),
+        ["endpoints/a/s is there, and its service is not"]
+    );
+    assert_eq!(left(json!({}), json!({})), [""; 0]);
+    assert_eq!(
+        left(ours(), json!({"control-plane.alpha.kubernetes.io/leader": "x"})),
+        [""; 0]
+    );
 }
 
 #[test]
@@ -379,7 +479,7 @@ fn endpoints_that_say_otherwise_are_found() {
     assert_eq!(backends_of(service(), &serving, in_object()).len(), 1);
     let mut foreign = right();
     foreign.push(endpoint("10.0.0.9", false, false, false));
-    assert_eq!(backends_of(service(), &foreign, in_object()).len(), 1);
+    assert_eq!(backends_of(service(), &foreign, in_object()).len(), 2);
     assert_eq!(backends_of(service(), &right(), object(&["10.0.0.1"], &[])).len(), 1);
     assert_eq!(
         backends_of(service(), &right(), object(&["10.0.0.1", "10.0.0.2"], &[])).len(),
@@ -459,4 +559,62 @@ fn a_namespace_in_use_that_lacks_what_every_one_has_is_found() {
         let what = "configmaps/a/kube-root-ca.crt does not hold the cluster's authority and nothing else";
         assert_eq!(wrong, [what]);
     }
+}
+
+#[test]
+fn what_the_api_server_keeps_of_its_own_is_there_in_the_end() {
+    let own = |namespace: &str, name: &str, rest: Value| {
+        let mut object = json!({"metadata": {"name": name, "uid": name}});
+        if !namespace.is_empty() {
+            object["metadata"]["namespace"] = json!(namespace);
+        }
+        object
+            .as_object_mut()
+            .unwrap()
+            .extend(rest.as_object().unwrap().clone());
+        object
+    };
+    let endpoints = |ip: &str| {
+        let subsets = json!([{"addresses": [{"ip": ip}], "ports": [{"name": "https", "port": 6443}]}]);
+        ("endpoints", own("default", "kubernetes", json!({"subsets": subsets})))
+    };
+    let slice = |ips: &[&str]| {
+        let endpoints: Vec<Value> = ips.iter().map(|ip| json!({"addresses": [ip]})).collect();
+        let rest = json!({"addressType": "IPv4", "endpoints": endpoints, "ports": [{"name": "https", "port": 6443}]});
+        ("endpointslices.discovery.k8s.io", own("default", "kubernetes", rest))
+    };
+    let names = ["default", "kube-node-lease", "kube-public", "kube-system"];
+    let spaces = names.map(|name| ("namespaces", own("", name, json!({}))));
+    let service = || {
+        (
+            "services",
+            own("default", "kubernetes", json!({"spec": {"clusterIP": "10.96.0.1"}})),
+        )
+    };
+    let lacks = |rest: &[(&str, Value)]| {
+        let mut missing = Vec::new();
+        defaults::kept(&cluster(&[&spaces[..], rest].concat()), &mut missing);
+        missing
+    };
+    assert_eq!(lacks(&[service(), endpoints("1.1.1.1"), slice(&["1.1.1.1"])]), [""; 0]);
+    let gone = lacks(&[endpoints("1.1.1.1"), slice(&["1.1.1.1"])]);
+    assert_eq!(gone, ["services/default/kubernetes is not there"]);
+    for wrong in [
+        vec![service(), slice(&["1.1.1.1"])],
+        vec![service(), endpoints("2.2.2.2"), slice(&["1.1.1.1"])],
+        vec![service(), endpoints("1.1.1.1"), slice(&[])],
+        vec![service()],
+    ] {
+        let told = lacks(&wrong);
+        assert!(
+            told.len() == 1 && told[0].starts_with("endpoints/default/kubernetes is ["),
+            "{told:?}"
+        );
+    }
+    let mut missing = Vec::new();
+    defaults::kept(
+        &cluster(&[service(), endpoints("1.1.1.1"), slice(&["1.1.1.1"])]),
+        &mut missing,
+    );
+    assert_eq!(missing.len(), 4, "{missing:?}");
 }

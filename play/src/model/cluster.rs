@@ -266,6 +266,8 @@ pub struct Cluster {
     /// How many clocks are wrong, and when the last one became wrong or right.
     wrong_clocks: u32,
     clocks_erred: Option<Duration>,
+    /// How far a fault has compacted the history.
+    compacted: u64,
     healed: bool,
 }
 
@@ -542,6 +544,16 @@ impl Cluster {
     /// Whether a machine's clock is wrong, or was within `memory`: objects may bear stamps of no moment that was.
     pub fn is_clock_wrong(&self, memory: Duration) -> bool {
         self.wrong_clocks > 0 || self.clocks_erred.is_some_and(|at| at + memory > self.now)
+    }
+
+    /// A fault compacts the history as far as `revision`.
+    pub fn compacts(&mut self, revision: u64) {
+        self.compacted = self.compacted.max(revision);
+    }
+
+    /// How far faults have compacted the history; 0 if none has.
+    pub fn compacted(&self) -> u64 {
+        self.compacted
     }
 
     /// The simulated time that a right clock's stamp means; zero if it is of before the beginning.

@@ -321,6 +321,11 @@ impl Item {
             && selector.is_some_and(|selector| selector.iter().all(|(name, value)| self.label(name) == Some(value)))
     }
 
+    /// Whether a service is served by another proxy than the cluster's.
+    pub fn is_another_proxys(&self) -> bool {
+        self.label("service.kubernetes.io/service-proxy-name").is_some()
+    }
+
     /// The name of an endpoint slice's service.
     pub fn service_name(&self) -> Option<&str> {
         self.label("kubernetes.io/service-name")

@@ -16,4 +16,4 @@ pub use cluster::{Cluster, History, Made};
 pub use disturbance::Reach;
 pub use endpoints::EndpointState;
 pub use item::{Item, ObjectId, Typed, resource_of};
-pub use seen::{Answered, Asked, Call, Caller, Change, Entry, Path, Seen, Selection, WatchEventKind};
+pub use seen::{Answered, Asked, Call, Caller, Change, Entry, Path, Seen, Selection, WatchEventKind, selects};

@@ -195,6 +195,8 @@ pub struct Asked {
     pub grace: Option<i64>,
     /// What a merge patch, strategic or not, sends.
     pub patch: Option<Bytes>,
+    /// Whether that is a strategic one, which merges lists by the keys of their elements.
+    pub strategic: bool,
     /// The store's revision when it left.
     pub floor: u64,
     /// When it left.
@@ -220,6 +222,8 @@ pub struct Answered {
     pub body: Bytes,
     /// Whether it is an error that a fault put in the place of the server's own answer.
     pub by_fault: bool,
+    /// How far the store was compacted when it was given; none if the store did not run.
+    pub compacted: Option<u64>,
 }
 
 impl Answered {
@@ -293,10 +297,7 @@ impl Selection {
                 .fields
                 .as_ref()
                 .is_none_or(|fields| fields.matches(|path| item.field(path)))
-            && self
-                .labels
-                .as_ref()
-                .is_none_or(|labels| labels.matches_by(|key| item.meta.labels.as_ref()?.get(key).map(String::as_str)))
+            && self.labels.as_ref().is_none_or(|labels| selects(labels, item))
     }
 
     /// What a watch must show of `change`, if anything.
@@ -309,6 +310,33 @@ impl Selection {
             (true, false) => Some(WatchEventKind::Deleted),
             (false, false) => None,
         }
+    }
+}
+
+/// Whether a selector selects `item`: judged by Kubernetes' documentation of label selectors, and not by what the
+/// components use.
+pub fn selects(selector: &labels::Selector, item: &Item) -> bool {
+    !selector.is_nothing()
+        && selector
+            .requirements()
+            .iter()
+            .all(|one| meets(one, item.label(one.key())))
+}
+
+fn meets(requirement: &labels::Requirement, label: Option<&str>) -> bool {
+    use labels::Operator;
+    let is_named = || requirement.values().any(|value| Some(value) == label);
+    let integers = || -> Option<(i64, i64)> {
+        let bound = requirement.values().next()?;
+        Some((label?.parse().ok()?, bound.parse().ok()?))
+    };
+    match requirement.operator() {
+        Operator::In | Operator::Equals | Operator::DoubleEquals => is_named(),
+        Operator::NotIn | Operator::NotEquals => !is_named(),
+        Operator::Exists => label.is_some(),
+        Operator::DoesNotExist => label.is_none(),
+        Operator::GreaterThan => integers().is_some_and(|(label, bound)| label > bound),
+        Operator::LessThan => integers().is_some_and(|(label, bound)| label < bound),
     }
 }
 

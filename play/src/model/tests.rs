@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::Cluster;
+use orrery_api::labels::Selector;
+use serde_json::json;
+
+use super::{Cluster, Item, ObjectId, selects};
 use crate::scenario::Role;
 
 const fn seconds(seconds: u64) -> Duration {
@@ -50,4 +53,40 @@ fn a_process_that_goes_on_sooner_is_forgotten_sooner() {
     assert!(cluster.was_paused("scheduler/1"));
     cluster.now = seconds(70);
     assert!(!cluster.was_paused("scheduler/1"));
+}
+
+#[test]
+fn labels_are_selected_as_kubernetes_documents_it() {
+    let item = |labels: serde_json::Value| {
+        let id = ObjectId {
+            resource: "configmaps".into(),
+            namespace: "default".to_owned(),
+            name: "a".to_owned(),
+        };
+        let object = json!({"metadata": {"name": "a", "labels": labels}});
+        Item::decode(id, 2, object.to_string().into_bytes().into())
+    };
+    let [none, one, empty] = [json!({}), json!({"half": "1"}), json!({"half": ""})].map(item);
+    // Whether nothing, `half=1` and `half=` are selected.
+    for (selector, selected) in [
+        ("", [true, true, true]),
+        ("half", [false, true, true]),
+        ("!half", [true, false, false]),
+        ("half=1", [false, true, false]),
+        ("half=", [false, false, true]),
+        ("half!=1", [true, false, true]),
+        ("half in (1,2)", [false, true, false]),
+        ("half notin (1,2)", [true, false, true]),
+        ("half>0", [false, true, false]),
+        ("half<1", [false, false, false]),
+        ("half,half!=1", [false, false, true]),
+    ] {
+        let parsed = Selector::parse(selector).expect("it is a selector");
+        assert_eq!(
+            [&none, &one, &empty].map(|item| selects(&parsed, item)),
+            selected,
+            "{selector}"
+        );
+    }
+    assert!(!selects(&Selector::nothing(), &one));
 }

@@ -2,28 +2,33 @@
 //! kinds by which the API server judges what it is sent.
 
 use orrery_api::status::ApiError;
+use serde_json::Value;
 
-use super::Scenario;
 use super::place::{Part, Wrong};
+use super::{Scenario, StepAction};
 use crate::vocabulary::vocabulary;
 
 /// The first object that is refused.
 pub fn check(scenario: &Scenario) -> Result<(), Wrong> {
     for (index, plan) in scenario.workload.iter().enumerate() {
+        let step = [Part::Key("workload"), Part::Index(index)];
         for (number, object) in plan.action.applied().iter().enumerate() {
-            vocabulary().kinds.judge(object).map_err(|error| Wrong {
-                path: vec![
-                    Part::Key("workload"),
-                    Part::Index(index),
-                    Part::Key("apply"),
-                    Part::Index(number),
-                ],
-                words: field(&error),
-                why: error.message().to_owned(),
-            })?;
+            judge(object, [&step[..], &[Part::Key("apply"), Part::Index(number)]].concat())?;
+        }
+        if let StepAction::Replace(spec) = &plan.action {
+            judge(&spec.object, [&step[..], &[Part::Key("replace")]].concat())?;
         }
     }
     Ok(())
+}
+
+/// Judges an object that stands there.
+fn judge(object: &Value, path: Vec<Part>) -> Result<(), Wrong> {
+    vocabulary().kinds.judge(object).map_err(|error| Wrong {
+        path,
+        words: field(&error),
+        why: error.message().to_owned(),
+    })
 }
 
 /// The keys that lead to the field that an object is refused for.

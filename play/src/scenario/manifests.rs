@@ -26,25 +26,23 @@ pub fn find(scenario: &Scenario) -> Vec<Vain> {
                 certain: true,
             });
         };
-        for object in plan.action.applied() {
+        let sent = plan.action.sent().map(|(_, object)| object);
+        for object in plan.action.applied().iter().chain(sent) {
             for (field, wrong) in unknown(object, text(object, "/apiVersion"), text(object, "/kind")) {
                 tell(&field, format!("{} has {wrong}", title(object)));
             }
         }
-        match &plan.action {
-            StepAction::Edit(EditSpec { object, patch }) => {
-                let kind = object.split('/').next().and_then(called);
-                let unknown = kind.map(|kind| unknown(patch, &kind.api_version(), kind.kind));
-                for (field, wrong) in unknown.into_iter().flatten() {
-                    tell(&field, format!("{object} has {wrong}"));
-                }
+        if let Some(EditSpec { object, patch }) = plan.action.edited() {
+            let kind = object.split('/').next().and_then(called);
+            let unknown = kind.map(|kind| unknown(patch, &kind.api_version(), kind.kind));
+            for (field, wrong) in unknown.into_iter().flatten() {
+                tell(&field, format!("{object} has {wrong}"));
             }
-            StepAction::SetImage(spec) => {
-                if let Some(why) = no_such_container(scenario, spec) {
-                    tell(&spec.container, why);
-                }
-            }
-            _ => {}
+        }
+        if let StepAction::SetImage(spec) = &plan.action
+            && let Some(why) = no_such_container(scenario, spec)
+        {
+            tell(&spec.container, why);
         }
     }
     found

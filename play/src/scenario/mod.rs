@@ -61,9 +61,9 @@ pub use topology::{NodeSpec, StoreSpec, TaintSpec, Topology, numbered};
 pub use trigger::{FieldChange, Trigger, WriteKind, WriteTrigger};
 use unique::{Json, Unique};
 pub use workload::{
-    ChurnKind, ChurnSpec, ConditionSpec, ConditionStatus, CordonSpec, DeleteSpec, DeploymentChoice, DrainSpec,
+    Attempt, ChurnKind, ChurnSpec, ConditionSpec, ConditionStatus, CordonSpec, DeleteSpec, DeploymentChoice, DrainSpec,
     EditSpec, FinalizerSpec, LabelSpec, ListSpec, Manifest, NamespaceChoice, Ops, OwnSpec, PodChoice, Propagation,
-    ScaleSpec, SetImageSpec, StepAction, StepPlan, TaintStep, UndoSpec,
+    RefusedSpec, ReplaceSpec, ScaleSpec, SetImageSpec, StepAction, StepPlan, TaintStep, UndoSpec, identity_of,
 };
 
 /// What happens in a world, and what must hold.

@@ -87,13 +87,17 @@ pub fn read(file: &str, source: &str, load: impl Fn(&str) -> Result<String, Stri
     let mut scenario: Scenario = serde_yaml::from_str(source).map_err(|error| Error::of_yaml(file, source, &error))?;
     let about = |wrong: Wrong| Error::about(file, source, wrong);
     for (index, step) in scenario.workload.iter_mut().enumerate() {
+        let entry = [Part::Key("workload"), Part::Index(index)];
         let StepAction::Apply(manifest) = &mut step.action else {
+            if let Some((keys, object)) = step.action.sent() {
+                let place = [entry.as_slice(), keys].concat();
+                check_object(object).map_err(inside(&place)).map_err(about)?;
+            }
             continue;
         };
-        let step = [Part::Key("workload"), Part::Index(index)];
         match manifest {
             Manifest::File(name) => {
-                let wrong = |message: String| about(inside(&step)((name.clone(), message)));
+                let wrong = |message: String| about(inside(&entry)((name.clone(), message)));
                 let within = |message: String| wrong(format!("in {name}: {message}"));
                 let objects = documents(&load(name).map_err(wrong)?).map_err(within)?;
                 for object in &objects {
@@ -103,7 +107,7 @@ pub fn read(file: &str, source: &str, load: impl Fn(&str) -> Result<String, Stri
             }
             Manifest::Inline(objects) => {
                 for (number, object) in objects.iter().enumerate() {
-                    let place = [step.as_slice(), &[Part::Key("apply"), Part::Index(number)]].concat();
+                    let place = [entry.as_slice(), &[Part::Key("apply"), Part::Index(number)]].concat();
                     check_object(object).map_err(inside(&place)).map_err(about)?;
                 }
             }
@@ -174,7 +178,13 @@ fn check(scenario: &Scenario) -> Result<(), Wrong> {
     }
     for (index, step) in scenario.workload.iter().enumerate() {
         let trigger = step.moment.trigger().map(Trigger::whom);
-        all.extend(trigger.map(|whom| (Part::Key("workload"), index, whom)));
+        // Its nodes are workers, which is looked at below.
+        let own = Whom {
+            components: step.action.whom().components,
+            ..Whom::default()
+        };
+        let whom = trigger.into_iter().chain([own]);
+        all.extend(whom.map(|whom| (Part::Key("workload"), index, whom)));
     }
     for (list, index, whom) in all {
         let place = [list, Part::Index(index)];

@@ -6,15 +6,18 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::faults::{FaultAction, LagScope, Moment};
 use super::kind_fields;
 use super::made::Made;
+use super::manifests::namespace_of;
 use super::processes::{no_such_process, nobody_to_hand_over_to};
 use super::served::called;
 use super::trigger::{Trigger, WriteTrigger};
 use super::workload::{Manifest, StepAction};
 use super::{CallSpec, Scenario, Span, Whom, write_duration};
-use crate::workload::named;
+use crate::workload::{is_namespaced, named};
 
 /// Something that is asked for in vain.
 #[derive(Debug)]
@@ -77,6 +80,9 @@ pub fn find(scenario: &Scenario) -> Vec<Vain> {
 
 /// A run looks only now and then whether it is over.
 const LOOK: Duration = Duration::from_secs(60);
+
+/// The code that says that something is not there.
+const NOT_FOUND: u16 = 404;
 
 type Entry = (&'static str, usize);
 
@@ -168,6 +174,13 @@ impl Search<'_> {
                 spec.owners.iter().for_each(|owner| self.object(entry, owner, false));
             }
             StepAction::Delete(spec) => self.object(entry, &spec.object, false),
+            StepAction::Replace(spec) => self.replaced(entry, &spec.object),
+            // Of what is not there, something else is said.
+            StepAction::Refused(spec) => {
+                if let Some(object) = spec.object() {
+                    self.object(entry, object, spec.code != NOT_FOUND);
+                }
+            }
             StepAction::RecreateNamespace(choice) => {
                 self.ask(entry, &choice.namespace, ("Namespace", None, &choice.namespace), true);
             }
@@ -184,6 +197,14 @@ impl Search<'_> {
         }
     }
 
+    /// An object in whose place another is put.
+    fn replaced(&mut self, entry: Entry, object: &Value) {
+        let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let (kind, name) = (text("/kind"), text("/metadata/name"));
+        let namespace = Some(namespace_of(object)).filter(|_| is_namespaced(kind));
+        self.ask(entry, name, (kind, namespace, name), true);
+    }
+
     fn deployment(&mut self, entry: Entry, namespace: &str, name: &str) {
         self.ask(entry, name, ("Deployment", Some(namespace), name), true);
     }
@@ -195,7 +216,7 @@ impl Search<'_> {
                 format!("{object:?} is no object: `*` has a meaning only in triggers and faults; here one is named");
             self.tell(entry, object, why, true);
         } else if let Some((kind, namespace, name)) = named(object) {
-            let namespace = Some(namespace).filter(|_| crate::workload::is_namespaced(kind));
+            let namespace = Some(namespace).filter(|_| is_namespaced(kind));
             self.ask(entry, object, (kind, namespace, name), certain);
         }
     }

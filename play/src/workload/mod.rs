@@ -28,6 +28,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub struct Workload {
     _tasks: TaskGroup,
     open: Arc<AtomicUsize>,
+    wrong: Arc<Mutex<Vec<String>>>,
 }
 
 impl Workload {
@@ -36,6 +37,7 @@ impl Workload {
         let tasks = TaskGroup::new();
         let steps = &stage.scenario().workload;
         let open = Arc::new(AtomicUsize::new(steps.len()));
+        let wrong: Arc<Mutex<Vec<String>>> = Arc::default();
         let names = Arc::new(Mutex::new(Occurrences::default()));
         let (ends, done): (Vec<_>, Vec<_>) = steps.iter().map(|_| watch::channel(false)).unzip();
         for ((index, plan), end) in steps.iter().enumerate().zip(ends) {
@@ -53,6 +55,7 @@ impl Workload {
             let before = steps[..index].iter().rposition(is_before);
             let mut before = before.map(|earlier| done[earlier].clone());
             let (stage, action, open, names) = (stage.clone(), plan.action.clone(), open.clone(), names.clone());
+            let wrong = wrong.clone();
             tasks.spawn(async move {
                 if let StepAction::Churn(churn) = &action {
                     let end = waiting.wait_for_range(start).await;
@@ -65,18 +68,28 @@ impl Workload {
                         let _ = before.wait_for(|done| *done).await;
                         sleep(PAUSE).await;
                     }
-                    steps::perform(&User::new(&stage, &name), moment, &action).await;
+                    let told = steps::perform(&User::new(&stage, &name), moment, &action).await;
+                    wrong.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
                 }
                 open.fetch_sub(1, Ordering::Relaxed);
                 end.send_replace(true);
             });
         }
-        Workload { _tasks: tasks, open }
+        Workload {
+            _tasks: tasks,
+            open,
+            wrong,
+        }
     }
 
-    /// How many steps are not done.
-    pub fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+    /// What was done that must be refused, and how many steps are not done yet; nothing when all is as it should be.
+    pub fn missing(&self) -> Vec<String> {
+        let mut missing = self.wrong.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match self.open.load(Ordering::Relaxed) {
+            0 => {}
+            open => missing.push(format!("{open} steps of the workload are not done")),
+        }
+        missing
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
+use orrery_api::message::Identity;
 use orrery_api::random::Random;
 use orrery_client::{Client, Error};
 use serde_json::{Value, json};
@@ -17,6 +18,8 @@ use crate::stage::Stage;
 /// So often a user tries before he gives up: longer than any server is away in a run that converges.
 pub const TRIES: u32 = 120;
 
+/// The content type of objects.
+pub const JSON: &str = "application/json";
 /// The content type of a merge patch.
 pub const MERGE: &str = "application/merge-patch+json";
 /// A patch that merges lists by the keys of their entries.
@@ -60,7 +63,24 @@ impl User {
 
     /// Sends a request once; none if there was no answer.
     pub async fn ask_once(&self, method: &Method, path: &str, body: &Content) -> Option<Reply> {
+        self.ask_once_as(None, method, path, body).await
+    }
+
+    /// Sends a request once, as somebody else if one is named (`kubectl --as`); none if there was no answer.
+    pub async fn ask_once_as(
+        &self,
+        who: Option<&Identity>,
+        method: &Method,
+        path: &str,
+        body: &Content,
+    ) -> Option<Reply> {
         let mut request = http::Request::builder().method(method.clone()).uri(path);
+        if let Some(who) = who {
+            request = request.header("impersonate-user", &who.user);
+            for group in &who.groups {
+                request = request.header("impersonate-group", group);
+            }
+        }
         let mut bytes = Bytes::new();
         if let Some((content_type, body)) = body {
             request = request.header(http::header::CONTENT_TYPE, *content_type);
@@ -178,15 +198,8 @@ impl User {
         grace: Option<u32>,
     ) {
         let path = path_to(kind, namespace, name);
-        let mut options = json!({"kind": "DeleteOptions", "apiVersion": "v1"});
-        if let Some(policy) = propagation {
-            options["propagationPolicy"] = json!(format!("{policy:?}"));
-        }
-        if let Some(seconds) = grace {
-            options["gracePeriodSeconds"] = json!(seconds);
-        }
-        let options = (propagation.is_some() || grace.is_some()).then_some(("application/json", options));
-        self.insist(Method::DELETE, &path, options, &[404, 409]).await;
+        self.insist(Method::DELETE, &path, deletion(propagation, grace), &[404, 409])
+            .await;
     }
 
     /// An object's uid, and the object as somebody could ask for it anew.
@@ -213,20 +226,51 @@ impl User {
     /// it, if anything.
     pub async fn change(&self, kind: &str, namespace: &str, name: &str, change: impl Fn(&Value) -> Option<Value>) {
         let path = path_to(kind, namespace, name);
+        self.rewrite(&path, (Method::PATCH, MERGE), change).await;
+    }
+
+    /// Puts an object in the place of the one of its name, as `kubectl replace` does: whatever the other one is like by
+    /// then. Users do not mind if there is none.
+    pub async fn replace(&self, object: &Value) {
+        let (_, path) = path_of(object);
+        self.rewrite(&path, (Method::PUT, JSON), |_| Some(object.clone())).await;
+    }
+
+    /// Writes an object in a certain way by what it is now, and again if somebody else was quicker.
+    async fn rewrite(
+        &self,
+        path: &str,
+        (method, content_type): (Method, &'static str),
+        write: impl Fn(&Value) -> Option<Value>,
+    ) {
         let mut last = String::new();
         for _ in 0..TRIES {
-            let Some(object) = self.get(&path).await else { return };
-            let Some(mut patch) = change(&object) else { return };
-            patch["metadata"]["resourceVersion"] = object["metadata"]["resourceVersion"].clone();
-            match self.ask(Method::PATCH, &path, Some((MERGE, patch))).await {
+            let Some(there) = self.get(path).await else { return };
+            let Some(mut new) = write(&there) else { return };
+            new["metadata"]["resourceVersion"] = there["metadata"]["resourceVersion"].clone();
+            match self.ask(method.clone(), path, Some((content_type, new))).await {
                 Some(Reply::Done(_) | Reply::Refused(404, _)) => return,
                 Some(Reply::Refused(409, why)) => last = why,
-                Some(Reply::Refused(_, why)) => return self.stage.trouble(format!("PATCH {path} was refused: {why}")),
-                None => return self.stage.trouble(format!("PATCH {path} was never answered")),
+                Some(Reply::Refused(_, why)) => {
+                    return self.stage.trouble(format!("{method} {path} was refused: {why}"));
+                }
+                None => return self.stage.trouble(format!("{method} {path} was never answered")),
             }
         }
-        self.stage.trouble(given_up(&Method::PATCH, &path, &last));
+        self.stage.trouble(given_up(&method, path, &last));
     }
+}
+
+/// What a deletion says beside what is to go; nothing if it is to go as is usual.
+pub fn deletion(propagation: Option<Propagation>, grace: Option<u32>) -> Content {
+    let mut options = json!({"kind": "DeleteOptions", "apiVersion": "v1"});
+    if let Some(policy) = propagation {
+        options["propagationPolicy"] = json!(format!("{policy:?}"));
+    }
+    if let Some(seconds) = grace {
+        options["gracePeriodSeconds"] = json!(seconds);
+    }
+    (propagation.is_some() || grace.is_some()).then_some((JSON, options))
 }
 
 /// See [`User::asked_for`].
@@ -266,7 +310,7 @@ pub fn asked_for(stage: &dyn Stage, resource: &Resource, namespace: &str, name: 
 }
 
 /// What a user says who has asked again and again: the last reason that he was given, if he was answered at all.
-fn given_up(method: &Method, path: &str, last: &str) -> String {
+pub fn given_up(method: &Method, path: &str, last: &str) -> String {
     if last.is_empty() {
         return format!("{method} {path} was never answered");
     }

@@ -1,9 +1,10 @@
 //! E4 at rest: the rules of a node lead to the endpoints of the services, each where it is called.
 //!
 //! At each port of a service's cluster IP they must have just the endpoints that calls may get to ([`backends`]), those
-//! of the node alone with an internal traffic policy `Local`; at the node's own port also those that an external one
-//! keeps on the node. And no rule may lead to what is no endpoint, or from where no service is. Addresses from beyond
-//! the cluster, which several services may share, are not judged by themselves.
+//! of the node alone with an internal traffic policy `Local`; at the node's own port and at external IPs also those
+//! that an external one keeps on the node. Callers of a service with session affinity are remembered for as long as it
+//! says, and others not. And no rule may lead to what is no endpoint, or from where no service is. A load balancer's
+//! addresses are not judged by themselves, nor are external IPs at a port that several services share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -15,14 +16,24 @@ use crate::invariants::backends::backends;
 use crate::model::{Cluster, Item};
 use crate::netfilter::{Front, SimPacketFilter};
 
-/// The label of services that are another proxy's.
-const SERVED_BY_ANOTHER: &str = "service.kubernetes.io/service-proxy-name";
+/// The affinity of a service that does not say how long. Source: the API's documentation of `ClientIPConfig`.
+const DEFAULT_AFFINITY: i32 = 10_800;
+
+/// What becomes of calls.
+struct Way {
+    /// Whom they may get to.
+    led: BTreeSet<SocketAddrV4>,
+    /// For how many seconds a caller keeps its endpoint, if it does.
+    remembered: Option<u32>,
+}
 
 /// What the rules of a node should do.
 #[derive(Default)]
 struct Wanted {
-    /// By where a call goes: whom it may get to.
-    ways: BTreeMap<Front, BTreeSet<SocketAddrV4>>,
+    /// By where a call goes: what becomes of it.
+    ways: BTreeMap<Front, Way>,
+    /// The same for external IPs; none where several services have one.
+    external: BTreeMap<Front, Option<Way>>,
     /// The endpoints of all services.
     endpoints: BTreeSet<SocketAddrV4>,
     /// The addresses that services have from beyond the cluster.
@@ -31,12 +42,10 @@ struct Wanted {
 
 /// What is served of a service, and its cluster IP; none if that is nothing, or another proxy's.
 fn served(item: &Item) -> Option<(&ServiceSpec, Ipv4Addr)> {
-    let service = item.service()?;
-    let labels = service.metadata.labels.as_ref();
-    if labels.is_some_and(|labels| labels.contains_key(SERVED_BY_ANOTHER)) {
+    let spec = item.service()?.spec.as_ref()?;
+    if item.is_another_proxys() {
         return None;
     }
-    let spec = service.spec.as_ref()?;
     if spec.type_.as_deref() == Some("ExternalName") {
         return None;
     }
@@ -52,6 +61,14 @@ fn outside(service: &Service) -> impl Iterator<Item = Ipv4Addr> {
     all.filter_map(|ip| ip.parse::<Ipv4Addr>().ok())
 }
 
+/// For how many seconds callers of a service keep their endpoints, if they do.
+fn remembered(spec: &ServiceSpec) -> Option<u32> {
+    spec.session_affinity.as_deref().filter(|kind| *kind == "ClientIP")?;
+    let config = spec.session_affinity_config.as_ref();
+    let seconds = config.and_then(|config| config.client_ip.as_ref()?.timeout_seconds);
+    u32::try_from(seconds.unwrap_or(DEFAULT_AFFINITY)).ok()
+}
+
 impl Wanted {
     fn of(cluster: &Cluster, (node, address): (&str, Ipv4Addr)) -> Self {
         let mut wanted = Wanted::default();
@@ -60,6 +77,11 @@ impl Wanted {
             let Some((spec, ip)) = served(item) else { continue };
             wanted.add(item, (spec, ip), cluster, (node, address));
             wanted.outside.extend(outside(service));
+        }
+        for (front, way) in std::mem::take(&mut wanted.external) {
+            if let Some(way) = way {
+                wanted.ways.entry(front).or_insert(way);
+            }
         }
         wanted
     }
@@ -73,6 +95,9 @@ impl Wanted {
     ) {
         let is_local = |policy: Option<&str>| policy == Some("Local");
         let has_node_ports = matches!(spec.type_.as_deref(), Some("NodePort" | "LoadBalancer"));
+        let external = spec.external_ips.iter().flatten();
+        let external: BTreeSet<Ipv4Addr> = external.filter_map(|ip| ip.parse().ok()).collect();
+        let remembered = remembered(spec);
         for port in spec.ports.iter().flatten() {
             let number = |number: i32| u16::try_from(number).ok().filter(|number| *number != 0);
             let (Some(protocol), Some(own)) = (Protocol::of(port.protocol.as_deref()), number(port.port)) else {
@@ -82,16 +107,26 @@ impl Wanted {
             let everywhere = backends(service, name, None, cluster);
             let here = backends(service, name, Some(node), cluster);
             let all: BTreeSet<SocketAddrV4> = everywhere.union(&here).copied().collect();
+            let keeps = is_local(spec.external_traffic_policy.as_deref());
+            let from_outside = || Way {
+                led: if keeps { all.clone() } else { everywhere.clone() },
+                remembered,
+            };
             if let Some(number) = port.node_port.and_then(number).filter(|_| has_node_ports) {
-                let keeps = is_local(spec.external_traffic_policy.as_deref());
-                let led = if keeps { &all } else { &everywhere };
                 self.ways
-                    .insert((protocol, SocketAddrV4::new(address, number)), led.clone());
+                    .insert((protocol, SocketAddrV4::new(address, number)), from_outside());
             }
+            for ip in &external {
+                let known = self.external.entry((protocol, SocketAddrV4::new(*ip, own)));
+                known
+                    .and_modify(|shared| *shared = None)
+                    .or_insert_with(|| Some(from_outside()));
+            }
+            self.endpoints.extend(&all);
             let stays = is_local(spec.internal_traffic_policy.as_deref());
             let led = if stays { here } else { everywhere };
-            self.ways.insert((protocol, SocketAddrV4::new(ip, own)), led);
-            self.endpoints.extend(all);
+            self.ways
+                .insert((protocol, SocketAddrV4::new(ip, own)), Way { led, remembered });
         }
     }
 }
@@ -109,8 +144,16 @@ pub fn missing(
     missing: &mut Vec<String>,
 ) {
     let wanted = Wanted::of(cluster, (machine, address));
-    for ((protocol, front), led) in &wanted.ways {
+    for ((protocol, front), Way { led, remembered }) in &wanted.ways {
         let leads = filter.leads((*protocol, *front));
+        let remembers = filter.remembers((*protocol, *front));
+        let seconds: BTreeSet<u32> = remembered.filter(|_| !led.is_empty()).into_iter().collect();
+        if leads == *led && remembers != seconds {
+            missing.push(format!(
+                "the packet rules of {machine} remember callers of {protocol} {front} for {remembers:?} seconds, not \
+                 for {seconds:?}"
+            ));
+        }
         if leads != *led {
             missing.push(format!(
                 "the packet rules of {machine} lead {protocol} {front} to [{}], and its endpoints are [{}]",
@@ -273,6 +316,59 @@ mod tests {
                 "the packet rules of node-1 lead tcp 192.168.0.1:30081 to [], and its endpoints are [10.244.0.5:8080]",
                 "the packet rules of node-1 lead tcp 192.168.0.1:30080 on, where no service is",
             ]
+        );
+    }
+
+    fn alone(spec: Value) -> Vec<Served> {
+        let mut one = served("one", "10.96.0.1", "10.244.0.5");
+        one.spec = spec;
+        vec![one]
+    }
+
+    #[test]
+    fn an_external_address_that_leads_nowhere_is_found_where_one_service_has_it() {
+        let external = |policy: &str| json!({"externalIPs": ["192.0.2.1"], "externalTrafficPolicy": policy});
+        for policy in ["Cluster", "Local"] {
+            let right = told(alone(external(policy)), alone(external(policy)));
+            assert_eq!(right, [""; 0], "{policy}");
+            assert_eq!(
+                told(alone(json!({})), alone(external(policy))),
+                ["the packet rules of node-1 lead tcp 192.0.2.1:80 to [], and its endpoints are [10.244.0.5:8080]"]
+            );
+        }
+        let shared = || {
+            let mut two = both("10.244.0.5", "10.244.0.6");
+            for one in &mut two {
+                one.spec = external("Cluster");
+            }
+            two
+        };
+        assert_eq!(told(shared(), shared()), [""; 0]);
+        assert_eq!(told(both("10.244.0.5", "10.244.0.6"), shared()), [""; 0]);
+    }
+
+    #[test]
+    fn callers_that_are_remembered_for_another_time_than_the_service_says_are_found() {
+        let sticky = |seconds: Value| {
+            let config = json!({"clientIP": {"timeoutSeconds": seconds}});
+            alone(json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig": config}))
+        };
+        let found =
+            |seconds: &str| format!("the packet rules of node-1 remember callers of tcp 10.96.0.1:80 for {seconds}");
+        for seconds in [json!(30), json!(null)] {
+            assert_eq!(told(sticky(seconds.clone()), sticky(seconds)), [""; 0]);
+        }
+        assert_eq!(
+            told(sticky(json!(null)), sticky(json!(30))),
+            [found("{10800} seconds, not for {30}")]
+        );
+        assert_eq!(
+            told(alone(json!({})), sticky(json!(30))),
+            [found("{} seconds, not for {30}")]
+        );
+        assert_eq!(
+            told(sticky(json!(30)), alone(json!({}))),
+            [found("{30} seconds, not for {}")]
         );
     }
 }

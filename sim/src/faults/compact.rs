@@ -34,6 +34,7 @@ pub async fn strike(world: &Arc<World>, spec: &CompactSpec, random: &Random, str
     trace(world, format_args!("the store is compacted to revision {revision}"));
     // What the witness has not seen yet must not go.
     world.witness.catch_up(world);
+    world.witness.change(world, |cluster| cluster.compacts(revision));
     // Whether it succeeds is the store's business: it may die meanwhile.
     let _ = timeout(PATIENCE, store.compact(revision)).await;
 }

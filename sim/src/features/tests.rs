@@ -45,6 +45,7 @@ impl Play {
             uid: None,
             grace: None,
             patch: None,
+            strategic: false,
             floor: 0,
             at: self.cluster.now,
         };

@@ -1,7 +1,8 @@
 //! Q1: a pod is bound once: its node, once set, never changes, and the write that sets it says in the pod's status that
-//! it is scheduled.
+//! it is scheduled. One that is being deleted is not bound.
 //!
-//! Checked over every write of a pod.
+//! Checked over every write of a pod. The API server writes a binding on the base of the pod that it looked at, so that
+//! no unlucky history passes.
 
 use super::{Invariant, Report};
 use crate::model::{Cluster, Seen};
@@ -15,7 +16,7 @@ impl Invariant for BoundOnce {
     }
 
     fn statement(&self) -> &'static str {
-        "A pod is bound once, and says from then on that it is scheduled."
+        "A pod is bound once, not while it is being deleted, and says from then on that it is scheduled."
     }
 
     fn observe(&mut self, seen: &Seen<'_>, _cluster: &Cluster, report: &mut Report) {
@@ -27,9 +28,14 @@ impl Invariant for BoundOnce {
         if before.uid() != after.uid() || old == new {
             return;
         }
-        if old.is_empty() && !after.condition("PodScheduled") {
+        let wrong = if before.is_terminating() {
+            "though it was being deleted"
+        } else {
+            "and does not say that it is scheduled"
+        };
+        if old.is_empty() && (before.is_terminating() || !after.condition("PodScheduled")) {
             let message = format!(
-                "{} (uid {}) was bound to {new} at revision {}, and does not say that it is scheduled",
+                "{} (uid {}) was bound to {new} at revision {}, {wrong}",
                 change.id,
                 after.uid(),
                 change.revision

@@ -7,10 +7,11 @@
 //! * a call goes to a ready endpoint, or where there is none to one that goes and still serves; with an internal
 //!   traffic policy `Local`, to one of the node that it meets;
 //! * where there is none it is refused, and not lost;
-//! * the node shows itself as the caller where the answer would miss its way else: to a pod that calls itself, and to
-//!   calls of node ports; and to no other pod.
+//! * the node shows itself as the caller where the answer would miss its way else: to a pod that calls itself, to
+//!   calls of node ports, and where it calls itself, whose address is not one of the pods'; and to no other pod.
 //!
-//! Source: Kubernetes' documentation, "Virtual IPs and Service Proxies". That lets pass: services without a selector;
+//! Source: Kubernetes' documentation, "Virtual IPs and Service Proxies", and of kube-proxy, `--cluster-cidr`: what
+//! comes from elsewhere is masqueraded. That lets pass: services without a selector;
 //! calls that a policy `Local` leaves without an endpoint, which proxies may drop; and node ports of services with an
 //! external traffic policy `Local`, which is about callers from beyond the node.
 
@@ -74,9 +75,11 @@ impl Calls {
                 Some(format!("goes to {at}, and its endpoints are {endpoints:?}"))
             }
             Call::Arrives { at, masqueraded } => {
-                let Caller::Pod(address) = made.caller else { return None };
                 let does = if masqueraded { "shows" } else { "does not show" };
-                let shall = made.at_node_port || address == *at.ip();
+                let shall = match made.caller {
+                    Caller::Pod(address) => made.at_node_port || address == *at.ip(),
+                    Caller::Node => true,
+                };
                 (masqueraded != shall).then(|| format!("goes to {at}, and {does} the node as the caller"))
             }
             Call::Refused if endpoints.is_empty() => None,

@@ -1,8 +1,9 @@
-//! Q3: the requests of the pods on a node never exceed what it has.
+//! Q3: the requests of the pods on a node never exceed what it has, and no two want the same port of it.
 //!
 //! Checked at the write that carries out what a scheduler asked for: cpu, memory and the number of pods, summed over
 //! the pods bound there that have not finished, against the node's allocatable. Init containers count by their largest,
-//! sidecars beside what follows them, as in Kubernetes (KEP-753). What the node does not have at all is nothing.
+//! sidecars beside what follows them, as in Kubernetes (KEP-753); what a pod asks for as a whole goes before that
+//! (KEP-2837), and its overhead comes on top (KEP-688). What the node does not have at all is nothing.
 //!
 //! A scheduler knows from the moment when it decides of all pods that it has bound since it took up its work. Of what
 //! others do it may not have heard within its lag, which faults lengthen: that a node has less than before, and of pods
@@ -12,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
 use orrery_api::quantity::Quantity;
 
@@ -156,15 +157,13 @@ fn add(total: &mut BTreeMap<String, i128>, more: BTreeMap<String, i128>) {
 /// Thousandths of a unit of what a pod requests.
 fn requests(pod: &Pod) -> BTreeMap<String, i128> {
     let Some(spec) = &pod.spec else { return BTreeMap::new() };
-    let of = |container: &k8s_openapi::api::core::v1::Container| -> BTreeMap<String, i128> {
-        let requests = container
-            .resources
-            .iter()
-            .flat_map(|resources| resources.requests.iter().flatten());
-        requests
+    let amounts = |amounts: Option<&BTreeMap<String, Amount>>| -> BTreeMap<String, i128> {
+        let amounts = amounts.into_iter().flatten();
+        amounts
             .filter_map(|(name, amount)| Some((name.clone(), millis(&amount.0)?)))
             .collect()
     };
+    let of = |container: &Container| amounts(container.resources.as_ref().and_then(|own| own.requests.as_ref()));
     let mut total: BTreeMap<String, i128> = BTreeMap::new();
     for container in &spec.containers {
         add(&mut total, of(container));
@@ -188,8 +187,40 @@ fn requests(pod: &Pod) -> BTreeMap<String, i128> {
         let known = total.entry(name).or_default();
         *known = (*known).max(amount);
     }
+    let whole = spec.resources.as_ref().and_then(|whole| whole.requests.as_ref());
+    total.extend(amounts(whole));
+    add(&mut total, amounts(spec.overhead.as_ref()));
     total.insert("pods".to_owned(), 1000);
     total
+}
+
+/// The ports of its node that a pod takes: address, protocol and number.
+fn host_ports(pod: &Pod) -> impl Iterator<Item = (&str, &str, i32)> {
+    let spec = pod.spec.iter();
+    let containers = spec.flat_map(|spec| {
+        let starting = spec.init_containers.iter().flatten();
+        let sidecars = starting.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+        spec.containers.iter().chain(sidecars)
+    });
+    let ports = containers.flat_map(|container| container.ports.iter().flatten());
+    ports.filter_map(|port| {
+        let number = port.host_port.filter(|number| *number > 0)?;
+        let address = port.host_ip.as_deref().unwrap_or_default();
+        Some((address, port.protocol.as_deref().unwrap_or("TCP"), number))
+    })
+}
+
+/// A port that both pods want of one node.
+fn shared_port(pod: &Pod, other: &Pod) -> Option<i32> {
+    let is_any = |address: &str| matches!(address, "" | "0.0.0.0" | "::");
+    let clashes = |(address, protocol, number): (&str, &str, i32)| {
+        host_ports(other).any(|(its_address, its_protocol, its_number)| {
+            let meet = address == its_address || is_any(address) || is_any(its_address);
+            meet && protocol == its_protocol && number == its_number
+        })
+    };
+    let shared = host_ports(pod).find(|port| clashes(*port));
+    shared.map(|(_, _, number)| number)
 }
 
 fn millis(text: &str) -> Option<i128> {
@@ -204,7 +235,7 @@ impl Invariant for Capacity {
     }
 
     fn statement(&self) -> &'static str {
-        "The requests of the pods on a node never exceed what it has."
+        "The requests of the pods on a node never exceed what it has, and no two want the same port of it."
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
@@ -227,9 +258,10 @@ impl Capacity {
             return;
         };
         let name = after.node_name();
-        if after.pod().is_none() || !before.node_name().is_empty() || name.is_empty() {
+        if !before.node_name().is_empty() || name.is_empty() {
             return;
         }
+        let Some(pod) = after.pod() else { return };
         let Some(scheduler) = self.placed.get(after.uid()).and_then(|placed| placed.by.as_deref()) else {
             return;
         };
@@ -248,6 +280,20 @@ impl Capacity {
         let mut used: BTreeMap<String, i128> = BTreeMap::new();
         let counted = cluster.pods_on(name).filter(|item| !item.is_finished());
         for item in counted.filter(|item| is_known(item)) {
+            let other = item.pod().filter(|_| item.uid() != after.uid());
+            if let Some(port) = other.and_then(|other| shared_port(pod, other)) {
+                report.broken(
+                    self.id(),
+                    format!(
+                        "{} (uid {}) was bound to {name} at revision {}, where {} has the port {port}",
+                        change.id,
+                        after.uid(),
+                        change.revision,
+                        item.id
+                    ),
+                    &["scheduler"],
+                );
+            }
             for (resource, amount) in item.pod().map(requests).unwrap_or_default() {
                 *used.entry(resource).or_default() += amount;
             }
@@ -360,6 +406,51 @@ mod tests {
         assert!(bind("1", "1").is_empty());
         assert_eq!(bind("1100m", "100m"), ["Q3"]);
         assert_eq!(bind("500m", "1600m"), ["Q3"]);
+    }
+
+    #[test]
+    fn what_a_pod_asks_for_as_a_whole_and_its_overhead_count_for_q3() {
+        let bind = |whole: &str, overhead: &str| {
+            let mut wanted = pod("a", "n", "Pending");
+            wanted["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "1"}});
+            wanted["spec"]["resources"] = json!({"requests": {"cpu": whole}});
+            wanted["spec"]["overhead"] = json!({"cpu": overhead});
+            let small = with(node("n"), "/status/allocatable", json!({"cpu": "2", "pods": "9"}));
+            placed(small, &wanted)
+        };
+        assert!(bind("1500m", "500m").is_empty());
+        assert_eq!(bind("2100m", "0"), ["Q3"]);
+        assert_eq!(bind("1500m", "600m"), ["Q3"]);
+    }
+
+    #[test]
+    fn two_pods_that_want_the_same_port_of_a_node_break_q3() {
+        let asking = |name: &str, on: &str, ports: &Value| {
+            with(pod(name, on, "Pending"), "/spec/containers/0/ports", ports.clone())
+        };
+        let bind = |history: History, name: &str, ports: &Value| {
+            let made = history.put("pods", asking(name, "", ports));
+            let asked = made.see(&Seen::Asked(&binding(SCHEDULER, name)));
+            asked.put("pods", asking(name, "n", ports))
+        };
+        let port = |number: u16, protocol: &str, ip: &str| json!([{"containerPort": 80, "hostPort": number, "protocol": protocol, "hostIP": ip}]);
+        let web = port(8080, "TCP", "");
+        let first = || bind(history().put("nodes", for_pods("9")), "a", &web);
+        assert_eq!(bind(first(), "b", &web).broken(), ["Q3"]);
+        assert_eq!(bind(first(), "b", &port(8080, "TCP", "10.0.0.1")).broken(), ["Q3"]);
+        for other in [port(8081, "TCP", ""), port(8080, "UDP", "")] {
+            assert!(bind(first(), "b", &other).broken().is_empty());
+        }
+        // The first one has ended.
+        let ended = with(pod("a", "n", "Succeeded"), "/spec/containers/0/ports", web.clone());
+        assert!(bind(first().put("pods", ended), "b", &web).broken().is_empty());
+        // Its maker has put it there just now.
+        let made = |at| {
+            let history = history().put("nodes", for_pods("9")).at(50);
+            history.put("pods", asking("a", "n", &web)).at(at)
+        };
+        assert!(bind(made(50), "b", &web).broken().is_empty());
+        assert_eq!(bind(made(100), "b", &web).broken(), ["Q3"]);
     }
 
     #[test]

@@ -60,12 +60,11 @@ fn deployment(name: &str, replicas: i32) -> Value {
 fn set_of(name: &str, replicas: i32, image: &str) -> Value {
     let template = json!({"metadata": {"labels": {"pod-template-hash": name}},
         "spec": {"containers": [{"name": "c", "image": image}]}});
-    let set = with(
+    with(
         owned(set(name, replicas), "Deployment", "web"),
         "/spec/template",
         template,
-    );
-    with(set, "/metadata/generation", json!(10 - replicas))
+    )
 }
 
 pub(super) fn namespace() -> Value {
@@ -217,6 +216,41 @@ fn a_pod_that_a_former_controller_manager_asked_for_is_not_one_too_many_for_p2()
             })
             .put("pods", pod("late"))
             .put("pods", pod("next"))
+            .broken()
+    };
+    assert!(history(9).is_empty());
+    assert_eq!(history(11), ["P2"]);
+}
+
+#[test]
+fn a_size_that_a_former_controller_manager_asked_for_does_not_break_p2() {
+    let deployment = json!({"metadata": {"name": "d", "namespace": "default", "uid": "uid-d"},
+        "spec": {"replicas": 1, "strategy": {"rollingUpdate": {"maxSurge": 1}}, "selector": {}, "template": {}}});
+    let sized = |name, size| owned(set(name, size), "Deployment", "d");
+    // The write left at this second; whoever is in charge took over in the 10th.
+    let history = |left| {
+        let late = Asked {
+            at: Duration::from_secs(left),
+            ..asked(
+                "controller-manager/1",
+                http::Method::PUT,
+                "/apis/apps/v1/namespaces/default/replicasets/new",
+            )
+        };
+        History::of(|id| id == "P2")
+            .put("deployments.apps", deployment.clone())
+            .put("replicasets.apps", sized("old", 1))
+            .put("replicasets.apps", sized("new", 0))
+            .at(10)
+            .see(&Seen::Leads {
+                process: "controller-manager/2",
+            })
+            .at(12)
+            .see(&Seen::Begun {
+                execution: 1,
+                asked: &late,
+            })
+            .put("replicasets.apps", sized("new", 2))
             .broken()
     };
     assert!(history(9).is_empty());

@@ -1,6 +1,10 @@
 //! S6: deletionTimestamp is never taken back or put off; an object with finalizers does not vanish, and loses none of
 //! them by itself; a pod on a node does not vanish before its grace is over. G4: nothing lives in a namespace that is
-//! gone, and nothing is made in one that is going.
+//! gone, and nothing is made, and no pod bound, in one that is going.
+//!
+//! The moment by which an object is to be gone (`deletionTimestamp`) lies its grace after the deletion: not before the
+//! oldest one under way began to be carried out, and not after now. A shorter grace brings it forward by as much. That
+//! is not judged while a clock is wrong.
 //!
 //! Judged at every write. An object may vanish by the very write that takes its last finalizers away, so that what had
 //! some just before may only go if somebody asked to change it since a minute; the same holds for what loses some. A
@@ -9,10 +13,15 @@
 //! nothing of it runs, the pod collector, or a user by force. Events are not judged by G4.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Invariant, Report};
-use crate::model::{Change, Cluster, Item, ObjectId, Seen};
+use http::Method;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
+
+use super::{Invariant, MEMORY, Report};
+use crate::model::{Asked, Change, Cluster, Item, ObjectId, Seen};
 use crate::sweep::Sweep;
 
 /// So old may the request be that took the finalizers away.
@@ -20,6 +29,13 @@ const ASKED: Duration = Duration::from_secs(60);
 
 /// The finalizers by which a deletion says what becomes of dependents: the next deletion may change its mind.
 const PROPAGATION: [&str; 2] = ["foregroundDeletion", "orphan"];
+
+/// So long after its server died a deletion may still come to light: a store that stands still may have had it in hand.
+const AFTERLIFE: Duration = Duration::from_secs(300);
+/// Moments are written in whole seconds.
+const SECOND: i64 = 1000;
+/// No grace that anybody means is longer, in seconds: the moment would be beyond all time.
+const ENDLESS: i64 = 1_000_000_000;
 
 /// S6; see the module.
 #[derive(Default)]
@@ -29,6 +45,40 @@ pub struct Deletion {
     sweep: Sweep,
     /// When somebody last asked to delete a pod, or all of a namespace, without grace.
     forced: BTreeMap<ObjectId, Duration>,
+    /// Deletions and evictions that are being carried out.
+    deletes: BTreeMap<u64, Delete>,
+}
+
+/// A deletion that is being carried out.
+struct Delete {
+    /// Of what: an object, or a collection (whose name is empty).
+    of: ObjectId,
+    begun: Duration,
+    /// When its server died over it.
+    lost: Option<Duration>,
+}
+
+impl Delete {
+    /// What `asked` deletes, if it does.
+    fn of(asked: &Asked, now: Duration) -> Option<Self> {
+        let path = asked.path.as_ref()?;
+        let deletes = match asked.method {
+            Method::DELETE => path.subresource.is_empty(),
+            Method::POST => path.subresource == "eviction",
+            _ => false,
+        };
+        deletes.then(|| Delete {
+            of: path.id(),
+            begun: now,
+            lost: None,
+        })
+    }
+
+    fn is_of(&self, id: &ObjectId) -> bool {
+        let is_named = self.of == *id;
+        let is_all = self.of.name.is_empty() && self.of.resource == id.resource;
+        is_named || (is_all && (self.of.namespace.is_empty() || self.of.namespace == id.namespace))
+    }
 }
 
 /// G4; see the module.
@@ -61,9 +111,41 @@ fn grace(before: &Item) -> Option<i64> {
     (left > 0).then_some(left)
 }
 
+/// When a deletion began by what it has left in the metadata, in milliseconds since the beginning of the run.
+fn beginning(meta: &ObjectMeta, moment: impl Fn(Timestamp) -> Duration) -> Option<i64> {
+    let grace = meta.deletion_grace_period_seconds.filter(|grace| *grace < ENDLESS)?;
+    let until = moment(meta.deletion_timestamp.as_ref()?.0);
+    Some(until.as_millis() as i64 - grace * SECOND)
+}
+
 impl Deletion {
+    /// What is wrong with the moment by which an object is to be gone.
+    fn moment(&self, change: &Change, before: &Item, after: &Item, cluster: &Cluster) -> Option<String> {
+        let beginning = |item: &Item| beginning(&item.meta, |stamp| cluster.moment(stamp));
+        let is = beginning(after).filter(|_| !cluster.is_clock_wrong(MEMORY))?;
+        if before.is_terminating() {
+            let was = beginning(before).filter(|was| *was != is)?;
+            return Some(format!(
+                "is to be gone its grace after {} s, and was to be so after {} s",
+                is / SECOND,
+                was / SECOND
+            ));
+        }
+        let begun = self.deletes.values().filter(|delete| delete.is_of(&change.id));
+        let begun = begun.map(|delete| delete.begun).min()?;
+        let [first, now] = [begun, cluster.now].map(|at| at.as_millis() as i64);
+        (is < first - SECOND || is > now + SECOND).then(|| {
+            format!(
+                "is to be gone its grace after {} s, and its deletion began at {} s or later",
+                is / SECOND,
+                first / SECOND
+            )
+        })
+    }
+
     /// What is wrong with a write of an object that was there before.
-    fn wrong(&self, change: &Change, before: &Item, now: Duration) -> Option<String> {
+    fn wrong(&self, change: &Change, before: &Item, cluster: &Cluster) -> Option<String> {
+        let now = cluster.now;
         let was_asked = self.asked.get(&change.id).is_some_and(|at| *at + ASKED >= now);
         let Some(after) = &change.after else {
             let held = finalizers(before);
@@ -81,6 +163,9 @@ impl Deletion {
         };
         if after.uid() != before.uid() {
             return None;
+        }
+        if let Some(wrong) = self.moment(change, before, after, cluster) {
+            return Some(wrong);
         }
         let (was, is) = (&before.meta.deletion_timestamp, &after.meta.deletion_timestamp);
         match (was, is) {
@@ -101,18 +186,18 @@ impl Invariant for Deletion {
     }
 
     fn statement(&self) -> &'static str {
-        "deletionTimestamp is never taken back or put off; nothing vanishes or loses its finalizers by itself, and no pod before its grace is over."
+        "deletionTimestamp is a grace after the deletion, and never taken back or put off; nothing vanishes or loses its finalizers by itself, and no pod before its grace is over."
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         match seen {
             Seen::Asked(asked) => {
                 let Some(path) = &asked.path else { return };
-                if asked.method == http::Method::DELETE && asked.grace == Some(0) && &*path.resource == "pods" {
+                if asked.method == Method::DELETE && asked.grace == Some(0) && &*path.resource == "pods" {
                     self.forced.retain(|_, at| *at + ASKED > cluster.now);
                     self.forced.insert(path.id(), cluster.now);
                 }
-                let change = asked.method == http::Method::PUT || asked.method == http::Method::PATCH;
+                let change = asked.method == Method::PUT || asked.method == Method::PATCH;
                 if !change {
                     return;
                 }
@@ -126,7 +211,7 @@ impl Invariant for Deletion {
             }
             Seen::Change(change) => {
                 let Some(before) = &change.before else { return };
-                let Some(what) = self.wrong(change, before, cluster.now) else {
+                let Some(what) = self.wrong(change, before, cluster) else {
                     return;
                 };
                 let message = format!(
@@ -136,6 +221,20 @@ impl Invariant for Deletion {
                     change.revision
                 );
                 report.broken(self.id(), message, &["apiserver", "controller-manager"]);
+            }
+            Seen::Begun { execution, asked } => {
+                self.deletes
+                    .retain(|_, delete| delete.lost.is_none_or(|at| cluster.now < at + AFTERLIFE));
+                let delete = Delete::of(asked, cluster.now);
+                self.deletes.extend(delete.map(|delete| (*execution, delete)));
+            }
+            Seen::Answered(_, answer) => {
+                self.deletes.remove(&answer.execution);
+            }
+            Seen::Lost { execution } => {
+                if let Some(delete) = self.deletes.get_mut(execution) {
+                    delete.lost = Some(cluster.now);
+                }
             }
             _ => {}
         }
@@ -157,14 +256,19 @@ impl Namespaces {
                 report.broken(self.id(), message, &["controller-manager", "apiserver"]);
             }
         }
-        let inside = change.is_create() && !change.id.namespace.is_empty() && !is_event(&change.id);
+        // A binding is something new, too: the transaction that binds compares the namespace, as that of a create does.
+        let node = |item: &Option<Arc<Item>>| item.as_ref().is_some_and(|item| !item.node_name().is_empty());
+        let is_bound = change.before.is_some() && !node(&change.before) && node(&change.after);
+        let did = if is_bound { "bound" } else { "made" };
+        let is_new = change.is_create() || is_bound;
+        let inside = is_new && !change.id.namespace.is_empty() && !is_event(&change.id);
         let known = cluster.history("namespaces").is_some();
         let open = cluster
             .find("namespaces", "", &change.id.namespace)
             .is_some_and(|namespace| !namespace.is_terminating());
         if inside && known && !open {
             let message = format!(
-                "{} was made at revision {} in a namespace that is gone or going",
+                "{} was {did} at revision {} in a namespace that is gone or going",
                 change.id, change.revision
             );
             report.broken(self.id(), message, &["apiserver"]);
@@ -178,12 +282,115 @@ impl Invariant for Namespaces {
     }
 
     fn statement(&self) -> &'static str {
-        "Nothing lives in a namespace that is gone, or is made in one that is going."
+        "Nothing lives in a namespace that is gone, or is made or bound in one that is going."
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         if let Seen::Change(change) = seen {
             self.judge(change, cluster, report);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::contract_tests::{namespace, with};
+    use super::super::tests::{History, POD, asked, pod};
+    use super::*;
+    use crate::model::Answered;
+
+    /// A pod that is to be gone at a second, after a grace.
+    fn going(at: i64, grace: i64) -> Value {
+        let until = Timestamp::from_second(at).unwrap().to_string();
+        let pod = with(
+            pod("a", "n", "Running"),
+            "/metadata/deletionGracePeriodSeconds",
+            json!(grace),
+        );
+        with(pod, "/metadata/deletionTimestamp", json!(until))
+    }
+
+    /// A deletion of a path begins at second 100.
+    fn begun(method: Method, path: &str) -> History {
+        let delete = asked("user", method, path);
+        History::of(|id| id == "S6")
+            .put("pods", pod("a", "n", "Running"))
+            .at(100)
+            .see(&Seen::Begun {
+                execution: 7,
+                asked: &delete,
+            })
+    }
+
+    #[test]
+    fn a_moment_that_is_no_grace_after_the_deletion_breaks_s6() {
+        let marked = |at: i64| begun(Method::DELETE, POD).at(103).put("pods", going(at, 30)).broken();
+        for at in [99, 100, 135] {
+            assert_eq!(marked(at), ["S6"], "{at}");
+        }
+        for at in [129, 130, 133] {
+            assert!(marked(at).is_empty(), "{at}");
+        }
+        let eviction = format!("{POD}/eviction");
+        for (method, path) in [
+            (Method::POST, eviction.as_str()),
+            (Method::DELETE, "/api/v1/namespaces/default/pods"),
+        ] {
+            let marked = |at: i64| begun(method.clone(), path).put("pods", going(at, 30)).broken();
+            assert_eq!(marked(100), ["S6"]);
+            assert!(marked(130).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_deletion_that_is_not_known_or_whose_clock_may_be_wrong_is_not_judged() {
+        let answered = Answered {
+            execution: 7,
+            status: 200,
+            ..Answered::default()
+        };
+        let delete = asked("user", Method::DELETE, POD);
+        let over = begun(Method::DELETE, POD).see(&Seen::Answered(&delete, &answered));
+        assert!(over.put("pods", going(100, 30)).broken().is_empty());
+        let other = begun(Method::DELETE, "/api/v1/namespaces/default/pods/b");
+        assert!(other.put("pods", going(100, 30)).broken().is_empty());
+        let wrong = begun(Method::DELETE, POD).know(Cluster::clock_errs);
+        assert!(wrong.put("pods", going(100, 30)).broken().is_empty());
+        // Its server died, and it comes to light later.
+        let lost = begun(Method::DELETE, POD).see(&Seen::Lost { execution: 7 }).at(150);
+        assert!(lost.put("pods", going(130, 30)).broken().is_empty());
+    }
+
+    #[test]
+    fn a_shorter_grace_counts_from_the_first_deletion() {
+        let shortened = |at: i64, grace: i64| {
+            let history = begun(Method::DELETE, POD).put("pods", going(130, 30));
+            history.at(110).put("pods", going(at, grace)).broken()
+        };
+        assert!(shortened(105, 5).is_empty());
+        assert_eq!(shortened(115, 5), ["S6"]);
+        assert_eq!(shortened(100, 5), ["S6"]);
+    }
+
+    #[test]
+    fn a_pod_that_is_bound_in_a_namespace_that_goes_breaks_g4() {
+        let bound = |namespace: Value| {
+            History::of(|id| id == "G4")
+                .put("namespaces", self::namespace())
+                .put("pods", pod("a", "", "Pending"))
+                .put("namespaces", namespace)
+                .put("pods", pod("a", "n", "Pending"))
+                .put("pods", pod("a", "n", "Running"))
+                .broken()
+        };
+        let going = with(
+            namespace(),
+            "/metadata/deletionTimestamp",
+            json!("2026-01-01T00:00:00Z"),
+        );
+        assert_eq!(bound(going), ["G4"]);
+        assert!(bound(namespace()).is_empty());
     }
 }

@@ -1,15 +1,16 @@
 //! K17: a kubelet leaves alone what others say of its pods.
 //!
 //! Judged at every write of a pod's status that a server tells its kubelet it has carried out: of the conditions that
-//! are not the kubelet's own (a readiness gate's, for example) that revision must have changed none. A kubelet knows
-//! them from its watch, and may know what they were. Source: Kubernetes' documentation, "Pod readiness": the status of
+//! are not the kubelet's own (a readiness gate's, for example) that revision must have changed none that the kubelet
+//! has sent. It knows them from its watch, and may know what they were. Source: Kubernetes' documentation, "Pod readiness": the status of
 //! gates is determined by others.
 
 use http::Method;
 use k8s_openapi::api::core::v1::PodCondition;
+use serde_json::Value;
 
 use super::{Invariant, Report, carried_out};
-use crate::model::{Cluster, Item, Seen};
+use crate::model::{Asked, Cluster, Item, Seen};
 
 /// What kubelets say of pods. Source: Kubernetes' documentation, "Pod conditions".
 const OWN: [&str; 6] = [
@@ -54,6 +55,7 @@ impl Invariant for ForeignConditions {
         if let (Some(before), Some(after)) = (&change.before, &change.after)
             && before.uid() == after.uid()
             && foreign(before) != foreign(after)
+            && sends(asked, &[foreign(before), foreign(after)].concat())
         {
             let message = format!(
                 "{} (uid {}) by {} at revision {}: {} became {}",
@@ -69,6 +71,15 @@ impl Invariant for ForeignConditions {
     }
 }
 
+/// Whether one of these conditions is in what `asked` sends: otherwise the change is not its own.
+fn sends(asked: &Asked, conditions: &[&PodCondition]) -> bool {
+    let Some(patch) = &asked.patch else { return true };
+    let patch: Value = serde_json::from_slice(patch).unwrap_or_default();
+    let sent = patch["status"]["conditions"].as_array();
+    let mut kinds = sent.into_iter().flatten().filter_map(|sent| sent["type"].as_str());
+    kinds.any(|kind| conditions.iter().any(|condition| condition.type_ == kind))
+}
+
 /// Conditions in words.
 fn told(conditions: &[&PodCondition]) -> String {
     let all = conditions.iter().map(|own| format!("{}={}", own.type_, own.status));
@@ -77,7 +88,8 @@ fn told(conditions: &[&PodCondition]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use bytes::Bytes;
+    use serde_json::json;
 
     use super::super::contract_tests::with;
     use super::super::tests::{History, POD, asked, pod};
@@ -86,11 +98,19 @@ mod tests {
 
     /// A client changes what a pod's conditions `Ready` and `open` are.
     fn written(client: &str, before: [&str; 2], after: [&str; 2]) -> Vec<&'static str> {
+        sent(client, None, before, after)
+    }
+
+    /// The same, by a patch.
+    fn sent(client: &str, patch: Option<Value>, before: [&str; 2], after: [&str; 2]) -> Vec<&'static str> {
         let shown = |[ready, open]: [&str; 2]| -> Value {
             let conditions = json!([{"type": "Ready", "status": ready}, {"type": "open", "status": open}]);
             with(pod("a", "n", "Running"), "/status/conditions", conditions)
         };
-        let write = asked(client, Method::PATCH, &format!("{POD}/status"));
+        let write = Asked {
+            patch: patch.map(|patch| Bytes::from(patch.to_string())),
+            ..asked(client, Method::PATCH, &format!("{POD}/status"))
+        };
         let answer = Answered {
             status: 200,
             revision: Some(3),
@@ -106,5 +126,15 @@ mod tests {
         assert_eq!(written("kubelet/n", ["False", "True"], ["True", "False"]), ["K17"]);
         assert!(written("kubelet/n", ["False", "True"], ["True", "True"]).is_empty());
         assert!(written("user", ["False", "True"], ["False", "False"]).is_empty());
+    }
+
+    #[test]
+    fn what_a_kubelet_has_not_sent_is_somebody_elses_word() {
+        let patched = |kind: &str| {
+            let patch = json!({"status": {"conditions": [{"type": kind, "status": "False"}]}});
+            sent("kubelet/n", Some(patch), ["False", "True"], ["False", "False"])
+        };
+        assert_eq!(patched("open"), ["K17"]);
+        assert!(patched("Ready").is_empty());
     }
 }

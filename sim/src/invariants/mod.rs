@@ -153,14 +153,15 @@ fn kubelet_of(machine: &str) -> String {
     format!("{}/{machine}", Role::Kubelet)
 }
 
-/// What a server says it has carried out: where, and the write of the revision that it names. None if that is somebody
-/// else's, of another object, or too old to be known.
+/// What a server says it has carried out: where, and the write of the revision that it names. None if that is of another
+/// object, too old to be known, or somebody else's from before the request left: what changes nothing is answered with
+/// the last write there was. That one may also have come while the request was on its way.
 fn carried_out<'a>(asked: &'a Asked, answered: &Answered, cluster: &'a Cluster) -> Option<(&'a Path, &'a Change)> {
     let (path, revision) = (asked.path.as_ref()?, answered.revision?);
     let change = cluster
         .history(&path.resource)?
         .at(revision, &path.namespace, &path.name)?;
-    (change.revision == revision).then_some((path, change))
+    (change.revision == revision && revision > asked.floor).then_some((path, change))
 }
 
 /// Every invariant, freshly made, users' own last.

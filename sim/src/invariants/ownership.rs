@@ -10,7 +10,7 @@ use std::time::Duration;
 use orrery_api::labels::Selector;
 
 use super::{Invariant, MEMORY, Report};
-use crate::model::{Change, Cluster, Item, Seen};
+use crate::model::{self, Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
 /// See the module.
@@ -96,5 +96,5 @@ pub(super) fn selects(owner: &Item, item: &Item) -> bool {
     let Some(Ok(selector)) = selector.map(Selector::from_label_selector) else {
         return true;
     };
-    selector.matches(item.meta.labels.as_ref().unwrap_or(&std::collections::BTreeMap::new()))
+    model::selects(&selector, item)
 }

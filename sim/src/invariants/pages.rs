@@ -3,13 +3,13 @@
 //!
 //! Judged at answers, also those that are lost on their way. What a token continues is told by the token: whoever asks
 //! with it, at whatever server, gets the page after the page that gave it, of the same revision; that this is compacted
-//! has to be said (410). The last page is the one without a token: then nothing may be lacking. A request that names no
-//! token begins a list. What a page shows is judged in `acknowledged`, as that of every list is.
+//! has to be said (410), and only when it is. The last page is the one without a token: then nothing may be lacking. A
+//! request that names no token begins a list. What a page shows is judged in `acknowledged`, as that of every list is.
 //!
 //! Not judged: how many objects a page has and how many are said to remain (nobody may rely on either); a token that is
 //! asked with for something else than it was given for; tokens that came with a 410, which continue no list but begin
-//! one at another revision (our server gives none); whether everything was shown of selections that the model does not
-//! know, and of revisions that are no longer known.
+//! one at another revision (nobody here asks with one: users begin the list anew); whether everything was shown of
+//! selections that the model does not know, and of revisions that are no longer known.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -65,6 +65,9 @@ impl Invariant for Pages {
         let (Some(selection), true) = (&asked.selection, asked.paged) else {
             return;
         };
+        if let Some(why) = self.refused(asked, answer, selection) {
+            report.broken(self.id(), why, &[&asked.client, "apiserver", "store"]);
+        }
         let (Some(revision), Some(items)) = (answer.revision, &answer.items) else {
             return;
         };
@@ -95,6 +98,19 @@ impl Invariant for Pages {
 }
 
 impl Pages {
+    /// What is wrong with a refusal to go on because the list is too old.
+    fn refused(&self, asked: &Asked, answer: &Answered, selection: &Selection) -> Option<String> {
+        if answer.status != 410 || answer.by_fault {
+            return None;
+        }
+        let shown = self.known(&Token::new(selection, asked.continues.as_deref()?))?;
+        let compacted = answer.compacted.filter(|compacted| shown.revision >= *compacted)?;
+        Some(format!(
+            "{} is told that its list of {} of revision {} is too old, though the history goes back to {compacted}",
+            asked.client, selection.resource, shown.revision
+        ))
+    }
+
     fn known(&self, token: &Token) -> Option<&Shown> {
         let found = self.tokens.iter().rev().find(|(own, _)| own == token);
         found.map(|(_, shown)| shown)
@@ -248,6 +264,25 @@ mod tests {
             ))
             .see(&Seen::Answered(&page(Some("u")), &answer(6, &[("d", 6)], None)));
         assert!(anew.broken().is_empty());
+    }
+
+    #[test]
+    fn a_list_that_is_refused_though_its_history_is_there_breaks_s8() {
+        let refused = |compacted: Option<u64>, by_fault: bool| {
+            let first = answer(4, &[("a", 2), ("b", 3)], Some("t"));
+            let refusal = Answered {
+                status: 410,
+                by_fault,
+                compacted,
+                ..Answered::default()
+            };
+            let history = history().see(&Seen::Answered(&page(None), &first));
+            history.see(&Seen::Answered(&page(Some("t")), &refusal)).broken()
+        };
+        assert_eq!(refused(Some(4), false), ["S8"]);
+        assert!(refused(Some(5), false).is_empty());
+        assert!(refused(None, false).is_empty());
+        assert!(refused(Some(4), true).is_empty());
     }
 
     #[test]

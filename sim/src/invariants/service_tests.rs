@@ -276,6 +276,60 @@ fn a_service_that_publishes_all_keeps_the_pods_of_a_node_that_is_gone() {
     assert_eq!(gone.put(SLICES, slice(&[a])).broken(), ["E6"]);
 }
 
+/// The object of the service over those two pods.
+fn object(ready: &[&str], unready: &[&str]) -> Value {
+    let one = |name: &&str| {
+        let ip = if *name == "a" { "10.0.0.1" } else { "10.0.0.2" };
+        json!({"ip": ip, "nodeName": "n", "targetRef": {"kind": "Pod", "uid": format!("uid-{name}")}})
+    };
+    let list = |names: &[&str]| names.iter().map(one).collect::<Vec<_>>();
+    json!({"metadata": {"name": "s", "namespace": "default", "uid": "uid-e",
+            "labels": {"endpoints.kubernetes.io/managed-by": "endpoint-controller"}},
+        "subsets": [{"addresses": list(ready), "notReadyAddresses": list(unready)}]})
+}
+
+#[test]
+fn a_pod_that_is_not_ready_stays_in_the_object_or_breaks_e6() {
+    let says = |seconds, ready: &[&str], unready: &[&str]| {
+        let object = object(ready, unready);
+        settled("E6").at(seconds).put("endpoints", object).broken()
+    };
+    assert!(says(120, &["a"], &["b"]).is_empty());
+    assert_eq!(says(120, &["a"], &[]), ["E6"]);
+    assert_eq!(says(120, &["a", "b"], &[]), ["E6"]);
+    assert_eq!(says(120, &[], &["b"]), ["E6"]);
+    assert!(says(101, &["a"], &[]).is_empty(), "the controller cannot know yet");
+    let mut open = service();
+    open["spec"]["publishNotReadyAddresses"] = json!(true);
+    let open = || settled("E6").at(110).put("services", open.clone());
+    let told = |history: History, object| history.put("endpoints", object).broken();
+    assert!(told(open().at(130), object(&["a", "b"], &[])).is_empty());
+    assert_eq!(told(open().at(130), object(&["a"], &["b"])), ["E6"]);
+    assert!(told(open().at(111), object(&["a"], &["b"])).is_empty());
+}
+
+#[test]
+fn objects_of_others_pods_that_go_and_addresses_that_move_do_not_break_e6() {
+    let lacking = |history: History| history.put("endpoints", object(&["a"], &[])).broken();
+    let mut ending = backend("b", "10.0.0.2", false);
+    ending["metadata"]["deletionTimestamp"] = json!("2024-01-01T00:00:00Z");
+    assert!(lacking(settled("E6").put(PODS, ending).at(120)).is_empty());
+    let mut named = service();
+    named["spec"]["ports"] = json!([{"port": 80, "targetPort": "http"}]);
+    assert!(lacking(settled("E6").put("services", named).at(120)).is_empty());
+    let mut before = object(&["a", "b"], &[]);
+    before["subsets"][0]["addresses"][1]["nodeName"] = json!("m");
+    assert!(lacking(settled("E6").at(101).put("endpoints", before).at(120)).is_empty());
+    // Somebody else writes it.
+    let by_hand = |client, seconds| {
+        let asked = asked(client, http::Method::PATCH, "/api/v1/namespaces/default/endpoints/s");
+        lacking(settled("E6").at(120).see(&Seen::Asked(&asked)).at(seconds))
+    };
+    assert!(by_hand("user", 121).is_empty());
+    assert_eq!(by_hand("user", 160), ["E6"]);
+    assert_eq!(by_hand("controller-manager/1", 121), ["E6"]);
+}
+
 /// Two connections from one node, the second so many seconds after the first.
 fn connected(history: History, first: &str, then: u64, second: &str) -> Vec<&'static str> {
     let id = ObjectId {
@@ -440,6 +494,19 @@ fn calls(
     at_node_port: bool,
     call: Call,
 ) -> Vec<&'static str> {
+    let caller = Caller::Pod("10.0.0.1".parse().unwrap());
+    calls_by(caller, endpoints, policy, until, at_node_port, call)
+}
+
+/// The same by somebody else.
+fn calls_by(
+    caller: Caller,
+    endpoints: &[Value],
+    policy: &str,
+    until: impl Fn(History) -> History,
+    at_node_port: bool,
+    call: Call,
+) -> Vec<&'static str> {
     let mut service = service();
     let key = if at_node_port {
         "externalTrafficPolicy"
@@ -462,7 +529,7 @@ fn calls(
         machine: "n",
         service: &id,
         port: "http",
-        caller: Caller::Pod("10.0.0.1".parse().unwrap()),
+        caller,
         at_node_port,
         call,
     };
@@ -514,6 +581,13 @@ fn a_call_that_ends_elsewhere_or_whose_answer_misses_its_way_breaks_e9() {
         let broken = called(&both, policy, at_node_port, call);
         assert_eq!(broken, ["E9"], "{policy} {at_node_port} {call:?}");
     }
+    // A node shows itself always.
+    let by_node = |masqueraded| {
+        let until = |history: History| history.at(100);
+        calls_by(Caller::Node, &both, "Cluster", until, false, to(other, 80, masqueraded))
+    };
+    assert!(by_node(true).is_empty());
+    assert_eq!(by_node(false), ["E9"]);
 }
 
 #[test]

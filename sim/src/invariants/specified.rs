@@ -12,7 +12,10 @@ pub(super) struct Specified(BTreeMap<String, Duration>);
 impl Specified {
     /// Takes in a write of a service.
     pub(super) fn note(&mut self, change: &Change, now: Duration) {
-        let spec = |item: &Item| item.service().and_then(|service| service.spec.clone());
+        let spec = |item: &Item| {
+            let spec = item.service().and_then(|service| service.spec.clone());
+            (spec, item.is_another_proxys())
+        };
         match (&change.before, &change.after) {
             (Some(before), Some(after)) if before.uid() == after.uid() && spec(before) == spec(after) => {}
             (_, Some(after)) => {

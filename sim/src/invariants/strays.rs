@@ -1,5 +1,5 @@
-//! Pods that a controller manager asked for which is no longer in charge: whoever follows cannot know of a request that
-//! is still on its way, and makes its own.
+//! Pods, and sizes of replica sets, that a controller manager asked for which is no longer in charge: whoever follows
+//! cannot know of a request that is still on its way, and makes its own.
 //!
 //! Kubernetes does not fence its controllers; what is then too much is taken away again.
 
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::UNANSWERED;
-use crate::model::{Asked, Cluster, Item, ObjectId, Seen};
+use crate::model::{Asked, Change, Cluster, Item, ObjectId, Seen};
 use crate::scenario::Role;
 
 /// See the module.
@@ -15,20 +15,28 @@ use crate::scenario::Role;
 pub(super) struct Strays {
     /// Since when the controller manager in charge may be so.
     in_charge: Duration,
-    /// The creates of pods that are being carried out, by number, with when each left.
-    creates: BTreeMap<u64, (ObjectId, Duration)>,
-    /// When pods came that nobody in charge knew of, by uid.
-    pods: BTreeMap<String, Duration>,
+    /// The writes that are being carried out, by number: what each makes or changes, and when it left.
+    writes: BTreeMap<u64, (ObjectId, Duration)>,
+    /// When pods and sizes came that nobody in charge knew of, by the uid of the pod or the set.
+    came: BTreeMap<String, Duration>,
 }
 
-/// The pod that `asked` creates.
-fn created(asked: &Asked) -> Option<ObjectId> {
-    let path = asked.path.as_ref()?;
-    let creates = &*path.resource == "pods" && path.subresource.is_empty() && asked.method == http::Method::POST;
-    creates.then_some(ObjectId {
-        name: asked.named.clone()?,
-        ..path.id()
-    })
+/// The pod that `asked` creates, or the replica set that it writes.
+fn written(asked: &Asked) -> Option<ObjectId> {
+    let path = asked.path.as_ref().filter(|path| path.subresource.is_empty())?;
+    match (&*path.resource, &asked.method) {
+        ("pods", &http::Method::POST) => Some(ObjectId {
+            name: asked.named.clone()?,
+            ..path.id()
+        }),
+        ("replicasets.apps", &http::Method::PUT | &http::Method::PATCH) => Some(path.id()),
+        _ => None,
+    }
+}
+
+/// Whether it is more than there was: a pod that was created, or a replica set that was written.
+fn adds(change: &Change, after: &Item) -> bool {
+    change.is_create() && after.is_live_pod() || after.replica_set().is_some()
 }
 
 /// Whether from now on another controller manager is in charge, or the same one begins anew.
@@ -49,36 +57,36 @@ impl Strays {
         }
         match seen {
             Seen::Begun { execution, asked } => {
-                let create = created(asked).map(|pod| (*execution, (pod, asked.at)));
-                self.creates.extend(create);
+                let write = written(asked).map(|id| (*execution, (id, asked.at)));
+                self.writes.extend(write);
             }
             Seen::Answered(_, answer) => {
-                self.creates.remove(&answer.execution);
+                self.writes.remove(&answer.execution);
             }
             Seen::Lost { execution } => {
-                self.creates.remove(execution);
+                self.writes.remove(execution);
             }
             Seen::Change(change) => {
                 let after = change.after.as_deref();
-                let Some(pod) = after.filter(|pod| change.is_create() && pod.is_live_pod()) else {
+                let Some(after) = after.filter(|after| adds(change, after)) else {
                     return;
                 };
-                let left = self.creates.values().filter(|(id, _)| *id == change.id);
+                let left = self.writes.values().filter(|(id, _)| *id == change.id);
                 if left
                     .map(|(_, left)| *left)
                     .min()
                     .is_some_and(|left| left < self.in_charge)
                 {
-                    self.pods.retain(|_, came| is_news(*came, cluster));
-                    self.pods.insert(pod.uid().to_owned(), cluster.now);
+                    self.came.retain(|_, came| is_news(*came, cluster));
+                    self.came.insert(after.uid().to_owned(), cluster.now);
                 }
             }
             _ => {}
         }
     }
 
-    /// Whether the pod is one that whoever is in charge may not know of yet.
-    pub(super) fn has(&self, pod: &Item, cluster: &Cluster) -> bool {
-        self.pods.get(pod.uid()).is_some_and(|came| is_news(*came, cluster))
+    /// Whether this is a pod, or a set of a size, that whoever is in charge may not know of yet.
+    pub(super) fn has(&self, item: &Item, cluster: &Cluster) -> bool {
+        self.came.get(item.uid()).is_some_and(|came| is_news(*came, cluster))
     }
 }

@@ -159,6 +159,7 @@ pub(crate) fn asked(client: &str, method: http::Method, path: &str) -> Asked {
         uid: None,
         grace: None,
         patch: None,
+        strategic: false,
         floor: 0,
         at: Duration::ZERO,
     }
@@ -351,6 +352,22 @@ fn a_pod_that_does_not_say_that_it_was_bound_breaks_q1() {
     assert_eq!(broken.broken(), ["Q1"]);
     // Made there: nobody has bound it.
     assert!(history().put("pods", silent).broken().is_empty());
+}
+
+#[test]
+fn a_pod_that_is_bound_while_it_is_being_deleted_breaks_q1() {
+    let going = |node: &str| {
+        let mut pod = pod("a", node, "Pending");
+        pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        pod["metadata"]["finalizers"] = json!(["example.com/hold"]);
+        pod
+    };
+    let history = |before: Value, after: Value| {
+        let history = History::of(|id| id == "Q1").put("pods", before);
+        history.put("pods", after).broken()
+    };
+    assert_eq!(history(going(""), going("n")), ["Q1"]);
+    assert!(history(pod("a", "n", "Pending"), going("n")).is_empty());
 }
 
 #[test]

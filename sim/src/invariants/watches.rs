@@ -1,15 +1,18 @@
 //! W1–W6: a watch is ordered, without duplicates, without splits, without gaps, resumable from any revision it has
 //! shown, and a bookmark comes after everything it covers.
 //!
+//! Whoever is told that a revision is too old (410), of a watch or of a list, must have asked for one that is
+//! compacted: no cache of a server forgets sooner than the store, however far it is behind.
+//!
 //! Each watch is followed beside the store's history: what it says next must be the next change that it selects, with
 //! the right verb (an object that begins or ceases to match is added or deleted). A watch that begins with the state
 //! (no `resourceVersion`) is judged from its first bookmark on. Not judged: watches that lag further than the history
-//! that is kept, and selections by fields that the model does not know.
+//! that is kept, selections by fields that the model does not know, and refusals by a fault (`drop-watches`).
 
 use std::collections::BTreeMap;
 
 use super::{Invariant, Report};
-use crate::model::{Cluster, Seen, Selection, WatchEventKind};
+use crate::model::{Answered, Asked, Cluster, Seen, Selection, WatchEventKind};
 
 /// See the module.
 #[derive(Default)]
@@ -32,7 +35,7 @@ impl Invariant for Watches {
     }
 
     fn statement(&self) -> &'static str {
-        "A watch is ordered, without duplicates, without splits, without gaps, and a bookmark comes after everything it covers."
+        "A watch is ordered, without duplicates, without splits, without gaps, and can be resumed; a bookmark comes after everything it covers."
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
@@ -57,6 +60,15 @@ impl Invariant for Watches {
                         next,
                     },
                 );
+            }
+            Seen::Answered(asked, answer) => {
+                if let Some((from, compacted)) = refused(asked, answer) {
+                    let message = format!(
+                        "{} was told that revision {from} is too old, though the history goes back to {compacted}",
+                        asked.client
+                    );
+                    report.broken(self.id(), message, &[&asked.client, "apiserver", "store"]);
+                }
             }
             Seen::WatchClosed { stream } => {
                 self.streams.remove(stream);
@@ -88,6 +100,18 @@ impl Invariant for Watches {
             _ => {}
         }
     }
+}
+
+/// The revision that a watch or a list was refused for its age though its history is there, and where that begins.
+fn refused(asked: &Asked, answer: &Answered) -> Option<(u64, u64)> {
+    // A watch that cannot begin is an answer of one line.
+    let is_line = || asked.is_watch() && answer.body.starts_with(br#"{"type":"ERROR""#) && answer.says(r#""code":410"#);
+    if answer.by_fault || !(answer.status == 410 || is_line()) {
+        return None;
+    }
+    let from = asked.version_asked.as_deref()?.parse().ok()?;
+    let compacted = answer.compacted.filter(|compacted| from >= *compacted)?;
+    Some((from, compacted))
 }
 
 enum Step {
@@ -146,5 +170,52 @@ impl Followed {
         self.next = Some(next);
         self.shown = revision;
         Step::Right
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{History, asked};
+    use super::*;
+
+    #[test]
+    fn a_watch_that_is_not_resumed_though_its_history_is_there_breaks_w() {
+        let line = br#"{"type":"ERROR","object":{"kind":"Status","code":410}}"#;
+        let told = |from: &str, answer: Answered| {
+            let watch = Asked {
+                version_asked: Some(from.to_owned()),
+                ..asked("scheduler/1", http::Method::GET, "/api/v1/pods")
+            };
+            let history = History::of(|id| id == "W");
+            history.see(&Seen::Answered(&watch, &answer)).broken()
+        };
+        let refusal = || Answered {
+            status: 200,
+            body: line.as_slice().into(),
+            compacted: Some(50),
+            ..Answered::default()
+        };
+        assert_eq!(told("50", refusal()), ["W"]);
+        assert!(told("49", refusal()).is_empty());
+        // So it is with lists of a certain revision.
+        let status = |status| Answered { status, ..refusal() };
+        assert_eq!(told("70", status(410)), ["W"]);
+        let mut list = status(410);
+        list.body = b"".as_slice().into();
+        assert_eq!(told("70", list.clone()), ["W"]);
+        list.status = 504;
+        assert!(told("70", list).is_empty());
+        // A fault said so, or the store does not run any more.
+        let by_fault = Answered {
+            by_fault: true,
+            ..refusal()
+        };
+        let unknown = Answered {
+            compacted: None,
+            ..refusal()
+        };
+        assert!(told("70", by_fault).is_empty());
+        assert!(told("70", unknown).is_empty());
+        assert!(told("true", refusal()).is_empty());
     }
 }

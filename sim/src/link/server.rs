@@ -112,6 +112,7 @@ async fn answer(
     let mut answered = Answered {
         status: response.status().as_u16(),
         by_fault,
+        compacted: world.running_store().map(|store| store.compact_revision()),
         ..Answered::default()
     };
     let whole = match response.body() {

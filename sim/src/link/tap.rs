@@ -93,6 +93,7 @@ pub fn describe(client: &str, request: &Request, at: Duration) -> Asked {
         uid: None,
         grace: parameter("gracePeriodSeconds").and_then(|grace| grace.parse().ok()),
         patch: merges(request).then(|| request.body().clone()),
+        strategic: content_type(request) == STRATEGIC,
         floor: 0,
         at,
     };
@@ -104,11 +105,17 @@ pub fn describe(client: &str, request: &Request, at: Duration) -> Asked {
         });
     }
     let is_whole = request.method() == http::Method::PUT || (request.method() == http::Method::POST && is_collection);
-    if is_whole || asked.patch.is_some() {
+    // A binding is of the pod of this uid alone.
+    let is_binding = is_binding(&asked);
+    if is_whole || is_binding || asked.patch.is_some() {
         let meta = head::read(request.body()).unwrap_or_default().metadata;
-        asked.base = meta.resource_version.parse().ok().filter(|base| *base > 0);
+        asked.base = meta
+            .resource_version
+            .parse()
+            .ok()
+            .filter(|base| *base > 0 && !is_binding);
         // A patch that names no base may be refused for contention alone, whatever uid it names.
-        asked.uid = meta.uid.filter(|uid| is_whole && !uid.is_empty());
+        asked.uid = meta.uid.filter(|uid| (is_whole || is_binding) && !uid.is_empty());
         asked.named = Some(meta.name).filter(|name| is_collection && !name.is_empty());
     } else if request.method() == http::Method::DELETE
         && let Ok(options) = serde_json::from_slice::<Delete>(request.body())
@@ -123,12 +130,23 @@ pub fn describe(client: &str, request: &Request, at: Duration) -> Asked {
     asked
 }
 
+/// The content types of patches that name the fields they change.
+const MERGE: &str = "application/merge-patch+json";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+
+fn content_type(request: &Request) -> &str {
+    let kind = request.headers().get(http::header::CONTENT_TYPE);
+    kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default()
+}
+
 /// Whether a request is a patch that names the fields it changes.
 fn merges(request: &Request) -> bool {
-    let kind = request.headers().get(http::header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    request.method() == http::Method::PATCH
-        && ["application/merge-patch+json", "application/strategic-merge-patch+json"].contains(&kind)
+    request.method() == http::Method::PATCH && [MERGE, STRATEGIC].contains(&content_type(request))
+}
+
+fn is_binding(asked: &Asked) -> bool {
+    let path = asked.path.as_ref();
+    asked.method == http::Method::POST && path.is_some_and(|path| path.subresource == "binding")
 }
 
 fn selection(path: &Path, labels: Option<&str>, fields: Option<&str>) -> Option<Selection> {

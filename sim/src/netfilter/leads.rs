@@ -1,5 +1,5 @@
 //! Where the rules lead, told without sending anything: of an address every endpoint that a new connection to it may
-//! get to, whoever opens it and whatever chance says.
+//! get to, whoever opens it and whatever chance says, and for how long its callers are remembered.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -16,6 +16,11 @@ impl SimPacketFilter {
     /// Every endpoint that the rules that stand may send a new connection to `front` to.
     pub fn leads(&self, front: Front) -> BTreeSet<SocketAddrV4> {
         self.filter().leads(front)
+    }
+
+    /// For how many seconds the rules that stand remember who has called `front`: all times that they name on the way.
+    pub fn remembers(&self, front: Front) -> BTreeSet<u32> {
+        self.filter().search(front).seconds
     }
 
     /// Every address that the rules that stand name, with protocol and port.
@@ -46,14 +51,19 @@ fn front(rule: &Rule, own: Option<Ipv4Addr>) -> Option<Front> {
 
 impl Netfilter {
     /// Every endpoint that a new connection to `front` may get to.
-    pub fn leads(&self, (protocol, to): Front) -> BTreeSet<SocketAddrV4> {
+    pub fn leads(&self, front: Front) -> BTreeSet<SocketAddrV4> {
+        self.search(front).endpoints
+    }
+
+    /// What a new connection to `front` may come upon.
+    fn search(&self, (protocol, to): Front) -> Found {
         let table = &self.rules().nat;
         let mut search = Search {
             table,
             protocol,
             to,
             is_local: self.addresses().contains(to.ip()) || Cidr::LOOPBACK.contains(*to.ip()),
-            found: BTreeSet::new(),
+            found: Found::default(),
         };
         for chain in ["PREROUTING", "OUTPUT"] {
             search.walk(table.hooks_in(chain), 0);
@@ -62,13 +72,22 @@ impl Netfilter {
     }
 }
 
+/// What connections to an address may come upon.
+#[derive(Default)]
+struct Found {
+    /// The endpoints that they may get to.
+    endpoints: BTreeSet<SocketAddrV4>,
+    /// For how long their callers are remembered.
+    seconds: BTreeSet<u32>,
+}
+
 /// A search for what connections to an address may get to.
 struct Search<'a> {
     table: &'a Table,
     protocol: Protocol,
     to: SocketAddrV4,
     is_local: bool,
-    found: BTreeSet<SocketAddrV4>,
+    found: Found,
 }
 
 impl Search<'_> {
@@ -80,10 +99,15 @@ impl Search<'_> {
             if holds.contains(&Some(false)) {
                 continue;
             }
+            let times = rule.matches.iter().filter_map(|condition| match condition {
+                Match::Recent { seconds, .. } => Some(*seconds),
+                _ => None,
+            });
+            self.found.seconds.extend(times);
             let is_sure = !holds.contains(&None);
             let decides = match &rule.target {
                 Target::Dnat(to) => {
-                    self.found.insert(*to);
+                    self.found.endpoints.insert(*to);
                     true
                 }
                 Target::Jump(chain) => depth < DEEPEST && self.walk(table.chain(chain).iter(), depth + 1),

@@ -41,7 +41,8 @@ pub fn call(world: &World, turn: usize, random: &Random) {
     };
     let round = turn / nodes.len();
     let planned: Vec<Planned> = world.witness.look(world, |cluster| {
-        let services = cluster.all("services").filter(|service| !service.is_terminating());
+        let services = cluster.all("services");
+        let services = services.filter(|service| !service.is_terminating() && !service.is_another_proxys());
         services
             .filter_map(|service| plan(service, cluster, machine, round))
             .collect()

@@ -5,7 +5,8 @@
 //!
 //! The first keeps its port, so that its packets are one flow for connection tracking, which remembers where the first
 //! one went (E5). The others take another port each time, so that only the service's rules decide where they get to
-//! (E7, E8). Not simulated: what follows a connection's first packet, and what is in them.
+//! (E7, E8). Nobody calls services that are another proxy's, of which there is none. Not simulated: what follows a
+//! connection's first packet, and what is in them.
 
 mod calls;
 
@@ -76,7 +77,7 @@ struct Udp {
 /// Where a service takes UDP, if it does.
 fn udp(service: &Item) -> Option<Udp> {
     let spec = service.service()?.spec.as_ref()?;
-    let ip = service.cluster_ip()?;
+    let ip = service.cluster_ip().filter(|_| !service.is_another_proxys())?;
     let mut udp = spec
         .ports
         .iter()
@@ -107,7 +108,8 @@ fn target(service: &Item) -> Option<Target> {
     let protocol = Protocol::of(port.protocol.as_deref())?;
     // Who sends to the endpoints of the own node only may have none.
     let is_everywhere = spec.internal_traffic_policy.as_deref() != Some("Local");
-    if service.is_terminating() || !(is_sticky || (protocol == Protocol::Tcp && is_everywhere)) {
+    let is_called = is_sticky || (protocol == Protocol::Tcp && is_everywhere);
+    if service.is_terminating() || service.is_another_proxys() || !is_called {
         return None;
     }
     Some(Target {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::ParseError;
-use crate::names;
+use crate::{mutant, names};
 
 /// How a requirement relates a label to its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +131,10 @@ impl Requirement {
             Operator::In | Operator::Equals | Operator::DoubleEquals => {
                 value.is_some_and(|value| self.values.contains(value))
             }
-            Operator::NotIn | Operator::NotEquals => value.is_none_or(|value| !self.values.contains(value)),
+            Operator::NotIn | Operator::NotEquals => match value {
+                Some(value) => !self.values.contains(value),
+                None => !mutant::active("O163"),
+            },
             Operator::Exists => value.is_some(),
             Operator::DoesNotExist => value.is_none(),
             Operator::GreaterThan => self.integers(value).is_some_and(|(label, bound)| label > bound),

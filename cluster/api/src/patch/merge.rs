@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::mutant;
+
 /// The document with the patch merged into it.
 pub fn apply(mut original: Value, patch: Value) -> Value {
     merge(&mut original, patch);
@@ -19,7 +21,9 @@ fn merge(target: &mut Value, patch: Value) {
     let Value::Object(entries) = target else { return };
     for (key, change) in changes {
         if change.is_null() {
-            entries.remove(&key);
+            if !mutant::active("O156") {
+                entries.remove(&key);
+            }
         } else {
             merge(entries.entry(key).or_insert(Value::Null), change);
         }

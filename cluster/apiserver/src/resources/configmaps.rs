@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use orrery_api::field::{self, Error};
 use orrery_api::meta::Object as _;
-use orrery_api::names;
+use orrery_api::{mutant, names};
 use serde_json::{Value, json};
 
 use super::cells::{AGE, NAME, age, column};
@@ -74,7 +74,7 @@ impl Strategy for ConfigMaps {
 
     fn validate_update(&self, new: &ConfigMap, old: &ConfigMap) -> Vec<field::Error> {
         let mut errors = Vec::new();
-        if old.immutable == Some(true) {
+        if old.immutable == Some(true) && !mutant::active("O165") {
             let changes = [
                 (new.immutable != Some(true), "immutable"),
                 (new.data.iter().flatten().ne(old.data.iter().flatten()), "data"),

@@ -108,7 +108,9 @@ impl Strategy for Deployments {
 
     fn validate_update(&self, new: &Deployment, old: &Deployment) -> Vec<field::Error> {
         let mut errors = self.validate(new);
-        if let (Some(new), Some(old)) = (&new.spec, &old.spec) {
+        if let (Some(new), Some(old)) = (&new.spec, &old.spec)
+            && (new.selector == old.selector || !mutant::active("O166"))
+        {
             errors.extend(immutable("spec.selector", &new.selector, &old.selector));
         }
         errors

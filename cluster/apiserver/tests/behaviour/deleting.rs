@@ -154,6 +154,25 @@ async fn a_second_deletion_of_a_pod_that_ends_changes_its_finalizers_only_with_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_that_has_ended_while_it_was_given_time_keeps_it_unless_a_deletion_names_less() {
+    let world = world().await;
+    world.post(PODS, pod("p", "n")).await.is(201);
+    let path = format!("{PODS}/p");
+    world.delete(&path, json!({"gracePeriodSeconds": 30})).await.is(200);
+    let ended = json!({"status": {"phase": "Succeeded"}});
+    world.patch("merge", &format!("{path}/status"), ended).await.is(200);
+    let before = world.store.revision();
+    for options in [json!(null), json!({"gracePeriodSeconds": 60})] {
+        world.delete(&path, options).await.is(200);
+    }
+    assert_eq!(world.store.revision(), before);
+    let shorter = world.delete(&path, json!({"gracePeriodSeconds": 5})).await.is(200);
+    assert_eq!(shorter.body["metadata"]["deletionGracePeriodSeconds"], 5);
+    world.delete(&path, json!({"gracePeriodSeconds": 0})).await.is(200);
+    world.get(&path).await.is(404);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_grace_beyond_all_time_harms_nobody() {
     let world = world().await;
     world.post(PODS, pod("p", "n")).await.is(201);

@@ -50,7 +50,7 @@ impl EndpointsController {
             let queue = queue.clone();
             move |change| {
                 let ours = change.object().label(subsets::MANAGED_BY) == Some(subsets::MANAGER);
-                if ours || matches!(change, Change::Deleted(_)) {
+                if (ours || matches!(change, Change::Deleted(_))) && !mutant::active("O147") {
                     queue.add(change.key());
                 }
             }
@@ -76,12 +76,14 @@ impl EndpointsController {
     async fn reconcile(&self, key: ObjectKey) -> Result<Next, Error> {
         let current = self.endpoints.get(&key);
         let Some(service) = self.services.get(&key) else {
-            if let Some(current) = current {
+            if let Some(current) = current
+                && !mutant::active("O141")
+            {
                 self.remove(&key, &current).await?;
             }
             return Ok(Next::Done);
         };
-        if service.is_terminating() || !backends::is_selecting(&service) {
+        if service.is_terminating() || (!backends::is_selecting(&service) && !mutant::active("O148")) {
             return Ok(Next::Done);
         }
         let pods = self.pods.in_namespace(&key.namespace);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Pod, Service};
 use orrery_api::meta::Object;
+use orrery_api::mutant;
 
 use crate::{backends, pods};
 
@@ -35,6 +36,9 @@ pub(super) fn content<'a>(service: &Service, selected: impl IntoIterator<Item = 
     let mut groups: BTreeMap<Vec<Port>, (Vec<EndpointAddress>, Vec<EndpointAddress>)> = BTreeMap::new();
     for pod in selected {
         if pods::is_finished(pod) || (pod.is_terminating() && !publish_all) {
+            continue;
+        }
+        if !publish_all && !pods::is_ready(pod) && mutant::active("O140") {
             continue;
         }
         let (Some(ip), Some(ports)) = (backends::address(pod), ports(service, pod)) else {

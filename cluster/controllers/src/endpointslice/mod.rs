@@ -74,7 +74,7 @@ impl EndpointSliceController {
             let (queue, services, pods) = (queue.clone(), services.clone(), pods.clone());
             move |change| {
                 if let Change::Updated { old, new } = change
-                    && plan::zone(old) == plan::zone(new)
+                    && (plan::zone(old) == plan::zone(new) || mutant::active("O143"))
                 {
                     return;
                 }
@@ -194,7 +194,7 @@ impl EndpointSliceController {
 
     fn cached(&self, key: &ObjectKey) -> Vec<Arc<EndpointSlice>> {
         let mut slices = self.slices.by_index(BY_SERVICE, &key.to_string());
-        slices.retain(|slice| slice.label(plan::MANAGED_BY) == Some(plan::MANAGER));
+        slices.retain(|slice| slice.label(plan::MANAGED_BY) == Some(plan::MANAGER) || mutant::active("O146"));
         slices
     }
 

@@ -261,12 +261,17 @@ fn fill(
     // The rest goes into one more slice if one has room for all of it: the fullest such.
     if !wanted.is_empty() {
         let roomy = drafts.iter_mut().filter(|draft| {
-            !draft.changed && !draft.endpoints.is_empty() && draft.endpoints.len() + wanted.len() <= capacity
+            !draft.changed
+                && !draft.endpoints.is_empty()
+                && (draft.endpoints.len() + wanted.len() <= capacity || mutant::active("O145"))
         });
         if let Some(draft) = roomy.max_by_key(|draft| draft.endpoints.len()) {
             draft.endpoints.append(&mut wanted);
             draft.changed = true;
         }
+    }
+    if !drafts.is_empty() && !wanted.is_empty() && mutant::active("O144") {
+        wanted.clear();
     }
     (drafts, wanted)
 }

@@ -150,7 +150,7 @@ impl Hearing {
     /// How long the node was silent.
     pub(super) fn silence(&self, node: &str) -> Duration {
         let state = self.state();
-        state.health.silence(node, self.as_of(&state, "O103"))
+        state.health.silence(node, self.as_of(&state))
     }
 
     /// Whether the node was silent for longer than its grace; nobody was when the last look is too old.
@@ -161,7 +161,7 @@ impl Hearing {
     /// Whether some node was heard of late: proof that nodes can reach the API server at all.
     pub(super) fn has_witness(&self) -> bool {
         let state = self.state();
-        state.health.has_witness(self.as_of(&state, "O124"), recent(self.grace))
+        state.health.has_witness(self.as_of(&state), recent(self.grace))
     }
 
     /// Whether the last look is so old that nothing may be decided by it: this process stood still since then, or
@@ -178,10 +178,10 @@ impl Hearing {
     }
 
     /// The moment as of which nodes are judged: that of the last look. How long answers to writes were waited for since
-    /// then says nothing of them. The mutant `id` takes the moment that it is.
-    fn as_of(&self, state: &State, id: &str) -> Duration {
+    /// then says nothing of them.
+    fn as_of(&self, state: &State) -> Duration {
         let now = self.began.elapsed();
-        if now > state.looked + PERIOD && mutant::active(id) {
+        if now > state.looked + PERIOD && mutant::active("O103") {
             now
         } else {
             state.looked
@@ -189,9 +189,9 @@ impl Hearing {
     }
 }
 
-/// Whether looks go on while a round waits for its writes: these mutants are of a time when they did not.
+/// Whether looks go on while a round waits for its writes: the mutant is of a time when they did not.
 fn goes_on() -> bool {
-    !mutant::is_on("O103") && !mutant::is_on("O124")
+    !mutant::is_on("O103")
 }
 
 /// How lately somebody must have been heard. When all nodes are cut off at once, the first of them counts as silent

@@ -4,6 +4,7 @@ use core::net::Ipv4Addr;
 
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use orrery_api::meta::Object;
+use orrery_api::mutant;
 
 use crate::ruleset::{Cidr, Protocol};
 
@@ -48,7 +49,8 @@ impl Port {
 /// The ports of a service: none for one that is headless, external, another proxy's, or without an IPv4 address.
 pub(super) fn ports_of(service: &Service) -> Vec<Port> {
     let Some(spec) = &service.spec else { return Vec::new() };
-    if service.label(SERVED_BY_ANOTHER).is_some() || spec.type_.as_deref() == Some("ExternalName") {
+    let is_anothers = service.label(SERVED_BY_ANOTHER).is_some() && !mutant::active("O150");
+    if is_anothers || spec.type_.as_deref() == Some("ExternalName") {
         return Vec::new();
     }
     let Some(cluster_ip) = cluster_ip(spec) else {
@@ -120,6 +122,7 @@ fn affinity(spec: &ServiceSpec) -> Option<u32> {
     u32::try_from(
         config
             .and_then(|config| config.timeout_seconds)
+            .filter(|seconds| *seconds == DEFAULT_AFFINITY || !mutant::active("O154"))
             .unwrap_or(DEFAULT_AFFINITY),
     )
     .ok()

@@ -147,7 +147,7 @@ impl ServiceRules {
             let rule = Rule::jump(chain).comment(format!("{} {kind}", port.label));
             rule.towards_host(address).port(port.protocol, port.port)
         };
-        for address in &port.external_ips {
+        for address in port.external_ips.iter().filter(|_| !mutant::active("O153")) {
             self.portals.push(call(*address, "external IP", &external));
         }
         for address in &port.balancer_ips {
@@ -192,7 +192,7 @@ impl ServiceRules {
     fn add_external_chain(&mut self, port: &Port, backends: &Backends, options: &Options) -> String {
         let mut rules = Vec::new();
         if port.external_local {
-            if !backends.cluster.is_empty() {
+            if !backends.cluster.is_empty() && !mutant::active("O152") {
                 let anywhere = self.add_spread(port, backends, false, options);
                 let callers =
                     |rule: Rule, who: &str| rule.comment(format!("{who} for {} external destinations", port.label));
@@ -244,7 +244,7 @@ impl ServiceRules {
         }
         let endpoints = backends.of(local);
         let mut rules = Vec::new();
-        if local == port.internal_local {
+        if local == port.internal_local && !mutant::active("O151") {
             // Whoever calls from elsewhere must get its answers by way of this node.
             let rule = Rule::jump(names::MARK_MASQUERADE).comment(format!("{} cluster IP", port.label));
             let rule = rule.not_from(options.cluster_cidr).towards_host(port.cluster_ip);

@@ -210,6 +210,26 @@ fn object_step() -> impl Strategy<Value = StepAction> {
     prop_oneof![edit, held, said, namespace]
 }
 
+fn whole_object_step() -> impl Strategy<Value = StepAction> {
+    let object = || name().prop_map(|name| format!("ConfigMap/{name}"));
+    let attempts = prop_oneof![
+        manifest().prop_map(Attempt::Create),
+        (object(), manifest()).prop_map(|(object, patch)| Attempt::Edit(EditSpec { object, patch })),
+        (object(), option::of(0u32..99)).prop_map(|(object, grace)| Attempt::Delete(DeleteSpec {
+            object,
+            propagation: None,
+            grace,
+        })),
+        object().prop_map(Attempt::Get),
+    ];
+    let components = prop::sample::select(vec!["kubelet/node-1", "scheduler", "controller-manager", "proxy"]);
+    let who = components.prop_map(|name| ComponentTarget::parse(name).expect("a component"));
+    let refused = (attempts, 400u16..429, option::of(who))
+        .prop_map(|(request, code, who)| StepAction::Refused(RefusedSpec { request, code, who }));
+    let replace = manifest().prop_map(|object| StepAction::Replace(ReplaceSpec { object }));
+    prop_oneof![replace, refused]
+}
+
 fn list() -> impl Strategy<Value = StepAction> {
     let kinds = prop::sample::select(vec!["Pod".to_owned(), "configmap".to_owned()]);
     let namespaces = prop_oneof![Just("default".to_owned()), Just("*".to_owned()), name()];
@@ -309,6 +329,7 @@ fn step() -> impl Strategy<Value = StepPlan> {
         node_step(),
         list(),
         object_step(),
+        whole_object_step(),
         choice().prop_map(StepAction::PauseRollout),
         choice().prop_map(StepAction::ResumeRollout),
         (choice(), option::of(1i64..9)).prop_map(|(choice, to)| StepAction::Undo(UndoSpec {

@@ -11,12 +11,14 @@ mod lists;
 mod nodes;
 mod objects;
 mod pods;
+mod refusals;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::actions::actions;
 use super::faults::Moment;
+use super::place::Part;
 use super::target::Whom;
 use super::write::Keys;
 use super::yaml::Yaml;
@@ -26,8 +28,9 @@ pub use conditions::{ConditionSpec, ConditionStatus};
 pub use deployments::{DeploymentChoice, ScaleSpec, SetImageSpec, UndoSpec};
 pub use lists::ListSpec;
 pub use nodes::{CordonSpec, DrainSpec, TaintStep};
-pub use objects::{DeleteSpec, EditSpec, FinalizerSpec, Manifest, NamespaceChoice, OwnSpec, Propagation};
+pub use objects::{DeleteSpec, EditSpec, FinalizerSpec, Manifest, NamespaceChoice, OwnSpec, Propagation, ReplaceSpec};
 pub use pods::{LabelSpec, PodChoice};
+pub use refusals::{Attempt, RefusedSpec, identity_of};
 
 pub(super) use objects::documents;
 
@@ -67,6 +70,8 @@ actions! {
 
     /// Creates objects, or merges them into those of the same name.
     apply: Apply(Manifest) = "apply";
+    /// Puts an object in the place of the one of its name.
+    replace: Replace(ReplaceSpec) = "replace";
     /// Deletes an object.
     delete: Delete(DeleteSpec) = "delete";
     /// Merges something into an object.
@@ -113,6 +118,8 @@ actions! {
     recreate_namespace: RecreateNamespace(NamespaceChoice) = "recreate-namespace";
     /// Reads a collection page by page.
     list: List(ListSpec) = "list";
+    /// Asks for what the server must refuse.
+    refused: Refused(RefusedSpec) = "refused";
     /// Some of these, again and again.
     churn: Churn(ChurnSpec) = "churn";
 }
@@ -123,6 +130,30 @@ impl StepAction {
         match self {
             StepAction::Apply(Manifest::Inline(objects)) => objects,
             _ => &[],
+        }
+    }
+
+    /// The object that it sends as it is, beside those that it applies, and the keys that lead to it.
+    pub(super) fn sent(&self) -> Option<(&'static [Part], &Value)> {
+        match self {
+            StepAction::Replace(spec) => Some((&[Part::Key("replace")], &spec.object)),
+            StepAction::Refused(spec) => {
+                let object = spec.created()?;
+                Some((&[Part::Key("refused"), Part::Key("create")], object))
+            }
+            _ => None,
+        }
+    }
+
+    /// What it merges into which object.
+    pub(super) fn edited(&self) -> Option<&EditSpec> {
+        match self {
+            StepAction::Edit(edit) => Some(edit),
+            StepAction::Refused(RefusedSpec {
+                request: Attempt::Edit(edit),
+                ..
+            }) => Some(edit),
+            _ => None,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Objects of any kind: `apply`, `delete`, `edit`, `own`, `add-finalizer`, `remove-finalizer`, `recreate-namespace`.
+//! Objects of any kind: `apply`, `replace`, `delete`, `edit`, `own`, `add-finalizer`, `remove-finalizer`,
+//! `recreate-namespace`.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -59,6 +60,35 @@ impl Words for Manifest {
                 _ => words(objects, object),
             },
         }
+    }
+}
+
+/// An object that takes the place of the one of its name, as `kubectl replace` does it: what it does not say is taken
+/// away, or the server's to say.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "Json")]
+pub struct ReplaceSpec {
+    /// The whole object.
+    pub object: Value,
+}
+
+impl From<Json> for ReplaceSpec {
+    fn from(Json(object): Json) -> Self {
+        ReplaceSpec { object }
+    }
+}
+
+impl Words for ReplaceSpec {
+    fn write(&self) -> Yaml {
+        let ReplaceSpec { object } = self;
+        Yaml::Wrapped(Box::new(Yaml::of_json(object)))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !self.object.is_object() {
+            return Err("`replace` is one object".to_owned());
+        }
+        Ok(())
     }
 }
 

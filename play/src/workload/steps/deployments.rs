@@ -9,14 +9,15 @@ use tokio::time::sleep;
 
 use crate::scenario::{DeploymentChoice, ScaleSpec, SetImageSpec, UndoSpec};
 use crate::workload::requests::{DEPLOYMENTS, collection};
-use crate::workload::user::{STRATEGIC, User, path_to};
+use crate::workload::user::{MERGE, STRATEGIC, User, path_to};
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
 
-/// Changes the number of replicas.
+/// Changes the number of replicas, as `kubectl scale` does: by the subresource.
 pub async fn scale(user: &User, spec: &ScaleSpec) {
-    let patch = json!({"spec": {"replicas": spec.replicas}});
-    user.merge("Deployment", &spec.namespace, &spec.deployment, patch).await;
+    let path = format!("{}/scale", path_to("Deployment", &spec.namespace, &spec.deployment));
+    let patch = Some((MERGE, json!({"spec": {"replicas": spec.replicas}})));
+    user.insist(Method::PATCH, &path, patch, &[404]).await;
 }
 
 /// Changes a container's image, as `kubectl set image` does.

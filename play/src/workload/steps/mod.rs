@@ -5,12 +5,24 @@ mod lists;
 mod nodes;
 mod objects;
 mod pods;
+mod refusals;
 
 use super::user::User;
 use crate::scenario::{Moment, StepAction};
 
-/// Does a step, whose moment has come, and notes what exactly it was.
-pub async fn perform(user: &User, moment: Moment, action: &StepAction) {
+/// Does a step, whose moment has come, and notes what exactly it was. What the server made of it that it must not have
+/// made, if so.
+pub async fn perform(user: &User, moment: Moment, action: &StepAction) -> Option<String> {
+    if let StepAction::Refused(spec) = action {
+        user.stage.does(moment, action.clone());
+        return refusals::refused(user, spec).await;
+    }
+    act(user, moment, action).await;
+    None
+}
+
+/// Does a step that the server is to carry out.
+async fn act(user: &User, moment: Moment, action: &StepAction) {
     // What draws something notes what it drew.
     match action {
         StepAction::DeletePod(choice) => return pods::delete(user, moment, choice).await,
@@ -25,6 +37,7 @@ pub async fn perform(user: &User, moment: Moment, action: &StepAction) {
     }
     match action {
         StepAction::Apply(manifest) => objects::apply(user, manifest).await,
+        StepAction::Replace(spec) => user.replace(&spec.object).await,
         StepAction::Delete(spec) => objects::delete(user, spec).await,
         StepAction::Edit(spec) => objects::edit(user, spec).await,
         StepAction::Own(spec) => objects::own(user, spec).await,
@@ -40,7 +53,7 @@ pub async fn perform(user: &User, moment: Moment, action: &StepAction) {
         StepAction::ResumeRollout(choice) => deployments::pause(user, choice, false).await,
         StepAction::CreateDeleteSameName(choice) => deployments::delete_and_create(user, choice).await,
         StepAction::DeleteForeground(choice) => deployments::delete_foreground_and_create(user, choice).await,
-        // Done above, or not at once.
+        // Done elsewhere, or not at once.
         StepAction::DeletePod(_)
         | StepAction::LabelPod(_)
         | StepAction::Cordon(_)
@@ -49,6 +62,7 @@ pub async fn perform(user: &User, moment: Moment, action: &StepAction) {
         | StepAction::Taint(_)
         | StepAction::Untaint(_)
         | StepAction::List(_)
+        | StepAction::Refused(_)
         | StepAction::Churn(_) => {}
     }
 }

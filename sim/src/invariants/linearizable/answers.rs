@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::patches;
+use super::patches::Patch;
 use super::window::Window;
 use super::writes::Writes;
 use crate::model::{Answered, Asked, Change, Cluster, Item, ObjectId, Path};
@@ -177,7 +177,8 @@ impl<'a> Case<'a> {
             return Ok(Effect::Nothing);
         };
         let (base, uid) = (self.asked.base, self.asked.uid.as_deref());
-        if base.is_none() && uid.is_none() {
+        // A binding is refused for more than the pod's being another one.
+        if (base.is_none() && uid.is_none()) || self.path.subresource == "binding" {
             return Ok(Effect::Nothing);
         }
         let other = |state: Option<&Arc<Item>>| {
@@ -233,6 +234,7 @@ impl<'a> Case<'a> {
             if change.after.as_ref().is_some_and(|item| !self.shows(item)) {
                 return Err(format!("it is not what was written at revision {shown}"));
             }
+            self.has_what_it_names(shown)?;
             return match self.stray(change) {
                 Some(field) => Err(format!(
                     "at revision {shown} it changed {field}, which it does not name"
@@ -242,9 +244,8 @@ impl<'a> Case<'a> {
         }
         // It found nothing to change.
         match window.state(shown) {
-            Some(item) => self.due(self.shows(item), || {
-                format!("it is not what was written at revision {shown}")
-            }),
+            Some(item) if self.shows(item) => self.has_what_it_names(shown).map(|()| Effect::Nothing),
+            Some(_) => Err(format!("it is not what was written at revision {shown}")),
             None => Err(format!(
                 "it did not have revision {shown} since revision {}",
                 self.since
@@ -252,16 +253,22 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// Whether the object that a patch is answered with is as the patch names it.
+    fn has_what_it_names(&self, shown: u64) -> Result<(), String> {
+        let lacking = Patch::of(self.asked).and_then(|patch| patch.lacking(&self.answer.body));
+        match lacking {
+            Some(field) => Err(format!("at revision {shown} its {field} is not as the patch names it")),
+            None => Ok(()),
+        }
+    }
+
     /// What a patch changed without naming it, if the change has turned out to be nobody else's.
     fn stray(&self, change: &Change) -> Option<String> {
-        let is_scale = self.path.subresource == "scale";
-        let (patch, before, after) = (
-            self.asked.patch.as_ref()?,
-            change.before.as_ref()?,
-            change.after.as_ref()?,
-        );
-        let is_own = !is_scale && self.writes.turned_out_to_be_of(self.answer.execution, change);
-        is_own.then(|| patches::stray(&self.path.resource, patch, &before.bytes, &after.bytes))?
+        let (before, after) = (change.before.as_ref()?, change.after.as_ref()?);
+        if !self.writes.turned_out_to_be_of(self.answer.execution, change) {
+            return None;
+        }
+        Patch::of(self.asked)?.stray(&before.bytes, &after.bytes)
     }
 
     fn bound(&self) -> Judgement {
@@ -271,7 +278,11 @@ impl<'a> Case<'a> {
         };
         let binds = window.changes().find(|change| {
             let node = |item: &Option<Arc<Item>>| item.as_ref().is_some_and(|item| !item.node_name().is_empty());
-            !node(&change.before) && node(&change.after) && self.writes.may_be_of(self.answer.execution, change)
+            let is_meant = |item: &Arc<Item>| self.asked.uid.as_deref().is_none_or(|uid| uid == item.uid());
+            !node(&change.before)
+                && node(&change.after)
+                && change.after.as_ref().is_some_and(is_meant)
+                && self.writes.may_be_of(self.answer.execution, change)
         });
         match binds {
             Some(change) => Ok(Effect::Made(change.revision)),

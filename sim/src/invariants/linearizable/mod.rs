@@ -5,9 +5,10 @@
 //! some moment between its request and itself. A read must show a state that was there then, to the byte; one that is
 //! content with an old state (`resourceVersion=0`) may show an earlier one, but none that never was, and none of the
 //! future. An acknowledged write must have taken effect then, once (`writes`), or have found nothing to change; a patch
-//! must have left alone what it does not name (`patches`), whichever of those under way it was. A refusal (409, 404,
-//! 403 of a namespace that goes) must have been due then, and what was refused must not have taken effect. A request
-//! whose server died, or that was answered 5xx, may or may not have taken effect.
+//! must have done what it names, and have left alone what it does not (`patches`), whichever of those under way it was;
+//! a binding must have bound the pod of the uid that it names. A refusal (409, 404, 403 of a namespace that goes) must
+//! have been due then, and what was refused must not have taken effect. A request whose server died, or that was
+//! answered 5xx, may or may not have taken effect.
 //!
 //! Errors that a fault puts in the place of an answer need not have been due (409, 429), and are judged by their effect
 //! alone.

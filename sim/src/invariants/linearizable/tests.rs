@@ -393,3 +393,53 @@ fn what_no_patch_under_way_names_is_nobodys_change() {
     // A write of the whole object may change anything.
     assert!(changed(&ask(Method::PUT, POD), pod("a", "", "Pending")).is_empty());
 }
+
+#[test]
+fn a_patch_that_is_acknowledged_and_not_done_breaks_s1() {
+    let patch = Asked {
+        patch: Some(Bytes::from_static(
+            br#"{"metadata": {"labels": {"a": "b", "c": null}}}"#,
+        )),
+        ..ask(Method::PATCH, POD)
+    };
+    let labelled = |labels: Value| {
+        let mut pod = pod("a", "", "Running");
+        pod["metadata"]["labels"] = labels;
+        pod
+    };
+    let made = |labels: Value| {
+        let pod = labelled(labels);
+        let begun = with_running_pod().begin(3, &patch).put("pods", pod.clone());
+        begun.end(&patch, answer(3, 200, Some(5), &pod)).broken()
+    };
+    assert!(made(json!({"a": "b"})).is_empty());
+    assert_eq!(made(json!({"c": "d"})), ["S1"]);
+    // It says that there was nothing to change.
+    let running = pod("a", "", "Running");
+    let begun = with_running_pod().begin(3, &patch);
+    let told = begun.end(&patch, answer(3, 200, Some(4), &running));
+    assert_eq!(told.broken(), ["S1"]);
+}
+
+#[test]
+fn a_binding_that_binds_a_namesake_of_its_pod_breaks_s1() {
+    let bind = |uid: &str, status: u16| {
+        let binding = Asked {
+            uid: Some(uid.to_owned()),
+            ..ask(Method::POST, &format!("{POD}/binding"))
+        };
+        let begun = with_pod().begin(3, &binding);
+        let history = match status {
+            201 => begun.put("pods", pod("a", "n", "Pending")),
+            _ => begun,
+        };
+        let told = history.end(&binding, answer(3, status, None, &json!({"reason": "Conflict"})));
+        told.broken()
+    };
+    assert!(bind("uid-a", 201).is_empty());
+    assert_eq!(bind("uid-former", 201), ["S1"]);
+    // It may be refused for other reasons than its uid.
+    for uid in ["uid-a", "uid-former"] {
+        assert!(bind(uid, 409).is_empty());
+    }
+}

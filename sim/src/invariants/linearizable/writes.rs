@@ -11,12 +11,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::Method;
 use rustc_hash::FxHashMap;
 
 use super::answers::Effect;
-use super::patches;
+use super::patches::Patch;
 use crate::model::{Asked, Change, ObjectId};
 
 /// So long after its server died a write may still come to light: a store that stands still may have had it in hand.
@@ -34,7 +33,7 @@ struct Open {
     since: u64,
     client: String,
     /// What it sends, if it is a patch that names all that it changes.
-    patch: Option<Bytes>,
+    patch: Option<Patch>,
     /// The changes that it may have made.
     made: Vec<u64>,
     /// When it is forgotten, once its fate is sealed.
@@ -81,7 +80,7 @@ impl Writes {
             subject,
             since,
             client: asked.client.clone(),
-            patch: asked.patch.clone().filter(|_| path.subresource != "scale"),
+            patch: Patch::of(asked),
             made: Vec::new(),
             until: None,
         };
@@ -120,7 +119,7 @@ impl Writes {
                 .get(execution)
                 .and_then(|open| open.patch.as_ref())
                 .ok_or(())?;
-            stray = patches::stray(&change.id.resource, patch, &before.bytes, &after.bytes);
+            stray = patch.stray(&before.bytes, &after.bytes);
             if stray.is_none() {
                 return Ok(None);
             }

@@ -1,4 +1,4 @@
-//! Sabotages of our own, in the control plane and the client that all components share.
+//! Sabotages of our own, in the API server, the store, the controllers and the client that all components share.
 
 use super::card;
 use crate::mutants::Card;
@@ -94,14 +94,6 @@ pub const CARDS: &[Card] = &[
         &["P2", "Q1", "convergence"],
     ),
     card(
-        "O36",
-        "own",
-        "scheduler",
-        "a taint or cordon that goes is not known to help waiting pods",
-        "pods wait for a tainted or cordoned node; it is freed, nothing else happens",
-        &["convergence"],
-    ),
-    card(
         "O37",
         "own",
         "controllers",
@@ -172,14 +164,6 @@ pub const CARDS: &[Card] = &[
         "a delete of a replica set's pod counts as done before anybody knows so",
         "a set shrinks, the request to delete a pod is lost, and it grows again before that is looked into",
         &["P2"],
-    ),
-    card(
-        "O52",
-        "own",
-        "scheduler",
-        "a node gets one pod more than it may have",
-        "pods are as many as a node may have before cpu or memory runs out",
-        &["Q3"],
     ),
     card(
         "O53",
@@ -278,22 +262,6 @@ pub const CARDS: &[Card] = &[
         &["R1"],
     ),
     card(
-        "O70",
-        "own",
-        "scheduler",
-        "a pod that fits nowhere waits for what may help it on the last node alone",
-        "the last node is tainted, another one full; room comes there",
-        &["convergence"],
-    ),
-    card(
-        "O71",
-        "own",
-        "scheduler",
-        "that a pod begins to end is not noted: it counts for its zone until it is gone",
-        "a pod with spread constraints is placed while others of its kind end",
-        &["Q5"],
-    ),
-    card(
         "O75",
         "own",
         "controllers",
@@ -340,30 +308,6 @@ pub const CARDS: &[Card] = &[
         "an event that is told again keeps the moment of the first time",
         "the same happens to an object twice",
         &["R1"],
-    ),
-    card(
-        "O81",
-        "own",
-        "scheduler",
-        "zones that are empty do not count for evenness",
-        "what else counts draws pods to one zone, and another has none yet",
-        &["Q5"],
-    ),
-    card(
-        "O82",
-        "own",
-        "scheduler",
-        "a pod that fits nowhere keeps its first reason",
-        "a pod waits, and then for something else",
-        &["Q6"],
-    ),
-    card(
-        "O83",
-        "own",
-        "scheduler",
-        "a taint that would rather keep pods away keeps them away",
-        "there is room only where pods are not liked",
-        &["convergence"],
     ),
     card(
         "O84",
@@ -438,14 +382,6 @@ pub const CARDS: &[Card] = &[
         &["N2"],
     ),
     card(
-        "O105",
-        "own",
-        "scheduler",
-        "what sidecars ask for counts while the pod starts, but not beside its other containers",
-        "pods whose sidecars ask for much fill a node",
-        &["Q3"],
-    ),
-    card(
         "O108",
         "own",
         "controllers",
@@ -486,43 +422,11 @@ pub const CARDS: &[Card] = &[
         &["L1", "convergence"],
     ),
     card(
-        "O120",
-        "own",
-        "scheduler",
-        "a node that goes is not known to help waiting pods",
-        "pods wait to be spread as evenly as they ask, and a node that has none of them goes for good",
-        &["convergence"],
-    ),
-    card(
-        "O121",
-        "own",
-        "scheduler",
-        "a node without the key of one spread constraint counts for the others",
-        "pods are to be spread over two keys, and a node with one of these alone has none of them",
-        &["convergence"],
-    ),
-    card(
         "O123",
         "own",
         "controllers",
         "only the leases of nodes are heard of: the collector knows no others",
         "a user's lease is deleted in the foreground, or its owner is",
-        &["convergence"],
-    ),
-    card(
-        "O124",
-        "own",
-        "controllers",
-        "nobody is listened to while an answer is waited for, and who was heard is judged by the time that it is then",
-        "a node is lost, its pods have time yet, and the answer to the mark of the next one never comes",
-        &["convergence"],
-    ),
-    card(
-        "O125",
-        "own",
-        "scheduler",
-        "a pod's pause begins anew when something may help it, however long ago it was tried",
-        "a pod has waited for room for long; another one comes just after there is some",
         &["convergence"],
     ),
     card(
@@ -556,13 +460,5 @@ pub const CARDS: &[Card] = &[
         "pods of a node that is not there stay ready endpoints",
         "a machine is lost, and its node deleted before its pods are shown not ready",
         &["convergence", "E6"],
-    ),
-    card(
-        "O130",
-        "own",
-        "controllers",
-        "a pod that a cache has passed over is waited for",
-        "a pod is made and deleted while the controllers hear of no pods, and then list them anew",
-        &["convergence"],
     ),
 ];

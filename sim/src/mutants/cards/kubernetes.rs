@@ -155,7 +155,7 @@ pub const CARDS: &[Card] = &[
         "kubelet",
         "running pods are rejected after a restart: ended ones count",
         "ended and running pods fill a node; the kubelet restarts",
-        &["K6", "convergence"],
+        &["K6", "K12", "convergence"],
     ),
     card(
         "B105",

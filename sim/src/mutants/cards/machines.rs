@@ -19,7 +19,7 @@ pub const CARDS: &[Card] = &[
         "proxy",
         "a failed change of the rules is not tried again",
         "a change of the rules fails, and nothing happens after it",
-        &["convergence"],
+        &["E5", "convergence"],
     ),
     card(
         "O06",

@@ -1,8 +1,12 @@
 //! The cards: the bugs of Kubernetes, and sabotages of our own by where they are.
 
+mod api;
 mod control_plane;
 mod kubernetes;
 mod machines;
+mod refusals;
+mod scheduler;
+mod services;
 
 use super::Card;
 
@@ -11,6 +15,10 @@ pub fn cards() -> impl Iterator<Item = &'static Card> {
     kubernetes::CARDS
         .iter()
         .chain(control_plane::CARDS)
+        .chain(api::CARDS)
+        .chain(scheduler::CARDS)
+        .chain(refusals::CARDS)
+        .chain(services::CARDS)
         .chain(machines::CARDS)
 }
 

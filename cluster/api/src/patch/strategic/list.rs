@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::super::{PatchError, Shown};
 use super::directives::{PATCH, clean, go_type, no_merge_key, unknown};
 use super::{Object, Place, merge_objects, order};
+use crate::mutant;
 
 /// Merges two lists whose elements are all objects or all scalars.
 pub(super) fn merge(original: Vec<Value>, patch: Vec<Value>, place: &Place) -> Result<Vec<Value>, PatchError> {
@@ -85,6 +86,7 @@ fn objects(original: Vec<Value>, patch: Vec<Value>, key: &str, place: &Place) ->
     for change in changes {
         let value = change.get(key).ok_or_else(|| no_merge_key(&change, key))?;
         match merged.iter_mut().find(|existing| existing.get(key) == Some(value)) {
+            Some(existing) if mutant::active("O155") => *existing = change,
             Some(existing) => {
                 let existing_object = existing.as_object_mut().map(std::mem::take).unwrap_or_default();
                 *existing = Value::Object(merge_objects(existing_object, into_object(change), place.inner)?);

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use orrery_api::field;
 use orrery_api::meta::Object as _;
+use orrery_api::mutant;
 use serde_json::Value;
 
 use super::check::{items, text};
@@ -111,7 +112,7 @@ impl Strategy for Pods {
     }
 
     fn spec_changed(&self, new: &Pod, old: &Pod) -> bool {
-        new.spec != old.spec
+        new.spec != old.spec && !mutant::active("O164")
     }
 
     fn has_generation(&self) -> bool {
