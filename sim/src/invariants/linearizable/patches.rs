@@ -47,8 +47,7 @@ impl Patch {
     /// What a request sends, if that is one.
     pub fn of(asked: &Asked) -> Option<Self> {
         let bytes = asked.patch.clone()?;
-        // A scale is another object in the shape of this one.
-        let path = asked.path.as_ref().filter(|path| path.subresource != "scale")?;
+        let path = asked.path.as_ref()?;
         Some(Patch {
             resource: path.resource.clone(),
             subresource: path.subresource.clone(),
