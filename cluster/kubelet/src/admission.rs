@@ -32,17 +32,15 @@ pub fn counts(pod: &Pod) -> bool {
     !is_terminal(api_phase(pod)) || mutant::is_on("B98")
 }
 
-/// Whether a node with `allocatable` that runs `others` takes `pod` too.
+/// Whether `node`, which has `allocatable` and runs `others`, takes `pod` too.
 pub fn admit<'a>(
     pod: &Pod,
     others: impl Iterator<Item = &'a Pod>,
     allocatable: &Amounts,
-    node: Option<&Node>,
+    node: &Node,
 ) -> Result<(), Refusal> {
     let Some(spec) = &pod.spec else { return Ok(()) };
-    if let Some(node) = node
-        && !selects(pod, node)
-    {
+    if !selects(pod, node) {
         return Err(Refusal {
             reason: "NodeAffinity".to_owned(),
             message:
@@ -70,7 +68,8 @@ pub fn admit<'a>(
     for (name, requested) in pod_requests(spec) {
         let taken = used.get(&name).copied().unwrap_or_default();
         let most = allocatable.get(&name).copied().unwrap_or_default();
-        if !requested.is_zero() && requested + taken > most {
+        let full = requested + taken == most && mutant::active("O174");
+        if !requested.is_zero() && (requested + taken > most || full) {
             let number = |amount: Quantity| {
                 if name == "cpu" {
                     amount.milli_value()
@@ -134,7 +133,11 @@ fn rule_holds(operator: &str, value: Option<&str>, values: &[String]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::NodeStatus;
+
     use super::*;
+    use crate::node::registration;
+    use crate::options::Options;
     use crate::resources::amounts;
 
     fn pod(cpu: &str, phase: &str) -> Pod {
@@ -150,10 +153,14 @@ mod tests {
         amounts(Some(&wire))
     }
 
+    fn taken(pod: &Pod, others: &[Pod]) -> Result<(), Refusal> {
+        admit(pod, others.iter(), &room(), &Node::default())
+    }
+
     #[test]
     fn a_pod_that_does_not_fit_is_refused() {
         let others = [pod("3800m", "Running")];
-        let refusal = admit(&pod("500m", "Pending"), others.iter(), &room(), None).expect_err("too much");
+        let refusal = taken(&pod("500m", "Pending"), &others).expect_err("too much");
         assert_eq!(refusal.reason, "OutOfcpu");
         assert!(
             refusal
@@ -162,19 +169,19 @@ mod tests {
             "{}",
             refusal.message
         );
-        assert_eq!(admit(&pod("200m", "Pending"), others.iter(), &room(), None), Ok(()));
+        assert_eq!(taken(&pod("200m", "Pending"), &others), Ok(()));
     }
 
     #[test]
     fn pods_that_have_ended_do_not_count() {
         let others = [pod("3", "Succeeded"), pod("3", "Failed"), pod("1", "Running")];
-        assert_eq!(admit(&pod("3", "Pending"), others.iter(), &room(), None), Ok(()));
+        assert_eq!(taken(&pod("3", "Pending"), &others), Ok(()));
     }
 
     #[test]
     fn a_full_node_takes_no_more_pods() {
         let others = [pod("0", "Running"), pod("0", "Pending")];
-        let refusal = admit(&pod("0", "Pending"), others.iter(), &room(), None).expect_err("full");
+        let refusal = taken(&pod("0", "Pending"), &others).expect_err("full");
         assert_eq!(refusal.reason, "OutOfpods");
     }
 
@@ -186,12 +193,29 @@ mod tests {
         let mut pod = pod("0", "Pending");
         let spec = pod.spec.as_mut().expect("a spec");
         spec.node_selector = Some([("zone".to_owned(), "a".to_owned())].into());
-        assert_eq!(admit(&pod, [].iter(), &room(), Some(&node)), Ok(()));
+        assert_eq!(admit(&pod, [].iter(), &room(), &node), Ok(()));
         let spec = pod.spec.as_mut().expect("a spec");
         spec.node_selector = Some([("zone".to_owned(), "b".to_owned())].into());
         assert_eq!(
-            admit(&pod, [].iter(), &room(), Some(&node)).expect_err("zone").reason,
+            admit(&pod, [].iter(), &room(), &node).expect_err("zone").reason,
             "NodeAffinity"
         );
+    }
+
+    #[test]
+    fn a_node_that_is_not_registered_yet_selects_by_the_labels_that_it_will_have() {
+        let options = Options {
+            labels: [("disk".to_owned(), "hdd".to_owned())].into(),
+            ..Options::default()
+        };
+        let node = registration(&options, NodeStatus::default());
+        let mut pod = pod("0", "Pending");
+        let mut admitted = |disk: &str| {
+            let spec = pod.spec.as_mut().expect("a spec");
+            spec.node_selector = Some([("disk".to_owned(), disk.to_owned())].into());
+            admit(&pod, [].iter(), &room(), &node).map_err(|refusal| refusal.reason)
+        };
+        assert_eq!(admitted("hdd"), Ok(()));
+        assert_eq!(admitted("ssd"), Err("NodeAffinity".to_owned()));
     }
 }

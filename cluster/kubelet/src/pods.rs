@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, NodeStatus, Pod};
 use orrery_api::meta::{Object, ObjectKey};
 use orrery_api::mutant;
 use orrery_api::task::TaskGroup;
@@ -12,6 +12,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::admission::{admit, counts, was_admitted};
 use crate::context::Context;
+use crate::node::registration;
 use crate::runtime::PodIdentity;
 use crate::view::{api_phase, identity, is_terminal};
 use crate::worker::{Desired, Entry, Worker};
@@ -63,6 +64,8 @@ impl Pods {
         let workers = TaskGroup::new();
         // Before both are known nothing can be told from something left over.
         self.pods.wait_synced().await;
+        // Nobody is taken before it is known whom the node's labels let in.
+        self.node.wait_synced().await;
         self.context.observer.look().await;
         let all = self.pods.list().into_iter().map(Message::Pod).collect();
         let observed = Message::Observed(self.context.observer.uids());
@@ -149,9 +152,10 @@ impl Pods {
                 .map(|pod| self.context.reporter.newest(&pod))
                 .filter(|pod| counts(pod))
                 .collect();
-            let node = self.node.get(&ObjectKey::new("", &self.context.options.node_name));
             let others = others.iter().map(|pod| &**pod);
-            if let Err(refusal) = admit(&pod, others, &self.context.allocatable, node.as_deref()) {
+            if let Err(refusal) = admit(&pod, others, &self.context.allocatable, &self.node())
+                && !mutant::active("O173")
+            {
                 self.context
                     .pod_event(&pod, EventKind::Warning, &refusal.reason, &refusal.message);
                 refused = Some(refusal);
@@ -164,6 +168,13 @@ impl Pods {
             refused,
         };
         self.employ(desired, workers);
+    }
+
+    /// The node; while the API has none, as it will be registered. Source: `getNodeAnyWay` of Kubernetes' kubelet.
+    fn node(&self) -> Arc<Node> {
+        let options = &self.context.options;
+        let known = self.node.get(&ObjectKey::new("", &options.node_name));
+        known.unwrap_or_else(|| Arc::new(registration(options, NodeStatus::default())))
     }
 
     fn end(&self, uid: &str, pod: Arc<Pod>) {

@@ -70,7 +70,8 @@ impl Default for Prober {
 /// One probe of one container.
 struct Check {
     kind: &'static str,
-    handler: Handler,
+    /// What it does; none if that cannot be done, because no port of the container has the name.
+    handler: Option<Handler>,
     /// How long after its start the container is left alone.
     initial_delay: Duration,
     period: Duration,
@@ -82,6 +83,12 @@ struct Check {
 }
 
 impl Check {
+    /// What it does. One that cannot be done says nothing of the container, neither good nor bad.
+    fn handler(&self) -> Result<&Handler, Failure> {
+        let handler = self.handler.as_ref();
+        handler.ok_or_else(|| Failure::Runtime("the container has no port of the probe's name".to_owned()))
+    }
+
     /// What is told of a failure.
     fn told(&self, failure: &Failure) -> String {
         match failure {
@@ -237,7 +244,7 @@ fn check(kind: &'static str, probe: Option<&Probe>, spec: &Spec, ip: IpAddr) -> 
     };
     Some(Check {
         kind,
-        handler: Handler::of_probe(probe, spec, ip)?,
+        handler: Handler::of_probe(probe, spec, ip),
         initial_delay: seconds(probe.initial_delay_seconds, 0, 0),
         period: seconds(probe.period_seconds, 10, 1),
         timeout: seconds(probe.timeout_seconds, 1, 1),
@@ -259,9 +266,10 @@ impl Patient {
         let probes_readiness = readiness.is_some();
         Some(async move {
             let started = self.health(|health| health.started);
-            if let Some(startup) = startup.filter(|_| !started) {
+            if let Some(startup) = startup.filter(|_| !started && !mutant::active("O177")) {
                 match self.unless_going(self.watch(&startup, |_| {}, true)).await {
                     Some(true) => {}
+                    Some(false) if mutant::active("O178") => return,
                     Some(false) => return self.bury("failed startup probe", startup.grace),
                     None => return,
                 }
@@ -310,10 +318,11 @@ impl Patient {
         let mut due = Instant::now();
         loop {
             let context = &self.context;
-            let result = check
-                .handler
-                .run(&*context.runtime, &*context.network, &self.id, check.timeout)
-                .await;
+            let (runtime, network) = (&*context.runtime, &*context.network);
+            let result = match check.handler() {
+                Ok(handler) => handler.run(runtime, network, &self.id, check.timeout).await,
+                Err(failure) => Err(failure),
+            };
             if let Err(failure) = &result {
                 let message = check.told(failure);
                 context.container_event(&self.pod, &self.name, EventKind::Warning, "Unhealthy", &message);
@@ -355,6 +364,7 @@ impl Patient {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::ExecAction;
+    use serde_json::json;
 
     use super::*;
 
@@ -389,5 +399,26 @@ mod tests {
         );
         assert_eq!((after(Ok(())), after(away()), after(Ok(()))), (None, None, Some(true)));
         assert_eq!((after(failed()), after(Ok(())), after(failed())), (None, None, None));
+    }
+
+    #[test]
+    fn a_probe_of_a_port_that_nobody_has_named_stays_a_probe_and_comes_to_no_verdict() {
+        let probe = |port: &str| -> Probe {
+            serde_json::from_value(json!({"httpGet": {"port": port}, "failureThreshold": 1})).expect("a probe")
+        };
+        let container: Spec =
+            serde_json::from_value(json!({"name": "web", "ports": [{"name": "http", "containerPort": 80}]}))
+                .expect("a container");
+        for kind in ["Startup", "Liveness", "Readiness"] {
+            let of = |port: &str| check(kind, Some(&probe(port)), &container, [10, 0, 0, 1].into()).expect("a check");
+            assert!(of("http").handler().is_ok());
+            let lost = of("admin");
+            let failure = lost.handler().expect_err("no such port");
+            assert!(
+                lost.told(&failure)
+                    .contains("probe errored and resulted in unknown state")
+            );
+            assert_eq!(Streak::default().verdict(&lost, &Err(failure)), None);
+        }
     }
 }

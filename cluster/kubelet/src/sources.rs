@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{
     ServiceAccountTokenProjection,
 };
 use orrery_api::meta::{Object, ObjectKey};
+use orrery_api::mutant;
 use orrery_client::{Api, Client, Error, ListParams};
 
 /// How often ConfigMaps, Secrets and the pod's labels and annotations are read again for volumes.
@@ -122,7 +123,8 @@ impl Needs {
     pub fn refresh_period(&self) -> Option<Duration> {
         // The cluster's own certificate is in every pod, and never changes.
         let maps = self.config_maps.iter().any(|name| name != "kube-root-ca.crt");
-        if maps || !self.secrets.is_empty() || self.labels {
+        let secrets = !self.secrets.is_empty() && !mutant::active("O179");
+        if maps || secrets || self.labels {
             return Some(REFRESH);
         }
         (!self.tokens.is_empty()).then_some(TOKEN_REFRESH)

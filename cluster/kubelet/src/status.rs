@@ -101,7 +101,10 @@ pub fn pod_status(pod: &Pod, sandboxes: &[PodSandbox], seen: &Seen<'_>) -> PodSt
         pod_ips: ip.map(|ip| vec![PodIP { ip: ip.to_string() }]),
         start_time: Some(old.start_time.clone().unwrap_or_else(|| time(seen.now))),
         qos_class: Some(old.qos_class.clone().unwrap_or_else(|| qos_class(pod).to_owned())),
-        observed_generation: pod.metadata.generation,
+        observed_generation: match old.observed_generation {
+            Some(known) if mutant::active("O181") => Some(known),
+            _ => pod.metadata.generation,
+        },
         init_container_statuses: plain(init),
         container_statuses: plain(main),
         ..old
@@ -161,7 +164,9 @@ fn computed_phase(pod: &Pod, views: &[View<'_>], seen: &Seen<'_>) -> &'static st
             "Failed"
         };
     }
-    let all_began = main.all(|view| view.is_running() || view.exit_code().is_some() || view.previous.is_some());
+    let has_begun = |view: &View<'_>| view.is_running() || view.exit_code().is_some() || view.previous.is_some();
+    let one_began = main.clone().any(has_begun);
+    let all_began = main.all(has_begun) || (one_began && mutant::active("O180"));
     if all_began && views.iter().any(|view| view.place == Place::Main) {
         "Running"
     } else {

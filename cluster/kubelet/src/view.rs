@@ -99,7 +99,7 @@ impl View<'_> {
         match policy {
             "Never" => false,
             "OnFailure" => code != 0 || mutant::active("O25"),
-            _ => true,
+            _ => code != 0 || !mutant::active("O175"),
         }
     }
 

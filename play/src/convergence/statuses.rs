@@ -22,6 +22,8 @@ const TAINTS: [(&str, &str, &str); 6] = [
     ("PIDPressure", "True", "node.kubernetes.io/pid-pressure"),
     ("NetworkUnavailable", "True", "node.kubernetes.io/network-unavailable"),
 ];
+/// The conditions that say of a ready pod how it came to be so.
+const WAY: [&str; 3] = ["PodReadyToStartContainers", "Initialized", "ContainersReady"];
 /// The taint of nodes that are cordoned.
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
@@ -35,6 +37,7 @@ pub(super) fn missing(cluster: &Cluster, left: &[String], missing: &mut Vec<Stri
         counts(cluster, item, deployment, missing);
         conditions(item, deployment, missing);
         history(cluster, item, deployment, missing);
+        handed_on(cluster, item, deployment, missing);
     }
     for pod in cluster
         .all("pods")
@@ -45,6 +48,9 @@ pub(super) fn missing(cluster: &Cluster, left: &[String], missing: &mut Vec<Stri
         }
         if !pod.condition("PodScheduled") {
             missing.push(format!("{} is shown ready, and not scheduled", pod.id));
+        }
+        if !left.iter().any(|name| name == pod.node_name()) {
+            way(pod, missing);
         }
     }
     for item in cluster.all("nodes").filter(|item| !left.contains(&item.id.name)) {
@@ -57,6 +63,24 @@ pub(super) fn missing(cluster: &Cluster, left: &[String], missing: &mut Vec<Stri
         if status.and_then(|status| status.phase.as_deref()) == Some("Terminating") {
             missing.push(format!("{} is Terminating, though nobody deletes it", item.id));
         }
+    }
+}
+
+/// What a ready pod's kubelet says besides.
+fn way(item: &Item, missing: &mut Vec<String>) {
+    for kind in WAY.into_iter().filter(|kind| !item.condition(kind)) {
+        missing.push(format!(
+            "{} is shown ready, but its condition {kind} is not True",
+            item.id
+        ));
+    }
+    let Some(pod) = item.pod() else { return };
+    let seen = pod.status.as_ref().and_then(|status| status.observed_generation);
+    if seen != pod.metadata.generation {
+        missing.push(format!(
+            "{} is of generation {:?}, but its status of {seen:?}",
+            item.id, pod.metadata.generation
+        ));
     }
 }
 
@@ -164,6 +188,23 @@ fn conditions(item: &Item, deployment: &Deployment, missing: &mut Vec<String>) {
             "{} is complete, but its condition Progressing is {other:?}",
             item.id
         )),
+    }
+}
+
+/// What a set that is there takes over from its Deployment besides the size.
+fn handed_on(cluster: &Cluster, item: &Item, deployment: &Deployment, missing: &mut Vec<String>) {
+    let spec = deployment.spec.as_ref();
+    let wanted = spec.and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
+    let newest = sets(cluster, item, deployment).filter(|(_, newest)| *newest);
+    let seconds = |set: &Item| set.replica_set()?.spec.as_ref()?.min_ready_seconds;
+    let mut taken: Vec<i32> = newest.map(|(set, _)| seconds(set).unwrap_or(0)).collect();
+    taken.dedup();
+    // Of two with the template one is the Deployment's.
+    if !taken.is_empty() && !taken.contains(&wanted) {
+        missing.push(format!(
+            "{} wants minReadySeconds {wanted}, but its set has {taken:?}",
+            item.id
+        ));
     }
 }
 

@@ -133,7 +133,9 @@ fn pod(name: &str, set: &str, ip: &str, ready: bool) -> Value {
                 {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": set, "uid": set, "controller": true}]},
         "spec": {"nodeName": "n", "containers": []},
         "status": {"phase": "Running", "podIP": ip, "conditions": [
-            {"type": "Ready", "status": ready}, {"type": "PodScheduled", "status": "True"}]}})
+            {"type": "Ready", "status": ready}, {"type": "PodScheduled", "status": "True"},
+            {"type": "PodReadyToStartContainers", "status": "True"}, {"type": "Initialized", "status": "True"},
+            {"type": "ContainersReady", "status": ready}]}})
 }
 
 fn rollout(change: impl Fn(&str, Value) -> Value) -> Vec<String> {
@@ -226,6 +228,27 @@ fn unavailable_replicas_that_are_none_are_found() {
 }
 
 #[test]
+fn a_set_that_has_not_taken_over_for_how_long_its_pods_are_to_be_ready_is_found() {
+    let patient = |name: &str, object: Value| {
+        let mut object = object;
+        if object.pointer("/metadata/name").is_some_and(|own| own == name) {
+            object["spec"]["minReadySeconds"] = json!(8);
+        }
+        object
+    };
+    assert_eq!(rollout(|_, object| patient("new", patient("web", object))), [""; 0]);
+    for name in ["web", "new"] {
+        let found = rollout(|_, object| patient(name, object));
+        assert!(found.len() == 1 && found[0].contains("minReadySeconds"), "{found:?}");
+    }
+    assert_eq!(
+        rollout(|_, object| patient("old", object)),
+        [""; 0],
+        "an old one keeps its own"
+    );
+}
+
+#[test]
 fn a_history_longer_than_its_limit_is_found() {
     let sets = |images: &[&str]| {
         let mut objects = vec![("deployments.apps", deployment())];
@@ -259,6 +282,28 @@ fn a_ready_pod_that_does_not_say_that_it_is_scheduled_is_found() {
     let mut pod = pod("p", "new", "10.0.0.1", true);
     pod["status"]["conditions"][1]["status"] = json!("False");
     assert_eq!(of_statuses(&[("pods", pod)]).len(), 1);
+}
+
+#[test]
+fn a_ready_pod_whose_kubelet_says_otherwise_besides_is_found() {
+    let ready = || pod("p", "new", "10.0.0.1", true);
+    let found = |pod: Value, left: &[String]| {
+        let mut missing = Vec::new();
+        statuses::missing(&cluster(&[("pods", pod)]), left, &mut missing);
+        missing.len()
+    };
+    for place in [2_usize, 3] {
+        let mut pod = ready();
+        pod["status"]["conditions"][place]["status"] = json!("False");
+        assert_eq!(found(pod.clone(), &[]), 1);
+        assert_eq!(found(pod, &["n".to_owned()]), 0, "its machine stays broken");
+    }
+    let mut changed = ready();
+    changed["metadata"]["generation"] = json!(2);
+    changed["status"]["observedGeneration"] = json!(1);
+    assert_eq!(found(changed.clone(), &[]), 1);
+    changed["status"]["observedGeneration"] = json!(2);
+    assert_eq!(found(changed, &[]), 0);
 }
 
 #[test]

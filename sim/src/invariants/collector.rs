@@ -6,7 +6,8 @@
 //! some may delete what lives under a living owner; these lawful deletes pass: everything in a namespace that is going;
 //! endpoint slices; replica sets that want nothing (old revisions); pods that are finished, already terminating, in
 //! excess of what their set wanted within the controller's lag, or on a node that is or just was lost or tainted.
-//! Owners of kinds that the model does not hold by uid count as living only if they are found.
+//! Owners of kinds that the model does not hold by uid count as living only if they are found, and those of
+//! other namespaces are none.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -55,7 +56,12 @@ impl Invariant for Collector {
                     return;
                 }
                 let owners = item.meta.owner_references.as_deref().unwrap_or_default();
-                let living = |uid: &str| cluster.by_uid(uid).filter(|owner| !owner.is_terminating());
+                // What lives in another namespace is nobody's owner here, whatever a reference says.
+                let may_own = |owner: &Item| owner.id.namespace.is_empty() || owner.id.namespace == item.id.namespace;
+                let living = |uid: &str| {
+                    let owner = cluster.by_uid(uid)?;
+                    (may_own(owner) && !owner.is_terminating()).then_some(owner)
+                };
                 let Some(owner) = owners.iter().find_map(|owner| living(&owner.uid)) else {
                     return;
                 };
@@ -193,5 +199,9 @@ mod tests {
         let kept = history().put("replicasets.apps", set("staying", 1));
         assert_eq!(kept.see(&Seen::Asked(&collect)).broken(), ["G1"]);
         assert!(history().see(&Seen::Asked(&collect)).broken().is_empty());
+        // One that lives in another namespace cannot own it.
+        let elsewhere = with(set("staying", 1), "/metadata/namespace", json!("team"));
+        let stray = history().put("replicasets.apps", elsewhere);
+        assert!(stray.see(&Seen::Asked(&collect)).broken().is_empty());
     }
 }

@@ -10,7 +10,10 @@
 //! some just before may only go if somebody asked to change it since a minute; the same holds for what loses some. A
 //! later deletion may name a shorter grace, which brings the moment forward, and another propagation, which takes the
 //! finalizers of the first one's away. A pod's grace is over when somebody deletes it without any: its kubelet, when
-//! nothing of it runs, the pod collector, or a user by force. Events are not judged by G4.
+//! nothing of it runs, the pod collector, or a user by force. A patch of a controller that names the finalizers of the
+//! object as it is in the store may leave out those of a deletion only. Events are not judged by G4. The namespace
+//! controller deletes nothing else while a pod is in the namespace (KEP-5080); one that stood still may come too late
+//! to know.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +22,7 @@ use std::time::Duration;
 use http::Method;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
+use serde_json::Value;
 
 use super::{Invariant, MEMORY, Report};
 use crate::model::{Asked, Change, Cluster, Item, ObjectId, Seen};
@@ -79,6 +83,29 @@ impl Delete {
         let is_all = self.of.name.is_empty() && self.of.resource == id.resource;
         is_named || (is_all && (self.of.namespace.is_empty() || self.of.namespace == id.namespace))
     }
+}
+
+/// How whoever empties namespaces calls itself.
+const EMPTIER: &str = "/namespace-controller";
+
+/// The finalizers of others that a controller takes away knowingly.
+fn taken(asked: &Asked, cluster: &Cluster) -> Option<String> {
+    let path = asked.path.as_ref().filter(|path| path.subresource.is_empty())?;
+    let item = cluster
+        .get(&path.id())
+        .filter(|item| asked.base == Some(item.revision))?;
+    if asked.method != Method::PATCH || asked.strategic || !asked.client.starts_with("controller-manager") {
+        return None;
+    }
+    let patch: Value = serde_json::from_slice(asked.patch.as_ref()?).ok()?;
+    let named = patch.pointer("/metadata/finalizers")?.as_array();
+    let is_kept = |own: &String| named.into_iter().flatten().any(|named| named == own.as_str());
+    let own = item.meta.finalizers.iter().flatten();
+    let taken: Vec<&str> = own
+        .filter(|own| !PROPAGATION.contains(&own.as_str()) && !is_kept(own))
+        .map(String::as_str)
+        .collect();
+    (!taken.is_empty()).then(|| format!("{} takes {} from {}", asked.client, taken.join(", "), path.id()))
 }
 
 /// G4; see the module.
@@ -192,6 +219,9 @@ impl Invariant for Deletion {
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         match seen {
             Seen::Asked(asked) => {
+                if let Some(message) = taken(asked, cluster) {
+                    report.broken(self.id(), message, &[&asked.client]);
+                }
                 let Some(path) = &asked.path else { return };
                 if asked.method == Method::DELETE && asked.grace == Some(0) && &*path.resource == "pods" {
                     self.forced.retain(|_, at| *at + ASKED > cluster.now);
@@ -276,6 +306,30 @@ impl Namespaces {
     }
 }
 
+/// The kinds that have to wait for the pods of their namespace.
+fn judge_order(asked: &Asked, cluster: &Cluster) -> Option<String> {
+    let path = asked.path.as_ref()?;
+    let deletes = asked.method == Method::DELETE && asked.user_agent.ends_with(EMPTIER);
+    if !deletes || &*path.resource == "pods" {
+        return None;
+    }
+    // Another object, or another namespace, of its name is not what it means.
+    let is_meant = cluster
+        .get(&path.id())
+        .is_some_and(|item| asked.uid.as_deref() == Some(item.uid()));
+    let namespace = cluster.find("namespaces", "", &path.namespace)?;
+    if !is_meant || !namespace.is_terminating() || cluster.was_paused(&asked.client) {
+        return None;
+    }
+    let pod = cluster.all("pods").find(|pod| pod.id.namespace == path.namespace)?;
+    Some(format!(
+        "{} deletes {} while {} is there",
+        asked.client,
+        path.id(),
+        pod.id
+    ))
+}
+
 impl Invariant for Namespaces {
     fn id(&self) -> &'static str {
         "G4"
@@ -286,15 +340,21 @@ impl Invariant for Namespaces {
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
-        if let Seen::Change(change) = seen {
-            self.judge(change, cluster, report);
+        match seen {
+            Seen::Change(change) => self.judge(change, cluster, report),
+            Seen::Asked(asked) => {
+                if let Some(message) = judge_order(asked, cluster) {
+                    report.broken(self.id(), message, &[&asked.client]);
+                }
+            }
+            _ => {}
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::super::contract_tests::{namespace, with};
     use super::super::tests::{History, POD, asked, pod};
@@ -372,6 +432,60 @@ mod tests {
         assert!(shortened(105, 5).is_empty());
         assert_eq!(shortened(115, 5), ["S6"]);
         assert_eq!(shortened(100, 5), ["S6"]);
+    }
+
+    #[test]
+    fn a_controller_that_takes_the_finalizers_of_others_away_breaks_s6() {
+        let takes = |client: &str, base: u64, left: Value| {
+            let finalizers = json!(["example.com/a", "orphan"]);
+            let held = with(pod("a", "n", "Running"), "/metadata/finalizers", finalizers);
+            let patch = json!({"metadata": {"finalizers": left}}).to_string();
+            let patch = Asked {
+                base: Some(base),
+                patch: Some(patch.into_bytes().into()),
+                ..asked(client, Method::PATCH, POD)
+            };
+            let history = History::of(|id| id == "S6").put("pods", held);
+            history.see(&Seen::Asked(&patch)).broken()
+        };
+        assert_eq!(takes("controller-manager/1", 1, json!([])), ["S6"]);
+        assert_eq!(takes("controller-manager/1", 1, json!(null)), ["S6"]);
+        assert!(takes("controller-manager/1", 1, json!(["example.com/a"])).is_empty());
+        assert!(takes("controller-manager/1", 7, json!([])).is_empty(), "another state");
+        assert!(takes("user", 1, json!([])).is_empty());
+    }
+
+    #[test]
+    fn what_goes_from_a_namespace_before_its_pods_breaks_g4() {
+        let going = with(
+            namespace(),
+            "/metadata/deletionTimestamp",
+            json!("2026-01-01T00:00:00Z"),
+        );
+        let config = json!({"metadata": {"name": "a", "namespace": "default", "uid": "uid-config"}});
+        let deletes = |agent: &str, uid: &str, pods: &[Value]| {
+            let delete = Asked {
+                user_agent: format!("kube-controller-manager/{agent}"),
+                uid: Some(uid.to_owned()),
+                ..asked(
+                    "controller-manager/1",
+                    Method::DELETE,
+                    "/api/v1/namespaces/default/configmaps/a",
+                )
+            };
+            let mut history = History::of(|id| id == "G4").put("namespaces", namespace());
+            history = history.put("configmaps", config.clone());
+            for pod in pods {
+                history = history.put("pods", pod.clone());
+            }
+            let history = history.put("namespaces", going.clone());
+            history.see(&Seen::Asked(&delete)).broken()
+        };
+        let pods = [pod("a", "n", "Running")];
+        assert_eq!(deletes("namespace-controller", "uid-config", &pods), ["G4"]);
+        assert!(deletes("namespace-controller", "uid-config", &[]).is_empty());
+        assert!(deletes("namespace-controller", "uid-another", &pods).is_empty());
+        assert!(deletes("generic-garbage-collector", "uid-config", &pods).is_empty());
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //! Judged when a node gets a taint by which the node lifecycle controller gives nodes up, and the controller has asked
 //! for it of late: from when it first asked about the one before in that zone until it last asked about this one, five
 //! of the ten seconds must have passed, since actors may be slow at every step. Source: Kubernetes' documentation of
-//! nodes, "Rate limits on eviction". Not judged: the slower rates of zones that are disturbed, and what another process
-//! has given up, or another life of this one.
+//! nodes, "Rate limits on eviction". In a zone that has been disturbed for long, and has no more than fifty nodes, none
+//! is given up: of those that are there, some are ready, and at least three and 55 % are not. Not judged: the slower
+//! rate of larger zones that are disturbed, and what another process has given up, or another life of this one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,6 +19,10 @@ use crate::scenario::Role;
 
 /// From one node of a zone to the next, at the least.
 const PAUSE: Duration = Duration::from_secs(5);
+/// The share of nodes in percent, and the number, from which on those that are not ready disturb their zone.
+const DISTURBING: (usize, usize) = (55, 3);
+/// Larger zones give nodes up while they are disturbed, though slowly.
+const LARGE: usize = 50;
 /// The taints of nodes that are given up.
 const GIVEN_UP: [&str; 2] = ["node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"];
 
@@ -28,6 +33,8 @@ pub struct EvictionRate {
     asked: BTreeMap<String, Vec<(Duration, String)>>,
     /// The node that was last given up, by zone.
     last: BTreeMap<String, GivenUp>,
+    /// The zones that are disturbed, and since when.
+    disturbed: BTreeMap<String, Duration>,
 }
 
 /// A node that was given up.
@@ -57,6 +64,30 @@ fn zone(node: &Item) -> String {
 }
 
 impl EvictionRate {
+    /// Takes what a change of a node makes of the zones.
+    fn count(&mut self, change: &Change, cluster: &Cluster) {
+        let kind = |node: &Item| (zone(node), node.condition("Ready"));
+        if change.before.as_deref().map(kind) == change.after.as_deref().map(kind) {
+            return;
+        }
+        let others = cluster.all("nodes").filter(|node| node.id != change.id);
+        let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+        for node in others.chain(&change.after) {
+            let (ready, all) = counts.entry(zone(node)).or_default();
+            *ready += usize::from(node.condition("Ready"));
+            *all += 1;
+        }
+        let (share, number) = DISTURBING;
+        counts.retain(|_, (ready, all)| {
+            let lost = *all - *ready;
+            *ready > 0 && lost >= number && lost * 100 >= *all * share && *all <= LARGE
+        });
+        self.disturbed.retain(|zone, _| counts.contains_key(zone));
+        for zone in counts.into_keys() {
+            self.disturbed.entry(zone).or_insert(cluster.now);
+        }
+    }
+
     fn changed(&mut self, change: &Change, cluster: &Cluster, report: &mut Report) {
         let now = cluster.now;
         let Some(node) = change.after.as_deref().filter(|node| is_given_up(node)) else {
@@ -72,6 +103,15 @@ impl EvictionRate {
             return;
         };
         let Some((last, process)) = asked.last() else { return };
+        // A round may wait for answers in vain, node by node, after it has counted them.
+        let is_long = |since: &Duration| *since + lag.max(MEMORY) < *first;
+        if let Some(since) = self.disturbed.get(&zone(node)).filter(|since| is_long(since)) {
+            let message = format!(
+                "{} is given up at revision {}, and most nodes of its zone have not been ready since {since:?}",
+                change.id, change.revision
+            );
+            report.broken(self.id(), message, &[process]);
+        }
         let given_up = GivenUp {
             name: change.id.name.clone(),
             process: process.clone(),
@@ -102,7 +142,10 @@ impl Invariant for EvictionRate {
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         match seen {
-            Seen::Change(change) if &*change.id.resource == "nodes" => self.changed(change, cluster, report),
+            Seen::Change(change) if &*change.id.resource == "nodes" => {
+                self.changed(change, cluster, report);
+                self.count(change, cluster);
+            }
             Seen::Asked(asked) if asked.user_agent.ends_with(MARKS) && asked.method != http::Method::GET => {
                 if let Some(path) = asked.path.as_ref().filter(|path| &*path.resource == "nodes") {
                     let known = self.asked.entry(path.name.clone()).or_default();
@@ -122,6 +165,7 @@ impl Invariant for EvictionRate {
 mod tests {
     use serde_json::json;
 
+    use super::super::contract_tests::with;
     use super::super::tests::{History, asked, node};
     use super::*;
     use crate::model::Asked;
@@ -157,5 +201,40 @@ mod tests {
         assert_eq!(given_up(["a", "a"], 10, controller), 0);
         assert_eq!(given_up(["a", "b"], 1, controller), 0);
         assert_eq!(given_up(["a", "a"], 1, "another"), 0);
+    }
+
+    #[test]
+    fn a_node_of_a_zone_that_is_disturbed_for_long_and_is_given_up_breaks_n1() {
+        let given_up = |all: usize, lost: usize, at: u64| {
+            let unready = |number: usize| {
+                let unready = json!([{"type": "Ready", "status": "Unknown"}]);
+                with(node(&format!("node-{number}")), "/status/conditions", unready)
+            };
+            let mut history = History::of(|id| id == "N1");
+            for number in 0..all {
+                history = history.put("nodes", node(&format!("node-{number}")));
+            }
+            history = history.at(100);
+            for number in 0..lost {
+                history = history.put("nodes", unready(number));
+            }
+            let taints = json!([{"key": GIVEN_UP[0], "effect": "NoExecute"}]);
+            let write = Asked {
+                user_agent: "kube-controller-manager/node-lifecycle-controller".to_owned(),
+                ..asked("controller-manager/1", http::Method::PUT, "/api/v1/nodes/node-0")
+            };
+            let history = history.at(at).see(&Seen::Asked(&write));
+            let messages = history
+                .put("nodes", with(unready(0), "/spec/taints", taints))
+                .messages();
+            messages
+                .iter()
+                .any(|message| message.contains("most nodes of its zone"))
+        };
+        assert!(given_up(4, 3, 500));
+        assert!(!given_up(4, 3, 200), "it may not have been seen yet");
+        assert!(!given_up(4, 2, 500), "too few");
+        assert!(!given_up(9, 4, 500), "too small a share");
+        assert!(!given_up(3, 3, 500), "all of them");
     }
 }

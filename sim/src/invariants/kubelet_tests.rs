@@ -440,11 +440,57 @@ fn a_pod_that_goes_for_good_while_its_sandbox_is_up_breaks_k12() {
             uid: Some(UID.to_owned()),
             ..asked("kubelet/n", http::Method::DELETE, POD)
         };
-        history.see(&Seen::Asked(&delete)).broken()
+        let ended = history.put("pods", pod("a", "n", "Failed"));
+        ended.see(&Seen::Asked(&delete)).broken()
     };
     assert_eq!(goes(up().at(60), 0), ["K12"]);
     assert!(goes(up().at(60), 30).is_empty());
     assert!(goes(up().at(60).see(&Seen::SandboxGone { sandbox: "s1" }), 0).is_empty());
     // A runtime that hung has made it just now, for a kubelet that had given it up.
     assert!(goes(up().at(2), 0).is_empty());
+}
+
+#[test]
+fn an_end_that_the_restart_policy_does_not_know_breaks_k12() {
+    let told = |policy: &str, phase: &str, path: &str, value: Value| {
+        let pod = with(pod("a", "n", "Running"), "/spec/restartPolicy", json!(policy));
+        let history = History::of(|id| id == "K12").put("pods", with(pod, path, value));
+        history.see(&Seen::Asked(&tells("kubelet/n", phase))).broken()
+    };
+    let plainly = |policy: &str, phase: &str| told(policy, phase, "/spec/hostNetwork", json!(false));
+    assert_eq!(plainly("Always", "Succeeded"), ["K12"]);
+    assert_eq!(plainly("Always", "Failed"), ["K12"]);
+    assert_eq!(plainly("OnFailure", "Failed"), ["K12"]);
+    assert!(plainly("OnFailure", "Succeeded").is_empty());
+    assert!(plainly("Never", "Failed").is_empty());
+    assert!(plainly("Always", "Running").is_empty());
+    // What ends it is not its containers' end.
+    let going = json!("2026-01-01T00:00:00Z");
+    assert!(told("Always", "Failed", "/metadata/deletionTimestamp", going).is_empty());
+    assert!(told("Always", "Failed", "/spec/activeDeadlineSeconds", json!(5)).is_empty());
+    assert!(told("Always", "Failed", "/status/reason", json!("Evicted")).is_empty());
+    assert!(told("Always", "Failed", "/spec/containers/0/restartPolicy", json!("Never")).is_empty());
+}
+
+#[test]
+fn a_pod_that_goes_for_good_and_never_had_ended_breaks_k12() {
+    let delete = Asked {
+        grace: Some(0),
+        uid: Some(UID.to_owned()),
+        ..asked("kubelet/n", http::Method::DELETE, POD)
+    };
+    let goes = |history: History| history.see(&Seen::Asked(&delete)).broken();
+    let running = || pod("a", "n", "Running");
+    let history = || History::of(|id| id == "K12").put("pods", running());
+    assert_eq!(goes(history()), ["K12"]);
+    let ended = || history().put("pods", pod("a", "n", "Failed"));
+    assert!(goes(ended()).is_empty());
+    assert!(
+        goes(ended().put("pods", running())).is_empty(),
+        "a late write has taken it back"
+    );
+    assert!(
+        goes(history().delete("pods", &running())).is_empty(),
+        "it is gone already"
+    );
 }

@@ -270,6 +270,38 @@ fn a_node_that_comes_back_after_the_collectors_look_or_another_reason_to_delete_
     assert!(bound().see(&Seen::Asked(&stale)).broken().is_empty());
 }
 
+#[test]
+fn a_pod_that_goes_from_a_node_that_is_out_of_service_but_well_breaks_n3() {
+    let out = json!({"taints": [{"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}]});
+    let going = json!("1970-01-01T00:00:01Z");
+    let ends = |from: Value, at: u64| {
+        let going = with(pod("a", "n", "Running"), "/metadata/deletionTimestamp", going.clone());
+        let mark = pod_collector(http::Method::PUT, &format!("{POD}/status"), Some(4));
+        let history = History::of(|id| id == "N3").put("nodes", node("n"));
+        let history = history
+            .at(300)
+            .put("nodes", from)
+            .put("nodes", with(node("n"), "/spec", out.clone()));
+        history.put("pods", going).at(at).see(&Seen::Asked(&mark)).broken()
+    };
+    assert_eq!(ends(node("n"), 310), ["N3"]);
+    assert!(ends(unknown("n"), 310).is_empty(), "it was not ready just before");
+}
+
+#[test]
+fn an_orphan_that_is_deleted_before_it_is_marked_breaks_n3() {
+    let delete = Asked {
+        grace: Some(0),
+        ..pod_collector(http::Method::DELETE, POD, None)
+    };
+    let deleted = |phase: &str| {
+        let gone = bound().delete("nodes", &node("n")).put("pods", pod("a", "n", phase));
+        gone.see(&Seen::Asked(&delete)).broken()
+    };
+    assert_eq!(deleted("Running"), ["N3"]);
+    assert!(deleted("Failed").is_empty());
+}
+
 fn unknown(name: &str) -> Value {
     let unknown = json!([{"type": "Ready", "status": "Unknown"}]);
     with(node(name), "/status/conditions", unknown)

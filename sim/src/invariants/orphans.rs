@@ -3,13 +3,16 @@
 //! Judged when the pod collector asks to mark a bound pod as failed or to delete it, as it is in the store at that
 //! moment: its node must be absent then, or must have been so at some moment since the collector last began to ask the
 //! server for that node. That lets pass: a node that comes back between the answer and the writes that rest on it,
-//! however long these take. Not judged: deletes that name a revision (finished pods that are too many, and pods that
-//! end unbound), pods on their way out on a node that is out of service (KEP-2268), and what the server refuses, since
-//! it is about another pod or another state of it.
+//! however long these take. One that it deletes without grace, in whatever state, must have been marked, so that its
+//! owner counts it as failed ("Garbage collection of Pods" in Kubernetes' documentation). Not judged: deletes that name
+//! a revision (finished pods that are too many, and pods that end unbound), pods on their way out on a node that is out
+//! of service and not ready, or was not of late (KEP-2268), and what the server refuses, since it is about another pod
+//! or another state of it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use super::{Invariant, Report};
+use super::{Invariant, MEMORY, Report};
 use crate::model::{Asked, Cluster, Seen};
 
 /// How the pod collector's requests call their sender.
@@ -20,6 +23,8 @@ const COLLECTOR: &str = "/pod-garbage-collector";
 pub struct Orphans {
     /// By process, and node that its collector has asked for: whether the node has been absent since then.
     looked: BTreeMap<String, BTreeMap<String, bool>>,
+    /// The nodes that are ready, and since when.
+    ready: BTreeMap<String, Duration>,
 }
 
 impl Invariant for Orphans {
@@ -32,6 +37,15 @@ impl Invariant for Orphans {
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        if let Seen::Change(change) = seen
+            && &*change.id.resource == "nodes"
+        {
+            if change.after.as_ref().is_some_and(|node| node.condition("Ready")) {
+                self.ready.entry(change.id.name.clone()).or_insert(cluster.now);
+            } else {
+                self.ready.remove(&change.id.name);
+            }
+        }
         match seen {
             Seen::Change(change) if &*change.id.resource == "nodes" && change.after.is_none() => {
                 for looked in self.looked.values_mut() {
@@ -79,7 +93,23 @@ impl Orphans {
         let refused = asked.uid.as_deref().is_some_and(|uid| uid != pod.uid())
             || asked.base.is_some_and(|base| base != pod.revision);
         let node = pod.node_name();
-        if refused || node.is_empty() || is_absent(node) || (pod.is_terminating() && is_out_of_service(node, cluster)) {
+        if refused || node.is_empty() {
+            return;
+        }
+        if deletes && asked.grace == Some(0) && !pod.is_finished() {
+            let message = format!(
+                "{} deletes {} (uid {}, revision {}) as an orphan, and has not marked it as failed",
+                asked.client,
+                pod.id,
+                pod.uid(),
+                pod.revision
+            );
+            report.broken(self.id(), message, &[&asked.client, "apiserver"]);
+        }
+        // Whoever has been well for long is not out of service, whatever a taint says.
+        let is_well = self.ready.get(node).is_some_and(|since| *since + MEMORY < cluster.now);
+        let is_out = pod.is_terminating() && is_out_of_service(node, cluster) && !is_well;
+        if is_absent(node) || is_out {
             return;
         }
         let looked = self.looked.get(&asked.client).and_then(|looked| looked.get(node));

@@ -281,9 +281,11 @@ impl Invariant for Restarts {
                     report.broken(self.id(), message, &[&kubelet, &format!("runtime/{machine}")]);
                 }
                 let began = self.kubelets.get(&kubelet).copied().unwrap_or_default();
-                // A former life's restart, carried out late, is nothing that this one has counted.
+                // A former life's restart, carried out late, is nothing that this one has counted; nor is the first start
+                // in another sandbox: in the old one may be a container that was made and never started.
                 let restarts = last
                     .filter(|last| last.ended.is_some_and(|(at, _)| at <= *asked) && *asked >= began)
+                    .filter(|last| last.sandbox == *sandbox)
                     .map_or(0, |last| self.counted(&start, last) + 1);
                 if let Some(last) = last {
                     self.names.remove(&last.id);

@@ -20,9 +20,28 @@ fn a_pod_that_runs_again_breaks_k1() {
 }
 
 #[test]
+fn a_pod_that_runs_before_all_its_containers_breaks_k1() {
+    let shown = |phase: &str| {
+        let mut pod = pod("a", "n", phase);
+        let of = |name: &str| json!({"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0});
+        pod["status"]["containerStatuses"] = json!([of("c"), of("d")]);
+        pod
+    };
+    let runs = |names: &[&str]| {
+        let mut history = History::of(|id| id == "K1").put("pods", shown("Pending"));
+        for name in names {
+            history = history.see(&starts("s1", name, name, 1));
+        }
+        history.put("pods", shown("Running")).broken()
+    };
+    assert_eq!(runs(&["c"]), ["K1"]);
+    assert!(runs(&["c", "d"]).is_empty());
+}
+
+#[test]
 fn a_container_of_nobody_breaks_k2() {
     assert_eq!(History::new().see(&started("n", "uid-a")).broken(), ["K2"]);
-    let bound = || History::new().put("pods", pod("a", "n", "Running"));
+    let bound = || History::of(|id| id == "K2").put("pods", pod("a", "n", "Running"));
     assert!(bound().see(&started("n", "uid-a")).broken().is_empty());
     assert_eq!(bound().see(&started("m", "uid-a")).broken(), ["K2"]);
     let last = Asked {

@@ -1,10 +1,12 @@
-//! P10: a replica set that shrinks gives up pods that are not ready before ready ones.
+//! P10: a replica set that shrinks gives up pods that are not ready before ready ones, and of ready ones the cheaper.
 //!
 //! Judged when the controller manager asks to delete a ready pod of a set in whatever state it may be, which only a set
 //! that shrinks does: no other pod of the set that it keeps may have been not ready for longer than its picture may be
 //! old. Source: "Scaling a ReplicaSet" in Kubernetes' documentation. That lets pass: pods that became ready or unready
 //! lately, others whose deletion has been asked for as well, sets that shrank to nothing lately (their pods go in any
-//! order), and sets and namespaces that go themselves. Not judged: the order among pods that are equally ready.
+//! order), and sets and namespaces that go themselves. Of two pods that have been ready for so long, the one given up
+//! may not be the dearer by the annotation for that ("Pod deletion cost", in the documentation of ReplicaSet), unless a
+//! cost changed lately. Not judged: the order among pods that are equally ready and dear.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,15 +15,26 @@ use super::{Invariant, Report};
 use crate::model::{Asked, Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
+/// The annotation by which a pod says how dear its deletion is; unset means 0, lower goes first.
+const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+
 /// See the module.
 #[derive(Default)]
 pub struct Shrinking {
     /// The pods that live, by uid: whether they are ready, and since when.
     ready: BTreeMap<String, (bool, Duration)>,
+    /// What the deletion of the pods that live costs, by uid, and since when.
+    costs: BTreeMap<String, (i32, Duration)>,
     /// The uids of pods whose deletion the controller manager has asked for.
     given_up: BTreeSet<String>,
     /// By uid of a set: until when it wanted no pods at all, or still.
     empty: BTreeMap<String, Option<Duration>>,
+}
+
+fn deletion_cost(pod: &Item) -> i32 {
+    let annotations = pod.meta.annotations.as_ref();
+    let cost = annotations.and_then(|annotations| annotations.get(DELETION_COST));
+    cost.and_then(|cost| cost.parse().ok()).unwrap_or(0)
 }
 
 fn is_empty(set: &Item) -> bool {
@@ -58,13 +71,19 @@ impl Shrinking {
             before.filter(|before| change.after.as_ref().is_none_or(|after| after.uid() != before.uid()))
         {
             self.ready.remove(gone.uid());
+            self.costs.remove(gone.uid());
             self.given_up.remove(gone.uid());
         }
         let Some(after) = &change.after else { return };
         if !after.is_live_pod() {
             self.ready.remove(after.uid());
+            self.costs.remove(after.uid());
             return;
         }
+        let cost = deletion_cost(after);
+        let known = self.costs.get(after.uid()).filter(|known| known.0 == cost);
+        let since = known.map_or(now, |known| known.1);
+        self.costs.insert(after.uid().to_owned(), (cost, since));
         // One that gets another owner begins anew: that its new one is not ready is news as well.
         let is_same = before.is_some_and(|before| before.controller_uid() == after.controller_uid());
         let ready = after.condition("Ready");
@@ -138,5 +157,75 @@ impl Shrinking {
             );
             report.broken(self.id(), message, &[&asked.client]);
         }
+        let cost = |pod: &Item| {
+            let known = self.costs.get(pod.uid());
+            known.filter(|(_, since)| is_old(*since)).map(|(cost, _)| *cost)
+        };
+        let Some(price) = cost(pod) else { return };
+        let is_cheaper = |own: &Item| has_been(own, true) && cost(own).is_some_and(|cost| cost < price);
+        let mut others = cluster.owned(set.uid());
+        if let Some(kept) = others.find(|own| is_cheaper(own) && !self.given_up.contains(own.uid())) {
+            let message = format!(
+                "{} gives up {} (uid {uid}) of {}, which costs {price}, and keeps {} (uid {}), which is cheaper",
+                asked.client,
+                pod.id,
+                set.id,
+                kept.id,
+                kept.uid()
+            );
+            report.broken(self.id(), message, &[&asked.client]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::contract_tests::{namespace, with};
+    use super::super::tests::{History, POD, asked, owned, pod, set};
+    use super::DELETION_COST;
+    use crate::model::{Asked, Seen};
+
+    fn ready(name: &str, cost: &str) -> Value {
+        let pod = owned(pod(name, "n", "Running"), "ReplicaSet", "rs");
+        let pod = with(pod, "/status/conditions", json!([{"type": "Ready", "status": "True"}]));
+        with(pod, "/metadata/annotations", json!({DELETION_COST: cost}))
+    }
+
+    /// The controller manager asks to delete the pod `a`, which costs 5, of a set that has another, which costs
+    /// `first`, and since second 58 `last`.
+    fn gives_up(first: &str, last: &str, agreed: &[&str]) -> Vec<&'static str> {
+        let delete = |name: &str| Asked {
+            uid: Some(format!("uid-{name}")),
+            ..asked(
+                "controller-manager/1",
+                http::Method::DELETE,
+                &POD.replace("/pods/a", &format!("/pods/{name}")),
+            )
+        };
+        let history = History::of(|id| id == "P10")
+            .put("namespaces", namespace())
+            .put("replicasets.apps", set("rs", 1))
+            .at(1)
+            .put("pods", ready("a", "5"))
+            .put("pods", ready("b", first))
+            .at(58)
+            .put("pods", ready("b", last))
+            .at(60);
+        let names = agreed.iter().chain(&["a"]);
+        names
+            .fold(history, |history, name| history.see(&Seen::Asked(&delete(name))))
+            .broken()
+    }
+
+    #[test]
+    fn a_dear_pod_that_is_given_up_before_a_cheap_one_breaks_p10() {
+        assert_eq!(gives_up("-1", "-1", &[]), ["P10"]);
+        for cost in ["5", "6"] {
+            assert!(gives_up(cost, cost, &[]).is_empty(), "{cost}");
+        }
+        assert!(gives_up("9", "-1", &[]).is_empty(), "it is cheap since just now");
+        assert!(gives_up("-1", "-1", &["b"]).is_empty(), "both go");
     }
 }

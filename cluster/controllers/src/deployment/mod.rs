@@ -23,6 +23,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use orrery_api::clock;
 use orrery_api::labels::Selector;
 use orrery_api::meta::{Object, ObjectKey, controller_of, is_controlled_by};
+use orrery_api::mutant;
 use orrery_client::{Api, Cache, Change, DeleteParams, Error, EventKind, Next, Patch, Recorder, WorkQueue, process};
 use serde_json::json;
 use tokio::time::Instant;
@@ -133,7 +134,7 @@ impl DeploymentController {
             self.pods
                 .by_index(BY_OWNER, set)
                 .iter()
-                .any(|pod| !pods::is_finished(pod))
+                .any(|pod| !pods::is_finished(pod) || mutant::active("O191"))
         };
         let plan = plan::plan(Observed {
             deployment: &deployment,

@@ -179,7 +179,7 @@ pub(super) fn describe(set: &mut ReplicaSet, deployment: &Deployment, revision: 
     }
     if let Some(spec) = &mut set.spec {
         let wanted = deployment.spec.as_ref().and_then(|spec| spec.min_ready_seconds);
-        if spec.min_ready_seconds.unwrap_or(0) != wanted.unwrap_or(0) {
+        if spec.min_ready_seconds.unwrap_or(0) != wanted.unwrap_or(0) && !mutant::active("O186") {
             spec.min_ready_seconds = wanted;
         }
     }

@@ -62,10 +62,11 @@ impl NamespaceController {
                 }
             }
         });
+        let client = context.client.clone().named("namespace-controller");
         NamespaceController {
             namespaces: informers.namespaces.cache(),
             api: Api::new(&context.client),
-            kinds: kinds::in_namespaces(&context.client, &context.options.custom_kinds),
+            kinds: kinds::in_namespaces(&client, &context.options.custom_kinds),
             queue,
             workers: context.options.workers,
         }
@@ -125,7 +126,7 @@ impl NamespaceController {
             }
             let left = list(&**kind, name).await?;
             remains.count(&resource, &left);
-            if kind.kind() == "Pod" && !left.is_empty() {
+            if kind.kind() == "Pod" && !left.is_empty() && !mutant::active("O189") {
                 // Pods may need what else is in the namespace until they have ended.
                 break;
             }

@@ -69,10 +69,7 @@ impl Eviction {
         informers.pods.on_change({
             let (queue, state) = (queue.clone(), state.clone());
             move |change| {
-                let pod = change.object();
-                let state = lock(&state);
-                let tainted = pods::node_name(pod).is_some_and(|node| state.nodes.contains_key(node));
-                if state.waiting.contains_key(pod.uid()) || tainted && !mutant::active("O58") {
+                if pod_changed(&state, change) {
                     queue.add(change.key());
                 }
             }
@@ -231,6 +228,19 @@ fn node_changed(state: &Mutex<State>, change: &Change<Node>, now: Duration) -> b
     changed
 }
 
+/// Takes a pod's change; true when it has to be looked at.
+fn pod_changed(state: &Mutex<State>, change: &Change<Pod>) -> bool {
+    let mut state = lock(state);
+    let pod = change.object();
+    let tainted = pods::node_name(pod).is_some_and(|node| state.nodes.contains_key(node));
+    let concerns = state.waiting.contains_key(pod.uid()) || tainted && !mutant::active("O58");
+    if let Change::Deleted(_) = change {
+        // Who looks for it by its name finds nobody, or another.
+        state.forget(pod);
+    }
+    concerns
+}
+
 fn tolerations_of(pod: &Pod) -> &[Toleration] {
     pod.spec
         .as_ref()
@@ -294,5 +304,20 @@ mod tests {
         assert!(node_changed(&state, &Change::Added(node("2", taint)), at(9)));
         let since = lock(&state).nodes["n"].since.clone();
         assert_eq!(tolerations::deadline(&since, &[], at(0)), Some(at(9)));
+    }
+
+    #[test]
+    fn of_a_pod_that_is_gone_nothing_is_remembered() {
+        let state = Mutex::new(State::default());
+        let taint = json!([{"key": "a", "effect": "NoExecute"}]);
+        node_changed(&state, &Change::Added(node("1", taint)), Duration::ZERO);
+        let pod = json!({"metadata": {"name": "p", "uid": "u"}, "spec": {"nodeName": "n", "containers": []}});
+        let pod: Arc<Pod> = Arc::new(serde_json::from_value(pod).expect("a pod"));
+        assert!(pod_changed(&state, &Change::Added(pod.clone())));
+        lock(&state).arrive(&pod, "n", Duration::ZERO);
+        lock(&state).waiting.insert("u".to_owned(), Duration::ZERO);
+        assert!(pod_changed(&state, &Change::Deleted(pod)));
+        let state = lock(&state);
+        assert!(state.waiting.is_empty() && state.nodes["n"].arrived.is_empty());
     }
 }

@@ -105,7 +105,8 @@ fn allowance_of(tolerations: &[Toleration], taint: &TaintId) -> Option<Duration>
 fn tolerates(toleration: &Toleration, taint: &TaintId) -> bool {
     let effect = toleration.effect.as_deref().unwrap_or_default();
     let key = toleration.key.as_deref().unwrap_or_default();
-    if (!effect.is_empty() && effect != NO_EXECUTE) || (!key.is_empty() && key != taint.key) {
+    let is_other_effect = !effect.is_empty() && effect != NO_EXECUTE && !mutant::active("O183");
+    if is_other_effect || (!key.is_empty() && key != taint.key) {
         return false;
     }
     match toleration.operator.as_deref() {

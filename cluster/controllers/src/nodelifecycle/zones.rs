@@ -56,6 +56,7 @@ impl Count {
     fn rate(self, rate: f64) -> f64 {
         match self.state() {
             State::Normal | State::Full => rate,
+            State::Partial if mutant::active("O190") => rate,
             State::Partial if self.healthy + self.unhealthy > LARGE => rate.min(SLOW_RATE),
             State::Partial => 0.0,
         }

@@ -100,7 +100,8 @@ impl PodGc {
         if pods::is_finished(pod) && mutant::active("O61") {
             return;
         }
-        if self.mark(pod, Some(NODE_IS_GONE)).await.is_some() {
+        let is_unmarked = !pods::is_finished(pod) && mutant::active("O187");
+        if is_unmarked || self.mark(pod, Some(NODE_IS_GONE)).await.is_some() {
             // A pod is bound once: whatever else changed meanwhile, its node stays the one that is gone.
             self.remove(pod, DeleteParams::of(&**pod).grace(0)).await;
         }

@@ -39,7 +39,7 @@ pub(super) fn is_out_of_service(node: &Node) -> bool {
     let mut conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let is_ready = conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True");
     let mut taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-    !is_ready && taints.any(|taint| taint.key == OUT_OF_SERVICE)
+    taints.any(|taint| taint.key == OUT_OF_SERVICE) && (!is_ready || mutant::active("O188"))
 }
 
 /// The pods that are being deleted on nodes whose kubelets will never confirm their end.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use orrery_api::meta::Object;
+use orrery_api::mutant;
 
 use crate::pods::{is_ready, node_name, phase, ready_since};
 
@@ -62,6 +63,7 @@ fn phase_rank(pod: &Pod) -> u8 {
 fn deletion_cost(pod: &Pod) -> i32 {
     pod.annotation(DELETION_COST)
         .and_then(|cost| cost.parse().ok())
+        .filter(|_| !mutant::active("O184"))
         .unwrap_or(0)
 }
 
