@@ -345,7 +345,11 @@ impl Worker {
         }
         self.remove_volumes(pod.uid()).await?;
         let status = self.last_status.clone().unwrap_or_default();
-        self.context.reporter.report(pod, status, true);
+        // Not the overlay, which has this status already: it may be yet to be written, and goes first.
+        if let Some(known) = &self.entry.desired().pod {
+            let known = self.context.reporter.newest(known);
+            self.context.reporter.report(&known, status, true);
+        }
         Ok(Step::Wait(None))
     }
 

@@ -448,11 +448,11 @@ mod tests {
             let history = History::of(|id| id == "S6").put("pods", held);
             history.see(&Seen::Asked(&patch)).broken()
         };
-        assert_eq!(takes("controller-manager/1", 1, json!([])), ["S6"]);
-        assert_eq!(takes("controller-manager/1", 1, json!(null)), ["S6"]);
-        assert!(takes("controller-manager/1", 1, json!(["example.com/a"])).is_empty());
+        assert_eq!(takes("controller-manager/1", 2, json!([])), ["S6"]);
+        assert_eq!(takes("controller-manager/1", 2, json!(null)), ["S6"]);
+        assert!(takes("controller-manager/1", 2, json!(["example.com/a"])).is_empty());
         assert!(takes("controller-manager/1", 7, json!([])).is_empty(), "another state");
-        assert!(takes("user", 1, json!([])).is_empty());
+        assert!(takes("user", 2, json!([])).is_empty());
     }
 
     #[test]

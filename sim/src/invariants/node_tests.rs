@@ -276,7 +276,7 @@ fn a_pod_that_goes_from_a_node_that_is_out_of_service_but_well_breaks_n3() {
     let going = json!("1970-01-01T00:00:01Z");
     let ends = |from: Value, at: u64| {
         let going = with(pod("a", "n", "Running"), "/metadata/deletionTimestamp", going.clone());
-        let mark = pod_collector(http::Method::PUT, &format!("{POD}/status"), Some(4));
+        let mark = pod_collector(http::Method::PUT, &format!("{POD}/status"), Some(5));
         let history = History::of(|id| id == "N3").put("nodes", node("n"));
         let history = history
             .at(300)

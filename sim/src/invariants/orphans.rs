@@ -33,7 +33,7 @@ impl Invariant for Orphans {
     }
 
     fn statement(&self) -> &'static str {
-        "A pod is given up as an orphan only when its node is gone."
+        "A pod is given up as an orphan only when its node is gone, and is marked as failed before it is deleted."
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {

@@ -48,7 +48,7 @@ impl Invariant for Shrinking {
     }
 
     fn statement(&self) -> &'static str {
-        "A replica set that shrinks gives up pods that are not ready before ready ones."
+        "A replica set that shrinks gives up pods that are not ready before ready ones, and of these the cheaper ones first."
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
