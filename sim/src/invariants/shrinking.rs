@@ -145,35 +145,29 @@ impl Shrinking {
         if !has_been(pod, true) {
             return;
         }
-        let mut others = cluster.owned(set.uid());
-        if let Some(kept) = others.find(|own| has_been(own, false) && !self.given_up.contains(own.uid())) {
-            let message = format!(
-                "{} gives up {} (uid {uid}) of {}, which is ready, and keeps {} (uid {}), which is not",
-                asked.client,
-                pod.id,
-                set.id,
-                kept.id,
-                kept.uid()
-            );
-            report.broken(self.id(), message, &[&asked.client]);
-        }
         let cost = |pod: &Item| {
             let known = self.costs.get(pod.uid());
             known.filter(|(_, since)| is_old(*since)).map(|(cost, _)| *cost)
         };
-        let Some(price) = cost(pod) else { return };
-        let is_cheaper = |own: &Item| has_been(own, true) && cost(own).is_some_and(|cost| cost < price);
-        let mut others = cluster.owned(set.uid());
-        if let Some(kept) = others.find(|own| is_cheaper(own) && !self.given_up.contains(own.uid())) {
-            let message = format!(
-                "{} gives up {} (uid {uid}) of {}, which costs {price}, and keeps {} (uid {}), which is cheaper",
-                asked.client,
-                pod.id,
-                set.id,
-                kept.id,
-                kept.uid()
-            );
-            report.broken(self.id(), message, &[&asked.client]);
+        let price = cost(pod);
+        let is_cheaper = |own: &Item| has_been(own, true) && cost(own).zip(price).is_some_and(|(own, of)| own < of);
+        let mut complain = |is_better: &dyn Fn(&Item) -> bool, what: &str, other: &str| {
+            let mut others = cluster.owned(set.uid());
+            if let Some(kept) = others.find(|own| is_better(own) && !self.given_up.contains(own.uid())) {
+                let message = format!(
+                    "{} gives up {} (uid {uid}) of {}, which {what}, and keeps {} (uid {}), which is {other}",
+                    asked.client,
+                    pod.id,
+                    set.id,
+                    kept.id,
+                    kept.uid()
+                );
+                report.broken(self.id(), message, &[&asked.client]);
+            }
+        };
+        complain(&|own| has_been(own, false), "is ready", "not");
+        if let Some(price) = price {
+            complain(&is_cheaper, &format!("costs {price}"), "cheaper");
         }
     }
 }
