@@ -274,4 +274,6 @@ fn expected(cluster: &Cluster, expect: &Expect, missing: &mut Vec<String>) {
 }
 
 #[cfg(test)]
+mod backends_tests;
+#[cfg(test)]
 mod tests;
