@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::{Node, PodSpec};
 use orrery_api::meta::Object;
 use orrery_api::mutant;
+use orrery_api::placement::{share_port, term_matches, wants_node};
 use orrery_api::random::Random;
 
-use crate::affinity::{disliked_taints, is_cordoned, preferences, repelling_taint, term_matches, wants_node};
+use crate::affinity::{disliked_taints, is_cordoned, preferences, repelling_taint};
 use crate::queue::Event;
 use crate::resources::Resources;
-use crate::state::{HostPort, NodeInfo, PodInfo, State};
+use crate::state::{NodeInfo, PodInfo, State};
 use crate::topology::Topology;
 
 /// The highest score.
@@ -123,7 +124,7 @@ fn object(pod: &PodInfo, spec: &PodSpec, node: &Node, info: &NodeInfo, topology:
         return Some(Objection::of_node("node(s) didn't match Pod's node affinity/selector"));
     }
     if !pod.ports.is_empty()
-        && info.pods.values().any(|other| clashes(&other.ports, &pod.ports))
+        && info.pods.values().any(|other| share_port(&other.ports, &pod.ports))
         && !mutant::active("O137")
     {
         let reasons = vec!["node(s) didn't have free ports for the requested pod ports".to_owned()];
@@ -155,16 +156,6 @@ fn object(pod: &PodInfo, spec: &PodSpec, node: &Node, info: &NodeInfo, topology:
         reasons: vec![reason.words.to_owned()],
         events: reason.events,
         crowded: true,
-    })
-}
-
-/// Whether two lists of ports want the same one; the address 0.0.0.0 is every address.
-fn clashes(a: &[HostPort], b: &[HostPort]) -> bool {
-    let any = |address: &str| address == "0.0.0.0" || address == "::";
-    a.iter().any(|(address, protocol, port)| {
-        b.iter().any(|(other, other_protocol, other_port)| {
-            port == other_port && protocol == other_protocol && (address == other || any(address) || any(other))
-        })
     })
 }
 

@@ -11,14 +11,12 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Node, Pod, PodAffinityTerm};
 use orrery_api::meta::{Object, controller_of};
 use orrery_api::mutant;
+use orrery_api::placement::{HostPort, host_ports};
 
 use crate::resources::{Resources, node_allocatable, pod_requests};
 
 /// What a pod without requests counts for when nodes are compared: a tenth of a core (in thousandths), and 200 MiB.
 const DEFAULT_LOAD: (i64, i64) = (100, 200 << 20);
-
-/// A port of a node that a pod takes: address, protocol, number.
-pub type HostPort = (String, String, i32);
 
 /// What the scheduler needs of a pod, worked out once.
 #[derive(Debug, Clone)]
@@ -40,22 +38,7 @@ impl PodInfo {
     pub fn new(pod: Arc<Pod>) -> Self {
         let spec = pod.spec.as_ref();
         let requests = spec.map(pod_requests).unwrap_or_default();
-        // Init containers that run on, as sidecars, hold their ports for as long as the pod lives.
-        let sidecars = spec
-            .into_iter()
-            .flat_map(|spec| spec.init_containers.iter().flatten())
-            .filter(|container| container.restart_policy.as_deref() == Some("Always"));
-        let containers = spec.into_iter().flat_map(|spec| &spec.containers);
-        let ports = sidecars
-            .chain(containers)
-            .flat_map(|container| container.ports.iter().flatten())
-            .filter_map(|port| {
-                let number = port.host_port.filter(|number| *number > 0)?;
-                let address = port.host_ip.clone().filter(|address| !address.is_empty());
-                let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".to_owned());
-                Some((address.unwrap_or_else(|| "0.0.0.0".to_owned()), protocol, number))
-            });
-        let ports = ports.collect();
+        let ports = spec.map(host_ports).unwrap_or_default();
         let owner = controller_of(&pod.metadata)
             .map(|owner| owner.uid.clone())
             .unwrap_or_default();

@@ -11,8 +11,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 use orrery_api::labels::Selector;
 use orrery_api::meta::Object;
 use orrery_api::mutant;
+use orrery_api::placement::wants_node;
 
-use crate::affinity::{repelling_taint, wants_node};
+use crate::affinity::repelling_taint;
 use crate::queue::Event;
 use crate::state::{NodeInfo, PodInfo, State};
 

@@ -24,7 +24,11 @@ fn was_admitted(pod: &Item) -> bool {
 /// Why a pod was rejected, if it was.
 fn rejection(pod: &Item) -> Option<&str> {
     let reason = pod.pod()?.status.as_ref()?.reason.as_deref()?;
-    let by_admission = reason.starts_with("OutOf") || reason == "NodeAffinity" || reason == "UnexpectedAdmissionError";
+    let by_admission = ["OutOf", "PodOS"].iter().any(|start| reason.starts_with(start))
+        || matches!(
+            reason,
+            "NodeAffinity" | "NodePorts" | "TaintToleration" | "UnexpectedAdmissionError"
+        );
     (pod.phase() == "Failed" && by_admission).then_some(reason)
 }
 

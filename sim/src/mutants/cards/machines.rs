@@ -406,6 +406,14 @@ pub const CARDS: &[Card] = &[
         &["convergence"],
     ),
     card(
+        "O216",
+        "own",
+        "kubelet",
+        "a pod is taken though another one has its port of the node",
+        "two pods that want the same port of their node are bound by its name",
+        &["convergence"],
+    ),
+    card(
         "O175",
         "own",
         "kubelet",
@@ -435,7 +443,7 @@ pub const CARDS: &[Card] = &[
         "kubelet",
         "a container whose startup probe has failed for good is left alone",
         "a container takes longer to begin than its startup probe has patience",
-        &["convergence"],
+        &["K15", "convergence"],
     ),
     card(
         "O179",

@@ -128,7 +128,7 @@ pub const CARDS: &[Card] = &[
     card(
         "O135",
         "own",
-        "scheduler",
+        "api",
         "a toleration covers taints of its key whatever their value",
         "a pod tolerates a taint of the same key with another value",
         &["Q4"],
