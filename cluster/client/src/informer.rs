@@ -93,18 +93,26 @@ impl<K: Resource> Informer<K> {
 
     /// Keeps the cache, for ever.
     pub async fn run(self) {
-        let mut failures = 0;
+        let (mut failures, mut expired) = (0, 0);
         loop {
             if let Err(error) = self.list().await {
                 self.pause(&mut failures, "list", &error.to_string()).await;
                 continue;
             }
             loop {
-                match self.watch().await {
+                match self.watch(&mut expired).await {
                     Ended::Resume if mutant::is_on("B02") => break,
                     Ended::Resume => failures = 0,
                     Ended::Failed(why) => self.pause(&mut failures, "watch", &why).await,
-                    Ended::Expired => break,
+                    Ended::Expired if expired == 0 => {
+                        expired = 1;
+                        break;
+                    }
+                    // A server that lists what it cannot watch from is not to be pressed.
+                    Ended::Expired => {
+                        self.pause(&mut expired, "watch", "what was listed is too old").await;
+                        break;
+                    }
                 }
             }
         }
@@ -130,7 +138,8 @@ impl<K: Resource> Informer<K> {
         Ok(())
     }
 
-    async fn watch(&self) -> Ended {
+    /// Watches from where the cache is. Whatever is told shows that its history is not gone: nothing had `expired`.
+    async fn watch(&self, expired: &mut u32) -> Ended {
         let mut from = self.cache.revision();
         if mutant::active("O01") {
             from = from.saturating_sub(20).max(1);
@@ -173,6 +182,7 @@ impl<K: Resource> Informer<K> {
                 Some(Err(_)) | None => return Ended::Resume,
             }
             heard = Some(Instant::now());
+            *expired = 0;
         }
     }
 
@@ -205,6 +215,7 @@ impl<K: Resource> Informer<K> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Mutex};
 
     use async_trait::async_trait;
@@ -232,6 +243,42 @@ mod tests {
                 Body::Full(Bytes::from(list.to_string()))
             }))
         }
+    }
+
+    /// A server that lists, and has forgotten at once what it listed; it counts its lists.
+    #[derive(Default)]
+    struct Forgetful(AtomicUsize);
+
+    #[async_trait]
+    impl Transport for Forgetful {
+        async fn send(&self, request: Request) -> Result<Response, TransportError> {
+            let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+            let (code, body) = if watches {
+                let status = json!({"kind": "Status", "status": "Failure", "reason": "Expired", "code": 410});
+                (http::StatusCode::GONE, status)
+            } else {
+                self.0.fetch_add(1, Ordering::Relaxed);
+                (
+                    http::StatusCode::OK,
+                    json!({"metadata": {"resourceVersion": "1"}, "items": []}),
+                )
+            };
+            let mut response = http::Response::new(Body::Full(Bytes::from(body.to_string())));
+            *response.status_mut() = code;
+            Ok(response)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_has_forgotten_what_it_listed_is_not_pressed() {
+        let server = Arc::new(Forgetful::default());
+        let client = Client::new(server.clone(), "test");
+        let informer: Informer<Pod> = Informer::new(&client, &Random::from_number(1));
+        let tasks = TaskGroup::new();
+        tasks.spawn(informer.run());
+        sleep(Duration::from_secs(60)).await;
+        let lists = server.0.load(Ordering::Relaxed);
+        assert!((5..20).contains(&lists), "{lists} lists in a minute");
     }
 
     #[tokio::test]
