@@ -63,7 +63,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             cluster_ca: String::new(),
-            node_monitor_grace: Duration::from_secs(40),
+            node_monitor_grace: Duration::from_secs(50),
             node_eviction_rate: 0.1,
             terminated_pod_threshold: 12_500,
             custom_kinds: Vec::new(),

@@ -40,7 +40,7 @@ async fn a_mark_without_an_answer_does_not_make_healthy_nodes_look_silent() {
     renew(&server, &["n1", "n2", "n3"], 30).await;
     renew(&server, &["n2", "n3"], 20).await;
     // The first node is given up; the mark of the second one hangs for half a minute.
-    renew(&server, &["n3"], 80).await;
+    renew(&server, &["n3"], 90).await;
     assert_eq!(taints(&server, "n1"), LOST);
     assert_eq!(taints(&server, "n2"), LOST);
     let lasting = server.get("pods", "a", "web-2").expect("it tolerates all");

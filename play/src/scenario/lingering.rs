@@ -9,9 +9,9 @@ use super::target::NodeTarget;
 use super::vain::Vain;
 use super::{Heal, Scenario, Topology, write_duration};
 
-/// When pods without a toleration of their own leave a node that is silent: it has a grace of 40 s, and they tolerate
+/// When pods without a toleration of their own leave a node that is silent: it has a grace of 50 s, and they tolerate
 /// it for 300 s.
-const LEAVE: Duration = Duration::from_secs(340);
+const LEAVE: Duration = Duration::from_secs(350);
 
 /// So long those that come in their place take to be ready.
 const READY: Duration = Duration::from_secs(20);
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn pods_that_leave_a_lost_node_later_than_the_end_is_waited_for_are_a_doubt() {
-        insta::assert_snapshot!(fault("between: 20s..100s\n    crash: { node: any, for: 20s..60s }"), @r#"a.yaml:8:5: a node that is lost when the chaos ends may stay so (`heal: core`), and the pods of Deployment "web" leave it only 340s after it was lost, which is later than `converge` (2m) waits: write `converge: 400s` or `heal: all`, or give the pods a toleration of node.kubernetes.io/unreachable with fewer `tolerationSeconds`"#);
+        insta::assert_snapshot!(fault("between: 20s..100s\n    crash: { node: any, for: 20s..60s }"), @r#"a.yaml:8:5: a node that is lost when the chaos ends may stay so (`heal: core`), and the pods of Deployment "web" leave it only 350s after it was lost, which is later than `converge` (2m) waits: write `converge: 400s` or `heal: all`, or give the pods a toleration of node.kubernetes.io/unreachable with fewer `tolerationSeconds`"#);
         for late in [
             "at: 100s\n    partition: { node: node-1, direction: out, for: 1m }",
             "at: 100s\n    partition: { between: [[node-1], [control-plane]], for: 1m }",

@@ -28,7 +28,7 @@ const FAR: u32 = 60;
 /// What a fault did may be under way for so long when it is over.
 const UNDER_WAY: Duration = Duration::from_secs(5);
 /// A node that has been silent for its grace, and somewhat more, is given up: the fault may be over by then.
-const GRACE: Duration = Duration::from_secs(50);
+const GRACE: Duration = Duration::from_secs(60);
 /// So long a process has just begun.
 const BEGINNING: Duration = Duration::from_secs(10);
 

@@ -205,7 +205,7 @@ impl Leases {
         let silence = match silence.map(|silence| silence.as_secs()) {
             None => "never written before",
             Some(0..15) => "fresh",
-            Some(15..40) => "late",
+            Some(15..50) => "late",
             Some(_) => "long silent",
         };
         let name = match change.id.namespace.as_str() {

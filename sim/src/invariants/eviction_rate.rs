@@ -33,8 +33,25 @@ pub struct EvictionRate {
     asked: BTreeMap<String, Vec<(Duration, String)>>,
     /// The node that was last given up, by zone.
     last: BTreeMap<String, GivenUp>,
+    /// The nodes of each zone.
+    zones: BTreeMap<String, Nodes>,
     /// The zones that are disturbed, and since when.
     disturbed: BTreeMap<String, Duration>,
+}
+
+/// How many nodes a zone has, and how many of them are ready.
+#[derive(Clone, Copy, Default)]
+struct Nodes {
+    all: usize,
+    ready: usize,
+}
+
+impl Nodes {
+    fn are_disturbed(self) -> bool {
+        let (share, number) = DISTURBING;
+        let lost = self.all - self.ready;
+        self.ready > 0 && lost >= number && lost * 100 >= self.all * share && self.all <= LARGE
+    }
 }
 
 /// A node that was given up.
@@ -64,28 +81,33 @@ fn zone(node: &Item) -> String {
 }
 
 impl EvictionRate {
-    /// Takes what a change of a node makes of the zones.
-    fn count(&mut self, change: &Change, cluster: &Cluster) {
+    /// Takes what a change of a node makes of its zone, and of the one in which it was.
+    fn count(&mut self, change: &Change, now: Duration) {
         let kind = |node: &Item| (zone(node), node.condition("Ready"));
-        if change.before.as_deref().map(kind) == change.after.as_deref().map(kind) {
+        let (before, after) = (change.before.as_deref().map(kind), change.after.as_deref().map(kind));
+        if before == after {
             return;
         }
-        let others = cluster.all("nodes").filter(|node| node.id != change.id);
-        let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
-        for node in others.chain(&change.after) {
-            let (ready, all) = counts.entry(zone(node)).or_default();
-            *ready += usize::from(node.condition("Ready"));
-            *all += 1;
+        if let Some((zone, ready)) = &before
+            && let Some(nodes) = self.zones.get_mut(zone)
+        {
+            nodes.all -= 1;
+            nodes.ready -= usize::from(*ready);
         }
-        let (share, number) = DISTURBING;
-        counts.retain(|_, (ready, all)| {
-            let lost = *all - *ready;
-            *ready > 0 && lost >= number && lost * 100 >= *all * share && *all <= LARGE
-        });
-        self.disturbed.retain(|zone, _| counts.contains_key(zone));
-        for zone in counts.into_keys() {
-            self.disturbed.entry(zone).or_insert(cluster.now);
+        if let Some((zone, ready)) = &after {
+            let nodes = self.zones.entry(zone.clone()).or_default();
+            nodes.all += 1;
+            nodes.ready += usize::from(*ready);
         }
+        for (zone, _) in before.into_iter().chain(after) {
+            let nodes = self.zones.get(&zone).copied().unwrap_or_default();
+            if nodes.are_disturbed() {
+                self.disturbed.entry(zone).or_insert(now);
+            } else {
+                self.disturbed.remove(&zone);
+            }
+        }
+        self.zones.retain(|_, nodes| nodes.all > 0);
     }
 
     fn changed(&mut self, change: &Change, cluster: &Cluster, report: &mut Report) {
@@ -144,7 +166,7 @@ impl Invariant for EvictionRate {
         match seen {
             Seen::Change(change) if &*change.id.resource == "nodes" => {
                 self.changed(change, cluster, report);
-                self.count(change, cluster);
+                self.count(change, cluster.now);
             }
             Seen::Asked(asked) if asked.user_agent.ends_with(MARKS) && asked.method != http::Method::GET => {
                 if let Some(path) = asked.path.as_ref().filter(|path| &*path.resource == "nodes") {

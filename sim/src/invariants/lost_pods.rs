@@ -17,7 +17,7 @@ use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
 /// A node that is silent for less is not given up.
-const GRACE: Duration = Duration::from_secs(40);
+const GRACE: Duration = Duration::from_secs(50);
 /// The controller looks every five seconds, and writes one after the other.
 const ROUNDS: Duration = Duration::from_secs(15);
 /// How whoever marks nodes and pods calls itself.

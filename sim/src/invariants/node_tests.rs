@@ -42,7 +42,7 @@ fn a_node_that_is_given_up_without_silence_or_witness_breaks_n1() {
         let heard = renews(renews(begin, "n", own), "m", other);
         writes(heard.at(200), unreachable("n")).broken()
     };
-    assert!(history(165, 195).is_empty());
+    assert!(history(155, 195).is_empty());
     assert_eq!(history(195, 195), ["N1"]);
     assert_eq!(history(150, 150), ["N1"]);
 }

@@ -1,7 +1,7 @@
 //! N1: a node is given up only if it was silent for its grace, and not when it is the control plane that is cut off.
 //!
 //! Judged when a node is marked as one of which nothing is known, and when it gets the taint `unreachable` that evicts:
-//! there must have been a pause of 30 s in its renewals that ended within the controller's lag or lasts; and for the
+//! there must have been a pause of 40 s in its renewals that ended within the controller's lag or lasts; and for the
 //! taint some node must have been heard within that lag and 25 s more. Where none at all was heard for long, each has
 //! its grace once more when one is heard again. Not judged: nodes that say themselves that they are not ready, and what
 //! no controller asked for; the rate of evictions is judged beside (`eviction_rate`).
@@ -17,8 +17,8 @@ use crate::model::{Asked, Cluster, Item, Seen};
 use crate::scenario::Role;
 
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
-/// A pause in a node's renewals that may be its end: the grace of 40 s, counted from up to a renewal later.
-const PAUSE: Duration = Duration::from_secs(30);
+/// A pause in a node's renewals that may be its end: the grace of 50 s, counted from up to a renewal later.
+const PAUSE: Duration = Duration::from_secs(40);
 /// So lately somebody must have been heard.
 const WITNESS: Duration = Duration::from_secs(25);
 
@@ -26,7 +26,7 @@ const WITNESS: Duration = Duration::from_secs(25);
 const GIVES_UP: Duration = Duration::from_secs(40);
 
 /// When nobody was heard for so long, that was seen: the controller looks every five seconds.
-const NOBODY: Duration = Duration::from_secs(45);
+const NOBODY: Duration = Duration::from_secs(55);
 /// So long after somebody is heard again no node is given up. A controller that began to listen while nobody was heard
 /// takes that for no outage if it ends in time; a node has its grace from then all the same.
 const ANEW: Duration = Duration::from_secs(15);
