@@ -1,8 +1,10 @@
 //! The worker's hands: carries out one action of a plan.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use orrery_api::mutant;
 use orrery_api::task::within;
@@ -165,7 +167,11 @@ impl Worker {
             .await
             .map_err(|error| trouble("RunContainerError", error.to_string()))?;
         tell("Started", &format!("Started container {}", spec.name));
-        self.post_start(pod, sandbox, spec, &id).await;
+        let has_hook = spec.lifecycle.as_ref().is_some_and(|hooks| hooks.post_start.is_some());
+        let is_passed_over = attempt > 0 && has_hook && mutant::active("O199");
+        if !is_passed_over {
+            self.post_start(pod, sandbox, spec, &id).await;
+        }
         Ok(())
     }
 
@@ -207,19 +213,28 @@ impl Worker {
         };
         let context = self.context.clone();
         let mut urgency = self.urgency.clone();
-        let done = tokio::select! {
-            biased;
-            _ = urgency.changed() => return,
-            done = handler.run(&*context.runtime, &*context.network, id, POST_START_LIMIT) => done,
+        let hook = async {
+            tokio::select! {
+                biased;
+                _ = urgency.changed() => None,
+                done = handler.run(&*context.runtime, &*context.network, id, POST_START_LIMIT) => Some(done),
+            }
         };
-        if let Err(why) = done {
+        // The mutant: what is to be seen of the container is told while its hook runs.
+        let done = match mutant::active("O198") {
+            true => self.telling(hook).await,
+            false => hook.await,
+        };
+        if let Some(Err(why)) = done {
             let message = format!("PostStartHook failed: {why}");
             context.container_event(pod, &spec.name, EventKind::Warning, "FailedPostStartHook", &message);
             let death = Death {
                 message: "FailedPostStartHook".to_owned(),
                 grace: None,
             };
-            self.memory.dead.insert(id.to_owned(), death);
+            if !mutant::active("O197") {
+                self.memory.dead.insert(id.to_owned(), death);
+            }
         }
     }
 
@@ -232,11 +247,17 @@ impl Worker {
         sandboxes: &[PodSandbox],
         stops: &[Stop],
     ) -> Result<Step, Failed> {
+        // What is more urgent comes first.
+        if self.urgency.has_changed().unwrap_or(false) {
+            return Ok(Step::Again);
+        }
         let context = self.context.clone();
         // Whatever comes of the stop: a container that ends without an answer is to be replaced as well.
         self.memory.stops(stops);
         let ip = pod.and_then(|pod| self.around(pod, usable_sandbox(pod, sandboxes)).pod_ip);
         let turns = Turns::of(stops);
+        // Containers whose hook is over.
+        let hooked = Mutex::new(BTreeSet::new());
         let mut works = Vec::new();
         for stop in stops {
             let first = self.stopping.insert(stop.id.clone());
@@ -251,30 +272,47 @@ impl Worker {
                     .and_then(|lifecycle| lifecycle.pre_stop.as_ref())?;
                 Handler::of_hook(hook, spec, ip)
             });
+            let stays = pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_none());
+            let hook = hook.filter(|_| !(stays && mutant::active("O194")));
             let context = context.clone();
-            let turns = &turns;
+            let (turns, hooked) = (&turns, &hooked);
             works.push(async move {
                 let began = Instant::now();
-                if let Some(hook) = hook
-                    && let Err(why) = hook
-                        .run(&*context.runtime, &*context.network, &stop.id, stop.grace)
-                        .await
-                    && let Some(pod) = pod
-                {
-                    let message = format!("PreStopHook failed: {why}");
-                    context.container_event(pod, &stop.name, EventKind::Warning, "FailedPreStopHook", &message);
-                }
-                let left = || stop.grace.saturating_sub(began.elapsed());
-                turns.wait(stop.turn, left()).await;
-                let left = match mutant::active("O117") {
-                    true => stop.grace,
-                    false => left().max(stop.grace.min(LEAST_GRACE)),
+                let hook_is_run = async {
+                    if let Some(hook) = &hook
+                        && let Err(why) = hook
+                            .run(&*context.runtime, &*context.network, &stop.id, stop.grace)
+                            .await
+                        && let Some(pod) = pod
+                    {
+                        let message = format!("PreStopHook failed: {why}");
+                        context.container_event(pod, &stop.name, EventKind::Warning, "FailedPreStopHook", &message);
+                    }
+                    hooked.lock().unwrap_or_else(PoisonError::into_inner).insert(&stop.id);
                 };
-                let stopped = limited(left + STOP_MARGIN, context.runtime.stop_container(&stop.id, left)).await;
-                if stopped.as_ref().err().is_none_or(RuntimeError::is_not_found) {
-                    turns.ended(stop.turn);
+                let stopped = async {
+                    // The mutant: as if the grace period began when the hook was over.
+                    let began = match hook.is_some() && mutant::active("O196") {
+                        true => Instant::now(),
+                        false => began,
+                    };
+                    let left = || stop.grace.saturating_sub(began.elapsed());
+                    turns.wait(stop.turn, left()).await;
+                    let left = match mutant::active("O117") {
+                        true => stop.grace,
+                        false => left().max(stop.grace.min(LEAST_GRACE)),
+                    };
+                    let stopped = limited(left + STOP_MARGIN, context.runtime.stop_container(&stop.id, left)).await;
+                    if stopped.as_ref().err().is_none_or(RuntimeError::is_not_found) {
+                        turns.ended(stop.turn);
+                    }
+                    stopped
+                };
+                if hook.is_some() && mutant::active("O195") {
+                    return join(hook_is_run, stopped).await.1;
                 }
-                stopped
+                hook_is_run.await;
+                stopped.await
             });
         }
         let mut urgency = self.urgency.clone();
@@ -285,7 +323,13 @@ impl Worker {
                 results = join_all(works) => Some(results),
             }
         };
-        let Some(results) = self.telling(stopping).await else {
+        let results = self.telling(stopping).await;
+        let Some(results) = results else {
+            // A hook that was cut off is run again within what the pod has now, as Kubernetes' kubelet does.
+            let hooked = hooked.into_inner().unwrap_or_else(PoisonError::into_inner);
+            for stop in stops.iter().filter(|stop| !hooked.contains(&stop.id)) {
+                self.stopping.remove(&stop.id);
+            }
             return Ok(Step::Again);
         };
         match results
@@ -375,9 +419,15 @@ impl Worker {
         Some(period)
     }
 
+    /// Removes the pod's volumes. They go before its sandboxes: as long as one of these is there, a kubelet that is
+    /// restarted in between knows that something is left to do.
     pub(crate) async fn remove_volumes(&mut self, uid: &str) -> Result<(), Failed> {
-        let removed = limited(MAKE_LIMIT, self.context.runtime.remove_volumes(uid)).await;
-        removed.map_err(|error| Failed(error.to_string()))
+        if !self.volumes_removed {
+            let removed = limited(MAKE_LIMIT, self.context.runtime.remove_volumes(uid)).await;
+            removed.map_err(|error| Failed(error.to_string()))?;
+            self.volumes_removed = true;
+        }
+        Ok(())
     }
 }
 

@@ -69,7 +69,12 @@ impl Shortage {
 
 /// Registers the node, tells its status, and registers it again when somebody deletes it.
 pub async fn keep_node(context: &Context, node: &Cache<Node>, changed: &Notify) {
-    let api = Api::<Node>::new(&context.client.clone().with_limit(REQUEST_LIMIT));
+    let mut writer = NodeWriter {
+        context,
+        api: Api::new(&context.client.clone().with_limit(REQUEST_LIMIT)),
+        cache: node,
+        registered: None,
+    };
     node.wait_synced().await;
     let mut runtime = RuntimeHealth {
         version: String::new(),
@@ -112,7 +117,7 @@ pub async fn keep_node(context: &Context, node: &Cache<Node>, changed: &Notify) 
         let outcome = if is_settled {
             Ok(false)
         } else {
-            write(context, &api, node, &runtime, due, failures > 0).await
+            writer.write(&runtime, due, failures > 0).await
         };
         match outcome {
             Ok(wrote) => {
@@ -153,47 +158,59 @@ async fn pause(context: &Context, failures: u32) {
     sleep(context.random.jitter(pause, 0.2)).await;
 }
 
-/// Brings the API's node up to date; returns whether it wrote.
-///
-/// After a failure (`doubt`) the node is read from the API first, as Kubernetes' kubelet does. One that can speak and
-/// not hear would else go on saying that it is ready, and get pods that it never hears of.
-async fn write(
-    context: &Context,
-    api: &Api<Node>,
-    cache: &Cache<Node>,
-    runtime: &RuntimeHealth,
-    heartbeat: bool,
-    doubt: bool,
-) -> Result<bool, Error> {
-    let options = &context.options;
-    let key = ObjectKey::new("", &options.node_name);
-    let known = if doubt {
-        match api.get(&key).await {
-            Ok(node) => Some(node),
-            Err(error) if error.is_not_found() => None,
-            Err(error) => return Err(error),
-        }
-    } else {
-        cache.get(&key)
-    };
-    let mut node = match known {
-        Some(node) => node,
-        None => {
-            let status = status(options, runtime, None, clock::now());
-            match api.create(&registration(options, status)).await {
-                Ok(node) => node,
-                Err(error) if error.is_already_exists() => api.get(&key).await?,
+/// Writes the node to the API.
+struct NodeWriter<'a> {
+    context: &'a Context,
+    api: Api<Node>,
+    cache: &'a Cache<Node>,
+    /// The uid of the node that this life of the kubelet has registered, or taken for its own.
+    registered: Option<String>,
+}
+
+impl NodeWriter<'_> {
+    /// Brings the API's node up to date; returns whether it wrote.
+    ///
+    /// After a failure (`doubt`) the node is read from the API first, as Kubernetes' kubelet does. One that can speak
+    /// and not hear would else go on saying that it is ready, and get pods that it never hears of.
+    async fn write(&mut self, runtime: &RuntimeHealth, heartbeat: bool, doubt: bool) -> Result<bool, Error> {
+        let options = &self.context.options;
+        let key = ObjectKey::new("", &options.node_name);
+        let known = if doubt {
+            match self.api.get(&key).await {
+                Ok(node) => Some(node),
+                Err(error) if error.is_not_found() => None,
                 Err(error) => return Err(error),
             }
+        } else {
+            self.cache.get(&key)
+        };
+        let mut node = match known {
+            Some(node) => node,
+            None => {
+                let status = status(options, runtime, None, clock::now());
+                match self.api.create(&registration(options, status)).await {
+                    Ok(node) => node,
+                    Err(error) if error.is_already_exists() => self.api.get(&key).await?,
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        // Once: what users change of its labels later is theirs to say, until the next start.
+        if self.registered.as_deref() != Some(node.uid()) {
+            if let Some(patch) = correction(options, &node) {
+                node = self.api.patch(&key, &Patch::Strategic(patch)).await?;
+            }
+            self.registered = Some(node.uid().to_owned());
         }
-    };
-    if let Some(patch) = correction(options, &node) {
-        node = api.patch(&key, &Patch::Strategic(patch)).await?;
-    }
-    let new = status(options, runtime, node.status.as_ref(), clock::now());
-    match difference(node.status.as_ref(), &new, heartbeat) {
-        Some(patch) => api.patch_status(&key, &Patch::Strategic(patch)).await.map(|_| true),
-        None => Ok(false),
+        let new = status(options, runtime, node.status.as_ref(), clock::now());
+        match difference(node.status.as_ref(), &new, heartbeat) {
+            Some(patch) => self
+                .api
+                .patch_status(&key, &Patch::Strategic(patch))
+                .await
+                .map(|_| true),
+            None => Ok(false),
+        }
     }
 }
 

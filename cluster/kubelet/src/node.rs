@@ -54,7 +54,9 @@ pub fn registration(options: &Options, status: NodeStatus) -> Node {
     }
 }
 
-/// What has to change in the metadata and spec of a node that is there already; none if nothing has.
+/// What has to change in the metadata and spec of a node that is there already when a kubelet registers it; none if
+/// nothing has. As `tryRegisterWithAPIServer` of Kubernetes' kubelet, but all labels that it was given, and the pods'
+/// addresses, are its own to say.
 pub fn correction(options: &Options, node: &Node) -> Option<Value> {
     let old = node.metadata.labels.as_ref();
     let missing: BTreeMap<String, String> = labels(options)

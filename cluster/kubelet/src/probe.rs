@@ -242,14 +242,25 @@ fn check(kind: &'static str, probe: Option<&Probe>, spec: &Spec, ip: IpAddr) -> 
     let seconds = |seconds: Option<i32>, default: i32, least: i32| {
         Duration::from_secs(u64::try_from(seconds.filter(|own| *own > 0).unwrap_or(default).max(least)).unwrap_or(0))
     };
+    let thresholds = |own: Option<i32>, default: i32| own.filter(|own| *own > 0).unwrap_or(default);
+    let (successes, failures) = (
+        thresholds(probe.success_threshold, 1),
+        thresholds(probe.failure_threshold, 3),
+    );
     Some(Check {
         kind,
         handler: Handler::of_probe(probe, spec, ip),
         initial_delay: seconds(probe.initial_delay_seconds, 0, 0),
         period: seconds(probe.period_seconds, 10, 1),
         timeout: seconds(probe.timeout_seconds, 1, 1),
-        success_threshold: probe.success_threshold.unwrap_or(1).max(1),
-        failure_threshold: probe.failure_threshold.filter(|threshold| *threshold > 0).unwrap_or(3),
+        success_threshold: match successes > 1 && mutant::active("O201") {
+            true => 1,
+            false => successes,
+        },
+        failure_threshold: match failures > 3 && mutant::active("O200") {
+            true => 3,
+            false => failures,
+        },
         grace: probe.termination_grace_period_seconds.map(at_least_a_second),
     })
 }

@@ -129,6 +129,8 @@ pub(crate) struct Worker {
     held_back: BTreeSet<String>,
     /// The volumes were written by this worker.
     pub(crate) volumes_written: bool,
+    /// And they were removed by it.
+    pub(crate) volumes_removed: bool,
     /// When their content was last read.
     pub(crate) volumes_read: Duration,
     /// The tokens in them, and when they were made.
@@ -160,6 +162,7 @@ impl Worker {
             stopping: BTreeSet::new(),
             held_back: BTreeSet::new(),
             volumes_written: false,
+            volumes_removed: false,
             volumes_read: Duration::ZERO,
             environments: BTreeMap::new(),
             tokens: None,
@@ -224,7 +227,8 @@ impl Worker {
         }
         let pod = self.context.reporter.newest(pod);
         if let Some(refusal) = &desired.refused {
-            let status = rejected_status(&pod, &refusal.reason, &refusal.message, clock::now());
+            let message = format!("Pod was rejected: {}", refusal.message);
+            let status = rejected_status(&pod, &refusal.reason, &message, clock::now());
             self.context.reporter.report(&pod, status, true);
             return Ok(Step::Wait(None));
         }
@@ -340,10 +344,10 @@ impl Worker {
             self.report(pod, sandboxes, &Plan::default(), !mutant::active("O176"));
             self.last_status = self.status.clone();
         }
+        self.remove_volumes(pod.uid()).await?;
         if let Some(action) = cleanup(sandboxes).actions.first() {
             return self.act(pod, sandboxes, action).await;
         }
-        self.remove_volumes(pod.uid()).await?;
         let status = self.last_status.clone().unwrap_or_default();
         // Not the overlay, which has this status already: it may be yet to be written, and goes first.
         if let Some(known) = &self.entry.desired().pod {
@@ -375,17 +379,20 @@ impl Worker {
         sandboxes: &[PodSandbox],
         grace: Duration,
     ) -> Result<Step, Failed> {
-        let mut plan = terminating(pod.map(|pod| &**pod), sandboxes, grace);
-        if plan.actions.is_empty() {
-            plan = cleanup(sandboxes);
-        }
+        let plan = terminating(pod.map(|pod| &**pod), sandboxes, grace);
         match plan.actions.first() {
-            Some(Action::StopContainers(stops)) => self.stop_containers(pod.map(|pod| &**pod), sandboxes, stops).await,
+            Some(Action::StopContainers(stops)) => {
+                return self.stop_containers(pod.map(|pod| &**pod), sandboxes, stops).await;
+            }
+            Some(action) => return self.act_on_runtime(action).await,
+            None => {}
+        }
+        let uid = self.entry.desired().identity.uid;
+        self.remove_volumes(&uid).await?;
+        match cleanup(sandboxes).actions.first() {
             Some(action) => self.act_on_runtime(action).await,
             None if !self.look_again() => Ok(Step::Again),
             None => {
-                let uid = self.entry.desired().identity.uid;
-                self.remove_volumes(&uid).await?;
                 self.context.reporter.forget(&uid);
                 Ok(Step::Over)
             }
@@ -400,7 +407,13 @@ impl Worker {
     /// How long the pod may still run; ends it when its time is over.
     fn deadline(&mut self, pod: &Pod) -> Option<Duration> {
         let seconds = pod.spec.as_ref()?.active_deadline_seconds?;
-        let start = pod.status.as_ref()?.start_time.as_ref()?.0;
+        let mut start = pod.status.as_ref()?.start_time.as_ref()?.0;
+        if let Some(created) = &pod.metadata.creation_timestamp
+            && created.0 < start
+            && mutant::active("O203")
+        {
+            start = created.0;
+        }
         let left = start
             .as_second()
             .saturating_add(seconds)

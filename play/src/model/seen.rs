@@ -538,6 +538,27 @@ pub enum Seen<'a> {
         /// How long it is left to end by itself.
         grace: Duration,
     },
+    /// A kubelet asks for a command to be run in a container, as a hook or a probe wants it. The runtime may be in no
+    /// state to do so.
+    CommandAsked {
+        /// Where.
+        machine: &'a str,
+        /// The container's id.
+        container: &'a str,
+        /// The command.
+        command: &'a [String],
+        /// How long it may take.
+        timeout: Duration,
+    },
+    /// A kubelet that has waited for it hears what came of a command.
+    CommandAnswered {
+        /// The container's id.
+        container: &'a str,
+        /// The command.
+        command: &'a [String],
+        /// Its exit code; none if the runtime could not run it.
+        code: Option<i32>,
+    },
     /// A container that runs answers nobody from now on, or answers again.
     ContainerSilent {
         /// Its id.

@@ -1,5 +1,5 @@
 //! What running containers were given: the pod's address in their environment, and ConfigMaps and Secrets in their
-//! volumes, which follow what users change.
+//! volumes, which follow what users change and go with the pod.
 //!
 //! Not judged: volumes that pick some keys, the environment that comes from ConfigMaps (it is that of the start), and
 //! what does not exist.
@@ -28,9 +28,13 @@ pub(super) fn missing(runtime: &SimRuntime, cluster: &Cluster, machine: &str, mi
         }
     }
     for (uid, content) in runtime.volumes() {
-        let Some(item) = cluster.by_uid(&uid).filter(|item| item.is_live_pod()) else {
+        let Some(item) = cluster.by_uid(&uid) else {
+            missing.push(format!("{machine} still has volumes of the pod {uid}, which is gone"));
             continue;
         };
+        if !item.is_live_pod() {
+            continue;
+        }
         let volumes = item.pod().and_then(|pod| pod.spec.as_ref()?.volumes.as_ref());
         for volume in volumes.into_iter().flatten() {
             let Some(VolumeContent::Files(files)) = content.get(&volume.name) else {

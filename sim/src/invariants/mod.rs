@@ -13,6 +13,7 @@ mod availability;
 mod available;
 pub(crate) mod backends;
 mod binding;
+mod bounds;
 mod calls;
 mod capacity;
 mod collector;
@@ -32,9 +33,11 @@ mod flows;
 mod foreign_conditions;
 mod generations;
 mod halves;
+mod hooks;
 mod identity;
 mod informers;
 mod init_order;
+mod kubelets;
 mod leadership;
 mod linearizable;
 mod lost_pods;
@@ -42,9 +45,11 @@ mod min_ready;
 mod orphans;
 mod ownership;
 mod pages;
+mod paused;
 mod phases;
 mod placement;
 mod pod_addresses;
+mod probing;
 mod readiness;
 mod readiness_gates;
 mod replicas;
@@ -232,11 +237,13 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(endings::Endings::default()),
         Box::new(events::Events::default()),
         Box::new(available::Available),
+        Box::new(paused::Paused::default()),
         Box::new(transitions::Transitions::default()),
         Box::new(sidecars::Sidecars::default()),
         Box::new(silent_containers::SilentContainers::default()),
         Box::new(stops::Stops::default()),
         Box::new(foreign_conditions::ForeignConditions),
+        Box::new(hooks::Hooks::default()),
         Box::new(requests::Requests),
     ]
 }
@@ -323,6 +330,8 @@ mod actor_tests;
 mod availability_tests;
 #[cfg(test)]
 mod contract_tests;
+#[cfg(test)]
+mod hooks_tests;
 #[cfg(test)]
 mod kubelet_tests;
 #[cfg(test)]

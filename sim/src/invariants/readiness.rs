@@ -1,22 +1,28 @@
-//! K5: a container is shown ready no sooner than it answers. K7: it is not killed before its grace period, unless
-//! forced.
+//! K5: a container is shown ready no sooner than it answers, and has answered as often as its probe wants. K7: it is
+//! not killed before its grace period, unless forced.
 //!
 //! K5 is judged when a pod's status begins to show a container with a readiness probe as ready: it must have come so
-//! far that it answers. K7 is judged when a kubelet asks the runtime to stop a container: it must leave it what is left
-//! of the pod's grace period since it was first asked to end, and two seconds in any case. A sidecar waits for others of
-//! its pod: what is left to it is what was when the first of these was asked of late, and in troubled times nobody knows
-//! when that was. Where hooks run before that, which take of the grace period what they need, only the two seconds are
-//! judged; the own grace period of a probe of that container counts if it is shorter. A sandbox that is stopped or
-//! removed leaves nothing to what still runs in it; that lets pass a container that its kubelet may not have seen start.
+//! far that it answers, and have done so for as long as the successes in a row take that the probe wants, over HTTP or
+//! TCP, if nobody else can answer in its place. That lets pass a kubelet that stood still, which makes up for a probe
+//! that it missed.
+//!
+//! K7 is judged when a kubelet asks the runtime to stop a container: it must leave it what is left of the pod's grace
+//! period since it was first asked to end, and two seconds in any case. A sidecar waits for others of its pod: what is
+//! left to it is what was when the first of these was asked of late, and in troubled times nobody knows when that was.
+//! Where hooks run before that, which take of the grace period what they need, only the two seconds are judged (K18
+//! judges the rest); the own grace period of a probe of that container counts if it is shorter. A sandbox that is
+//! stopped or removed leaves nothing to what still runs in it; that lets pass a container that its kubelet may not have
+//! seen start.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PodSpec;
 
+use super::probing::{ROUNDING, answers_alone, probing, readiness};
 use super::restarts::{UNDER_WAY, containers};
 use super::sidecars::{APART, sidecars};
-use super::{Invariant, Report};
+use super::{Invariant, Report, kubelet_of};
 use crate::model::{Cluster, Item, Seen};
 use crate::scenario::Role;
 
@@ -54,6 +60,15 @@ pub(super) fn grace_period(item: &Item, spec: &PodSpec, is_meant: impl Fn(&str) 
     Duration::from_secs(seconds.max(0) as u64)
 }
 
+/// The longest grace period that a container of the pod may have by its spec.
+pub(super) fn longest_grace(spec: &PodSpec) -> Duration {
+    let probes = containers(spec)
+        .flat_map(|own| [&own.liveness_probe, &own.startup_probe])
+        .filter_map(|probe| probe.as_ref()?.termination_grace_period_seconds);
+    let seconds = probes.fold(spec.termination_grace_period_seconds.unwrap_or(30), i64::max);
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0).max(1))
+}
+
 /// Whether a container of the pod may have a hook that runs before it is stopped.
 fn has_hooks(spec: &PodSpec) -> bool {
     containers(spec).any(|container| {
@@ -62,22 +77,29 @@ fn has_hooks(spec: &PodSpec) -> bool {
     })
 }
 
-/// The ids of the containers that the status shows as ready, though they have to be probed.
-fn ready(item: &Item) -> impl Iterator<Item = &str> {
+/// The ids of the containers that the status shows as ready, though they have to be probed, and for how long they must
+/// have answered before.
+fn ready(item: &Item) -> impl Iterator<Item = (&str, Duration)> {
     let pod = item.pod();
-    let probed = move |name: &str| {
-        let spec = pod.and_then(|pod| pod.spec.as_ref());
-        spec.into_iter()
-            .flat_map(|spec| &spec.containers)
-            .any(|container| container.name == name && container.readiness_probe.is_some())
-    };
+    let spec = pod.and_then(|pod| pod.spec.as_ref());
     let status = pod.and_then(|pod| pod.status.as_ref());
     let statuses = status
         .into_iter()
         .flat_map(|status| status.container_statuses.iter().flatten());
-    statuses
-        .filter(move |status| status.ready && probed(&status.name))
-        .filter_map(|status| Some(status.container_id.as_deref()?.split_once("://")?.1))
+    statuses.filter(|status| status.ready).filter_map(move |status| {
+        let spec = spec?;
+        let own = spec.containers.iter().find(|own| own.name == status.name)?;
+        let id = status.container_id.as_deref()?.split_once("://")?.1;
+        readiness(own).map(|_| (id, least_answering(item, spec, &own.name)))
+    })
+}
+
+/// How long a container answers before so many probes in a row have succeeded as its readiness takes. Another one may
+/// have answered the first of them, if there is one at its address; and a command may wait for its answer, and the next
+/// one comes at once then.
+fn least_answering(pod: &Item, spec: &PodSpec, name: &str) -> Duration {
+    let probing = probing(pod, name, readiness).filter(|_| answers_alone(spec));
+    probing.map_or(Duration::ZERO, |probing| probing.succeeding())
 }
 
 impl Invariant for Readiness {
@@ -86,7 +108,7 @@ impl Invariant for Readiness {
     }
 
     fn statement(&self) -> &'static str {
-        "A container is shown ready no sooner than it answers."
+        "A container is shown ready no sooner than it answers, and has answered as often as its probe wants."
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
@@ -98,16 +120,26 @@ impl Invariant for Readiness {
                 let Some(after) = change.after.as_ref().filter(|item| item.pod().is_some()) else {
                     return;
                 };
-                let early =
-                    ready(after).find_map(|id| Some((id, *self.answers.get(id)?)).filter(|(_, at)| *at > cluster.now));
-                if let Some((id, at)) = early {
+                let was_ready = |id: &str| {
+                    let before = change.before.as_ref().filter(|before| before.pod().is_some());
+                    before.is_some_and(|before| ready(before).any(|(known, _)| known == id))
+                };
+                let kubelet = kubelet_of(after.node_name());
+                let early = ready(after).find_map(|(id, least)| {
+                    let answers = *self.answers.get(id)?;
+                    let is_excused = was_ready(id) || cluster.was_paused(&kubelet);
+                    let is_hasty = answers + least > cluster.now + ROUNDING && !is_excused;
+                    (answers > cluster.now || is_hasty).then_some((id, answers, least))
+                });
+                if let Some((id, at, least)) = early {
                     let message = format!(
-                        "{} (uid {}) shows container {id} ready at revision {}, which answers only from {at:?} on",
+                        "{} (uid {}) shows container {id} ready at revision {}, which answers only from {at:?} on, and \
+                         must do so for {least:?}",
                         change.id,
                         after.uid(),
                         change.revision
                     );
-                    report.broken(self.id(), message, &[&format!("kubelet/{}", after.node_name())]);
+                    report.broken(self.id(), message, &[&kubelet]);
                 }
             }
             _ => {}

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
+use super::kubelets::Lives;
 use super::{Invariant, Report, UNANSWERED, kubelet_of};
 use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
@@ -36,14 +37,18 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// Ten quiet minutes forgive; a kubelet may count from up to two minutes before it asks the runtime for a start.
 const COUNTED: Duration = Duration::from_secs(480);
 /// Timers are rounded to milliseconds.
-const ROUNDING: Duration = Duration::from_millis(10);
+pub(super) const TIMER_ROUNDING: Duration = Duration::from_millis(10);
 /// So long after a fault an act may still be under way that was decided on before.
 pub(super) const UNDER_WAY: Duration = Duration::from_secs(180);
 
+/// Whether the kubelet of `machine` may have been kept lately from doing what it should.
+pub(super) fn is_troubled(machine: &str, cluster: &Cluster) -> bool {
+    cluster.is_disturbed_on(machine, UNDER_WAY) || cluster.was_paused(&kubelet_of(machine))
+}
+
 /// How old the picture may be that the kubelet of `machine` acts on, of what it was told and of what runs.
 pub(super) fn tolerance(machine: &str, cluster: &Cluster) -> Duration {
-    let kubelet = kubelet_of(machine);
-    let troubled = cluster.is_disturbed_on(machine, UNDER_WAY) || cluster.was_paused(&kubelet);
+    let troubled = is_troubled(machine, cluster);
     cluster.lag(Role::Kubelet) + if troubled { UNDER_WAY } else { Duration::ZERO }
 }
 
@@ -54,8 +59,7 @@ pub struct Restarts {
     newest: BTreeMap<(String, String), Life>,
     /// The names of those, by id.
     names: BTreeMap<String, (String, String)>,
-    /// When the present life of each kubelet began.
-    kubelets: BTreeMap<String, Duration>,
+    lives: Lives,
     /// Kubelets' watches of pods.
     watches: BTreeMap<u64, Watch>,
     /// When the present life of a kubelet was told that a pod is being deleted: by the kubelet and the pod's uid.
@@ -141,7 +145,7 @@ struct Start<'a> {
 impl Restarts {
     /// How many restarts the kubelet had counted when it decided on `start`, after `last`.
     fn counted(&self, start: &Start<'_>, last: &Life) -> u32 {
-        let began = self.kubelets.get(start.kubelet).copied().unwrap_or_default();
+        let began = self.lives.began(start.machine);
         let same = last.sandbox == start.sandbox && last.image == start.image;
         let near = start.asked.saturating_sub(last.asked) <= COUNTED;
         if same && near && last.asked >= began && start.asked >= began {
@@ -201,7 +205,7 @@ impl Restarts {
             }
             let restarts = self.counted(start, last);
             let due = at + back_off(restarts);
-            if *asked + ROUNDING < due {
+            if *asked + TIMER_ROUNDING < due {
                 return Some(format!(
                     "at {asked:?}, though it ended at {at:?} and was restarted {restarts} times before: it waits until {due:?}"
                 ));
@@ -246,6 +250,10 @@ impl Invariant for Restarts {
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        if let Some(machine) = self.lives.observe(seen, cluster.now) {
+            let reborn = kubelet_of(machine);
+            self.told.retain(|(kubelet, _), _| *kubelet != reborn);
+        }
         match seen {
             Seen::ContainerStarted {
                 machine,
@@ -280,7 +288,7 @@ impl Invariant for Restarts {
                     );
                     report.broken(self.id(), message, &[&kubelet, &format!("runtime/{machine}")]);
                 }
-                let began = self.kubelets.get(&kubelet).copied().unwrap_or_default();
+                let began = self.lives.began(machine);
                 // A former life's restart, carried out late, is nothing that this one has counted; nor is the first start
                 // in another sandbox: in the old one may be a container that was made and never started.
                 let restarts = last
@@ -311,10 +319,6 @@ impl Invariant for Restarts {
                 if let Some(key) = self.names.remove(*container) {
                     self.newest.remove(&key);
                 }
-            }
-            Seen::Started { process } if process.starts_with("kubelet/") => {
-                self.kubelets.insert((*process).to_owned(), cluster.now);
-                self.told.retain(|(kubelet, _), _| kubelet != process);
             }
             Seen::WatchOpened {
                 stream,

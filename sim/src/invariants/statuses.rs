@@ -22,8 +22,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStatus, Probe};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus};
 
+use super::probing::{ROUNDING, probing, readiness};
 use super::restarts::{UNDER_WAY, containers, tolerance};
 use super::writes::StatusWrites;
 use super::{Invariant, Report, UNANSWERED, kubelet_of};
@@ -32,9 +33,6 @@ use crate::scenario::Role;
 
 /// Why a status says that a container has ended whose end nobody saw.
 const UNKNOWN: &str = "ContainerStatusUnknown";
-
-/// The probes of a container do not come quite in time.
-const ROUNDING: Duration = Duration::from_millis(500);
 
 /// See the module.
 #[derive(Default)]
@@ -87,50 +85,11 @@ pub(super) fn runs(status: &ContainerStatus) -> Option<(&str, bool, bool)> {
     Some((id, status.started == Some(true), status.ready))
 }
 
-/// How a container is probed.
-pub(super) struct Probing {
-    /// How long after its start it is left alone.
-    pub delay: Duration,
-    /// From one probe to the next.
-    pub period: Duration,
-    /// How long a probe waits for its answer.
-    pub timeout: Duration,
-    /// So many failures in a row are a verdict.
-    pub threshold: u32,
-    /// Whether a startup probe comes before.
-    pub starts: bool,
-}
-
-/// How a container's readiness is probed.
-pub(super) fn readiness(own: &Container) -> Option<&Probe> {
-    own.readiness_probe.as_ref()
-}
-
-/// How it is probed over the network by the probe that `which` finds; none if it is not.
-pub(super) fn probing(pod: &Item, name: &str, which: fn(&Container) -> Option<&Probe>) -> Option<Probing> {
-    let spec = pod.pod()?.spec.as_ref()?;
-    let container = spec.containers.iter().find(|own| own.name == name)?;
-    let asks = |probe: &&Probe| probe.http_get.is_some() || probe.tcp_socket.is_some();
-    let probe = which(container).filter(asks)?;
-    let positive = |value: Option<i32>, default: u32| {
-        let value = value.and_then(|value| u32::try_from(value).ok());
-        value.filter(|value| *value > 0).unwrap_or(default)
-    };
-    let seconds = |value, default| Duration::from_secs(positive(value, default).into());
-    Some(Probing {
-        delay: seconds(probe.initial_delay_seconds, 0),
-        period: seconds(probe.period_seconds, 10),
-        timeout: seconds(probe.timeout_seconds, 1),
-        threshold: positive(probe.failure_threshold, 3),
-        starts: container.startup_probe.is_some(),
-    })
-}
-
 /// How long a container must answer nobody before its readiness probe may say so; none if it is not asked over the
 /// network, or something else decides as well.
-fn patience(pod: &Item, name: &str) -> Option<Duration> {
+fn least_silence(pod: &Item, name: &str) -> Option<Duration> {
     let probing = probing(pod, name, readiness).filter(|probing| !probing.starts)?;
-    Some(probing.period * (probing.threshold - 1))
+    Some(probing.failing())
 }
 
 /// The container that a state says has ended, and its code.
@@ -237,7 +196,7 @@ impl Statuses {
         let (id, _, _) = runs(before).filter(|(_, _, ready)| *ready)?;
         let (same, _, ready) = runs(after)?;
         let known = self.ready.get(id).filter(|_| same == id && !ready)?;
-        let least = patience(pod, &after.name)?;
+        let least = least_silence(pod, &after.name)?;
         let lasts = self.silent.get(id).map(|since| cluster.now.saturating_sub(*since));
         let silence = known.silence.max(lasts.unwrap_or_default());
         let kubelet = kubelet_of(pod.node_name());

@@ -1,23 +1,31 @@
-//! K16: a container of a pod that stays is asked to end only for a reason.
+//! K16: a container of a pod that stays is asked to end only for a reason, and no pod is over before its deadline.
 //!
 //! Judged when a kubelet first asks the runtime for the end of a container. Reasons are: the pod is going, over, or may
 //! have reached its deadline; it has another image for the container; the sandbox is gone, or not the pod's newest; two
-//! containers of one name run; a hook after the start may have failed; a startup or liveness probe may have: the
-//! container has been silent, or has not answered yet, as long ago as its kubelet may have probed it. Where one of the
+//! containers of one name run; a hook after the start may have failed; a startup or liveness probe may have: as long
+//! ago as its kubelet may have probed it, the container was silent, or had not begun to answer. In a pod with one
+//! container it must have taken as long to begin as so many failures in a row take as are a verdict. Where one of the
 //! others of an init container's pod does not run, the pod may be over. Of probed containers nothing is judged in
-//! troubled times: a probe may have failed for another reason.
+//! troubled times, when a probe may have failed for another reason; nor for how long one that had begun fell silent, as
+//! only a fault makes it so.
+//!
+//! A deadline counts from the status's start, by the clock of the pod's node; the same is judged when a status says
+//! that it was exceeded. It is not judged once any clock has been wrong.
 //!
 //! That lets pass: changes of the image, and their reverse, that the kubelet may not have heard of yet.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::{Container, PodSpec, Probe};
 
+use super::probing::{Probing, ROUNDING, answers_alone, liveness, probing, startup};
 use super::restarts::{UNDER_WAY, containers, tolerance};
-use super::statuses::{Probing, probing};
-use super::{Invariant, Report};
+use super::{Invariant, Report, kubelet_of};
 use crate::model::{Change, Cluster, Item, Seen};
+
+/// Statuses are stamped in whole seconds.
+const WHOLE_SECOND: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Default)]
@@ -35,9 +43,11 @@ struct Running {
     sandbox: String,
     name: String,
     image: String,
-    /// Since when it answers, or will.
+    /// When it was begun.
+    began: Duration,
+    /// From when on it answers, unless it is silent then.
     answers: Duration,
-    /// Until when it last answered nobody; for ever if it does not now.
+    /// Until when it was last silent; for ever if it is now.
     silent: Option<Duration>,
     /// Whether its end was asked for.
     asked: bool,
@@ -51,13 +61,12 @@ fn images(item: &Item) -> impl Iterator<Item = Option<&str>> {
 
 /// How long ago what a probe has found out may lie.
 fn window(probing: &Probing) -> Duration {
-    (probing.period + probing.timeout) * (probing.threshold + 1)
+    (probing.period + probing.timeout) * (probing.failures + 1)
 }
 
 /// Whether one of the container's probes may have found it dead, with what it has shown of late.
-fn may_seem_dead(running: &Running, pod: &Item, own: &Container, cluster: &Cluster) -> bool {
-    let probes: [fn(&Container) -> Option<&_>; 2] =
-        [|own| own.liveness_probe.as_ref(), |own| own.startup_probe.as_ref()];
+fn may_seem_dead(running: &Running, pod: &Item, spec: &PodSpec, own: &Container, cluster: &Cluster) -> bool {
+    let probes: [fn(&Container) -> Option<&Probe>; 2] = [liveness, startup];
     probes.into_iter().filter(|which| which(own).is_some()).any(|which| {
         // Commands are not answered by whom the network reaches.
         let Some(probing) = probing(pod, &running.name, which) else {
@@ -66,8 +75,57 @@ fn may_seem_dead(running: &Running, pod: &Item, own: &Container, cluster: &Clust
         let since = cluster
             .now
             .saturating_sub(window(&probing) + tolerance(pod.node_name(), cluster));
-        let is_troubled = cluster.is_disturbed_on(pod.node_name(), UNDER_WAY);
-        running.answers > since || running.silent.is_some_and(|until| until > since) || is_troubled
+        // Of several, one may have failed for another.
+        let least = match answers_alone(spec) {
+            true => probing.failing(),
+            false => Duration::ZERO,
+        };
+        let beginning = running.answers.min(cluster.now).saturating_sub(running.began);
+        let began_late = running.answers > since && beginning + ROUNDING >= least;
+        let was_silent = running.silent.is_some_and(|until| until > since);
+        began_late || was_silent || cluster.is_disturbed_on(pod.node_name(), UNDER_WAY)
+    })
+}
+
+/// How soon the pod may have reached its deadline; none if that is unknown, and never if it has none.
+fn deadline(pod: &Item, cluster: &Cluster) -> Option<Duration> {
+    let own = pod.pod()?;
+    let Some(seconds) = own.spec.as_ref()?.active_deadline_seconds else {
+        return Some(Duration::MAX);
+    };
+    // One that was wrong for a moment may have stamped the start.
+    if cluster.is_clock_wrong(cluster.now + WHOLE_SECOND) {
+        return None;
+    }
+    let start = own.status.as_ref()?.start_time.as_ref()?.0;
+    let allowed = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    Some(cluster.moment(start).saturating_add(allowed))
+}
+
+/// Whether the pod may have reached its deadline.
+fn may_be_late(pod: &Item, cluster: &Cluster) -> bool {
+    deadline(pod, cluster).is_none_or(|deadline| deadline <= cluster.now + WHOLE_SECOND)
+}
+
+/// Whether the pod's status says that it has exceeded its deadline.
+fn is_said_late(pod: &Item) -> bool {
+    let status = pod.pod().and_then(|pod| pod.status.as_ref());
+    status.is_some_and(|status| status.reason.as_deref() == Some("DeadlineExceeded"))
+}
+
+/// What is wrong with a status that begins to say that its pod has exceeded its deadline, and the machine that says so.
+fn hasty_deadline<'a>(change: &'a Change, cluster: &Cluster) -> Option<(&'a str, String)> {
+    let after = change.after.as_ref().filter(|after| is_said_late(after))?;
+    let is_news = change.before.as_ref().is_some_and(|before| !is_said_late(before));
+    (is_news && !may_be_late(after, cluster)).then(|| {
+        let wrong = format!(
+            "{} (uid {}) is said to have exceeded its deadline at revision {}, which comes at {:?}",
+            change.id,
+            after.uid(),
+            change.revision,
+            deadline(after, cluster)
+        );
+        (after.node_name(), wrong)
     })
 }
 
@@ -100,14 +158,30 @@ impl Stops {
         let is_main = spec.containers.iter().any(|main| main.name == running.name);
         let changed = self.changed.get(pod.uid());
         let hooks = own.lifecycle.as_ref().is_some_and(|hooks| hooks.post_start.is_some());
-        spec.active_deadline_seconds.is_some()
+        may_be_late(pod, cluster)
             || own.image.as_deref().unwrap_or_default() != running.image
             || changed.is_some_and(|at| *at + tolerance(pod.node_name(), cluster) >= cluster.now)
             || self.sandboxes.get(pod.uid()) != Some(&running.sandbox)
             || runs(&running.name)
             || (!is_main && !spec.containers.iter().all(|main| runs(&main.name)))
             || hooks
-            || may_seem_dead(running, pod, own, cluster)
+            || may_seem_dead(running, pod, spec, own, cluster)
+    }
+
+    /// What is wrong with asking the container `id` on `machine` to end, if that is done for the first time.
+    fn wrong_end(&mut self, machine: &str, id: &str, cluster: &Cluster) -> Option<String> {
+        let running = self.running.get_mut(id).filter(|running| !running.asked)?;
+        running.asked = true;
+        let running = &self.running[id];
+        let (pod, spec) = cluster.pod_by_uid(&running.pod_uid)?;
+        (pod.is_live_pod() && !self.is_due(id, running, pod, spec, cluster)).then(|| {
+            format!(
+                "the kubelet asks {} ({id}) of {} (uid {}) on {machine} to end, for no reason",
+                running.name,
+                pod.id,
+                pod.uid()
+            )
+        })
     }
 }
 
@@ -117,12 +191,17 @@ impl Invariant for Stops {
     }
 
     fn statement(&self) -> &'static str {
-        "A container of a pod that stays is asked to end only for a reason."
+        "A container of a pod that stays is asked to end only for a reason, and no pod is over before its deadline."
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         match seen {
-            Seen::Change(change) if &*change.id.resource == "pods" => self.note(change, cluster.now),
+            Seen::Change(change) if &*change.id.resource == "pods" => {
+                self.note(change, cluster.now);
+                if let Some((machine, wrong)) = hasty_deadline(change, cluster) {
+                    report.broken(self.id(), wrong, &[&kubelet_of(machine)]);
+                }
+            }
             Seen::SandboxReady { pod_uid, sandbox, .. } => {
                 self.sandboxes.insert((*pod_uid).to_owned(), (*sandbox).to_owned());
             }
@@ -141,6 +220,7 @@ impl Invariant for Stops {
                     sandbox: (*sandbox).to_owned(),
                     name: (*name).to_owned(),
                     image: (*image).to_owned(),
+                    began: cluster.now,
                     answers: cluster.now + *answers,
                     silent: None,
                     asked: false,
@@ -154,23 +234,8 @@ impl Invariant for Stops {
             }
             Seen::ContainerEnded { container, .. } => drop(self.running.remove(*container)),
             Seen::ContainerStopping { machine, container, .. } => {
-                let Some(running) = self.running.get_mut(*container).filter(|running| !running.asked) else {
-                    return;
-                };
-                running.asked = true;
-                let running = &self.running[*container];
-                let stays = cluster
-                    .pod_by_uid(&running.pod_uid)
-                    .filter(|(pod, _)| pod.is_live_pod());
-                let Some((pod, spec)) = stays else { return };
-                if !self.is_due(container, running, pod, spec, cluster) {
-                    let message = format!(
-                        "the kubelet asks {} ({container}) of {} (uid {}) on {machine} to end, for no reason",
-                        running.name,
-                        pod.id,
-                        pod.uid()
-                    );
-                    report.broken(self.id(), message, &[&format!("kubelet/{machine}")]);
+                if let Some(wrong) = self.wrong_end(machine, container, cluster) {
+                    report.broken(self.id(), wrong, &[&kubelet_of(machine)]);
                 }
             }
             _ => {}

@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use super::state::{self, SimContainer};
 use super::troubles::Call;
 use super::{SimRuntime, Trouble, pods};
+use crate::model::Seen;
 
 /// The runtime as the kubelet holds it.
 pub struct SharedRuntime(pub Arc<SimRuntime>);
@@ -148,15 +149,22 @@ impl ContainerRuntime for SharedRuntime {
     }
 
     /// A command succeeds once the container answers, and waits for that as long as it may: hooks are run right after
-    /// the start.
+    /// the start. The invariants are told when the kubelet asks for it and when it hears of it, whatever the runtime's
+    /// troubles make of the call.
     async fn exec(
         &self,
         container_id: &str,
-        _command: &[String],
+        command: &[String],
         timeout: Duration,
     ) -> Result<ExecOutcome, RuntimeError> {
         let id = container_id.to_owned();
-        self.call(move |runtime| async move {
+        self.0.observe(&Seen::CommandAsked {
+            machine: &self.0.machine,
+            container: container_id,
+            command,
+            timeout,
+        });
+        let run = self.call(move |runtime| async move {
             runtime.call().await;
             let ready_in = runtime.lock().containers.get(&id).and_then(SimContainer::ready_in);
             if let Some(wait) = ready_in.filter(|wait| *wait < timeout) {
@@ -168,8 +176,14 @@ impl ContainerRuntime for SharedRuntime {
                 exit_code: i32::from(!answers),
                 output: Bytes::new(),
             })
-        })
-        .await
+        });
+        let outcome = run.await;
+        self.0.observe(&Seen::CommandAnswered {
+            container: container_id,
+            command,
+            code: outcome.as_ref().ok().map(|outcome| outcome.exit_code),
+        });
+        outcome
     }
 
     async fn logs(&self, container_id: &str, _options: &LogOptions) -> Result<LogStream, RuntimeError> {
