@@ -179,7 +179,20 @@ fn conditions(item: &Item, deployment: &Deployment, missing: &mut Vec<String>) {
     }
     let paused = spec.and_then(|spec| spec.paused).unwrap_or(false);
     let deadline = spec.and_then(|spec| spec.progress_deadline_seconds);
-    if paused || deadline.is_none_or(|deadline| deadline == i32::MAX) {
+    if deadline.is_none_or(|deadline| deadline == i32::MAX) {
+        return;
+    }
+    if paused {
+        // A rollout that was given up before says that instead.
+        let reason = find(&status, "Progressing")
+            .map(|(_, reason)| reason)
+            .unwrap_or_default();
+        if !["DeploymentPaused", "ProgressDeadlineExceeded"].contains(&reason.as_str()) {
+            missing.push(format!(
+                "{} is paused, but its condition Progressing says {reason:?}",
+                item.id
+            ));
+        }
         return;
     }
     match find(&status, "Progressing") {

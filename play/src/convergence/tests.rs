@@ -196,15 +196,20 @@ fn a_condition_that_disagrees_with_the_counts_is_found() {
         assert!(failed[0].contains("ReplicaFailure"), "{failed:?}");
     }
     // A paused rollout says so instead.
-    let paused = rollout(|resource, mut object| {
-        if resource == "deployments.apps" {
-            object["spec"]["paused"] = json!(true);
-            object["status"]["conditions"][1] =
-                json!({"type": "Progressing", "status": "Unknown", "reason": "DeploymentPaused"});
-        }
-        object
-    });
-    assert_eq!(paused, [""; 0]);
+    let paused = |value: &str, reason: &str| {
+        rollout(|resource, mut object| {
+            if resource == "deployments.apps" {
+                object["spec"]["paused"] = json!(true);
+                object["status"]["conditions"][1] = json!({"type": "Progressing", "status": value, "reason": reason});
+            }
+            object
+        })
+    };
+    assert_eq!(paused("Unknown", "DeploymentPaused"), [""; 0]);
+    assert_eq!(paused("False", "ProgressDeadlineExceeded"), [""; 0]);
+    let silent = paused("True", "NewReplicaSetAvailable");
+    assert_eq!(silent.len(), 1, "{silent:?}");
+    assert!(silent[0].contains("is paused"), "{silent:?}");
 }
 
 #[test]

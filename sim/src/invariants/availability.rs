@@ -14,9 +14,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::api::apps::v1::Deployment;
 
+use super::bounds::{Bounds, recreates, size};
 use super::{Invariant, MEMORY, Report};
 use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
@@ -83,19 +83,9 @@ impl Invariant for Availability {
     }
 }
 
-fn size(item: &Item) -> i32 {
-    let of = |set: &ReplicaSet| set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    item.replica_set().map_or(0, of)
-}
-
 /// How many replicas the set's Deployment wanted when it was last resized.
 fn desired(set: &Item) -> Option<&str> {
     set.meta.annotations.as_ref()?.get(DESIRED).map(String::as_str)
-}
-
-fn recreates(deployment: &Deployment) -> bool {
-    let strategy = deployment.spec.as_ref().and_then(|spec| spec.strategy.as_ref());
-    strategy.and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate")
 }
 
 /// The fewest ready pods that a rollout may leave; none if it is not bounded.
@@ -106,30 +96,7 @@ fn least(deployment: &Deployment) -> Option<i32> {
 
 /// How many pods have to be available for the whole to be; of what recreates its pods, all.
 pub(super) fn least_available(deployment: &Deployment) -> i32 {
-    let spec = deployment.spec.as_ref();
-    let replicas = spec.and_then(|spec| spec.replicas).unwrap_or(1);
-    if recreates(deployment) {
-        return replicas;
-    }
-    let strategy = spec.and_then(|spec| spec.strategy.as_ref());
-    let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
-    let share = |value: Option<&IntOrString>, up: bool| match value {
-        Some(IntOrString::Int(number)) => *number,
-        other => {
-            let text = match other {
-                Some(IntOrString::String(text)) => text.as_str(),
-                _ => "25%",
-            };
-            let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
-            let hundredths = percent * i64::from(replicas);
-            i32::try_from((hundredths + if up { 99 } else { 0 }) / 100).unwrap_or(i32::MAX)
-        }
-    };
-    let surge = share(rolling.and_then(|rolling| rolling.max_surge.as_ref()), true);
-    let unavailable = share(rolling.and_then(|rolling| rolling.max_unavailable.as_ref()), false);
-    // Both zero would never get anywhere.
-    let unavailable = if surge == 0 { unavailable.max(1) } else { unavailable };
-    replicas - unavailable.min(replicas)
+    Bounds::of(deployment).least()
 }
 
 impl Availability {

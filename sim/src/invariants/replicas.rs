@@ -23,8 +23,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-
+use super::bounds::{Bounds, size};
 use super::ownership::selects;
 use super::strays::Strays;
 use super::{Invariant, MEMORY, Report};
@@ -63,18 +62,8 @@ impl Invariant for Replicas {
             self.judge_pod(change, after, cluster, report);
             self.judge_all(change, after, cluster, report);
         }
-        if let Some(set) = after.replica_set() {
-            let wanted = |set: &k8s_openapi::api::apps::v1::ReplicaSet| {
-                set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
-            };
-            let before = change
-                .before
-                .as_ref()
-                .and_then(|item| item.replica_set())
-                .map_or(0, wanted);
-            if wanted(set) > before {
-                self.judge_set(change, after, cluster, report);
-            }
+        if size(after) > change.before.as_ref().map_or(0, |before| size(before)) {
+            self.judge_set(change, after, cluster, report);
         }
     }
 }
@@ -221,23 +210,8 @@ impl Replicas {
 
 /// How many replicas there may be: a set's own, a deployment's with its surge.
 fn bound(item: &Item) -> Option<i32> {
-    if let Some(set) = item.replica_set() {
-        return Some(set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1));
+    if item.replica_set().is_some() {
+        return Some(size(item));
     }
-    let spec = item.deployment()?.spec.as_ref()?;
-    let replicas = spec.replicas.unwrap_or(1);
-    let strategy = spec.strategy.as_ref();
-    if strategy.and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate") {
-        return Some(replicas);
-    }
-    let surge = strategy.and_then(|strategy| strategy.rolling_update.as_ref()?.max_surge.as_ref());
-    let surge = match surge {
-        Some(IntOrString::Int(number)) => *number,
-        Some(IntOrString::String(text)) => {
-            let percent: f64 = text.trim_end_matches('%').parse().unwrap_or(0.0);
-            (f64::from(replicas) * percent / 100.0).ceil() as i32
-        }
-        None => (f64::from(replicas) * 0.25).ceil() as i32,
-    };
-    Some(replicas.saturating_add(surge))
+    Some(Bounds::of(item.deployment()?).most())
 }

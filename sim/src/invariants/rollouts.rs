@@ -2,6 +2,9 @@
 //! as long as the history asks for them; the newest is the set that the Deployment asks for, and the Deployment says
 //! which.
 //!
+//! Names of sets that are taken are counted (`status.collisionCount`), and the count never falls: the next name is made
+//! with it.
+//!
 //! Judged when a set is made, when a pod is made by a set of a Deployment that recreates, and when the controller
 //! manager asks to delete a set. What changed within the controller's lag is not held against it: a pause that it may
 //! not have seen, a pod of another set that came late, sets that it may still count.
@@ -41,13 +44,16 @@ impl Invariant for Rollouts {
     }
 
     fn statement(&self) -> &'static str {
-        "One ReplicaSet per template, none while the Deployment is paused; old ones stay as the history asks, and the newest is the one in force."
+        "One ReplicaSet per template, none while the Deployment is paused; old ones stay as the history asks, the newest is the one in force, and names that are taken are counted."
     }
 
     fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
         match seen {
             Seen::Change(change) => match &*change.id.resource {
-                "deployments.apps" => self.remember(change, cluster.now),
+                "deployments.apps" => {
+                    self.remember(change, cluster.now);
+                    judge_collisions(change, report);
+                }
                 "replicasets.apps" if change.is_create() => self.judge_set(change, cluster, report),
                 "replicasets.apps" => self.forget_set(change, cluster.now),
                 "pods" => self.judge_pod(change, cluster, report),
@@ -114,6 +120,27 @@ fn out_of_order(item: &Item, cluster: &Cluster) -> Option<String> {
             current.id
         )
     })
+}
+
+/// How often a Deployment has found the name of a new set taken.
+fn collisions(item: &Item) -> i32 {
+    let status = item.deployment().and_then(|deployment| deployment.status.as_ref());
+    status.and_then(|status| status.collision_count).unwrap_or(0)
+}
+
+/// A count that falls makes names again that are taken.
+fn judge_collisions(change: &Change, report: &mut Report) {
+    let (Some(before), Some(after)) = (&change.before, &change.after) else {
+        return;
+    };
+    let [was, is] = [before, after].map(|item| collisions(item));
+    if before.uid() == after.uid() && is < was {
+        let message = format!(
+            "{} counts {is} collisions at revision {}, and counted {was} before",
+            change.id, change.revision
+        );
+        report.broken("P8", message, &["controller-manager", "apiserver"]);
+    }
 }
 
 /// The Deployment that controls a set, if it lives.
@@ -241,5 +268,28 @@ impl Rollouts {
             );
             report.broken(self.id(), message, &[client, "apiserver"]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::History;
+
+    #[test]
+    fn a_count_of_collisions_that_falls_breaks_p8() {
+        let counted = |uid: &str, count: i32| {
+            json!({"metadata": {"name": "web", "namespace": "default", "uid": uid},
+                "spec": {"selector": {}, "template": {}}, "status": {"collisionCount": count}})
+        };
+        let history = |uid: &str, count: i32| {
+            let history = History::of(|id| id == "P8").put("deployments.apps", counted("a", 1));
+            history.put("deployments.apps", counted(uid, count)).broken()
+        };
+        assert_eq!(history("a", 0), ["P8"]);
+        assert!(history("a", 1).is_empty());
+        assert!(history("a", 2).is_empty());
+        assert!(history("b", 0).is_empty(), "another one of this name");
     }
 }

@@ -140,7 +140,9 @@ pub(super) fn plan(observed: Observed<'_>) -> Plan {
         .iter()
         .filter(|set| size(set) > 0 && !set.is_terminating())
         .any(|set| number(set, DESIRED).is_some_and(|desired| desired != bounds.replicas));
-    let rolling_out = !paused && !was_scaled;
+    let is_under_way = newest.as_ref().is_some_and(|set| size(set) > 0);
+    let is_held = paused && !(is_under_way && mutant::active("O206"));
+    let rolling_out = !is_held && !was_scaled;
     // A pass for the sake of scaling renews all notes, or the deployment would look freshly scaled for ever.
     let mut renews_notes = !rolling_out;
     // Every set's next size; a set that is not in here keeps its own.

@@ -123,7 +123,7 @@ fn counts(
         unavailable_replicas: Some((wanted - available).max(0)),
         terminating_replicas: Some(statuses().filter_map(|status| status.terminating_replicas).sum()),
         observed_generation: old.observed_generation.max(deployment.metadata.generation),
-        collision_count: old.collision_count,
+        collision_count: old.collision_count.filter(|_| !mutant::active("O211")),
         conditions: None,
     }
 }
@@ -161,7 +161,7 @@ fn progress(
     let mut current = find(conditions);
     if spec.and_then(|spec| spec.paused).unwrap_or(false) {
         // The verdict on a rollout that took too long stands while it is paused.
-        if !matches!(reason(&current).as_str(), "DeploymentPaused" | TIMED_OUT) {
+        if !matches!(reason(&current).as_str(), "DeploymentPaused" | TIMED_OUT) && !mutant::active("O207") {
             set(
                 conditions,
                 PROGRESSING,
@@ -251,7 +251,13 @@ fn progress(
     if current.reason.as_deref() == Some(TIMED_OUT) || current.reason.as_deref() == Some(COMPLETE) {
         return None;
     }
-    let since = current.last_update_time.as_ref().unwrap_or(now);
+    let mut since = current.last_update_time.as_ref().unwrap_or(now);
+    if let Some(first) = current.last_transition_time.as_ref()
+        && first != since
+        && mutant::active("O208")
+    {
+        since = first;
+    }
     let waited = Duration::try_from(now.0.duration_since(since.0)).unwrap_or(Duration::ZERO);
     let deadline = crate::pods::seconds(deadline);
     if waited > deadline {

@@ -50,7 +50,7 @@ pub(super) fn judge(meta: &ObjectMeta, owners: &[Owner], has_dependents: bool, h
             .filter(|(_, owner)| **owner == Owner::Solid);
         return Verdict::Detach(solid.map(|(reference, _)| reference.clone()).collect());
     }
-    if owners.contains(&Owner::Waiting) && has_dependents {
+    if owners.contains(&Owner::Waiting) && has_dependents && !mutant::active("O204") {
         // The owner waits for all that hangs below it.
         return Verdict::Delete {
             propagation: Propagation::Foreground,

@@ -298,7 +298,8 @@ impl GarbageCollector {
             owners.any(|owner| Some(&owner.uid) == meta.uid.as_ref() && owner.block_owner_deletion == Some(true))
         };
         let mut dependents = self.dependents(meta).await?;
-        dependents.retain(|(_, dependent)| blocks(dependent));
+        let is_going = |dependent: &ObjectMeta| dependent.deletion_timestamp.is_some();
+        dependents.retain(|(_, own)| blocks(own) && !(is_going(own) && mutant::active("O205")));
         if dependents.is_empty() {
             remove_finalizer(kind, meta, FOREGROUND).await?;
             return Ok(Next::Done);

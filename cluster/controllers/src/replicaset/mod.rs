@@ -27,7 +27,7 @@ use orrery_api::log;
 use orrery_api::meta::{Object, ObjectKey, controller_of};
 use orrery_api::mutant;
 use orrery_api::random::Random;
-use orrery_client::{Api, Cache, Change, Error, Next, Patch, Recorder, WorkQueue, process};
+use orrery_client::{Api, Cache, Change, DeleteParams, Error, Next, Patch, Recorder, WorkQueue, process};
 use tokio::time::Instant;
 
 use self::expectations::Expectations;
@@ -161,7 +161,7 @@ impl ReplicaSetController {
                     continue;
                 }
                 // Finished pods are nobody's replicas.
-                Claim::Adopt if !crate::pods::is_finished(&pod) => {
+                Claim::Adopt if !crate::pods::is_finished(&pod) && !mutant::active("O214") => {
                     // The cache may not know yet that the set is going; an adopted pod would go with it.
                     if !owner_checked {
                         let live = self.set_api.get(&set.key()).await?;
@@ -171,6 +171,11 @@ impl ReplicaSetController {
                         owner_checked = true;
                     }
                     ownership::adoption(set, &*pod)
+                }
+                Claim::Release if mutant::active("O213") => {
+                    let delete = DeleteParams::exactly(&*pod);
+                    self.pod_api.delete(&pod.key(), &delete).await?;
+                    continue;
                 }
                 Claim::Release => ownership::release(set.uid(), &*pod),
                 Claim::Adopt | Claim::Ignore => continue,

@@ -47,7 +47,7 @@ pub async fn edit(user: &User, spec: &EditSpec) {
     }
 }
 
-/// Gives an object owners.
+/// Gives an object owners. None of them waits for it when it is deleted in the foreground: no `blockOwnerDeletion`.
 pub async fn own(user: &User, spec: &OwnSpec) {
     let Some((kind, namespace, name)) = meant(user, &spec.object) else {
         return;

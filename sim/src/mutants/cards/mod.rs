@@ -2,11 +2,13 @@
 
 mod api;
 mod control_plane;
+mod hooks;
 mod kubernetes;
 mod machines;
 mod refusals;
 mod scheduler;
 mod services;
+mod workloads;
 
 use super::Card;
 
@@ -19,7 +21,9 @@ pub fn cards() -> impl Iterator<Item = &'static Card> {
         .chain(scheduler::CARDS)
         .chain(refusals::CARDS)
         .chain(services::CARDS)
+        .chain(workloads::CARDS)
         .chain(machines::CARDS)
+        .chain(hooks::CARDS)
 }
 
 const fn card(
