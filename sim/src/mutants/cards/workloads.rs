@@ -68,7 +68,7 @@ pub const CARDS: &[Card] = &[
         "controllers",
         "the next status forgets how many names were taken",
         "somebody else's set has the name of a Deployment's next one",
-        &["P8", "convergence"],
+        &["A1", "P8"],
     ),
     card(
         "O212",
@@ -76,7 +76,7 @@ pub const CARDS: &[Card] = &[
         "controllers",
         "what is not selected any more is kept",
         "a pod is relabelled, so that its set does not select it",
-        &["convergence"],
+        &["P7"],
     ),
     card(
         "O213",
@@ -92,6 +92,6 @@ pub const CARDS: &[Card] = &[
         "controllers",
         "a set leaves pods alone that it selects and that are nobody's",
         "a set is deleted and leaves its pods behind, and is made again",
-        &["convergence"],
+        &["P7"],
     ),
 ];
