@@ -1,4 +1,5 @@
-//! How many pods a Deployment asks for, may have and has to keep. No invariant of its own: several share it.
+//! What a Deployment asks for: how many pods it may have and has to keep, whether it recreates them, whether it is
+//! paused. No invariant of its own: several share it.
 //!
 //! As [Kubernetes' documentation][bounds] has it: `maxSurge` and `maxUnavailable` are numbers, or percentages of the
 //! replicas, and 25 % where nothing is said. A surge is rounded up, what may be unavailable is rounded down. Both zero
@@ -29,6 +30,11 @@ fn strategy(deployment: &Deployment) -> Option<&DeploymentStrategy> {
 /// Whether a Deployment ends all its pods before it makes new ones.
 pub(super) fn recreates(deployment: &Deployment) -> bool {
     strategy(deployment).and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate")
+}
+
+/// Whether a Deployment's rollout rests.
+pub(super) fn is_paused(deployment: &Deployment) -> bool {
+    deployment.spec.as_ref().and_then(|spec| spec.paused).unwrap_or(false)
 }
 
 /// How many pods a Deployment asks for, and how far it may be off.

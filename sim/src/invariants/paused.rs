@@ -29,7 +29,7 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
 use orrery_play::convergence::{bare, template};
 
-use super::bounds::{Bounds, size};
+use super::bounds::{Bounds, is_paused, size};
 use super::ownership::selects;
 use super::{CALM, Invariant, MEMORY, Report};
 use crate::model::{Change, Cluster, Item, ObjectId, Seen};
@@ -124,10 +124,6 @@ impl Invariant for Paused {
             _ => {}
         }
     }
-}
-
-fn is_paused(deployment: &Deployment) -> bool {
-    deployment.spec.as_ref().and_then(|spec| spec.paused).unwrap_or(false)
 }
 
 /// What a Deployment says of its rollout.

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use orrery_play::convergence::{HISTORY, bare, template};
 
+use super::bounds::{is_paused, recreates};
 use super::{Invariant, MEMORY, Missing, Report};
 use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
@@ -152,7 +153,7 @@ fn deployment<'a>(set: &Item, cluster: &'a Cluster) -> Option<&'a Item> {
 impl Rollouts {
     fn remember(&mut self, change: &Change, now: Duration) {
         let Some(newest) = change.newest() else { return };
-        let spec = change.after.as_ref().and_then(|item| item.deployment()?.spec.as_ref());
+        let deployment = change.after.as_ref().and_then(|item| item.deployment());
         let uid = newest.uid().to_owned();
         // What it was made as it has always been.
         let since = if change.is_create() { Duration::ZERO } else { now };
@@ -163,12 +164,8 @@ impl Rollouts {
                 map(self).remove(&uid);
             }
         };
-        note(
-            |own| &mut own.paused,
-            spec.and_then(|spec| spec.paused).unwrap_or(false),
-        );
-        let strategy = spec.and_then(|spec| spec.strategy.as_ref()?.type_.as_deref());
-        note(|own| &mut own.recreates, strategy == Some("Recreate"));
+        note(|own| &mut own.paused, deployment.is_some_and(is_paused));
+        note(|own| &mut own.recreates, deployment.is_some_and(recreates));
     }
 
     fn forget_set(&mut self, change: &Change, now: Duration) {
