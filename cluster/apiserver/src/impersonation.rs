@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue};
 use orrery_api::message::{Identity, Request};
 use orrery_api::names;
 use orrery_api::status::ApiError;
+use percent_encoding::percent_decode_str;
 
 use crate::authorization::{Persona, authorize_impersonation};
 
@@ -52,7 +53,7 @@ struct Wanted<'a> {
     user: &'a str,
     groups: Vec<&'a str>,
     uid: &'a str,
-    extra: Vec<(&'a str, &'a str)>,
+    extra: Vec<(Cow<'a, str>, &'a str)>,
 }
 
 impl<'a> Wanted<'a> {
@@ -75,9 +76,11 @@ impl<'a> Wanted<'a> {
             let value = text(name.as_str(), value)?;
             match what {
                 "group" => wanted.groups.push(value),
-                what => wanted
-                    .extra
-                    .extend(what.strip_prefix("extra-").map(|field| (field, value))),
+                // A header's name cannot have every character that a field's can.
+                what => wanted.extra.extend(
+                    what.strip_prefix("extra-")
+                        .map(|field| (percent_decode_str(field).decode_utf8_lossy(), value)),
+                ),
             }
         }
         Ok(wanted)
@@ -89,7 +92,7 @@ impl<'a> Wanted<'a> {
     }
 
     /// What the sender needs a right for, one by one.
-    fn personas(&self) -> Vec<Persona<'a>> {
+    fn personas(&self) -> Vec<Persona<'_>> {
         const AUTHENTICATION: &str = "authentication.k8s.io";
         let persona = |group, resource, name| Persona {
             group,
@@ -208,6 +211,15 @@ mod tests {
                 "400 groups, a uid or extra fields cannot be impersonated without impersonating a user"
             );
         }
+    }
+
+    #[test]
+    fn an_extra_fields_name_is_escaped_in_its_header() {
+        let request = request(None, &[("Impersonate-Extra-Acme.com%2FProject", "orrery")]);
+        let wanted = Wanted::read(request.headers()).expect("headers that can be read");
+        let personas = wanted.personas();
+        let field = personas.last().expect("the field is asked for");
+        assert_eq!((field.subresource, field.name), ("acme.com/project", "orrery"));
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! What a request asks for: its path, query and headers, read into plain values.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use http::{Method, header};
 use orrery_api::message::Request;
 use orrery_api::names;
 use orrery_api::status::ApiError;
+use percent_encoding::percent_decode_str;
 
 use crate::kinds::Kinds;
 use crate::resource::AnyResource;
@@ -19,12 +19,8 @@ impl Query {
     /// Reads the part of a URI behind `?`.
     pub fn parse(query: &str) -> Self {
         let mut pairs: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            pairs
-                .entry(percent_decode(name, true).into_owned())
-                .or_default()
-                .push(percent_decode(value, true).into_owned());
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            pairs.entry(name.into_owned()).or_default().push(value.into_owned());
         }
         Query(pairs)
     }
@@ -84,31 +80,6 @@ impl Query {
     }
 }
 
-/// Undoes percent-encoding; malformed escapes stay as they are.
-fn percent_decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
-    if !text.contains(['%', '+']) {
-        return Cow::Borrowed(text);
-    }
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escaped = text
-            .get(at + 1..at + 3)
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match (bytes[at], escaped) {
-            (b'%', Some(byte)) => {
-                decoded.push(byte);
-                at += 2;
-            }
-            (b'+', _) if plus_is_space => decoded.push(b' '),
-            (byte, _) => decoded.push(byte),
-        }
-        at += 1;
-    }
-    Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
-}
-
 /// What a path means.
 pub enum Target {
     /// Objects of a kind.
@@ -136,7 +107,7 @@ pub fn parse_path(kinds: Kinds, path: &str) -> Result<Target, ApiError> {
     let segments: Vec<String> = path
         .split('/')
         .filter(|segment| !segment.is_empty())
-        .map(|segment| percent_decode(segment, false).into_owned())
+        .map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned())
         .collect();
     let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
     let (group, version, rest) = match parts.as_slice() {

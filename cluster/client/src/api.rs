@@ -1,6 +1,5 @@
 //! Typed calls: one [`Api`] a kind, objects named by [`ObjectKey`].
 
-use std::fmt::Write as _;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use orrery_api::message::Request;
 use orrery_api::meta::{Object, ObjectKey};
 use orrery_api::shared;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -382,17 +382,12 @@ fn push_query(path: &mut String, params: &ListParams, more: &[(&str, &str)]) {
     }
 }
 
-/// `text` as a part of a path or a query: everything but the unreserved characters of RFC 3986 is escaped.
+/// What a part of a path or a query can say plainly: the unreserved characters of RFC 3986.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// `text` as a part of a path or a query.
 pub fn percent_encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(byte as char);
-        } else {
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
+    utf8_percent_encode(text, UNRESERVED).to_string()
 }
 
 #[cfg(test)]
