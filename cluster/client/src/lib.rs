@@ -25,4 +25,4 @@ pub use informer::Informer;
 pub use leader::{LeaderElection, lead};
 pub use recorder::{EventKind, Recorder};
 pub use watch::{WatchEvent, WatchStream};
-pub use workqueue::{Next, WorkQueue, process};
+pub use workqueue::{Next, WorkQueue, process, process_with};

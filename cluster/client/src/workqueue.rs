@@ -9,6 +9,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use orrery_api::log;
 use orrery_api::task::moment_after;
 use tokio::sync::Notify;
@@ -246,6 +247,18 @@ where
         }
         queue.done(&item);
     }
+}
+
+/// Does what [`process`] does with so many workers at once, but at least one.
+pub async fn process_with<T, F, Fut, E>(workers: usize, queue: &WorkQueue<T>, reconcile: F)
+where
+    T: Ord + Clone,
+    F: FnMut(T) -> Fut + Clone,
+    Fut: Future<Output = Result<Next, E>>,
+    E: Display,
+{
+    let worker = |_| process(queue.clone(), reconcile.clone());
+    join_all((0..workers.max(1)).map(worker)).await;
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ mod written;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
@@ -24,7 +23,9 @@ use orrery_api::clock;
 use orrery_api::labels::Selector;
 use orrery_api::meta::{Object, ObjectKey, controller_of, is_controlled_by};
 use orrery_api::mutant;
-use orrery_client::{Api, Cache, Change, DeleteParams, Error, EventKind, Next, Patch, Recorder, WorkQueue, process};
+use orrery_client::{
+    Api, Cache, Change, DeleteParams, Error, EventKind, Next, Patch, Recorder, WorkQueue, process_with,
+};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -107,15 +108,10 @@ impl DeploymentController {
 
     /// Works for ever.
     pub(crate) async fn run(self) {
-        let controller = Arc::new(self);
-        let worker = |_| {
-            let controller = controller.clone();
-            process(controller.queue.clone(), move |key| controller.clone().reconcile(key))
-        };
-        join_all((0..controller.workers.max(1)).map(worker)).await;
+        process_with(self.workers, &self.queue, |key| self.reconcile(key)).await;
     }
 
-    async fn reconcile(self: Arc<Self>, key: ObjectKey) -> Result<Next, Error> {
+    async fn reconcile(&self, key: ObjectKey) -> Result<Next, Error> {
         let Some(deployment) = self.deployments.get(&key) else {
             return Ok(Next::Done);
         };

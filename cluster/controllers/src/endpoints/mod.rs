@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{EndpointAddress, EndpointSubset, Endpoints, Pod
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orrery_api::meta::{Object, ObjectKey};
 use orrery_api::mutant;
-use orrery_client::{Api, Cache, Change, DeleteParams, Error, Next, WorkQueue, process};
+use orrery_client::{Api, Cache, Change, DeleteParams, Error, Next, WorkQueue, process_with};
 
 use crate::informers::Informers;
 use crate::{Context, backends, retry};
@@ -68,9 +68,7 @@ impl EndpointsController {
 
     /// Works for ever.
     pub(crate) async fn run(self) {
-        let work = |key| self.reconcile(key);
-        let workers = (0..self.workers.max(1)).map(|_| process(self.queue.clone(), work));
-        futures_util::future::join_all(workers).await;
+        process_with(self.workers, &self.queue, |key| self.reconcile(key)).await;
     }
 
     async fn reconcile(&self, key: ObjectKey) -> Result<Next, Error> {

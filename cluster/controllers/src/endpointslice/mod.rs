@@ -15,7 +15,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use orrery_api::meta::{Object, ObjectKey};
 use orrery_api::mutant;
 use orrery_api::random::Random;
-use orrery_client::{Api, Cache, Change, DeleteParams, Error, ListParams, Next, WorkQueue, process};
+use orrery_client::{Api, Cache, Change, DeleteParams, Error, ListParams, Next, WorkQueue, process_with};
 
 use crate::backends;
 use crate::informers::{BY_NODE, BY_SERVICE, Informers};
@@ -113,9 +113,7 @@ impl EndpointSliceController {
 
     /// Works for ever.
     pub(crate) async fn run(self) {
-        let work = |key| self.reconcile(key);
-        let workers = (0..self.workers.max(1)).map(|_| process(self.queue.clone(), work));
-        futures_util::future::join_all(workers).await;
+        process_with(self.workers, &self.queue, |key| self.reconcile(key)).await;
     }
 
     async fn reconcile(&self, key: ObjectKey) -> Result<Next, Failure> {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use orrery_api::meta::{ObjectKey, has_finalizer};
 use orrery_api::mutant;
-use orrery_client::{DeleteParams, Error, Next, Patch, WorkQueue, process};
+use orrery_client::{DeleteParams, Error, Next, Patch, WorkQueue, process_with};
 use serde_json::json;
 
 use crate::informers::{AnyShared, Informers};
@@ -120,9 +120,7 @@ impl GarbageCollector {
 
     /// Works for ever.
     pub(crate) async fn run(self) {
-        let work = |uid| self.reconcile(uid);
-        let workers = (0..self.workers.max(1)).map(|_| process(self.queue.clone(), work));
-        futures_util::future::join_all(workers).await;
+        process_with(self.workers, &self.queue, |uid| self.reconcile(uid)).await;
     }
 
     fn graph(&self) -> MutexGuard<'_, Graph> {

@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orrery_api::clock;
 use orrery_api::meta::{Object, ObjectKey};
 use orrery_api::mutant;
-use orrery_client::{Api, Cache, DeleteParams, Error, Next, WorkQueue, process};
+use orrery_client::{Api, Cache, DeleteParams, Error, Next, WorkQueue, process_with};
 
 use crate::informers::Informers;
 use crate::kinds::{self, Kind};
@@ -74,9 +74,7 @@ impl NamespaceController {
 
     /// Works for ever.
     pub(crate) async fn run(self) {
-        let work = |name| self.reconcile(name);
-        let workers = (0..self.workers.max(1)).map(|_| process(self.queue.clone(), work));
-        futures_util::future::join_all(workers).await;
+        process_with(self.workers, &self.queue, |name| self.reconcile(name)).await;
     }
 
     async fn reconcile(&self, name: String) -> Result<Next, Error> {

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, PodCondition, Toleration};
 use orrery_api::clock;
 use orrery_api::meta::{Object, ObjectKey};
 use orrery_api::mutant;
-use orrery_client::{Api, Cache, Change, DeleteParams, Error, EventKind, Next, Recorder, WorkQueue, process};
+use orrery_client::{Api, Cache, Change, DeleteParams, Error, EventKind, Next, Recorder, WorkQueue, process_with};
 use tokio::time::Instant;
 
 use super::taints;
@@ -86,9 +86,7 @@ impl Eviction {
     }
 
     pub(super) async fn run(&self) {
-        let work = |key| self.reconcile(key);
-        let workers = (0..WORKERS).map(|_| process(self.queue.clone(), work));
-        futures_util::future::join_all(workers).await;
+        process_with(WORKERS, &self.queue, |key| self.reconcile(key)).await;
     }
 
     async fn reconcile(&self, key: ObjectKey) -> Result<Next, Error> {

@@ -17,7 +17,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
@@ -27,7 +26,7 @@ use orrery_api::log;
 use orrery_api::meta::{Object, ObjectKey, controller_of};
 use orrery_api::mutant;
 use orrery_api::random::Random;
-use orrery_client::{Api, Cache, Change, DeleteParams, Error, Next, Patch, Recorder, WorkQueue, process};
+use orrery_client::{Api, Cache, Change, DeleteParams, Error, Next, Patch, Recorder, WorkQueue, process_with};
 use tokio::time::Instant;
 
 use self::expectations::Expectations;
@@ -106,15 +105,10 @@ impl ReplicaSetController {
 
     /// Works for ever.
     pub(crate) async fn run(self) {
-        let controller = Arc::new(self);
-        let worker = |_| {
-            let controller = controller.clone();
-            process(controller.queue.clone(), move |key| controller.clone().reconcile(key))
-        };
-        join_all((0..controller.workers.max(1)).map(worker)).await;
+        process_with(self.workers, &self.queue, |key| self.reconcile(key)).await;
     }
 
-    async fn reconcile(self: Arc<Self>, key: ObjectKey) -> Result<Next, Error> {
+    async fn reconcile(&self, key: ObjectKey) -> Result<Next, Error> {
         let Some(set) = self.sets.get(&key) else {
             return Ok(Next::Done);
         };
