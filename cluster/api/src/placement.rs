@@ -61,18 +61,17 @@ fn requirement_holds(requirement: &NodeSelectorRequirement, value: Option<&str>)
 
 /// Whether a toleration covers a taint.
 pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let empty = |text: &Option<String>| text.as_deref().unwrap_or_default().is_empty();
+    let effect = toleration.effect.as_deref().unwrap_or_default();
+    let value = taint.value.as_deref().unwrap_or_default();
+    (effect.is_empty() || effect == taint.effect) && tolerates_key(toleration, &taint.key, value)
+}
+
+/// Whether a toleration covers taints with that key and value, as far as their effect is one that it is for.
+pub fn tolerates_key(toleration: &Toleration, key: &str, value: &str) -> bool {
     let exists = toleration.operator.as_deref() == Some("Exists");
-    let effect = empty(&toleration.effect) || toleration.effect.as_deref() == Some(taint.effect.as_str());
-    let key = if empty(&toleration.key) {
-        exists
-    } else {
-        toleration.key.as_deref() == Some(taint.key.as_str())
-    };
-    let value = exists
-        || toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default()
-        || mutant::active("O135");
-    effect && key && value
+    let tolerated = toleration.key.as_deref().unwrap_or_default();
+    let is_meant = if tolerated.is_empty() { exists } else { tolerated == key };
+    is_meant && (exists || toleration.value.as_deref().unwrap_or_default() == value || mutant::active("O135"))
 }
 
 /// Whether one of the pod's tolerations covers a taint.

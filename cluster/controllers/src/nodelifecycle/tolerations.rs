@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 use orrery_api::mutant;
+use orrery_api::placement::tolerates_key;
 
 use super::taints::{NO_EXECUTE, counterpart};
 
@@ -104,16 +105,8 @@ fn allowance_of(tolerations: &[Toleration], taint: &TaintId) -> Option<Duration>
 /// Whether `toleration` is for the taint with effect `NoExecute`.
 fn tolerates(toleration: &Toleration, taint: &TaintId) -> bool {
     let effect = toleration.effect.as_deref().unwrap_or_default();
-    let key = toleration.key.as_deref().unwrap_or_default();
-    let is_other_effect = !effect.is_empty() && effect != NO_EXECUTE && !mutant::active("O183");
-    if is_other_effect || (!key.is_empty() && key != taint.key) {
-        return false;
-    }
-    match toleration.operator.as_deref() {
-        Some("Exists") => true,
-        None | Some("" | "Equal") => !key.is_empty() && toleration.value.as_deref().unwrap_or_default() == taint.value,
-        Some(_) => false,
-    }
+    let is_meant = effect.is_empty() || effect == NO_EXECUTE || mutant::active("O183");
+    is_meant && tolerates_key(toleration, &taint.key, &taint.value)
 }
 
 #[cfg(test)]
