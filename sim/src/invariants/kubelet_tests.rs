@@ -335,6 +335,31 @@ fn a_container_that_is_shown_ready_before_it_answers_breaks_k5() {
     assert!(history(5).is_empty());
 }
 
+#[test]
+fn whom_a_probe_asks_is_judged_by_k5() {
+    let history = |probe: Value, ports: Value| {
+        let mut shown = with(
+            pod("a", "n", "Running"),
+            "/status/containerStatuses",
+            json!([
+                {"name": "c", "ready": true, "restartCount": 0, "image": "", "imageID": "", "containerID": "docker://c1"}
+            ]),
+        );
+        shown["spec"]["containers"][0]["readinessProbe"] = probe;
+        shown["spec"]["containers"][1] = json!({"name": "proxy", "image": "proxy:1", "ports": ports});
+        let history = tended(pod("a", "n", "Running")).see(&started("n", "uid-a"));
+        history.at(4).put("pods", shown).broken()
+    };
+    let tcp = |port: Value| json!({"tcpSocket": {"port": port}});
+    let declared = json!([{"containerPort": 15020}]);
+    assert_eq!(history(tcp(json!(80)), declared.clone()), ["K5"]);
+    assert!(history(tcp(json!(15020)), declared.clone()).is_empty());
+    let elsewhere = json!({"httpGet": {"port": 80, "host": "10.0.0.9"}});
+    assert!(history(elsewhere, json!([])).is_empty());
+    // The container's own port of that name.
+    assert_eq!(history(tcp(json!("web")), declared), ["K5"]);
+}
+
 const fn stopping(grace: u64) -> Seen<'static> {
     Seen::ContainerStopping {
         machine: "n",

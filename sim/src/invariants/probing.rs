@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, Probe};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::restarts::containers;
 use crate::model::Item;
@@ -53,12 +54,34 @@ pub(super) fn startup(own: &Container) -> Option<&Probe> {
     own.startup_probe.as_ref()
 }
 
-/// How a container is probed over the network by the probe that `which` finds; none if it is not.
+/// Whether a probe asks somebody else than its container over the network: a host that it names, or a port that
+/// another container of the pod declares, such as that of a proxy beside it. A port's name is the container's own.
+pub(super) fn asks_another(probe: &Probe, own: &Container, spec: &PodSpec) -> bool {
+    let http = probe.http_get.as_ref().map(|asked| (&asked.host, &asked.port));
+    let tcp = probe.tcp_socket.as_ref().map(|asked| (&asked.host, &asked.port));
+    http.or(tcp).is_some_and(|(host, port)| {
+        let IntOrString::Int(number) = port else {
+            return host.is_some();
+        };
+        let declares = |container: &Container| {
+            let mut ports = container.ports.iter().flatten();
+            ports.any(|port| port.container_port == *number)
+        };
+        let mut others = containers(spec).filter(|other| other.name != own.name);
+        host.is_some() || (!declares(own) && others.any(declares))
+    })
+}
+
+/// How a container is probed over the network by the probe that `which` finds; none if it is not, or if that asks
+/// somebody else.
 pub(super) fn probing(pod: &Item, name: &str, which: fn(&Container) -> Option<&Probe>) -> Option<Probing> {
     let spec = pod.pod()?.spec.as_ref()?;
     let container = spec.containers.iter().find(|own| own.name == name)?;
     let asks = |probe: &&Probe| probe.http_get.is_some() || probe.tcp_socket.is_some();
     let probe = which(container).filter(asks)?;
+    if asks_another(probe, container, spec) {
+        return None;
+    }
     let positive = |value: Option<i32>, default: u32| {
         let value = value.and_then(|value| u32::try_from(value).ok());
         value.filter(|value| *value > 0).unwrap_or(default)

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PodSpec;
 
-use super::probing::{ROUNDING, answers_alone, probing, readiness};
+use super::probing::{ROUNDING, answers_alone, asks_another, probing, readiness};
 use super::restarts::{UNDER_WAY, containers};
 use super::sidecars::{APART, sidecars};
 use super::{Invariant, Report, kubelet_of};
@@ -77,8 +77,8 @@ fn has_hooks(spec: &PodSpec) -> bool {
     })
 }
 
-/// The ids of the containers that the status shows as ready, though they have to be probed, and for how long they must
-/// have answered before.
+/// The ids of the containers that the status shows as ready, though they have to be probed themselves, and for how long
+/// they must have answered before.
 fn ready(item: &Item) -> impl Iterator<Item = (&str, Duration)> {
     let pod = item.pod();
     let spec = pod.and_then(|pod| pod.spec.as_ref());
@@ -90,7 +90,8 @@ fn ready(item: &Item) -> impl Iterator<Item = (&str, Duration)> {
         let spec = spec?;
         let own = spec.containers.iter().find(|own| own.name == status.name)?;
         let id = status.container_id.as_deref()?.split_once("://")?.1;
-        readiness(own).map(|_| (id, least_answering(item, spec, &own.name)))
+        let probe = readiness(own).filter(|probe| !asks_another(probe, own, spec));
+        probe.map(|_| (id, least_answering(item, spec, &own.name)))
     })
 }
 
