@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::subject::Subject;
-use crate::run::{Settings, run};
+use crate::run::run;
 use crate::shrink::Failure;
 
 /// Runs a scenario and says how it failed.
@@ -16,15 +16,11 @@ pub struct Judge {
 impl Judge {
     /// Does it; the exit code.
     pub fn execute(&self) -> u8 {
-        let settings = match self.subject.settings() {
+        let settings = match self.subject.judged() {
             Ok(settings) => settings,
             Err(code) => return code,
         };
-        let end = match self.subject.end(&settings.scenario) {
-            Ok(end) => end,
-            Err(code) => return code,
-        };
-        let outcome = run(Settings { end, ..settings });
+        let outcome = run(settings);
         println!("{}", serde_json::to_string(&Failure::of(&outcome)).unwrap_or_default());
         outcome.verdict.code()
     }

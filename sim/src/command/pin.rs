@@ -6,7 +6,7 @@ use super::place::Place;
 use super::subject::Subject;
 use crate::exit;
 use crate::report;
-use crate::run::{Settings, run};
+use crate::run::run;
 
 /// Writes down what a run drew.
 #[derive(Args)]
@@ -21,16 +21,12 @@ pub struct Pin {
 impl Pin {
     /// Does it; the exit code: 0 when it was written, however the run ended.
     pub fn execute(&self) -> u8 {
-        let settings = match self.subject.settings() {
+        let settings = match self.subject.judged() {
             Ok(settings) => settings,
             Err(code) => return code,
         };
-        let end = match self.subject.end(&settings.scenario) {
-            Ok(end) => end,
-            Err(code) => return code,
-        };
         let (seed, variation) = (settings.seed, &self.subject.variation);
-        let outcome = run(Settings { end, ..settings });
+        let outcome = run(settings);
         let replay = report::replay(&self.subject.scenario, seed, variation);
         eprint!("{}", report::describe(&replay, &outcome));
         let Some(pinned) = &outcome.pinned else {

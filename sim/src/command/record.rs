@@ -31,12 +31,8 @@ pub struct Record {
 impl Record {
     /// Does it; the exit code.
     pub fn execute(&self) -> u8 {
-        let settings = match self.subject.settings() {
+        let settings = match self.subject.judged() {
             Ok(settings) => settings,
-            Err(code) => return code,
-        };
-        let end = match self.subject.end(&settings.scenario) {
-            Ok(end) => end,
             Err(code) => return code,
         };
         let mut scenario = Scenario::clone(&settings.scenario);
@@ -48,7 +44,6 @@ impl Record {
             }
         }
         let settings = Settings {
-            end,
             scenario: Arc::new(scenario),
             ..settings
         };

@@ -63,6 +63,17 @@ impl Subject {
         ))
     }
 
+    /// What it is all in all, with what becomes of the run's end.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Subject::settings`].
+    pub fn judged(&self) -> Result<Settings, u8> {
+        let settings = self.settings()?;
+        let end = self.end(&settings.scenario)?;
+        Ok(Settings { end, ..settings })
+    }
+
     /// Records the run, in a process of its own.
     ///
     /// # Errors
