@@ -152,12 +152,16 @@ impl User {
                 .await;
             match created {
                 Some(Reply::Done(_)) => return,
-                Some(Reply::Refused(409, why)) => {
-                    last = why;
+                // A service whose creation was not answered is told that somebody has its node port: it has.
+                Some(Reply::Refused(code @ (409 | 422), why)) => {
                     let merge = Some((MERGE, object.clone()));
                     if self.insist(Method::PATCH, &one, merge, &[404]).await.is_some() {
                         return;
                     }
+                    if code == 422 {
+                        return self.stage.trouble(format!("POST {one} was refused: {why}"));
+                    }
+                    last = why;
                 }
                 // The namespace may be about to come.
                 Some(Reply::Refused(404 | 403, why)) => last = why,
