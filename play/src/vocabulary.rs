@@ -8,9 +8,9 @@ use orrery_apiserver::{CustomResourceDefinition, Kinds};
 /// The invariants of the house by their ids, which scenarios may choose from. The simulator checks that these are they.
 pub const INVARIANTS: &[&str] = &[
     "S1", "S2", "S3", "S4", "W", "Q1", "Q2", "Q3", "P2", "K1", "K2", "K3", "K4", "E1", "E2", "G1", "S8", "S5", "S6",
-    "G4", "S7", "Q4", "Q5", "Q6", "P8", "P7", "G3", "E3", "K5", "K7", "K8", "K9", "K10", "K11", "P9", "E6", "E7", "N1",
-    "N2", "N3", "N4", "L1", "C1", "C2", "K6", "E5", "E8", "E9", "P10", "K12", "R1", "P11", "P12", "K13", "K14", "K15",
-    "K16", "K17", "K18", "A1",
+    "G4", "S7", "Q4", "Q5", "Q7", "Q6", "P8", "P7", "G3", "E3", "K5", "K7", "K8", "K9", "K10", "K11", "P9", "E6", "E7",
+    "N1", "N2", "N3", "N4", "L1", "C1", "C2", "K6", "E5", "E8", "E9", "P10", "K12", "R1", "P11", "P12", "K13", "K14",
+    "K15", "K16", "K17", "K18", "A1",
 ];
 
 /// A component of a user's own, as scenarios know it.

@@ -297,11 +297,17 @@ pub fn hindrance(item: &Item) -> Option<String> {
     unready_container(item).or_else(|| closed_gate(item))
 }
 
-/// Which of a pod's containers is not ready, by its own status; none if none is known to be.
+/// Which of a pod's containers is not ready, by its own status; none if none is known to be. Sidecars count, as in
+/// Kubernetes: init containers that run on.
 pub fn unready_container(item: &Item) -> Option<String> {
-    let status = item.pod()?.status.as_ref()?;
-    let containers = status.container_statuses.iter().flatten();
-    if let Some(container) = containers.into_iter().find(|container| !container.ready) {
+    let pod = item.pod()?;
+    let status = pod.status.as_ref()?;
+    let init = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+    let sidecars = init.filter(|own| own.restart_policy.as_deref() == Some("Always"));
+    let starting = status.init_container_statuses.iter().flatten();
+    let runs_on = starting.filter(|status| sidecars.clone().any(|own| own.name == status.name));
+    let mut containers = status.container_statuses.iter().flatten().chain(runs_on);
+    if let Some(container) = containers.find(|container| !container.ready) {
         return Some(format!("container {} is not", container.name));
     }
     let mut conditions = status.conditions.iter().flatten();

@@ -72,7 +72,7 @@ fn ends_are_compared_only_where_users_draw_nothing_and_all_is_healed() {
 fn a_value_that_cannot_be_read_is_refused_with_its_place() {
     insta::assert_snapshot!(wrong("name: a\nduration: 5x\n"), @r#"a.yaml:2:11: duration: "5x" is not a duration: write it like 250ms, 10s, 1m30s or 2h"#);
     insta::assert_snapshot!(wrong("name: a\nduration: 1s\nnetwork:\n  latency: 9ms..1ms\n"), @r#"a.yaml:4:12: network.latency: the range "9ms..1ms" ends before it begins"#);
-    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nexpect:\n  invariants: [S3, P3]\n"), @r#"a.yaml:4:20: expect: no invariant "P3" is built; did you mean "S3"? (known: S1, S2, S3, S4, W, Q1, Q2, Q3, P2, K1, K2, K3, K4, E1, E2, G1, S8, S5, S6, G4, S7, Q4, Q5, Q6, P8, P7, G3, E3, K5, K7, K8, K9, K10, K11, P9, E6, E7, N1, N2, N3, N4, L1, C1, C2, K6, E5, E8, E9, P10, K12, R1, P11, P12, K13, K14, K15, K16, K17, K18, A1)"#);
+    insta::assert_snapshot!(wrong("name: a\nduration: 1s\nexpect:\n  invariants: [S3, P3]\n"), @r#"a.yaml:4:20: expect: no invariant "P3" is built; did you mean "S3"? (known: S1, S2, S3, S4, W, Q1, Q2, Q3, P2, K1, K2, K3, K4, E1, E2, G1, S8, S5, S6, G4, S7, Q4, Q5, Q7, Q6, P8, P7, G3, E3, K5, K7, K8, K9, K10, K11, P9, E6, E7, N1, N2, N3, N4, L1, C1, C2, K6, E5, E8, E9, P10, K12, R1, P11, P12, K13, K14, K15, K16, K17, K18, A1)"#);
     insta::assert_snapshot!(wrong("name: a\nduration: 1s\nexpect:\n  invariants: [S3, E4]\n"), @r#"a.yaml:4:20: expect: "E4" is judged in the end of every run"#);
 }
 

@@ -63,13 +63,13 @@ fn counts(pod: &Item) -> bool {
     is_there(pod) && !pod.is_terminating()
 }
 
-/// Whether a pod counts for anti-affinity.
-fn is_there(pod: &Item) -> bool {
+/// Whether a pod counts for affinity and anti-affinity.
+pub(super) fn is_there(pod: &Item) -> bool {
     !pod.node_name().is_empty() && !pod.is_finished()
 }
 
 /// Whether a selector of a pod in `namespace` means `other`. None means nothing.
-fn means(selector: Option<&LabelSelector>, namespace: &str, other: &Item) -> bool {
+pub(super) fn means(selector: Option<&LabelSelector>, namespace: &str, other: &Item) -> bool {
     let selector = selector.and_then(|selector| Selector::from_label_selector(selector).ok());
     other.id.namespace == namespace && selector.is_some_and(|selector| selector.matches_by(|key| other.label(key)))
 }
@@ -79,10 +79,30 @@ fn anti_affinity(pod: &Pod) -> impl Iterator<Item = &PodAffinityTerm> {
     let affinity = pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref());
     let anti = affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref());
     let terms = anti.and_then(|anti| anti.required_during_scheduling_ignored_during_execution.as_ref());
-    terms.into_iter().flatten().filter(|term| {
-        let plain = term.namespaces.as_ref().is_none_or(Vec::is_empty) && term.match_label_keys.is_none();
-        plain && term.namespace_selector.is_none() && term.mismatch_label_keys.is_none()
-    })
+    terms.into_iter().flatten().filter(|term| is_plain(term))
+}
+
+/// Whether a term chooses by a selector in the pod's own namespace, and by nothing else.
+pub(super) fn is_plain(term: &PodAffinityTerm) -> bool {
+    let plain = term.namespaces.as_ref().is_none_or(Vec::is_empty) && term.match_label_keys.is_none();
+    plain && term.namespace_selector.is_none() && term.mismatch_label_keys.is_none()
+}
+
+/// Whether a node came, goes or got other labels, or a pod got other labels or was made on a node: the scheduler may not
+/// know of it for a while.
+pub(super) fn is_moved(change: &Change) -> bool {
+    let (before, after) = (change.before.as_ref(), change.after.as_ref());
+    let is_relabelled = || before.map(|item| &item.meta.labels) != after.map(|item| &item.meta.labels);
+    let goes = || before.is_some_and(|item| item.is_terminating()) != after.is_some_and(|item| item.is_terminating());
+    match &*change.id.resource {
+        "nodes" => is_relabelled() || goes(),
+        "pods" => match (before, after) {
+            (None, Some(after)) => !after.node_name().is_empty(),
+            (Some(_), Some(_)) => is_relabelled(),
+            (_, None) => false,
+        },
+        _ => false,
+    }
 }
 
 /// Whether a pod has any.
@@ -104,7 +124,7 @@ fn constraints(pod: &Pod) -> impl Iterator<Item = &TopologySpreadConstraint> {
 }
 
 /// The value that a node, unless it goes, has of a label.
-fn domain<'a>(cluster: &'a Cluster, node: &str, key: &str) -> Option<&'a str> {
+pub(super) fn domain<'a>(cluster: &'a Cluster, node: &str, key: &str) -> Option<&'a str> {
     let node = cluster.find("nodes", "", node)?;
     node.label(key).filter(|_| !node.is_terminating())
 }
@@ -112,29 +132,22 @@ fn domain<'a>(cluster: &'a Cluster, node: &str, key: &str) -> Option<&'a str> {
 impl Company {
     /// Takes in what may be news to the scheduler.
     fn note(&mut self, change: &Change, now: Duration) {
+        if is_moved(change) {
+            self.moved = Some(now);
+        }
+        if &*change.id.resource != "pods" {
+            return;
+        }
         let (before, after) = (change.before.as_ref(), change.after.as_ref());
-        let relabelled = || before.map(|item| &item.meta.labels) != after.map(|item| &item.meta.labels);
-        let goes =
-            || before.is_some_and(|item| item.is_terminating()) != after.is_some_and(|item| item.is_terminating());
-        match &*change.id.resource {
-            "nodes" if relabelled() || goes() => self.moved = Some(now),
-            "pods" => {
-                let is_placed = before.is_none() && after.is_some_and(|after| !after.node_name().is_empty());
-                if is_placed || (before.is_some() && after.is_some() && relabelled()) {
-                    self.moved = Some(now);
-                }
-                let counted = before.filter(|before| counts(before));
-                if let Some(before) = counted.filter(|_| !after.is_some_and(|after| counts(after))) {
-                    self.left.retain(|(at, _)| *at + MEMORY > now);
-                    self.left.push((now, before.clone()));
-                }
-                if after.is_some_and(|after| is_there(after) && has_anti_affinity(after)) {
-                    self.apart.insert(change.id.clone());
-                } else {
-                    self.apart.remove(&change.id);
-                }
-            }
-            _ => {}
+        let counted = before.filter(|before| counts(before));
+        if let Some(before) = counted.filter(|_| !after.is_some_and(|after| counts(after))) {
+            self.left.retain(|(at, _)| *at + MEMORY > now);
+            self.left.push((now, before.clone()));
+        }
+        if after.is_some_and(|after| is_there(after) && has_anti_affinity(after)) {
+            self.apart.insert(change.id.clone());
+        } else {
+            self.apart.remove(&change.id);
         }
     }
 

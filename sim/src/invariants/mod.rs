@@ -17,6 +17,7 @@ mod bounds;
 mod calls;
 mod capacity;
 mod collector;
+mod companions;
 mod company;
 mod connections;
 mod containers;
@@ -206,6 +207,7 @@ pub(crate) fn house() -> Vec<Box<dyn Invariant>> {
         Box::new(halves::Halves),
         Box::new(placement::Placement::default()),
         Box::new(company::Company::default()),
+        Box::new(companions::Companions::default()),
         Box::new(unschedulable::WhyUnschedulable::default()),
         Box::new(availability::Availability::default()),
         Box::new(rollouts::Rollouts::default()),

@@ -4,9 +4,9 @@
 //! `ContainersReady` as false, or a gate whose condition is not true (the documentation of `readinessGates`). Gates are
 //! opened and closed by others than the kubelet, and its patches say only what changed for it. So it passes if in the
 //! history the containers and the gates were each fit within the kubelet's lag, and the time that a lost write takes, if
-//! not both at once: a gate may have been closed while a container was not ready. Not judged:
-//! containers that the status does not show, init containers, pods that have ended, and `Ready` that is not taken back
-//! in time (convergence does).
+//! not both at once: a gate may have been closed while a container was not ready. Not judged: containers that the status
+//! does not show, init containers that end, pods that have ended, and `Ready` that is not taken back in time (convergence
+//! does).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -128,6 +128,16 @@ fn a_pod_that_is_shown_ready_with_a_closed_gate_or_an_unready_container_breaks_k
     assert_eq!(shown(gated("True", "False", true)).broken(), ["K11"]);
     assert_eq!(shown(gated("True", "True", false)).broken(), ["K11"]);
     assert!(shown(gated("True", "True", true)).broken().is_empty());
+    // A sidecar counts, and an init container that ends does not.
+    let starting = |policy: Value| {
+        let mut pod = gated("True", "True", true);
+        pod["spec"]["initContainers"] = json!([{"name": "s", "image": "s:1", "restartPolicy": policy}]);
+        pod["status"]["initContainerStatuses"] =
+            json!([{"name": "s", "ready": false, "image": "", "imageID": "", "restartCount": 0}]);
+        shown(pod).broken()
+    };
+    assert_eq!(starting(json!("Always")), ["K11"]);
+    assert!(starting(Value::Null).is_empty());
     let mut unset = gated("True", "False", true);
     unset["status"]["conditions"].as_array_mut().unwrap().pop();
     assert_eq!(shown(unset).broken(), ["K11"]);

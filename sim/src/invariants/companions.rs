@@ -1,0 +1,245 @@
+//! Q7: a pod is bound where those are that it has to be beside (required pod affinity).
+//!
+//! Checked at the write that binds a pod: for each of its terms there must be a pod, bound and not finished, in the
+//! domain of its node that all of its terms mean. Bindings overtake each other, so that a pod that is alone is held
+//! against the scheduler only when no other came within its lag; and one that went within that time may still have
+//! counted. Where no pod is that the terms mean, one that they mean itself may begin a group, as in Kubernetes; whoever
+//! came within the lag may not have been known. Not judged: what is bound in troubled times or by others than schedulers
+//! at a pod's creation, what is bound shortly after nodes or pods moved (see [`super::company`]), and terms that choose
+//! among namespaces or labels by more than a selector.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::PodAffinityTerm;
+
+use super::company::{domain, is_moved, is_plain, is_there, means};
+use super::{Invariant, MEMORY, Report, UNANSWERED};
+use crate::model::{Change, Cluster, Item, ObjectId, Seen};
+use crate::scenario::Role;
+
+/// See the module.
+#[derive(Default)]
+pub struct Companions {
+    /// When nodes, or whom a selector means, last changed.
+    moved: Option<Duration>,
+    /// Since when pods have been bound that have not finished.
+    there: BTreeMap<ObjectId, Duration>,
+    /// Pods that were there, as they were, and until when.
+    left: Vec<(Duration, Arc<Item>)>,
+    /// Who seems to be alone, in the order of time.
+    lonely: VecDeque<Lonely>,
+}
+
+/// A binding that would be wrong if none of those that are on their way makes it right.
+struct Lonely {
+    /// Who is on the way arrives until then.
+    until: Duration,
+    pod: Arc<Item>,
+    message: String,
+}
+
+/// The terms of a pod's required affinity; none if it has none, or one that is not plain.
+fn terms(pod: &Item) -> Option<&[PodAffinityTerm]> {
+    let affinity = pod.pod()?.spec.as_ref()?.affinity.as_ref()?.pod_affinity.as_ref()?;
+    let terms = affinity
+        .required_during_scheduling_ignored_during_execution
+        .as_deref()?;
+    (!terms.is_empty() && terms.iter().all(is_plain)).then_some(terms)
+}
+
+/// Whether all terms of `pod` mean `other`.
+fn are_meant(terms: &[PodAffinityTerm], pod: &Item, other: &Item) -> bool {
+    let mut selectors = terms.iter().map(|term| term.label_selector.as_ref());
+    selectors.all(|selector| means(selector, &pod.id.namespace, other))
+}
+
+impl Companions {
+    /// Takes in what may be news to the scheduler.
+    fn note(&mut self, change: &Change, now: Duration) {
+        if is_moved(change) {
+            self.moved = Some(now);
+        }
+        if &*change.id.resource != "pods" {
+            return;
+        }
+        let is_there_now = change.after.as_ref().is_some_and(|after| is_there(after));
+        if is_there_now {
+            self.there.entry(change.id.clone()).or_insert(now);
+        } else if self.there.remove(&change.id).is_some()
+            && let Some(before) = &change.before
+        {
+            self.left.retain(|(at, _)| *at + MEMORY > now);
+            self.left.push((now, before.clone()));
+        }
+    }
+
+    /// The first of the topology keys in whose domain `pod` is alone, if it is.
+    fn is_alone<'a>(&self, pod: &'a Item, cluster: &Cluster, lag: Duration) -> Option<&'a str> {
+        let terms = terms(pod)?;
+        let lately = self.left.iter().filter(|(at, _)| *at + lag > cluster.now);
+        let all = cluster
+            .all("pods")
+            .filter(|other| is_there(other) && other.id != pod.id);
+        let meant: Vec<&Arc<Item>> = all
+            .chain(lately.map(|(_, item)| item))
+            .filter(|other| are_meant(terms, pod, other))
+            .collect();
+        let is_known = |other: &Item| self.there.get(&other.id).is_some_and(|at| *at + lag < cluster.now);
+        let begins = are_meant(terms, pod, pod) && !meant.iter().any(|other| is_known(other));
+        let is_beside = |key: &str| {
+            let own = domain(cluster, pod.node_name(), key);
+            let mut nodes = meant.iter().map(|other| other.node_name());
+            own.is_some() && (begins || nodes.any(|node| domain(cluster, node, key) == own))
+        };
+        let mut keys = terms.iter().map(|term| term.topology_key.as_str());
+        keys.find(|key| !is_beside(key))
+    }
+
+    /// Drops those who are not alone any more, and all when nobody knows; the first one that stayed so.
+    fn settle(&mut self, change: &Change, cluster: &Cluster, lag: Duration) -> Option<Lonely> {
+        if self.lonely.is_empty() {
+            return None;
+        }
+        let before = change.before.as_ref().filter(|before| before.node_name().is_empty());
+        let goes = change.after.as_ref().is_none_or(|after| after.is_terminating());
+        // It may have been on its way to anywhere.
+        let withdrawn = before.filter(|before| before.pod().is_some() && goes);
+        let is_withdrawn = |pod: &Item| {
+            let meant = withdrawn.zip(terms(pod));
+            meant.is_some_and(|(other, terms)| are_meant(terms, pod, other))
+        };
+        let mut lonely = std::mem::take(&mut self.lonely);
+        let is_unsure = cluster.is_disturbed_everywhere(lag + UNANSWERED) || self.moved == Some(cluster.now);
+        lonely.retain(|one| !is_unsure && !is_withdrawn(&one.pod) && self.is_alone(&one.pod, cluster, lag).is_some());
+        self.lonely = lonely;
+        let is_over = self.lonely.front().is_some_and(|first| first.until < cluster.now);
+        is_over.then(|| self.lonely.pop_front()).flatten()
+    }
+}
+
+impl Invariant for Companions {
+    fn id(&self) -> &'static str {
+        "Q7"
+    }
+
+    fn statement(&self) -> &'static str {
+        "A pod is bound where those are that it has to be beside."
+    }
+
+    fn observe(&mut self, seen: &Seen<'_>, cluster: &Cluster, report: &mut Report) {
+        let Seen::Change(change) = seen else { return };
+        self.note(change, cluster.now);
+        let lag = cluster.lag(Role::Scheduler);
+        if let Some(wrong) = self.settle(change, cluster, lag) {
+            report.broken(self.id(), wrong.message, &["scheduler"]);
+        }
+        let (Some(before), Some(after)) = (&change.before, &change.after) else {
+            return;
+        };
+        if &*change.id.resource != "pods" || !before.node_name().is_empty() || after.node_name().is_empty() {
+            return;
+        }
+        let is_new = self.moved.is_some_and(|at| at + lag > cluster.now);
+        let is_troubled = cluster.was_stalled(Role::Scheduler) || cluster.is_disturbed_everywhere(lag + UNANSWERED);
+        if is_new || is_troubled {
+            return;
+        }
+        if let Some(key) = self.is_alone(after, cluster, lag) {
+            let message = format!(
+                "{} (uid {}) was bound at revision {} to {}, in whose {key} nobody is that it has to be beside",
+                change.id,
+                after.uid(),
+                change.revision,
+                after.node_name()
+            );
+            self.lonely.push_back(Lonely {
+                until: cluster.now + lag,
+                pod: after.clone(),
+                message,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::contract_tests::with;
+    use super::super::tests::{History, node, pod};
+
+    const ZONE: &str = "topology.kubernetes.io/zone";
+
+    /// Two nodes in zones of their own.
+    fn zones() -> History {
+        let history = History::of(|id| id == "Q7");
+        let zones = ["a", "b"].into_iter().fold(history, |history, name| {
+            history.put("nodes", with(node(name), "/metadata/labels", json!({ZONE: name})))
+        });
+        zones.at(100)
+    }
+
+    /// A pod of an app, which has to be beside pods of another one.
+    fn wishing(name: &str, on: &str, app: &str, beside: Option<&str>) -> Value {
+        let pod = with(pod(name, on, "Pending"), "/metadata/labels", json!({"app": app}));
+        let Some(other) = beside else { return pod };
+        let term = json!({"topologyKey": ZONE, "labelSelector": {"matchLabels": {"app": other}}});
+        let required = json!({"requiredDuringSchedulingIgnoredDuringExecution": [term]});
+        with(pod, "/spec/affinity", json!({"podAffinity": required}))
+    }
+
+    fn bind(history: History, name: &str, on: &str, app: &str, beside: Option<&str>) -> History {
+        let history = history.put("pods", wishing(name, "", app, beside));
+        history.put("pods", wishing(name, on, app, beside))
+    }
+
+    fn later(history: History) -> Vec<&'static str> {
+        let unrelated = json!({"metadata": {"name": "later", "namespace": "default", "uid": "uid-later"}});
+        history.at(300).put("configmaps", unrelated).broken()
+    }
+
+    #[test]
+    fn a_pod_that_is_bound_away_from_those_it_wants_breaks_q7() {
+        let served = || bind(zones(), "server", "a", "server", None).at(200);
+        assert!(later(bind(served(), "client", "a", "client", Some("server"))).is_empty());
+        assert_eq!(later(bind(served(), "client", "b", "client", Some("server"))), ["Q7"]);
+        // Nobody is there at all.
+        assert_eq!(later(bind(zones(), "client", "a", "client", Some("server"))), ["Q7"]);
+        // The other's binding is on its way.
+        let overtaken = bind(zones(), "client", "a", "client", Some("server"));
+        assert!(later(bind(overtaken, "server", "a", "server", None)).is_empty());
+    }
+
+    #[test]
+    fn who_was_on_his_way_and_is_withdrawn_may_have_counted() {
+        let overtaken = bind(zones(), "client", "a", "client", Some("server"));
+        let server = wishing("server", "", "server", None);
+        let withdrawn = overtaken.put("pods", server.clone()).at(101).delete("pods", &server);
+        assert!(later(withdrawn).is_empty());
+    }
+
+    #[test]
+    fn whom_its_own_terms_mean_begins_a_group() {
+        let first = || bind(zones(), "x", "a", "web", Some("web"));
+        assert!(later(first()).is_empty());
+        assert_eq!(later(bind(first().at(200), "y", "b", "web", Some("web"))), ["Q7"]);
+        assert!(later(bind(first().at(200), "y", "a", "web", Some("web"))).is_empty());
+        // Both begin at once, and neither knows of the other.
+        assert!(later(bind(first(), "y", "b", "web", Some("web"))).is_empty());
+    }
+
+    #[test]
+    fn a_companion_that_has_just_gone_may_still_have_counted() {
+        let gone = |at| {
+            let server = wishing("server", "a", "server", None);
+            let gone = bind(zones(), "server", "a", "server", None)
+                .at(200)
+                .delete("pods", &server);
+            later(bind(gone.at(at), "client", "a", "client", Some("server")))
+        };
+        assert!(gone(201).is_empty());
+        assert_eq!(gone(250), ["Q7"]);
+    }
+}
