@@ -122,6 +122,11 @@ impl Asked {
         }
     }
 
+    /// Whether an object is what it is conditional on: of that uid, and at that revision. If not, it is refused.
+    pub fn is_for(&self, item: &Item) -> bool {
+        self.uid.as_deref().is_none_or(|uid| uid == item.uid()) && self.base.is_none_or(|base| base == item.revision)
+    }
+
     /// What it writes, as scenarios say it: `patch pods/status`; none if it only reads.
     pub fn write(&self) -> Option<String> {
         let verb = match self.method {

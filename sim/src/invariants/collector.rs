@@ -50,9 +50,7 @@ impl Invariant for Collector {
                 }
                 let Some(item) = cluster.get(&path.id()) else { return };
                 // A delete of another object, or of another state of it, is refused.
-                if asked.uid.as_deref().is_some_and(|uid| uid != item.uid())
-                    || asked.base.is_some_and(|base| base != item.revision)
-                {
+                if !asked.is_for(item) {
                     return;
                 }
                 let owners = item.meta.owner_references.as_deref().unwrap_or_default();

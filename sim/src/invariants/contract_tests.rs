@@ -96,12 +96,13 @@ fn a_second_set_of_one_template_and_one_of_a_paused_deployment_break_p8() {
 
 #[test]
 fn a_set_that_is_taken_out_of_the_history_too_early_breaks_p8() {
-    let delete = asked(
-        "controller-manager/1",
-        http::Method::DELETE,
-        "/apis/apps/v1/namespaces/default/replicasets/old",
-    );
-    let history = |limit: i32| {
+    let delete = |base| {
+        let path = "/apis/apps/v1/namespaces/default/replicasets/old";
+        let mut delete = asked("controller-manager/1", http::Method::DELETE, path);
+        delete.base = base;
+        delete
+    };
+    let history = |limit: i32, base| {
         History::new()
             .put("namespaces", namespace())
             .put(
@@ -110,11 +111,13 @@ fn a_set_that_is_taken_out_of_the_history_too_early_breaks_p8() {
             )
             .put("replicasets.apps", set_of("old", 0, "1"))
             .put("replicasets.apps", set_of("new", 1, "2"))
-            .see(&Seen::Asked(&delete))
+            .see(&Seen::Asked(&delete(base)))
             .broken()
     };
-    assert_eq!(history(1), ["P8"]);
-    assert!(history(0).is_empty());
+    assert_eq!(history(1, None), ["P8"]);
+    assert!(history(0, None).is_empty());
+    assert_eq!(history(1, Some(4)), ["P8"]);
+    assert!(history(1, Some(3)).is_empty(), "it is refused");
 }
 
 #[test]

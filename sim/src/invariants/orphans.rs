@@ -90,10 +90,8 @@ impl Orphans {
             return;
         }
         let Some(pod) = cluster.get(&path.id()) else { return };
-        let refused = asked.uid.as_deref().is_some_and(|uid| uid != pod.uid())
-            || asked.base.is_some_and(|base| base != pod.revision);
         let node = pod.node_name();
-        if refused || node.is_empty() {
+        if !asked.is_for(pod) || node.is_empty() {
             return;
         }
         if deletes && asked.grace == Some(0) && !pod.is_finished() {

@@ -67,7 +67,8 @@ impl Invariant for Rollouts {
                     return;
                 }
                 let Some(set) = cluster.get(&path.id()) else { return };
-                if asked.uid.as_deref().is_none_or(|uid| uid == set.uid()) {
+                // What the collector asked for is refused if somebody has adopted the set meanwhile.
+                if asked.is_for(set) {
                     self.judge_delete(&asked.client, set, cluster, report);
                 }
             }
