@@ -127,7 +127,12 @@ impl Reporter {
         }
         // With the mutant, only who has told the end deletes.
         if finished && pod.is_terminating() && !(is_told && mutant::active("O107")) {
-            match self.api.delete(&pod.key(), &DeleteParams::of(&*pod).grace(0)).await {
+            // The mutant: whoever has the name by now.
+            let params = match is_told && mutant::active("O233") {
+                true => DeleteParams::default(),
+                false => DeleteParams::of(&*pod),
+            };
+            match self.api.delete(&pod.key(), &params.grace(0)).await {
                 Ok(()) => {}
                 Err(error) if self.api.is_gone(&pod, &error).await? => {}
                 Err(error) => return Err(error),

@@ -70,7 +70,7 @@ impl Scheduler {
             Ok(live) if live.uid() == node_uid && !live.is_terminating() => {
                 // A request that was lost is sent again half a minute later: the node may keep the pod away by now.
                 let repels = |spec: &PodSpec| is_cordoned(spec, &live) || repelling_taint(spec, &live).is_some();
-                if *sent && pod.spec.as_ref().is_some_and(repels) {
+                if *sent && pod.spec.as_ref().is_some_and(repels) && !mutant::active("O241") {
                     return self.refused(pod, "the node keeps the pod away by now").await;
                 }
             }

@@ -211,7 +211,7 @@ impl Topology {
         let is_company = |pod: &Pod| matchers.iter().all(|matcher| matcher.matches(pod, state));
         let terms: Vec<Term> = required.iter().map(|one| counted(one, 0, &is_company)).collect();
         let mut counts = terms.iter().flat_map(|term| term.domains.values());
-        let is_first = counts.all(|count| *count == 0) && is_company(own);
+        let is_first = counts.all(|count| *count == 0) && (is_company(own) || mutant::active("O240"));
         let likes = affinity.and_then(|one| one.preferred_during_scheduling_ignored_during_execution.as_deref());
         let likes = likes
             .unwrap_or_default()

@@ -186,9 +186,11 @@ impl DeploymentController {
                 }
                 Claim::Adopt => {
                     if !owner_checked {
-                        let live = self.deployment_api.get(&deployment.key()).await?;
-                        if live.uid() != deployment.uid() || live.is_terminating() {
-                            return Ok(sets);
+                        match self.deployment_api.get(&deployment.key()).await {
+                            Ok(live) if live.uid() == deployment.uid() && !live.is_terminating() => {}
+                            _ if mutant::active("O226") => {}
+                            Ok(_) => return Ok(sets),
+                            Err(error) => return Err(error),
                         }
                         owner_checked = true;
                     }

@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orrery_api::clock;
 use orrery_api::meta::{Object, ObjectKey};
 use orrery_api::mutant;
-use orrery_client::{Api, Cache, DeleteParams, Error, Next, WorkQueue, process_with};
+use orrery_client::{Api, Cache, Change, DeleteParams, Error, Next, WorkQueue, process_with};
 
 use crate::informers::Informers;
 use crate::kinds::{self, Kind};
@@ -57,7 +57,8 @@ impl NamespaceController {
         informers.namespaces.on_change({
             let queue = queue.clone();
             move |change| {
-                if change.object().is_terminating() {
+                let is_new = matches!(change, Change::Added(_));
+                if change.object().is_terminating() && !(is_new && mutant::active("O230")) {
                     queue.add(change.object().name().to_owned());
                 }
             }

@@ -253,7 +253,10 @@ impl ServiceRules {
         // A name is a hash, and the most costly thing of a rule.
         let chains: Vec<String> = endpoints.iter().map(|at| names::endpoint(port, *at)).collect();
         let leads = |at: &SocketAddrV4, chain: &str| Rule::jump(chain).comment(format!("{} -> {at}", port.label));
-        if let Some(seconds) = port.affinity {
+        let affinity = port
+            .affinity
+            .filter(|_| !(local && endpoints.len() > 1 && mutant::active("O244")));
+        if let Some(seconds) = affinity {
             rules.extend(endpoints.iter().zip(&chains).map(|(at, chain)| {
                 leads(at, chain).when(Match::Recent {
                     list: chain.clone(),

@@ -77,4 +77,12 @@ pub const CARDS: &[Card] = &[
         "a pod with a deadline waits for long for a node",
         &["K16"],
     ),
+    card(
+        "O236",
+        "own",
+        "kubelet",
+        "a command of a probe that the runtime could not be asked for counts as a failure",
+        "the runtime is away for as long as a probe's failures take",
+        &["convergence"],
+    ),
 ];

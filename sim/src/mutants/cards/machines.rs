@@ -477,4 +477,20 @@ pub const CARDS: &[Card] = &[
         "a container crashes several times, and again after more than ten minutes",
         &["convergence"],
     ),
+    card(
+        "O233",
+        "own",
+        "kubelet",
+        "the last deletion of a pod takes whoever has its name",
+        "it is repeated while news of pods are late, and there is a namesake by then",
+        &["K12"],
+    ),
+    card(
+        "O237",
+        "own",
+        "kubelet",
+        "a sidecar that is not ready leaves its pod ready",
+        "a sidecar becomes ready later than the others, or ceases to be",
+        &["K11"],
+    ),
 ];

@@ -165,4 +165,20 @@ pub const CARDS: &[Card] = &[
         "pods of another version fill the only domain that has room",
         &["convergence"],
     ),
+    card(
+        "O240",
+        "own",
+        "scheduler",
+        "whoever has to be beside others goes anywhere as long as there are none",
+        "a pod that has to be beside others comes before them",
+        &["Q7"],
+    ),
+    card(
+        "O241",
+        "own",
+        "scheduler",
+        "a binding that nobody heard is sent again whatever the node is like by then",
+        "a node is cordoned or tainted between the two",
+        &["Q4"],
+    ),
 ];

@@ -126,4 +126,12 @@ pub const CARDS: &[Card] = &[
         "a service names another time",
         &["convergence"],
     ),
+    card(
+        "O244",
+        "own",
+        "proxy",
+        "clients that are led to their node's endpoints have no favourite among them",
+        "ClientIP, a policy of Local, and several endpoints on a node",
+        &["E7"],
+    ),
 ];

@@ -94,4 +94,20 @@ pub const CARDS: &[Card] = &[
         "a set is deleted and leaves its pods behind, and is made again",
         &["P7"],
     ),
+    card(
+        "O226",
+        "own",
+        "controllers",
+        "a deployment adopts replica sets without asking whether it is still there",
+        "a deployment is gone, its controller does not know it, and somebody makes a set that it would select",
+        &["convergence"],
+    ),
+    card(
+        "O230",
+        "own",
+        "controllers",
+        "a namespace that is being deleted when it is first seen is let be",
+        "the controllers begin anew while a namespace goes",
+        &["convergence"],
+    ),
 ];
