@@ -346,7 +346,8 @@ fn whom_a_probe_asks_is_judged_by_k5() {
             ]),
         );
         shown["spec"]["containers"][0]["readinessProbe"] = probe;
-        shown["spec"]["containers"][1] = json!({"name": "proxy", "image": "proxy:1", "ports": ports});
+        let proxy = json!({"name": "proxy", "image": "proxy:1", "ports": ports});
+        shown["spec"]["containers"].as_array_mut().unwrap().push(proxy);
         let history = tended(pod("a", "n", "Running")).see(&started("n", "uid-a"));
         history.at(4).put("pods", shown).broken()
     };
