@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::{ContainerPort, ObjectReference, PodSpec, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::model::{Cluster, EndpointState, Item};
+use crate::model::{Cluster, EndpointState, Item, sidecars};
 
 /// The annotation that tells of addresses cut off.
 const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
@@ -55,9 +55,7 @@ fn port(name: Option<&String>, number: i32, protocol: Option<&String>) -> Port {
 /// Where a pod is asked for a service. A port that goes by name is that of a container or sidecar with this name and
 /// protocol, and is left out where there is none. Source: the API's documentation of `ServicePort.targetPort`.
 fn ports_of(spec: &ServiceSpec, pod: &PodSpec) -> BTreeSet<Port> {
-    let init = pod.init_containers.iter().flatten();
-    let sidecars = init.filter(|own| own.restart_policy.as_deref() == Some("Always"));
-    let containers = pod.containers.iter().chain(sidecars);
+    let containers = pod.containers.iter().chain(sidecars(pod));
     let own: Vec<&ContainerPort> = containers.flat_map(|own| own.ports.iter().flatten()).collect();
     let protocol = |protocol: &Option<String>| protocol.clone().unwrap_or_else(|| "TCP".to_owned());
     let number = |wanted: &ServicePort| match &wanted.target_port {

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::model::{Cluster, Item};
+use crate::model::{Cluster, Item, sidecars};
 use crate::scenario::Expect;
 use crate::triggers;
 
@@ -220,9 +220,10 @@ pub fn containers(cluster: &Cluster, node: &str, running: &[(String, String)], m
     }
     for pod in cluster.pods_on(node).filter(|pod| pod.is_live_pod()) {
         let spec = pod.pod().and_then(|pod| pod.spec.as_ref());
-        let init = spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
-        let sidecars = init.filter(|own| own.restart_policy.as_deref() == Some("Always"));
-        for container in spec.iter().flat_map(|spec| &spec.containers).chain(sidecars) {
+        for container in spec
+            .iter()
+            .flat_map(|spec| spec.containers.iter().chain(sidecars(spec)))
+        {
             match there.remove(&(pod.uid(), container.name.as_str())) {
                 Some(1) => {}
                 count => missing.push(format!(

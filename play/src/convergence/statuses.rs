@@ -6,7 +6,7 @@
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use k8s_openapi::api::core::v1::{Node, PodTemplateSpec};
 
-use crate::model::{Cluster, Item};
+use crate::model::{Cluster, Item, sidecars};
 
 const HASH: &str = "pod-template-hash";
 /// The condition of ReplicaSets and Deployments that could not make or delete a pod.
@@ -302,10 +302,9 @@ pub fn hindrance(item: &Item) -> Option<String> {
 pub fn unready_container(item: &Item) -> Option<String> {
     let pod = item.pod()?;
     let status = pod.status.as_ref()?;
-    let init = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
-    let sidecars = init.filter(|own| own.restart_policy.as_deref() == Some("Always"));
+    let is_sidecar = |name: &str| pod.spec.iter().flat_map(sidecars).any(|own| own.name == name);
     let starting = status.init_container_statuses.iter().flatten();
-    let runs_on = starting.filter(|status| sidecars.clone().any(|own| own.name == status.name));
+    let runs_on = starting.filter(|status| is_sidecar(&status.name));
     let mut containers = status.container_statuses.iter().flatten().chain(runs_on);
     if let Some(container) = containers.find(|container| !container.ready) {
         return Some(format!("container {} is not", container.name));

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use k8s_openapi::Metadata;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Container, Endpoints, Namespace, Node, Pod, PodSpec, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orrery_api::shared;
@@ -25,6 +25,13 @@ pub struct ObjectId {
     pub namespace: String,
     /// The name.
     pub name: String,
+}
+
+/// A pod's sidecars, in their order: init containers that run on.
+/// Source: <https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/>.
+pub fn sidecars(spec: &PodSpec) -> impl DoubleEndedIterator<Item = &Container> + Clone {
+    let init = spec.init_containers.iter().flatten();
+    init.filter(|own| own.restart_policy.as_deref() == Some("Always"))
 }
 
 /// The resource of the kind of `K`, with its group: `deployments.apps`.

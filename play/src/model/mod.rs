@@ -15,5 +15,5 @@ mod tests;
 pub use cluster::{Cluster, History, Made};
 pub use disturbance::Reach;
 pub use endpoints::EndpointState;
-pub use item::{Item, ObjectId, Typed, resource_of};
+pub use item::{Item, ObjectId, Typed, resource_of, sidecars};
 pub use seen::{Answered, Asked, Call, Caller, Change, Entry, Path, Seen, Selection, WatchEventKind, selects};

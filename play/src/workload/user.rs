@@ -152,16 +152,12 @@ impl User {
                 .await;
             match created {
                 Some(Reply::Done(_)) => return,
-                // A service whose creation was not answered is told that somebody has its node port: it has.
-                Some(Reply::Refused(code @ (409 | 422), why)) => {
+                Some(Reply::Refused(code, why)) if code == 409 || has_it_itself(code, &why) => {
+                    last = why;
                     let merge = Some((MERGE, object.clone()));
                     if self.insist(Method::PATCH, &one, merge, &[404]).await.is_some() {
                         return;
                     }
-                    if code == 422 {
-                        return self.stage.trouble(format!("POST {one} was refused: {why}"));
-                    }
-                    last = why;
                 }
                 // The namespace may be about to come.
                 Some(Reply::Refused(404 | 403, why)) => last = why,
@@ -263,6 +259,12 @@ impl User {
         }
         self.stage.trouble(given_up(&method, path, &last));
     }
+}
+
+/// Whether a refusal may be of a service whose creation was not answered: it hears that somebody has its node port or
+/// address, which is itself.
+fn has_it_itself(code: u16, why: &str) -> bool {
+    code == 422 && why.contains("already allocated")
 }
 
 /// What a deletion says beside what is to go; nothing if it is to go as is usual.

@@ -16,7 +16,7 @@ pub struct Judge {
 impl Judge {
     /// Does it; the exit code.
     pub fn execute(&self) -> u8 {
-        let settings = match self.subject.judged() {
+        let settings = match self.subject.settings_with_end() {
             Ok(settings) => settings,
             Err(code) => return code,
         };

@@ -21,7 +21,7 @@ pub struct Pin {
 impl Pin {
     /// Does it; the exit code: 0 when it was written, however the run ended.
     pub fn execute(&self) -> u8 {
-        let settings = match self.subject.judged() {
+        let settings = match self.subject.settings_with_end() {
             Ok(settings) => settings,
             Err(code) => return code,
         };

@@ -31,7 +31,7 @@ pub struct Record {
 impl Record {
     /// Does it; the exit code.
     pub fn execute(&self) -> u8 {
-        let settings = match self.subject.judged() {
+        let settings = match self.subject.settings_with_end() {
             Ok(settings) => settings,
             Err(code) => return code,
         };

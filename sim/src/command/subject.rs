@@ -63,12 +63,12 @@ impl Subject {
         ))
     }
 
-    /// What it is all in all, with what becomes of the run's end.
+    /// What to run, with what becomes of the run's end.
     ///
     /// # Errors
     ///
     /// As of [`Subject::settings`].
-    pub fn judged(&self) -> Result<Settings, u8> {
+    pub fn settings_with_end(&self) -> Result<Settings, u8> {
         let settings = self.settings()?;
         let end = self.end(&settings.scenario)?;
         Ok(Settings { end, ..settings })

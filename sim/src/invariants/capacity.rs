@@ -18,7 +18,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
 use orrery_api::quantity::Quantity;
 
 use super::{Invariant, MEMORY, Report, UNANSWERED};
-use crate::model::{Asked, Change, Cluster, Item, Seen};
+use crate::model::{Asked, Change, Cluster, Item, Seen, sidecars};
 use crate::scenario::Role;
 
 /// See the module.
@@ -197,11 +197,7 @@ fn requests(pod: &Pod) -> BTreeMap<String, i128> {
 /// The ports of its node that a pod takes: address, protocol and number.
 fn host_ports(pod: &Pod) -> impl Iterator<Item = (&str, &str, i32)> {
     let spec = pod.spec.iter();
-    let containers = spec.flat_map(|spec| {
-        let starting = spec.init_containers.iter().flatten();
-        let sidecars = starting.filter(|container| container.restart_policy.as_deref() == Some("Always"));
-        spec.containers.iter().chain(sidecars)
-    });
+    let containers = spec.flat_map(|spec| spec.containers.iter().chain(sidecars(spec)));
     let ports = containers.flat_map(|container| container.ports.iter().flatten());
     ports.filter_map(|port| {
         let number = port.host_port.filter(|number| *number > 0)?;

@@ -2,11 +2,11 @@
 //!
 //! Checked at the write that binds a pod: for each of its terms there must be a pod, bound and not finished, in the
 //! domain of its node that all of its terms mean. Bindings overtake each other, so that a pod that is alone is held
-//! against the scheduler only when no other came within its lag; and one that went within that time may still have
-//! counted. Where no pod is that the terms mean, one that they mean itself may begin a group, as in Kubernetes; whoever
-//! came within the lag may not have been known. Not judged: what is bound in troubled times or by others than schedulers
-//! at a pod's creation, what is bound shortly after nodes or pods moved (see [`super::company`]), and terms that choose
-//! among namespaces or labels by more than a selector.
+//! against the scheduler only when no other came within its lag; and one that went within that time, or was on its way
+//! and went, may still have counted. Where no pod is in any domain that the terms mean, one that they mean itself may
+//! begin a group, as in Kubernetes; whoever came within the lag may not have been known. Not judged: what is bound in
+//! troubled times or shortly after nodes or pods moved (see [`super::company`]); pods that are made with a node, or are
+//! for a scheduler of a user's; terms that choose among namespaces or labels by more than a selector.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PodAffinityTerm;
 
-use super::company::{domain, is_moved, is_plain, is_there, means};
+use super::company::{domain, is_plain, is_there, means, moves_company};
+use super::target_node::is_ours;
 use super::{Invariant, MEMORY, Report, UNANSWERED};
 use crate::model::{Change, Cluster, Item, ObjectId, Seen};
 use crate::scenario::Role;
@@ -28,6 +29,8 @@ pub struct Companions {
     there: BTreeMap<ObjectId, Duration>,
     /// Pods that were there, as they were, and until when.
     left: Vec<(Duration, Arc<Item>)>,
+    /// Pods that went without ever being there, and when: they may have been on their way to anywhere.
+    withdrawn: Vec<(Duration, Arc<Item>)>,
     /// Who seems to be alone, in the order of time.
     lonely: VecDeque<Lonely>,
 }
@@ -58,40 +61,57 @@ fn are_meant(terms: &[PodAffinityTerm], pod: &Item, other: &Item) -> bool {
 impl Companions {
     /// Takes in what may be news to the scheduler.
     fn note(&mut self, change: &Change, now: Duration) {
-        if is_moved(change) {
+        if moves_company(change) {
             self.moved = Some(now);
         }
         if &*change.id.resource != "pods" {
             return;
         }
-        let is_there_now = change.after.as_ref().is_some_and(|after| is_there(after));
-        if is_there_now {
+        let (before, after) = (change.before.as_ref(), change.after.as_ref());
+        if after.is_some_and(|after| is_there(after)) {
             self.there.entry(change.id.clone()).or_insert(now);
-        } else if self.there.remove(&change.id).is_some()
-            && let Some(before) = &change.before
-        {
-            self.left.retain(|(at, _)| *at + MEMORY > now);
-            self.left.push((now, before.clone()));
+            return;
         }
+        let was_there = self.there.remove(&change.id).is_some();
+        let goes = after.is_none_or(|after| after.is_terminating());
+        let Some(before) = before.filter(|before| was_there || (before.node_name().is_empty() && goes)) else {
+            return;
+        };
+        let gone = if was_there { &mut self.left } else { &mut self.withdrawn };
+        gone.retain(|(at, _)| *at + MEMORY > now);
+        gone.push((now, before.clone()));
+    }
+
+    /// Whether `pod` may have begun a group: its own terms mean it, and nobody else who is known.
+    fn begins(&self, pod: &Item, cluster: &Cluster, lag: Duration) -> bool {
+        let Some(terms) = terms(pod) else { return false };
+        let is_known = |other: &Item| self.there.get(&other.id).is_some_and(|at| *at + lag < cluster.now);
+        let counts = |other: &Item| {
+            let mut keys = terms.iter().map(|term| &term.topology_key);
+            keys.any(|key| domain(cluster, other.node_name(), key).is_some())
+        };
+        let mut others = cluster.all("pods").filter(|other| other.id != pod.id);
+        are_meant(terms, pod, pod)
+            && !others.any(|other| is_known(other) && counts(other) && are_meant(terms, pod, other))
     }
 
     /// The first of the topology keys in whose domain `pod` is alone, if it is.
     fn is_alone<'a>(&self, pod: &'a Item, cluster: &Cluster, lag: Duration) -> Option<&'a str> {
         let terms = terms(pod)?;
-        let lately = self.left.iter().filter(|(at, _)| *at + lag > cluster.now);
+        let lately = |gone: &&(Duration, Arc<Item>)| gone.0 + lag > cluster.now;
+        let mut withdrawn = self.withdrawn.iter().filter(lately);
+        if withdrawn.any(|(_, other)| are_meant(terms, pod, other)) {
+            return None;
+        }
         let all = cluster
             .all("pods")
             .filter(|other| is_there(other) && other.id != pod.id);
-        let meant: Vec<&Arc<Item>> = all
-            .chain(lately.map(|(_, item)| item))
-            .filter(|other| are_meant(terms, pod, other))
-            .collect();
-        let is_known = |other: &Item| self.there.get(&other.id).is_some_and(|at| *at + lag < cluster.now);
-        let begins = are_meant(terms, pod, pod) && !meant.iter().any(|other| is_known(other));
+        let left = self.left.iter().filter(lately).map(|(_, item)| item);
+        let meant: Vec<&Arc<Item>> = all.chain(left).filter(|other| are_meant(terms, pod, other)).collect();
         let is_beside = |key: &str| {
             let own = domain(cluster, pod.node_name(), key);
             let mut nodes = meant.iter().map(|other| other.node_name());
-            own.is_some() && (begins || nodes.any(|node| domain(cluster, node, key) == own))
+            own.is_some() && nodes.any(|node| domain(cluster, node, key) == own)
         };
         let mut keys = terms.iter().map(|term| term.topology_key.as_str());
         keys.find(|key| !is_beside(key))
@@ -102,17 +122,14 @@ impl Companions {
         if self.lonely.is_empty() {
             return None;
         }
-        let before = change.before.as_ref().filter(|before| before.node_name().is_empty());
-        let goes = change.after.as_ref().is_none_or(|after| after.is_terminating());
-        // It may have been on its way to anywhere.
-        let withdrawn = before.filter(|before| before.pod().is_some() && goes);
-        let is_withdrawn = |pod: &Item| {
-            let meant = withdrawn.zip(terms(pod));
-            meant.is_some_and(|(other, terms)| are_meant(terms, pod, other))
-        };
         let mut lonely = std::mem::take(&mut self.lonely);
-        let is_unsure = cluster.is_disturbed_everywhere(lag + UNANSWERED) || self.moved == Some(cluster.now);
-        lonely.retain(|one| !is_unsure && !is_withdrawn(&one.pod) && self.is_alone(&one.pod, cluster, lag).is_some());
+        if cluster.is_disturbed_everywhere(lag + UNANSWERED) || self.moved == Some(cluster.now) {
+            return None;
+        }
+        // Only a pod can be company.
+        if &*change.id.resource == "pods" {
+            lonely.retain(|one| self.is_alone(&one.pod, cluster, lag).is_some());
+        }
         self.lonely = lonely;
         let is_over = self.lonely.front().is_some_and(|first| first.until < cluster.now);
         is_over.then(|| self.lonely.pop_front()).flatten()
@@ -143,7 +160,7 @@ impl Invariant for Companions {
         }
         let is_new = self.moved.is_some_and(|at| at + lag > cluster.now);
         let is_troubled = cluster.was_stalled(Role::Scheduler) || cluster.is_disturbed_everywhere(lag + UNANSWERED);
-        if is_new || is_troubled {
+        if is_new || is_troubled || !is_ours(after) || self.begins(after, cluster, lag) {
             return;
         }
         if let Some(key) = self.is_alone(after, cluster, lag) {
@@ -218,6 +235,19 @@ mod tests {
         let server = wishing("server", "", "server", None);
         let withdrawn = overtaken.put("pods", server.clone()).at(101).delete("pods", &server);
         assert!(later(withdrawn).is_empty());
+        let before = |at| {
+            let withdrawn = zones().put("pods", server.clone()).at(200).delete("pods", &server);
+            later(bind(withdrawn.at(at), "client", "a", "client", Some("server")))
+        };
+        assert!(before(201).is_empty());
+        assert_eq!(before(250), ["Q7"]);
+    }
+
+    #[test]
+    fn who_is_on_no_node_that_counts_is_no_group() {
+        let first = bind(zones(), "x", "a", "web", Some("web"));
+        let alone = first.at(200).delete("nodes", &node("a"));
+        assert!(later(bind(alone.at(250), "y", "b", "web", Some("web"))).is_empty());
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub(super) fn is_plain(term: &PodAffinityTerm) -> bool {
 
 /// Whether a node came, goes or got other labels, or a pod got other labels or was made on a node: the scheduler may not
 /// know of it for a while.
-pub(super) fn is_moved(change: &Change) -> bool {
+pub(super) fn moves_company(change: &Change) -> bool {
     let (before, after) = (change.before.as_ref(), change.after.as_ref());
     let is_relabelled = || before.map(|item| &item.meta.labels) != after.map(|item| &item.meta.labels);
     let goes = || before.is_some_and(|item| item.is_terminating()) != after.is_some_and(|item| item.is_terminating());
@@ -105,7 +105,7 @@ pub(super) fn is_moved(change: &Change) -> bool {
     }
 }
 
-/// Whether a pod has any.
+/// Whether a pod has a term of required anti-affinity.
 fn has_anti_affinity(pod: &Item) -> bool {
     pod.pod().is_some_and(|pod| anti_affinity(pod).next().is_some())
 }
@@ -132,7 +132,7 @@ pub(super) fn domain<'a>(cluster: &'a Cluster, node: &str, key: &str) -> Option<
 impl Company {
     /// Takes in what may be news to the scheduler.
     fn note(&mut self, change: &Change, now: Duration) {
-        if is_moved(change) {
+        if moves_company(change) {
             self.moved = Some(now);
         }
         if &*change.id.resource != "pods" {

@@ -55,20 +55,24 @@ pub(super) fn startup(own: &Container) -> Option<&Probe> {
 }
 
 /// Whether a probe asks somebody else than its container over the network: a host that it names, or a port that
-/// another container of the pod declares, such as that of a proxy beside it. A port's name is the container's own.
+/// another container of the pod declares, such as that of a proxy beside it. A port's name is the container's own. Who
+/// answers on a port that nobody declares is not known here: it is taken for the container's own.
 pub(super) fn asks_another(probe: &Probe, own: &Container, spec: &PodSpec) -> bool {
-    let http = probe.http_get.as_ref().map(|asked| (&asked.host, &asked.port));
-    let tcp = probe.tcp_socket.as_ref().map(|asked| (&asked.host, &asked.port));
-    http.or(tcp).is_some_and(|(host, port)| {
+    let http = probe.http_get.as_ref().map(|asked| (&asked.host, asked.port.clone()));
+    let tcp = probe.tcp_socket.as_ref().map(|asked| (&asked.host, asked.port.clone()));
+    let grpc = probe.grpc.as_ref().map(|asked| (&None, IntOrString::Int(asked.port)));
+    http.or(tcp).or(grpc).is_some_and(|(host, port)| {
+        let is_elsewhere = host.as_deref().is_some_and(|host| !host.is_empty());
         let IntOrString::Int(number) = port else {
-            return host.is_some();
+            return is_elsewhere;
         };
         let declares = |container: &Container| {
-            let mut ports = container.ports.iter().flatten();
-            ports.any(|port| port.container_port == *number)
+            let ports = container.ports.iter().flatten();
+            let mut tcp = ports.filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
+            tcp.any(|port| port.container_port == number)
         };
         let mut others = containers(spec).filter(|other| other.name != own.name);
-        host.is_some() || (!declares(own) && others.any(declares))
+        is_elsewhere || (!declares(own) && others.any(declares))
     })
 }
 

@@ -1,7 +1,7 @@
 //! K5: a container is shown ready no sooner than it answers, and has answered as often as its probe wants. K7: it is
 //! not killed before its grace period, unless forced.
 //!
-//! K5 is judged when a pod's status begins to show a container with a readiness probe as ready: it must have come so
+//! K5 is judged when a pod's status begins to show a container as ready that a readiness probe asks: it must have come so
 //! far that it answers, and have done so for as long as the successes in a row take that the probe wants, over HTTP or
 //! TCP, if nobody else can answer in its place. That lets pass a kubelet that stood still, which makes up for a probe
 //! that it missed.

@@ -49,9 +49,7 @@ fn has_started(pod: &Item, id: &str) -> bool {
 
 /// The names of a pod's sidecars, in their order.
 pub(super) fn sidecars(spec: &PodSpec) -> impl DoubleEndedIterator<Item = &str> {
-    let init = spec.init_containers.iter().flatten();
-    let all = init.filter(|container| container.restart_policy.as_deref() == Some("Always"));
-    all.map(|container| &*container.name)
+    crate::model::sidecars(spec).map(|container| &*container.name)
 }
 
 /// How long a pod that is deleted may take; at least a second, as its kubelet counts.

@@ -1,5 +1,6 @@
 //! K15: a container that answers nobody is soon shown not ready, if it has a readiness probe over the network, and
-//! asked to end, if it has a liveness probe, or a startup probe and has not answered yet.
+//! asked to end, if it has a liveness probe, or a startup probe and has not answered yet. Probes that ask somebody else
+//! do not count.
 //!
 //! Judged whenever its kubelet renews the node's lease, which shows that it lives and is heard: by then the probe may
 //! have failed as often as its threshold says, each time after its whole timeout, the kubelet may have lagged, and its

@@ -12,7 +12,7 @@
 //! * *restartCount* does not fall in the life of a pod, unless by a write that left before the last one was done, and
 //!   as long as no fault has struck lately: a start that failed counts until it is tried again. What has been shown for
 //!   longer than a kubelet's picture may be old does not fall at all.
-//! * *Not ready* any more, with a readiness probe over the network: since it was shown ready the container has been
+//! * *Not ready* any more, with a readiness probe that asks it over the network: since it was shown ready the container has been
 //!   silent for as long as the probe's failures take. That lets pass a kubelet that has not heard yet that it was shown
 //!   ready, one that stood still, and pods on their way out.
 //!

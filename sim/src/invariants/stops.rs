@@ -68,7 +68,7 @@ fn window(probing: &Probing) -> Duration {
 fn may_seem_dead(running: &Running, pod: &Item, spec: &PodSpec, own: &Container, cluster: &Cluster) -> bool {
     let probes: [fn(&Container) -> Option<&Probe>; 2] = [liveness, startup];
     probes.into_iter().filter(|which| which(own).is_some()).any(|which| {
-        // Commands are not answered by whom the network reaches.
+        // Who else may be asked, and what a command says, is not known here.
         let Some(probing) = probing(pod, &running.name, which) else {
             return true;
         };

@@ -8,10 +8,21 @@
 //! soon as it knows the pod.
 
 use super::{Invariant, Report};
-use crate::model::{Asked, Change, Cluster, Seen};
+use crate::model::{Asked, Change, Cluster, Item, Seen};
 
 /// The only scheduler that this cluster has.
 const OURS: &str = "default-scheduler";
+
+/// Which scheduler a pod is for.
+fn scheduler_of(pod: &Item) -> &str {
+    let spec = pod.pod().and_then(|pod| pod.spec.as_ref());
+    spec.and_then(|spec| spec.scheduler_name.as_deref()).unwrap_or(OURS)
+}
+
+/// Whether a pod is for the scheduler of this cluster, and not for one of a user's.
+pub(super) fn is_ours(pod: &Item) -> bool {
+    scheduler_of(pod) == OURS
+}
 
 /// See the module.
 pub struct TargetNode;
@@ -72,8 +83,7 @@ impl TargetNode {
         let Some(pod) = pod.filter(|pod| asked.uid.as_deref().is_none_or(|uid| uid == pod.uid())) else {
             return;
         };
-        let spec = pod.pod().and_then(|pod| pod.spec.as_ref());
-        let named = spec.and_then(|spec| spec.scheduler_name.as_deref()).unwrap_or(OURS);
+        let named = scheduler_of(pod);
         if named != OURS {
             report.broken(
                 self.id(),
