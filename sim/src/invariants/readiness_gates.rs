@@ -18,7 +18,35 @@ use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
 /// What may keep a pod from being ready, and who hears of it at another time.
-const HINDRANCES: [fn(&Item) -> Option<String>; 2] = [unready_container, closed_gate];
+struct Hindrance {
+    /// What it is, if there is such.
+    of: fn(&Item) -> Option<String>,
+    /// Whether the pod says so much of itself that one would be known.
+    is_known: fn(&Item) -> bool,
+}
+
+const HINDRANCES: [Hindrance; 2] = [
+    Hindrance {
+        of: unready_container,
+        is_known: shows_containers,
+    },
+    Hindrance {
+        of: closed_gate,
+        is_known: |_| true,
+    },
+];
+
+impl Hindrance {
+    /// Whether there is none, as far as the pod shows.
+    fn lets_pass(&self, item: &Item) -> bool {
+        (self.is_known)(item) && (self.of)(item).is_none()
+    }
+}
+
+fn shows_containers(item: &Item) -> bool {
+    let status = item.pod().and_then(|pod| pod.status.as_ref());
+    status.is_some_and(|status| status.container_statuses.iter().flatten().next().is_some())
+}
 
 /// See the module.
 #[derive(Default)]
@@ -55,7 +83,7 @@ impl ReadinessGates {
         let before = change.before.as_ref().filter(|before| before.uid() == after.uid());
         let known = self.fit_until.entry(after.uid().to_owned()).or_default();
         for (hindrance, until) in HINDRANCES.iter().zip(known.iter_mut()) {
-            if hindrance(after).is_some() && before.is_some_and(|before| hindrance(before).is_none()) {
+            if (hindrance.of)(after).is_some() && before.is_some_and(|before| hindrance.lets_pass(before)) {
                 *until = Some(cluster.now);
             }
         }
@@ -67,7 +95,7 @@ impl ReadinessGates {
         let lag = cluster.lag(Role::Kubelet) + UNANSWERED;
         let unfit = HINDRANCES.iter().zip(known).find_map(|(hindrance, until)| {
             let is_excused = until.is_some_and(|until| until + lag >= cluster.now);
-            hindrance(after).filter(|_| !is_excused)
+            (hindrance.of)(after).filter(|_| !is_excused)
         });
         if let Some(why) = unfit {
             let message = format!(

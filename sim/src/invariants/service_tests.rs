@@ -138,6 +138,14 @@ fn a_pod_that_is_shown_ready_with_a_closed_gate_or_an_unready_container_breaks_k
     };
     assert_eq!(starting(json!("Always")), ["K11"]);
     assert!(starting(Value::Null).is_empty());
+    // One whose containers were not shown yet was not ready either.
+    let mut unborn = gated("False", "True", false);
+    unborn["status"]["containerStatuses"] = json!([]);
+    let born = history("K11")
+        .put(PODS, unborn)
+        .at(100)
+        .put(PODS, gated("False", "True", false));
+    assert_eq!(born.put(PODS, gated("True", "True", false)).broken(), ["K11"]);
     let mut unset = gated("True", "False", true);
     unset["status"]["conditions"].as_array_mut().unwrap().pop();
     assert_eq!(shown(unset).broken(), ["K11"]);
