@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PodAffinityTerm;
 
-use super::company::{domain, is_plain, is_there, means, moves_company};
+use super::company::{domain, is_plain, is_there, means, moves_company, newly_bound, told};
 use super::target_node::is_ours;
 use super::{Invariant, MEMORY, Report, UNANSWERED};
 use crate::model::{Change, Cluster, Item, ObjectId, Seen};
@@ -152,25 +152,15 @@ impl Invariant for Companions {
         if let Some(wrong) = self.settle(change, cluster, lag) {
             report.broken(self.id(), wrong.message, &["scheduler"]);
         }
-        let (Some(before), Some(after)) = (&change.before, &change.after) else {
-            return;
-        };
-        if &*change.id.resource != "pods" || !before.node_name().is_empty() || after.node_name().is_empty() {
-            return;
-        }
+        let Some(after) = newly_bound(change) else { return };
         let is_new = self.moved.is_some_and(|at| at + lag > cluster.now);
         let is_troubled = cluster.was_stalled(Role::Scheduler) || cluster.is_disturbed_everywhere(lag + UNANSWERED);
         if is_new || is_troubled || !is_ours(after) || self.begins(after, cluster, lag) {
             return;
         }
         if let Some(key) = self.is_alone(after, cluster, lag) {
-            let message = format!(
-                "{} (uid {}) was bound at revision {} to {}, in whose {key} nobody is that it has to be beside",
-                change.id,
-                after.uid(),
-                change.revision,
-                after.node_name()
-            );
+            let bound = told(change, after);
+            let message = format!("{bound}, in whose {key} nobody is that it has to be beside");
             self.lonely.push_back(Lonely {
                 until: cluster.now + lag,
                 pod: after.clone(),

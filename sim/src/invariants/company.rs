@@ -123,6 +123,24 @@ fn constraints(pod: &Pod) -> impl Iterator<Item = &TopologySpreadConstraint> {
     })
 }
 
+/// The pod that a write binds, if it does.
+pub(super) fn newly_bound(change: &Change) -> Option<&Arc<Item>> {
+    let (before, after) = (change.before.as_ref()?, change.after.as_ref()?);
+    let is_bound = after.pod().is_some() && before.node_name().is_empty() && !after.node_name().is_empty();
+    is_bound.then_some(after)
+}
+
+/// How a report begins that is about the binding of `pod` by a write.
+pub(super) fn told(change: &Change, pod: &Item) -> String {
+    format!(
+        "{} (uid {}) was bound at revision {} to {}",
+        change.id,
+        pod.uid(),
+        change.revision,
+        pod.node_name()
+    )
+}
+
 /// The value that a node, unless it goes, has of a label.
 pub(super) fn domain<'a>(cluster: &'a Cluster, node: &str, key: &str) -> Option<&'a str> {
     let node = cluster.find("nodes", "", node)?;
@@ -278,38 +296,24 @@ impl Invariant for Company {
         if let Some(wrong) = self.settle(change, cluster, lag) {
             report.broken(self.id(), wrong.message, &["scheduler"]);
         }
-        let (Some(before), Some(after)) = (&change.before, &change.after) else {
-            return;
-        };
-        let Some(pod) = after.pod().filter(|_| before.node_name().is_empty()) else {
-            return;
-        };
+        let Some(after) = newly_bound(change) else { return };
         let is_new = self.moved.is_some_and(|at| at + lag > cluster.now);
-        if after.node_name().is_empty() || is_new || cluster.was_stalled(Role::Scheduler) {
+        if is_new || cluster.was_stalled(Role::Scheduler) {
             return;
         }
-        let bound = || {
-            format!(
-                "{} (uid {}) was bound at revision {} to {}",
-                change.id,
-                after.uid(),
-                change.revision,
-                after.node_name()
-            )
-        };
         if let Some(other) = self.unwelcome(after, cluster) {
             let message = format!(
                 "{}, beside {other}, though one of them keeps away from the other",
-                bound()
+                told(change, after)
             );
             report.broken(self.id(), message, &["scheduler"]);
         }
         if cluster.is_disturbed_everywhere(lag) {
             return;
         }
-        for constraint in constraints(pod) {
+        for constraint in after.pod().into_iter().flat_map(constraints) {
             if let Some(mut suspicion) = self.suspicion(constraint, after, cluster, lag) {
-                suspicion.message = format!("{}, {}", bound(), suspicion.message);
+                suspicion.message = format!("{}, {}", told(change, after), suspicion.message);
                 self.suspicions.push_back(suspicion);
             }
         }

@@ -108,3 +108,88 @@ impl ReadinessGates {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::tests::{History, pod};
+
+    fn history() -> History {
+        History::of(|id| id == "K11")
+    }
+
+    /// A pod with a gate and a container.
+    fn gated(shown: &str, gate: &str, container: bool) -> Value {
+        let mut pod = pod("a", "n", "Running");
+        pod["spec"]["readinessGates"] = json!([{"conditionType": "g"}]);
+        pod["status"]["conditions"] = json!([{"type": "Ready", "status": shown}, {"type": "g", "status": gate}]);
+        pod["status"]["containerStatuses"] =
+            json!([{"name": "c", "ready": container, "image": "", "imageID": "", "restartCount": 0}]);
+        pod
+    }
+
+    #[test]
+    fn a_pod_that_is_shown_ready_with_a_closed_gate_or_an_unready_container_breaks_k11() {
+        let shown = |pod: Value| {
+            history()
+                .put("pods", gated("False", "False", false))
+                .at(100)
+                .put("pods", pod)
+        };
+        assert_eq!(shown(gated("True", "False", true)).broken(), ["K11"]);
+        assert_eq!(shown(gated("True", "True", false)).broken(), ["K11"]);
+        assert!(shown(gated("True", "True", true)).broken().is_empty());
+        // A sidecar counts, and an init container that ends does not.
+        let starting = |policy: Value| {
+            let mut pod = gated("True", "True", true);
+            pod["spec"]["initContainers"] = json!([{"name": "s", "image": "s:1", "restartPolicy": policy}]);
+            pod["status"]["initContainerStatuses"] =
+                json!([{"name": "s", "ready": false, "image": "", "imageID": "", "restartCount": 0}]);
+            shown(pod).broken()
+        };
+        assert_eq!(starting(json!("Always")), ["K11"]);
+        assert!(starting(Value::Null).is_empty());
+        // One whose containers were not shown yet was not ready either.
+        let mut unborn = gated("False", "True", false);
+        unborn["status"]["containerStatuses"] = json!([]);
+        let born = history()
+            .put("pods", unborn)
+            .at(100)
+            .put("pods", gated("False", "True", false));
+        assert_eq!(born.put("pods", gated("True", "True", false)).broken(), ["K11"]);
+        let mut unset = gated("True", "False", true);
+        unset["status"]["conditions"].as_array_mut().unwrap().pop();
+        assert_eq!(shown(unset).broken(), ["K11"]);
+    }
+
+    #[test]
+    fn a_gate_that_closes_behind_the_kubelets_back_does_not_break_k11() {
+        let open = || history().at(100).put("pods", gated("True", "True", true));
+        // It is ready until its kubelet hears of it.
+        assert!(
+            open()
+                .at(200)
+                .put("pods", gated("True", "False", true))
+                .broken()
+                .is_empty()
+        );
+        let crossed = |seconds| {
+            let closed = open().at(100).put("pods", gated("False", "True", true));
+            let closed = closed.at(200).put("pods", gated("False", "False", true));
+            closed.at(seconds).put("pods", gated("True", "False", true)).broken()
+        };
+        assert!(crossed(205).is_empty());
+        // The first write was lost.
+        assert!(crossed(235).is_empty());
+        assert_eq!(crossed(250), ["K11"]);
+        // It closes while a container is not ready, which then is.
+        let meanwhile = |seconds| {
+            let closed = open().put("pods", gated("False", "True", false)).at(200);
+            let closed = closed.put("pods", gated("False", "False", false)).at(seconds);
+            closed.put("pods", gated("True", "False", true)).broken()
+        };
+        assert!(meanwhile(205).is_empty());
+        assert_eq!(meanwhile(250), ["K11"]);
+    }
+}
