@@ -11,6 +11,7 @@
     reason = "the real half of PacketFilter"
 )]
 
+mod bridges;
 mod conntrack;
 mod program;
 mod saved;
@@ -24,6 +25,7 @@ use tokio::sync::Mutex;
 
 use crate::filter::{FilterError, PacketFilter, StaleFlows};
 use crate::ruleset::{Protocol, Ruleset};
+use bridges::Bridges;
 use saved::Saved;
 
 /// How long a program waits for another that is changing rules.
@@ -31,8 +33,7 @@ const LOCK_WAIT: &str = "--wait=10";
 
 /// The packet filter of this machine, or of the network namespace that the process is in.
 pub struct Iptables {
-    /// The bridges that pods hang on: from these, connections to node ports on loopback go on to pods.
-    bridges: Vec<String>,
+    bridges: Bridges,
     /// The rules that stand; nothing when that is not known for sure. Its lock also lets changes go one by one.
     standing: Mutex<Option<Ruleset>>,
     /// Whether somebody was already told that there is no conntrack tool.
@@ -43,7 +44,7 @@ impl Iptables {
     /// The packet filter of this machine, whose pods hang on these bridges.
     pub fn new(bridges: Vec<String>) -> Self {
         Iptables {
-            bridges,
+            bridges: Bridges::new(bridges),
             standing: Mutex::new(None),
             told_of_conntrack: AtomicBool::new(false),
         }
@@ -76,23 +77,6 @@ impl Iptables {
             .await
             .map(drop)
     }
-
-    /// Without this the kernel does not let packets from 127.0.0.1 out to the bridge. KUBE-FIREWALL keeps others out.
-    fn let_loopback_out(&self) {
-        for bridge in &self.bridges {
-            let path = format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet");
-            #[allow(
-                clippy::disallowed_methods,
-                reason = "real world only, and the kernel answers at once"
-            )]
-            if let Err(error) = std::fs::write(&path, "1") {
-                log::line(
-                    "kube-proxy",
-                    format_args!("node ports will not answer on 127.0.0.1: {path}: {error}"),
-                );
-            }
-        }
-    }
 }
 
 #[async_trait]
@@ -111,7 +95,7 @@ impl PacketFilter for Iptables {
                 let saved = self.saved().await?;
                 script::refuse_foreign(&saved)?;
                 self.restore(&script::full(&saved, rules)).await?;
-                self.let_loopback_out();
+                self.bridges.open().await;
             }
         }
         *standing = Some(rules.clone());
