@@ -20,7 +20,7 @@ use crate::probe::Death;
 use crate::runtime::{PodSandbox, RuntimeError};
 use crate::sources::{Needs, Sources, TOKEN_REFRESH, read, services};
 use crate::turns::Turns;
-use crate::view::{host_network, spec_hash, usable_sandbox, views};
+use crate::view::{host_network, spec_hash, unhindered, usable_sandbox, views};
 use crate::volumes::volumes;
 use crate::worker::{Failed, Step, Worker};
 
@@ -100,7 +100,7 @@ impl Worker {
                 self.context
                     .pod_event(pod, EventKind::Warning, "FailedCreatePodSandBox", &message);
                 let waiting = Waiting {
-                    reason: "ContainerCreating".to_owned(),
+                    reason: unhindered(pod).to_owned(),
                     message: String::new(),
                 };
                 let retry_at = self.context.elapsed() + Duration::from_secs(2);
@@ -364,7 +364,7 @@ impl Worker {
         let trouble = |message: String| {
             context.pod_event(pod, EventKind::Warning, "FailedMount", &message);
             let waiting = Waiting {
-                reason: "ContainerCreating".to_owned(),
+                reason: unhindered(pod).to_owned(),
                 message: String::new(),
             };
             Some(Trouble {
@@ -383,7 +383,7 @@ impl Worker {
         }
         let mut sources = read(&context.client, pod, &needs)
             .await
-            .map_err(|error| trouble(format!("Unable to attach or mount volumes: {error}")))?;
+            .map_err(|error| trouble(format!("Unable to attach or mount volumes: {}", error.words())))?;
         match known {
             Some((tokens, read)) => {
                 sources.tokens = tokens.clone();

@@ -17,7 +17,7 @@ use orrery_client::Api;
 
 use crate::kubelet::Kubelet;
 use crate::runtime::{Container, ContainerState, LogLine, LogOptions, LogStream};
-use crate::view::{View, api_status, views};
+use crate::view::{View, api_status, unhindered, views};
 
 /// How long the runtime may take until a log begins.
 const OPEN_LIMIT: Duration = Duration::from_secs(30);
@@ -160,7 +160,7 @@ fn chosen(pod: &Pod, view: &View<'_>, previous: bool) -> Result<String, String> 
                 let waiting = api_status(pod, name).and_then(|status| status.state.as_ref()?.waiting.as_ref());
                 let reason = waiting
                     .and_then(|waiting| waiting.reason.as_deref())
-                    .unwrap_or("ContainerCreating");
+                    .unwrap_or_else(|| unhindered(pod));
                 let why = match reason {
                     "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" => {
                         "trying and failing to pull image".to_owned()

@@ -44,6 +44,8 @@ pub struct Needs {
     secrets: Vec<String>,
     claims: Vec<String>,
     tokens: Vec<ServiceAccountTokenProjection>,
+    /// Whether what is no text counts of ConfigMaps, too: it can be a file, and no variable.
+    binary: bool,
     /// Whether files tell of the pod's labels or annotations.
     labels: bool,
 }
@@ -78,7 +80,10 @@ impl Needs {
 
     /// What the pod's volumes need.
     pub fn of_volumes(pod: &Pod) -> Self {
-        let mut needs = Needs::default();
+        let mut needs = Needs {
+            binary: true,
+            ..Needs::default()
+        };
         let volumes = pod
             .spec
             .as_ref()
@@ -153,17 +158,7 @@ pub async fn read(client: &Client, pod: &Pod, needs: &Needs) -> Result<Sources, 
                 .get(&ObjectKey::new(namespace, name))
                 .await,
         )?
-        .map(|object| {
-            let object = Arc::unwrap_or_clone(object);
-            let text = object
-                .data
-                .unwrap_or_default()
-                .into_iter()
-                .map(|(key, value)| (key, Bytes::from(value)));
-            let binary = object.binary_data.unwrap_or_default().into_iter();
-            text.chain(binary.map(|(key, value)| (key, Bytes::from(value.0))))
-                .collect()
-        });
+        .map(|object| content(Arc::unwrap_or_clone(object), needs.binary));
         sources.config_maps.insert(name.clone(), data);
     }
     for name in &needs.secrets {
@@ -191,6 +186,15 @@ pub async fn read(client: &Client, pod: &Pod, needs: &Needs) -> Result<Sources, 
         sources.tokens.insert(audience, text);
     }
     Ok(sources)
+}
+
+/// What is in a ConfigMap: its text, and what is none if it is asked for.
+fn content(map: ConfigMap, with_binary: bool) -> BTreeMap<String, Bytes> {
+    let text = map.data.unwrap_or_default().into_iter();
+    let binary = map.binary_data.filter(|_| with_binary).unwrap_or_default().into_iter();
+    text.map(|(key, value)| (key, Bytes::from(value)))
+        .chain(binary.map(|(key, value)| (key, Bytes::from(value.0))))
+        .collect()
 }
 
 /// The services of the pod's namespace, for environment variables.
@@ -294,5 +298,14 @@ mod tests {
             assert_eq!(period("metadata.annotations['a']", is_projected), Some(REFRESH));
             assert_eq!(period("metadata.namespace", is_projected), None);
         }
+    }
+
+    #[test]
+    fn what_is_no_text_in_a_config_map_becomes_files_and_no_variables() {
+        let map = serde_json::json!({"data": {"text": "a"}, "binaryData": {"binary": "/w=="}});
+        let map: ConfigMap = serde_json::from_value(map).expect("a ConfigMap");
+        let keys = |needs: Needs| -> Vec<String> { content(map.clone(), needs.binary).into_keys().collect() };
+        assert_eq!(keys(Needs::of_environment(&Container::default())), ["text"]);
+        assert_eq!(keys(Needs::of_volumes(&Pod::default())), ["binary", "text"]);
     }
 }

@@ -19,8 +19,8 @@ use crate::plan::Waiting;
 use crate::resources::qos_class;
 use crate::runtime::{Container, ContainerState, Exit, PodSandbox};
 use crate::view::{
-    Place, View, api_phase, api_status, host_network, is_finished, is_terminal, restart_policy, usable_sandbox,
-    views_replacing,
+    Place, View, api_phase, api_status, host_network, is_finished, is_terminal, restart_policy, unhindered,
+    usable_sandbox, views_replacing,
 };
 
 /// The conditions that a kubelet says something of; all others are somebody else's.
@@ -68,7 +68,7 @@ pub fn pod_status(pod: &Pod, sandboxes: &[PodSandbox], seen: &Seen<'_>) -> PodSt
     let statuses: Vec<(Place, ContainerStatus)> = views
         .iter()
         .map(|view| {
-            let mut status = container_status(pod, &views, view, sandboxes, seen);
+            let mut status = container_status(pod, view, seen);
             cut_messages(&mut status, MESSAGES_LIMIT / views.len());
             (view.place, until_it_ends_again(pod, view, status))
         })
@@ -174,23 +174,12 @@ fn computed_phase(pod: &Pod, views: &[View<'_>], seen: &Seen<'_>) -> &'static st
     }
 }
 
-fn container_status(
-    pod: &Pod,
-    views: &[View<'_>],
-    view: &View<'_>,
-    sandboxes: &[PodSandbox],
-    seen: &Seen<'_>,
-) -> ContainerStatus {
+fn container_status(pod: &Pod, view: &View<'_>, seen: &Seen<'_>) -> ContainerStatus {
     let name = &view.spec.name;
     let known = api_status(pod, name);
     let waiting = || {
         let hindered = seen.waiting.get(name);
-        let reason = match hindered {
-            Some(waiting) => waiting.reason.as_str(),
-            None if view.place == Place::Main && initialising(views) => "PodInitializing",
-            None if view.place != Place::Main && usable_sandbox(pod, sandboxes).is_some() => "PodInitializing",
-            None => "ContainerCreating",
-        };
+        let reason = hindered.map_or_else(|| unhindered(pod), |waiting| waiting.reason.as_str());
         let message = hindered
             .map(|waiting| waiting.message.clone())
             .filter(|message| !message.is_empty());
@@ -314,7 +303,7 @@ fn lost(known: &ContainerStatus, seen: &Seen<'_>, view: &View<'_>, pod: &Pod) ->
         status.state = Some(ended);
     } else {
         let waiting = ContainerStateWaiting {
-            reason: Some("ContainerCreating".to_owned()),
+            reason: Some(unhindered(pod).to_owned()),
             message: None,
         };
         status.state = Some(StateStatus {
@@ -324,14 +313,6 @@ fn lost(known: &ContainerStatus, seen: &Seen<'_>, view: &View<'_>, pod: &Pod) ->
         status.last_state = Some(ended);
     }
     status
-}
-
-fn initialising(views: &[View<'_>]) -> bool {
-    views.iter().any(|view| match view.place {
-        Place::Init => view.exit_code() != Some(0),
-        Place::Sidecar => !view.is_running(),
-        Place::Main => false,
-    })
 }
 
 fn terminated(container: &Container, exit: &Exit, runtime: &str) -> StateStatus {
@@ -417,15 +398,9 @@ fn conditions(
     };
     let containers_ready = over.is_none() && unready.is_empty();
     let gates = closed_gates(pod);
-    let (ready_reason, ready_message) = match (reason, gates.as_slice()) {
-        (None, [_, ..]) => (
-            Some("ReadinessGatesNotReady"),
-            Some(format!(
-                "the status of pod readiness gate {:?} is not \"True\", but False",
-                gates[0]
-            )),
-        ),
-        (reason, _) => (reason, message.clone()),
+    let (ready_reason, ready_message) = match reason {
+        None if !gates.is_empty() => (Some("ReadinessGatesNotReady"), Some(gates.join(", "))),
+        reason => (reason, message.clone()),
     };
     let claims = [
         Claim {
@@ -472,8 +447,9 @@ fn conditions(
     all
 }
 
-/// The pod's readiness gates that nobody has opened.
-fn closed_gates(pod: &Pod) -> Vec<&str> {
+/// What is said of each of the pod's readiness gates that nobody has opened. Source: `GeneratePodReadyCondition` of
+/// Kubernetes' kubelet.
+fn closed_gates(pod: &Pod) -> Vec<String> {
     let gates = pod
         .spec
         .as_ref()
@@ -484,12 +460,20 @@ fn closed_gates(pod: &Pod) -> Vec<&str> {
         .as_ref()
         .and_then(|status| status.conditions.as_deref())
         .unwrap_or_default();
-    let open = |gate: &str| conditions.iter().any(|own| own.type_ == gate && own.status == "True");
-    gates
-        .iter()
-        .map(|gate| gate.condition_type.as_str())
-        .filter(|gate| !open(gate))
-        .collect()
+    let closed = gates.iter().filter_map(|gate| {
+        let gate = &gate.condition_type;
+        match conditions.iter().find(|own| own.type_ == *gate) {
+            None => Some(format!(
+                "corresponding condition of pod readiness gate {gate:?} does not exist."
+            )),
+            Some(own) if own.status == "True" => None,
+            Some(own) => Some(format!(
+                "the status of pod readiness gate {gate:?} is not \"True\", but {}",
+                own.status
+            )),
+        }
+    });
+    closed.collect()
 }
 
 fn settle(claim: Claim, old: &[PodCondition], generation: Option<i64>, now: Timestamp) -> PodCondition {

@@ -127,6 +127,16 @@ pub fn host_network(pod: &Pod) -> bool {
     pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false)
 }
 
+/// Why a container of the pod does not run yet that nothing hinders. Source: `convertToAPIContainerStatuses` of
+/// Kubernetes' kubelet.
+pub fn unhindered(pod: &Pod) -> &'static str {
+    let init = pod.spec.as_ref().and_then(|spec| spec.init_containers.as_deref());
+    match init.unwrap_or_default() {
+        [] => "ContainerCreating",
+        [..] => "PodInitializing",
+    }
+}
+
 /// Who the pod is.
 pub fn identity(pod: &Pod) -> PodIdentity {
     let meta = &pod.metadata;

@@ -1,6 +1,8 @@
-//! Probes over the host's network: one HTTP/1.1 request, over TLS where asked for, one connection, or one gRPC call.
+//! Probes over the host's network: one HTTP/1.1 request, over TLS where asked for, and those that its answer leads to,
+//! one connection, or one gRPC call.
 
 mod grpc;
+mod redirect;
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,8 +18,10 @@ use super::tls;
 use crate::backoff::go_duration;
 use crate::runtime::{CONNECT_LIMIT, ErrorKind, HttpGet, PodNetwork, RuntimeError, ServingStatus};
 
-/// The longest beginning of an answer that is read in search of the status line.
-const ANSWER_LIMIT: usize = 4096;
+/// The longest beginning of an answer that is read in search of the status line and of where it leads to.
+const ANSWER_LIMIT: usize = 16 * 1024;
+/// The most requests that answers lead to, with the first one. Source: Go's HTTP client.
+const REQUESTS_LIMIT: usize = 10;
 /// How long a connection is silent before the other side is asked whether it is there, how long that is waited for, and
 /// how often it is asked. Source: Go's defaults.
 const KEEP_ALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(15), 9);
@@ -86,7 +90,21 @@ async fn connect(to: impl ToSocketAddrs) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// What the last answer says, when those before it led on.
 async fn ask(probe: &HttpGet) -> io::Result<u16> {
+    let mut probe = probe.clone();
+    for _ in 0..REQUESTS_LIMIT {
+        let (code, location) = ask_once(&probe).await?;
+        match location.and_then(|location| redirect::next(&probe, &location)) {
+            Some(next) => probe = next,
+            None => return Ok(code),
+        }
+    }
+    Err(io::Error::other(format!("stopped after {REQUESTS_LIMIT} redirects")))
+}
+
+/// The status code of the answer, and where it leads to, if it is a redirect.
+async fn ask_once(probe: &HttpGet) -> io::Result<(u16, Option<String>)> {
     let stream = connect((probe.host.as_str(), probe.port)).await?;
     if probe.tls {
         ask_over(tls::connect(stream, &probe.host).await?, probe).await
@@ -95,21 +113,25 @@ async fn ask(probe: &HttpGet) -> io::Result<u16> {
     }
 }
 
-async fn ask_over(mut stream: impl AsyncRead + AsyncWrite + Unpin, probe: &HttpGet) -> io::Result<u16> {
+async fn ask_over(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    probe: &HttpGet,
+) -> io::Result<(u16, Option<String>)> {
     stream.write_all(request(probe).as_bytes()).await?;
     let mut answer = Vec::new();
     let mut piece = [0; 1024];
     while answer.len() < ANSWER_LIMIT {
         let read = stream.read(&mut piece).await?;
         answer.extend_from_slice(&piece[..read]);
-        if let Some(code) = status(&answer) {
-            return Ok(code);
-        }
-        if read == 0 {
+        let code = status(&answer);
+        let is_enough = code.is_some_and(|code| !redirect::is_redirect(code) || redirect::has_head(&answer));
+        if is_enough || read == 0 {
             break;
         }
     }
-    Err(io::Error::other("malformed HTTP response"))
+    let code = status(&answer).ok_or_else(|| io::Error::other("malformed HTTP response"))?;
+    let location = redirect::is_redirect(code).then(|| redirect::location(&answer));
+    Ok((code, location.flatten()))
 }
 
 fn request(probe: &HttpGet) -> String {
@@ -143,7 +165,58 @@ fn status(answer: &[u8]) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    /// What a probe of the path `/` comes to where a server answers one request after the other so, each over a
+    /// connection of its own; and for which paths it was asked.
+    async fn heard(answers: Vec<&'static str>) -> (Result<u16, String>, Vec<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let served = tokio::spawn(async move {
+            let mut paths = Vec::new();
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                let mut asked = [0; 1024];
+                let read = stream.read(&mut asked).await.expect("a request");
+                let asked = String::from_utf8_lossy(&asked[..read]);
+                paths.push(asked.split(' ').nth(1).unwrap_or_default().to_owned());
+                stream.write_all(answer.as_bytes()).await.expect("written");
+                stream.shutdown().await.expect("ended");
+            }
+            paths
+        });
+        let probe = HttpGet {
+            host: "127.0.0.1".to_owned(),
+            port,
+            path: "/".to_owned(),
+            headers: Vec::new(),
+            ..probe()
+        };
+        let code = ask(&probe).await.map_err(|error| error.to_string());
+        (code, served.await.expect("served"))
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_leads_on_is_followed_to_the_last_one() {
+        let moved = "HTTP/1.1 302 Found\r\nLocation: /broken\r\n\r\n";
+        let broken = "HTTP/1.1 503 Service Unavailable\r\n\r\n";
+        let (code, paths) = heard(vec![moved, broken]).await;
+        assert_eq!((code, paths), (Ok(503), vec!["/".to_owned(), "/broken".to_owned()]));
+        for stays in [
+            "HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\n\r\n",
+            "HTTP/1.1 302 Found\r\n\r\n",
+            "HTTP/1.1 302 Found\r\nLocation: /cut",
+        ] {
+            assert_eq!(heard(vec![stays]).await.0, Ok(302), "{stays}");
+        }
+        let (code, paths) = heard(vec![moved; REQUESTS_LIMIT]).await;
+        assert_eq!(
+            (code, paths.len()),
+            (Err("stopped after 10 redirects".to_owned()), REQUESTS_LIMIT)
+        );
+    }
 
     fn probe() -> HttpGet {
         HttpGet {

@@ -251,6 +251,60 @@ fn init_containers_run_in_order_before_the_others() {
 }
 
 #[test]
+fn containers_that_nothing_hinders_wait_for_the_pods_initialisation_if_it_has_one() {
+    let waits = |world: &World, name: &str| -> Option<String> {
+        let state = api_status(&world.pod, name)?.state.as_ref()?;
+        state.waiting.as_ref()?.reason.clone()
+    };
+    let mut plain = World::new(one("Always"));
+    plain.settle_sandbox();
+    assert_eq!(waits(&plain, "web").as_deref(), Some("ContainerCreating"));
+    let mut world = World::new(serde_json::json!({"containers": [{"name": "web"}], "initContainers": [{"name": "a"}]}));
+    world.settle_sandbox();
+    for name in ["a", "web"] {
+        assert_eq!(waits(&world, name).as_deref(), Some("PodInitializing"), "{name}");
+    }
+    world.settle();
+    let id = world.running()[0].clone();
+    world.exit(&id, 0);
+    assert!(matches!(world.step(), Some(Action::StartContainer { .. })));
+    assert_eq!(
+        waits(&world, "web").as_deref(),
+        Some("PodInitializing"),
+        "it is being made"
+    );
+}
+
+#[test]
+fn a_pod_says_what_keeps_each_of_its_readiness_gates_closed() {
+    let mut spec = one("Always");
+    let gates = ["absent", "closed", "open", "unknown"].map(|kind| serde_json::json!({"conditionType": kind}));
+    spec["readinessGates"] = serde_json::json!(gates);
+    let mut world = World::new(spec);
+    world.settle();
+    let says = [("closed", "False"), ("open", "True"), ("unknown", "Unknown")];
+    for (kind, status) in says {
+        let said = serde_json::json!({"type": kind, "status": status});
+        let said = serde_json::from_value(said).expect("a condition");
+        let status = world.pod.status.as_mut().expect("a status");
+        status.conditions.get_or_insert_default().push(said);
+    }
+    world.settle();
+    let mut conditions = world.status().conditions.iter().flatten();
+    let ready = conditions.find(|own| own.type_ == "Ready").expect("a condition");
+    assert_eq!(
+        (ready.status.as_str(), ready.reason.as_deref()),
+        ("False", Some("ReadinessGatesNotReady"))
+    );
+    let message = [
+        r#"corresponding condition of pod readiness gate "absent" does not exist."#,
+        r#"the status of pod readiness gate "closed" is not "True", but False"#,
+        r#"the status of pod readiness gate "unknown" is not "True", but Unknown"#,
+    ];
+    assert_eq!(ready.message, Some(message.join(", ")));
+}
+
+#[test]
 fn a_failed_init_container_fails_a_pod_that_never_restarts() {
     let mut world = World::new(
         serde_json::json!({"restartPolicy": "Never", "containers": [{"name": "web"}],

@@ -15,9 +15,9 @@ pub const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 /// Reaches pods over the node's network, for probes and hooks.
 #[async_trait]
 pub trait PodNetwork: Send + Sync {
-    /// Sends one GET and returns the status code, whatever it is. Certificates are not checked and redirects not
-    /// followed. An error means that there was no connection within [`CONNECT_LIMIT`], or that no status line came
-    /// within `timeout`.
+    /// Sends one GET and returns the status code, whatever it is; of a redirect, where it is on the same host, the one
+    /// that it leads to. Certificates are not checked. An error means that there was no connection within
+    /// [`CONNECT_LIMIT`], that no status line came within `timeout`, or that redirects have no end.
     async fn http_get(&self, request: &HttpGet, timeout: Duration) -> Result<u16, RuntimeError>;
 
     /// Opens a TCP connection to an address, or a name that the node resolves, and closes it again.
