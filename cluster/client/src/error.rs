@@ -26,6 +26,14 @@ impl Error {
         matches!(self, Error::Api(error) if error.code() == code && (reason.is_empty() || error.reason() == reason))
     }
 
+    /// What is wrong, in the server's own words if it refused: without the reason, which is for programs.
+    pub fn words(&self) -> String {
+        match self {
+            Error::Api(refusal) => refusal.message().to_owned(),
+            other => other.to_string(),
+        }
+    }
+
     /// 404.
     pub fn is_not_found(&self) -> bool {
         self.has(404, "")
@@ -64,5 +72,17 @@ impl Error {
             Error::Transport(error) => error.sent,
             Error::Api(error) => matches!(error.code(), 500 | 504),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_in_the_servers_words() {
+        let refusal = Error::Api(ApiError::forbidden("pods/binding", "web", "not there"));
+        assert_eq!(refusal.words(), "pods/binding \"web\" is forbidden: not there");
+        assert_eq!(Error::Timeout.words(), "the API server did not answer in time");
     }
 }

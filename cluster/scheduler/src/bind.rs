@@ -84,7 +84,7 @@ impl Scheduler {
             // What was sent may yet be heard: it must not be sent to another node.
             Err(_) if *sent => return Bound::Unknown,
             // The answer may have been missed for half a minute, and the choice be old by now: it is made anew.
-            Err(error) => return Bound::Not(format!("the node cannot be read: {error}")),
+            Err(error) => return Bound::Not(format!("the node cannot be read: {}", error.words())),
         }
         let metadata = ObjectMeta {
             name: pod.metadata.name.clone(),
@@ -108,9 +108,9 @@ impl Scheduler {
             // The server did not even look at it.
             Err(Error::Transport(_)) => Bound::Unknown,
             Err(error) if again || error.is_conflict() || error.is_not_found() => {
-                self.refused(pod, &error.to_string()).await
+                self.refused(pod, &error.words()).await
             }
-            Err(error) => Bound::Not(error.to_string()),
+            Err(error) => Bound::Not(error.words()),
         }
     }
 

@@ -155,7 +155,7 @@ fn object(pod: &PodInfo, spec: &PodSpec, node: &Node, info: &NodeInfo, topology:
     topology.objection(info).map(|reason| Objection {
         reasons: vec![reason.words.to_owned()],
         events: reason.events,
-        crowded: true,
+        crowded: reason.crowded,
     })
 }
 

@@ -177,13 +177,46 @@ fn spread_constraints_and_anti_affinity_keep_pods_apart() {
     assert_eq!(choose(&pod("apart", "0", apart.clone()), &state), Ok("n2".to_owned()));
     assert_eq!(choose(&pod("even", "0", even), &state), Ok("n2".to_owned()));
     state.assume(pod("second", "0", apart.clone()), "n2");
-    // The pod on n2 keeps others away, and that on n1 is one that this one avoids.
+    // The pod on n2 keeps others away, and that on n1 is one that this one avoids, as that on n2 is.
     assert!(
         choose(&pod("third", "0", apart), &state)
             .unwrap_err()
-            .contains("anti-affinity rules")
+            .contains("2 node(s) didn't match pod anti-affinity rules")
     );
     assert_eq!(choose(&pod("fourth", "0", json!({})), &state), Ok("n1".to_owned()));
+}
+
+#[test]
+fn what_a_pod_asks_of_others_comes_before_what_they_ask_of_it_and_says_whether_fewer_pods_would_help() {
+    const MORE: &str = "No preemption victims found for incoming pod";
+    const NO_USE: &str = "Preemption is not helpful for scheduling";
+    let mut state = cluster(vec![node("n1", "4", json!({}))]);
+    state.assume(pod("first", "0", apart(&json!({}))), "n1");
+    let mut lonely = apart(&json!({}));
+    lonely["affinity"]["podAffinity"] = json!({"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": "kubernetes.io/hostname"},
+    ]});
+    let mut uneven = even(&[("kubernetes.io/hostname", "DoNotSchedule")]);
+    uneven["topologySpreadConstraints"][0]["minDomains"] = json!(2);
+    let unlabelled = even(&[("zone", "DoNotSchedule")]);
+    for (asks, words, preemption) in [
+        (lonely, "didn't match pod affinity rules", NO_USE),
+        (apart(&json!({})), "didn't match pod anti-affinity rules", MORE),
+        (json!({}), "didn't satisfy existing pods anti-affinity rules", MORE),
+        (uneven, "didn't match pod topology spread constraints", MORE),
+        (
+            unlabelled,
+            "didn't match pod topology spread constraints (missing required label)",
+            NO_USE,
+        ),
+    ] {
+        assert_eq!(
+            choose(&pod("second", "0", asks), &state),
+            Err(format!(
+                "0/1 nodes are available: 1 node(s) {words}. preemption: 0/1 nodes are available: 1 {preemption}."
+            ))
+        );
+    }
 }
 
 #[test]

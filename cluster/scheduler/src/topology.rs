@@ -24,6 +24,8 @@ pub struct Reason {
     pub words: &'static str,
     /// What may change it.
     pub events: &'static [Event],
+    /// Whether fewer pods on the node could help.
+    pub crowded: bool,
 }
 
 /// What may change who is beside whom; a node that goes takes its pods out of their domains.
@@ -39,22 +41,27 @@ const SPREAD: Reason = Reason {
     words: "node(s) didn't match pod topology spread constraints",
     // A domain that goes may have been the emptiest one.
     events: &[Event::Node, Event::NodeGone, Event::PodGone, Event::PodPlaced],
+    crowded: true,
 };
 const SPREAD_LABEL: Reason = Reason {
     words: "node(s) didn't match pod topology spread constraints (missing required label)",
     events: &[Event::Node],
+    crowded: false,
 };
 const AFFINITY: Reason = Reason {
     words: "node(s) didn't match pod affinity rules",
     events: COMPANY,
+    crowded: false,
 };
 const ANTI_AFFINITY: Reason = Reason {
     words: "node(s) didn't match pod anti-affinity rules",
     events: COMPANY,
+    crowded: true,
 };
 const OTHERS_ANTI_AFFINITY: Reason = Reason {
     words: "node(s) didn't satisfy existing pods anti-affinity rules",
     events: COMPANY,
+    crowded: true,
 };
 
 /// Which pods a term or constraint is about.
@@ -237,7 +244,7 @@ impl Topology {
         }
     }
 
-    /// Why the node is not for the pod, if it is not.
+    /// Why the node is not for the pod, if it is not; asked in Kubernetes' order.
     pub fn objection(&self, node: &NodeInfo) -> Option<Reason> {
         for spread in self.spread.iter().filter(|spread| spread.hard) {
             let Some(domain) = node.label(&spread.key) else {
@@ -253,21 +260,6 @@ impl Topology {
                 .and_then(|domain| term.domains.get(domain))
                 .is_some_and(|count| *count > 0)
         };
-        if self
-            .others
-            .iter()
-            .any(|(key, value)| node.label(key) == Some(value.as_str()))
-        {
-            let events = if mutant::active("O132") {
-                SPREAD_LABEL.events
-            } else {
-                OTHERS_ANTI_AFFINITY.events
-            };
-            return Some(Reason {
-                events,
-                ..OTHERS_ANTI_AFFINITY
-            });
-        }
         let is_company = |term: &Term| match self.is_first {
             true => node.label(&term.key).is_some(),
             false => occupied(term),
@@ -275,7 +267,19 @@ impl Topology {
         if !self.affinity.iter().all(is_company) {
             return Some(AFFINITY);
         }
-        self.anti_affinity.iter().any(occupied).then_some(ANTI_AFFINITY)
+        if self.anti_affinity.iter().any(occupied) {
+            return Some(ANTI_AFFINITY);
+        }
+        let mut others = self.others.iter();
+        let is_kept_out = others.any(|(key, value)| node.label(key) == Some(value.as_str()));
+        is_kept_out.then(|| Reason {
+            events: if mutant::active("O132") {
+                SPREAD_LABEL.events
+            } else {
+                OTHERS_ANTI_AFFINITY.events
+            },
+            ..OTHERS_ANTI_AFFINITY
+        })
     }
 
     /// How many pods of soft spread constraints are in the node's domains already: fewer is better, and worst is not to
