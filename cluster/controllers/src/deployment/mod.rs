@@ -235,8 +235,10 @@ impl DeploymentController {
                     return Ok(());
                 }
                 Err(error) => {
-                    if matches!(error, Error::Api(_)) && !error.outcome_unknown() {
-                        self.tell_failure(deployment, &error).await?;
+                    if let Error::Api(refusal) = &error
+                        && !error.outcome_unknown()
+                    {
+                        self.tell_failure(deployment, refusal.message()).await?;
                     }
                     return Err(error);
                 }
@@ -359,8 +361,8 @@ impl DeploymentController {
     }
 
     /// The replica set was refused: the deployment says why.
-    async fn tell_failure(&self, deployment: &Deployment, error: &Error) -> Result<(), Error> {
-        let message = format!("Failed to create new replica set: {error}");
+    async fn tell_failure(&self, deployment: &Deployment, why: &str) -> Result<(), Error> {
+        let message = format!("Failed to create new replica set: {why}");
         self.recorder.event(
             &deployment.object_reference(),
             EventKind::Warning,
@@ -370,14 +372,7 @@ impl DeploymentController {
         let mut status: DeploymentStatus = deployment.status.clone().unwrap_or_default();
         let now = Time(clock::whole_seconds(clock::now()));
         let conditions = status.conditions.get_or_insert_default();
-        status::set(
-            conditions,
-            "Progressing",
-            "False",
-            "ReplicaSetCreateError",
-            &error.to_string(),
-            &now,
-        );
+        status::set(conditions, "Progressing", "False", "ReplicaSetCreateError", why, &now);
         if deployment.status.as_ref() == Some(&status) {
             return Ok(());
         }

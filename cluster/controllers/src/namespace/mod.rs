@@ -120,7 +120,7 @@ impl NamespaceController {
                     // Another of its name by now: the next look finds it.
                     Err(error) if error.is_conflict() => {}
                     Err(error) if error.outcome_unknown() => return Err(error),
-                    Err(error) => remains.failures.push(format!("{resource}: {error}")),
+                    Err(error) => remains.failures.push(format!("{resource}: {}", error.words())),
                 }
             }
             let left = list(&**kind, name).await?;

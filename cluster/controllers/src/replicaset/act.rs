@@ -223,7 +223,7 @@ impl ReplicaSetController {
                 return if is_for_termination(&error) {
                     Created::Closed
                 } else {
-                    Created::Refused(error)
+                    Created::Refused(unnamed(error, name, set))
                 };
             }
         }
@@ -274,20 +274,29 @@ impl ReplicaSetController {
     }
 
     fn refused(&self, set: &ReplicaSet, reason: &'static str, doing: &str, error: Error) -> Failed {
-        if !matches!(error, Error::Api(_)) {
-            return error.into();
-        }
-        let message = format!("Error {doing}: {error}");
+        let why = match &error {
+            Error::Api(refusal) => refusal.message().to_owned(),
+            _ => return error.into(),
+        };
+        let message = format!("Error {doing}: {why}");
         self.recorder
             .event(&set.object_reference(), EventKind::Warning, reason, &message);
         Failed {
-            failure: Some(Failure {
-                reason,
-                message: error.to_string(),
-            }),
+            failure: Some(Failure { reason, message: why }),
             cause: error,
         }
     }
+}
+
+/// A refusal to create a pod without the name that was chosen for it: the next try chooses another one, and what is
+/// told is to be the same as long as the reason is.
+fn unnamed(mut error: Error, name: &str, set: &ReplicaSet) -> Error {
+    if let Error::Api(refusal) = &mut error
+        && let Some(message) = &mut refusal.0.message
+    {
+        *message = message.replace(name, &plan::name_prefix(set));
+    }
+    error
 }
 
 /// Whether a create is refused because its namespace is being terminated.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::Method;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::StatusCause;
 use orrery_api::message::{Direct, Identity, Request, Response, Transport, TransportError};
 use orrery_api::meta::{Object, controller_of};
@@ -484,4 +484,59 @@ async fn a_pod_that_came_and_went_while_nothing_was_heard_is_soon_replaced() {
     server.expire("pods");
     sleep(Duration::from_secs(5)).await;
     assert_eq!(pods(&server).len(), 1, "another one is there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_are_refused_are_one_event_that_is_counted_and_names_none_of_them() {
+    let server = Server::default();
+    server.put("replicasets", set(1));
+    let _tasks = server.run_over(Options::default(), |request| {
+        if request.method() != Method::POST || !request.uri().path().ends_with("/pods") {
+            return Fate::Arrives;
+        }
+        let pod: Pod = serde_json::from_slice(request.body()).expect("a pod");
+        Fate::Refused(ApiError::forbidden("pods", pod.name(), "there is no such account"))
+    });
+    let told = || {
+        let mut events = server.list::<Event>();
+        events.retain(|event| event.reason.as_deref() == Some("FailedCreate"));
+        events
+    };
+    eventually("an event that is counted", || {
+        told().iter().any(|event| event.count > Some(2))
+    })
+    .await;
+    let messages: Vec<_> = told().into_iter().filter_map(|event| event.message).collect();
+    let why = "pods \"web-\" is forbidden: there is no such account";
+    assert_eq!(messages, [format!("Error creating: {why}")]);
+    let web = server.get("replicasets", "default", "web").expect("the set");
+    assert_eq!(web["status"]["conditions"][0]["message"], why);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_whose_set_is_refused_says_why_in_the_servers_words() {
+    let server = Server::default();
+    server.put("deployments", deployment("first", "web:1"));
+    let _tasks = server.run_over(Options::default(), |request| {
+        if request.method() != Method::POST || !request.uri().path().ends_with("/replicasets") {
+            return Fate::Arrives;
+        }
+        Fate::Refused(ApiError::forbidden("replicasets.apps", "web", "there are enough"))
+    });
+    let why = "replicasets.apps \"web\" is forbidden: there are enough";
+    eventually("a condition", || {
+        let web = server.get("deployments", "default", "web").expect("the deployment");
+        let conditions = web["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let mut failures = conditions.iter().filter(|own| own["reason"] == "ReplicaSetCreateError");
+        failures.any(|own| own["message"] == why)
+    })
+    .await;
+    let message = format!("Failed to create new replica set: {why}");
+    eventually("an event", || {
+        let events = server.list::<Event>();
+        events
+            .iter()
+            .any(|event| event.message.as_deref() == Some(message.as_str()))
+    })
+    .await;
 }
