@@ -1,4 +1,5 @@
-//! What the cluster adds to new objects on its own: the service account, default tolerations, the priority.
+//! What the cluster adds to new objects on its own: the service account, default tolerations, the priority. And what it
+//! refuses them for.
 //!
 //! (NamespaceLifecycle is part of the write itself, since only the transaction can tell whether a namespace is open.)
 
@@ -20,7 +21,8 @@ pub fn on_create(
     };
     admission::default_service_account(pod);
     admission::add_default_tolerations(pod);
-    let why = match (admission::named_service_account(pod), admission::set_priority(pod)) {
+    let judged = admission::set_priority(pod).and_then(|()| admission::check_runtime_class(pod));
+    let why = match (admission::named_service_account(pod), judged) {
         (Some(account), _) if !has_account(&account) => {
             let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
             format!("error looking up service account {namespace}/{account}: serviceaccount \"{account}\" not found")

@@ -1,7 +1,7 @@
 //! What is served, told to clients: groups, versions, resources and their verbs.
 //!
-//! Everything is derived from the server's [`Kinds`] and from a few services that keep nothing (reviews): there is no
-//! second list to keep in step. Clients ask for one of two shapes: all at once ([`Flavor::V2`]), or a document a level.
+//! Everything is derived from the server's [`Kinds`]: there is no second list to keep in step. Clients ask for one of
+//! two shapes: all at once ([`Flavor::V2`]), or a document a level.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -296,7 +296,6 @@ pub fn root_paths(kinds: Kinds) -> Value {
         [
             "/healthz",
             "/livez",
-            "/metrics",
             "/openapi/v2",
             "/openapi/v3",
             "/openapi/v3/",
@@ -352,7 +351,7 @@ mod tests {
             .collect();
         insta::assert_snapshot!(names.join(" "), @"configmaps endpoints events namespaces namespaces/finalize namespaces/status nodes nodes/status pods pods/binding pods/eviction pods/log pods/status secrets serviceaccounts services services/status");
         assert_eq!(api_resource_list(Kinds::default(), "apps", "v2"), None);
-        insta::assert_snapshot!(root_paths(Kinds::default()), @r#"{"paths":["/api","/api/v1","/apis","/apis/","/apis/apps","/apis/apps/v1","/apis/coordination.k8s.io","/apis/coordination.k8s.io/v1","/apis/discovery.k8s.io","/apis/discovery.k8s.io/v1","/healthz","/livez","/metrics","/openapi/v2","/openapi/v3","/openapi/v3/","/readyz","/version"]}"#);
+        insta::assert_snapshot!(root_paths(Kinds::default()), @r#"{"paths":["/api","/api/v1","/apis","/apis/","/apis/apps","/apis/apps/v1","/apis/coordination.k8s.io","/apis/coordination.k8s.io/v1","/apis/discovery.k8s.io","/apis/discovery.k8s.io/v1","/healthz","/livez","/openapi/v2","/openapi/v3","/openapi/v3/","/readyz","/version"]}"#);
     }
 
     #[test]

@@ -197,8 +197,8 @@ pub trait Strategy: Send + Sync + 'static {
         false
     }
 
-    /// Warnings that the client's user sees.
-    fn warnings(&self, _object: &Self::Object) -> Vec<String> {
+    /// Warnings that the client's user sees of an object as it was written; `old` is what a change began with.
+    fn warnings(&self, _new: &Self::Object, _old: Option<&Self::Object>) -> Vec<String> {
         Vec::new()
     }
 
@@ -325,7 +325,7 @@ pub trait AnyResource: Send + Sync {
     fn allows_unconditional_update(&self) -> bool;
     fn deprecation(&self) -> Option<&'static str>;
     fn returns_deleted(&self) -> bool;
-    fn warnings(&self, object: &dyn AnyObject) -> Vec<String>;
+    fn warnings(&self, new: &dyn AnyObject, old: Option<&dyn AnyObject>) -> Vec<String>;
     fn fields(&self, object: &dyn AnyObject) -> Vec<(&'static str, String)>;
     fn field_names(&self) -> &'static [&'static str];
     fn columns(&self) -> &'static [Column];
@@ -440,8 +440,8 @@ impl<S: Strategy> AnyResource for S {
         Strategy::returns_deleted(self)
     }
 
-    fn warnings(&self, object: &dyn AnyObject) -> Vec<String> {
-        Strategy::warnings(self, typed(object))
+    fn warnings(&self, new: &dyn AnyObject, old: Option<&dyn AnyObject>) -> Vec<String> {
+        Strategy::warnings(self, typed(new), old.map(typed))
     }
 
     fn fields(&self, object: &dyn AnyObject) -> Vec<(&'static str, String)> {

@@ -74,8 +74,14 @@ fn refuse_unknown(resource: &dyn AnyResource, query: &Query, fields: &fields::Se
     let info = resource.info();
     for path in fields.paths() {
         if !matches!(path, "metadata.name" | "metadata.namespace") && !known.contains(&path) {
+            // Kubernetes' words for kinds that say nothing of fields, and for those that have some.
+            let why = if known.is_empty() {
+                format!("{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+            } else {
+                format!("field label not supported: {path}")
+            };
             return Err(ApiError::bad_request(format!(
-                "Unable to find \"{}/{}, Resource={}\" that match label selector {:?}, field selector {:?}: field label not supported: {path}",
+                "Unable to find \"{}/{}, Resource={}\" that match label selector {:?}, field selector {:?}: {why}",
                 info.group,
                 info.version,
                 info.plural,

@@ -259,8 +259,9 @@ impl ApiServer {
                 let mut warnings = Vec::new();
                 let object = body::read_object(resource, request, validation, &mut warnings)?;
                 noderestriction::check_create(identity, path, object.as_ref())?;
-                warnings.extend(resource.warnings(object.as_ref()));
                 let bytes = self.create(resource, &path.namespace, object, query.dry_run()?).await?;
+                let created = resource.read(&bytes).map_err(ApiError::internal)?;
+                warnings.extend(resource.warnings(created.as_ref(), None));
                 Ok(warn(object_response(resource, 201, bytes, shape, query)?, &warnings))
             }
             "update" | "patch" => self.change(path, query, Part::Main, identity, request).await,
@@ -294,6 +295,7 @@ impl ApiServer {
         let info = resource.info();
         let validation = FieldValidation::of(query)?;
         let mut warnings = Vec::new();
+        let mut old = None;
         let mut put = None;
         if *request.method() == Method::PUT {
             put = Some(body::read_object(resource, request, validation, &mut warnings)?);
@@ -320,12 +322,13 @@ impl ApiServer {
                         }
                     };
                     noderestriction::check_update(identity, new.as_ref(), current.object.as_ref())?;
+                    old = Some(current.object.clone());
                     Ok(new)
                 },
             )
             .await?;
         let object = resource.read(&bytes).map_err(ApiError::internal)?;
-        warnings.extend(resource.warnings(object.as_ref()));
+        warnings.extend(resource.warnings(object.as_ref(), old.as_deref()));
         Ok(warn(object_response(resource, 200, bytes, shape, query)?, &warnings))
     }
 

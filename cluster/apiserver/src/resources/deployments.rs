@@ -132,6 +132,11 @@ impl Strategy for Deployments {
         errors
     }
 
+    fn warnings(&self, new: &Deployment, old: Option<&Deployment>) -> Vec<String> {
+        let template = new.spec.as_ref().map(|spec| &spec.template);
+        templates::warnings(template, &new.metadata, old.map(|old| &old.metadata))
+    }
+
     fn columns(&self) -> &'static [Column] {
         COLUMNS
     }
@@ -336,7 +341,28 @@ mod tests {
         bad["spec"]["selector"]["matchLabels"] = json!({"app": "other"});
         insta::assert_snapshot!(show(bad.clone()), @r#"spec.template.metadata.labels: Invalid value: {"app":"web"}: `selector` does not match template `labels`"#);
         bad["spec"]["selector"] = json!({});
-        insta::assert_snapshot!(show(bad), @"spec.selector: Invalid value: {}: empty selector is invalid for deployment");
+        insta::assert_snapshot!(show(bad.clone()), @r#"
+        spec.selector: Required value
+        spec.template.metadata.labels: Invalid value: {"app":"web"}: `selector` does not match template `labels`
+        "#);
+        let empty = show(bad.clone());
+        bad["spec"].as_object_mut().expect("a spec").remove("selector");
+        assert_eq!(show(bad), empty, "one that is not there is not told from an empty one");
+    }
+
+    #[test]
+    fn what_is_odd_about_a_template_is_told_when_it_is_written() {
+        let mut odd = web();
+        odd["spec"]["template"]["spec"]["containers"][0]["env"] =
+            json!([{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]);
+        odd["metadata"] = json!({"generation": 1});
+        let first: Deployment = object(odd);
+        let told = Deployments.warnings(&first, None);
+        insta::assert_snapshot!(told.join("\n"), @r#"spec.template.spec.containers[0].env[1]: hides previous definition of "A", which may be dropped when using apply"#);
+        let mut next = first.clone();
+        assert!(Deployments.warnings(&next, Some(&first)).is_empty(), "it is as it was");
+        next.metadata.generation = Some(2);
+        assert_eq!(Deployments.warnings(&next, Some(&first)), told);
     }
 
     #[test]

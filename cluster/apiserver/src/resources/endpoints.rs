@@ -91,9 +91,15 @@ impl Strategy for Endpoints {
                     .collect(),
             }
         });
+        // Nothing is ready where a service has none but unready addresses; no address at all is `<none>`.
+        let empty = if items(&object.subsets).is_empty() {
+            "<none>"
+        } else {
+            ""
+        };
         vec![
             json!(object.name()),
-            json!(first_few(shown, "<none>")),
+            json!(first_few(shown, empty)),
             json!(age(&object.metadata, now)),
         ]
     }
@@ -175,6 +181,8 @@ mod tests {
         let endpoints = defaulted(&Endpoints, endpoints);
         insta::assert_snapshot!(row(&Endpoints, &endpoints), @"web | 10.0.0.1:80,10.0.0.2:80,10.0.0.3:80 + 2 more... | 10m");
         insta::assert_snapshot!(row(&Endpoints, &object(json!({}))), @"web | <none> | 10m");
+        let unready = object(json!({"subsets": [{"notReadyAddresses": addresses, "ports": [{"port": 80}]}]}));
+        insta::assert_snapshot!(row(&Endpoints, &unready), @"web |  | 10m");
         assert_eq!(faults(&Endpoints, &endpoints), "");
     }
 

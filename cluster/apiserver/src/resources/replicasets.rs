@@ -100,6 +100,11 @@ impl Strategy for ReplicaSets {
         new.status.as_ref().map(validate_status).unwrap_or_default()
     }
 
+    fn warnings(&self, new: &ReplicaSet, old: Option<&ReplicaSet>) -> Vec<String> {
+        let template = new.spec.as_ref().and_then(|spec| spec.template.as_ref());
+        templates::warnings(template, &new.metadata, old.map(|old| &old.metadata))
+    }
+
     fn fields(&self, object: &ReplicaSet) -> Vec<(&'static str, String)> {
         vec![(
             "status.replicas",
@@ -212,6 +217,25 @@ mod tests {
         spec.template.spec.containers[0].image: Required value
         spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always"
         "#);
+    }
+
+    #[test]
+    fn a_set_without_a_selector_selects_nothing() {
+        let bad: ReplicaSet = object(json!({"spec": {
+            "template": {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+        }}));
+        insta::assert_snapshot!(faults(&ReplicaSets, &defaulted(&ReplicaSets, bad)), @r#"
+        spec.selector: Required value
+        spec.template.metadata.labels: Invalid value: {"app":"a"}: `selector` does not match template `labels`
+        "#);
+    }
+
+    #[test]
+    fn what_is_odd_about_a_template_is_told() {
+        let odd: ReplicaSet = object(json!({"spec": {"template": {"spec": {"containers": [
+            {"name": "c", "resources": {"limits": {"memory": "512m"}}},
+        ]}}}}));
+        insta::assert_snapshot!(ReplicaSets.warnings(&odd, None).join("\n"), @r#"spec.template.spec.containers[0].resources.limits[memory]: fractional byte value "512m" is invalid, must be an integer"#);
     }
 
     #[test]

@@ -154,10 +154,14 @@ async fn every_kind_is_found_by_name_and_refuses_fields_that_it_does_not_know() 
             .get(&format!("{path}?fieldSelector=spec.nothing%3Dx"))
             .await
             .is(400);
+        let why = match resource.field_names() {
+            [] => "\"spec.nothing\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+            _ => "field label not supported: spec.nothing",
+        };
         assert_eq!(
             refused.message(),
             format!(
-                "Unable to find \"{}/{}, Resource={}\" that match label selector \"\", field selector \"spec.nothing=x\": field label not supported: spec.nothing",
+                "Unable to find \"{}/{}, Resource={}\" that match label selector \"\", field selector \"spec.nothing=x\": {why}",
                 info.group, info.version, info.plural
             )
         );

@@ -249,3 +249,15 @@ async fn a_pod_with_an_account_that_is_not_there_is_forbidden() {
     // The account `default` follows its namespace; its pods wait for it.
     world.post(pods, pod("b", "default")).await.is(201);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_wants_a_runtime_that_is_not_there_is_forbidden() {
+    let world = world().await;
+    let mut wants = pod("a", "");
+    wants["spec"]["runtimeClassName"] = json!("gvisor");
+    let refused = world.post(PODS, wants).await.is(403);
+    assert_eq!(
+        refused.message(),
+        "pods \"a\" is forbidden: pod rejected: RuntimeClass \"gvisor\" not found"
+    );
+}

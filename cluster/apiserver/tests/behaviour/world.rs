@@ -44,6 +44,13 @@ impl Answer {
         version.parse().expect("a revision")
     }
 
+    pub fn warnings(&self) -> Vec<String> {
+        let warnings = self.headers.get_all("warning").iter();
+        warnings
+            .map(|one| String::from_utf8_lossy(one.as_bytes()).into_owned())
+            .collect()
+    }
+
     pub fn names(&self) -> Vec<&str> {
         let items = self.body["items"].as_array().expect("a list");
         items

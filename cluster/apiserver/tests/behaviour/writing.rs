@@ -275,6 +275,52 @@ async fn unknown_fields_are_refused_warned_of_or_dropped_as_the_client_asks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_odd_about_a_template_is_told_whenever_a_spec_is_written() {
+    let world = world().await;
+    let mut odd = deployment("a");
+    odd["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": "0.512"}});
+    let warning = "299 - \"spec.template.spec.containers[0].resources.limits[memory]: fractional byte value \\\"512m\\\" is invalid, must be an integer\"";
+    for dry_run in ["?dryRun=All", ""] {
+        let path = format!("{DEPLOYMENTS}{dry_run}");
+        let made = world.post(&path, odd.clone()).await.is(201);
+        assert_eq!(made.warnings(), [warning]);
+    }
+    let taken = world.post(DEPLOYMENTS, odd).await.is(409);
+    assert!(taken.warnings().is_empty(), "{}", taken.text);
+    let path = format!("{DEPLOYMENTS}/a");
+    let scaled = world
+        .patch("merge", &path, json!({"spec": {"replicas": 2}}))
+        .await
+        .is(200);
+    assert_eq!(scaled.warnings(), [warning]);
+    for (path, patch) in [
+        (path.clone(), json!({"metadata": {"labels": {"a": "b"}}})),
+        (format!("{path}/status"), json!({"status": {"replicas": 1}})),
+    ] {
+        let changed = world.patch("merge", &path, patch).await.is(200);
+        assert!(changed.warnings().is_empty(), "{}", changed.text);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_pod_is_looked_at_with_its_defaults() {
+    let world = world().await;
+    let mut odd = pod("p", "");
+    odd["spec"]["containers"][0]["ports"] = json!([{"containerPort": 80, "protocol": "TCP"}, {"containerPort": 80}]);
+    odd["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": "512m"}});
+    let made = world.post(PODS, odd).await.is(201);
+    let told = [
+        "299 - \"spec.containers[0].resources.limits[memory]: fractional byte value \\\"512m\\\" is invalid, must be an integer\"",
+        "299 - \"spec.containers[0].resources.requests[memory]: fractional byte value \\\"512m\\\" is invalid, must be an integer\"",
+        "299 - \"spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]\"",
+    ];
+    assert_eq!(made.warnings(), told);
+    let labels = json!({"metadata": {"labels": {"a": "b"}}});
+    let changed = world.patch("merge", &format!("{PODS}/p"), labels).await.is(200);
+    assert!(changed.warnings().is_empty(), "{}", changed.text);
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_ignores_unknown_fields_is_stored_as_everybody_is() {
     let world = world().await;
     let mut odd = pod("p", "");

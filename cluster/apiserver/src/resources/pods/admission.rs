@@ -1,6 +1,7 @@
-//! What admission adds to pods on create: account, priority, and tolerations of short outages.
+//! What admission adds to pods on create: account, priority, and tolerations of short outages; and what it refuses.
 //!
-//! Sources: the documentation of the admission controllers ServiceAccount, Priority and DefaultTolerationSeconds.
+//! Sources: the documentation of the admission controllers ServiceAccount, Priority, DefaultTolerationSeconds and
+//! RuntimeClass.
 
 use k8s_openapi::api::core::v1::{Pod, Toleration};
 use orrery_api::mutant;
@@ -85,4 +86,12 @@ pub fn set_priority(pod: &mut Pod) -> Result<(), String> {
     spec.priority = Some(priority);
     spec.preemption_policy = Some(PREEMPTION_POLICY.to_owned());
     Ok(())
+}
+
+/// Refuses a pod that wants a runtime of its own: there are no RuntimeClasses. The error says so in Kubernetes' words.
+pub fn check_runtime_class(pod: &Pod) -> Result<(), String> {
+    match pod.spec.as_ref().map_or("", |spec| text(&spec.runtime_class_name)) {
+        "" => Ok(()),
+        class => Err(format!("pod rejected: RuntimeClass {class:?} not found")),
+    }
 }

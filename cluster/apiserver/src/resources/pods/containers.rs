@@ -1,16 +1,16 @@
-//! Rules of containers: names, images, ports, environment, resources.
+//! Rules of containers: names, images, ports, environment, resources, privileges.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, EnvFromSource, EnvVar, EnvVarSource, PodSpec, ResourceRequirements,
+    Container, ContainerPort, EnvFromSource, EnvVar, EnvVarSource, PodSpec, ResourceRequirements, SecurityContext,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Wire;
 use orrery_api::field::Error;
 use orrery_api::names;
 use orrery_api::quantity::Quantity;
 
-use super::super::check::{NEGATIVE, Unique, items, label, messages, one_of, port_number, protocol, text};
+use super::super::check::{NEGATIVE, Unique, between, items, label, messages, one_of, port_number, protocol, text};
 use super::{handlers, volumes};
 
 /// What a container may ask for by a bare name.
@@ -48,7 +48,8 @@ pub(super) fn validate(path: &str, spec: &PodSpec) -> Vec<Error> {
     }
     for (index, container) in items(&spec.init_containers).iter().enumerate() {
         let path = format!("{path}.initContainers[{index}]");
-        errors.extend(common(&path, container, spec, &mut seen, &mut host_ports));
+        // The ports of each for itself, as in Kubernetes: they run one by one (and sidecars are no exception there).
+        errors.extend(common(&path, container, spec, &mut seen, &mut Unique::default()));
         if text(&container.restart_policy) == "Always" {
             errors.extend(handlers::lifecycle(
                 &format!("{path}.lifecycle"),
@@ -107,6 +108,32 @@ fn common(path: &str, container: &Container, spec: &PodSpec, seen: &mut Unique, 
     errors.extend(volumes::mounts(path, container, items(&spec.volumes)));
     if let Some(own) = &container.resources {
         errors.extend(resources(&at("resources"), own));
+    }
+    if let Some(own) = &container.security_context {
+        errors.extend(security(&at("securityContext"), own));
+    }
+    errors
+}
+
+fn security(path: &str, own: &SecurityContext) -> Vec<Error> {
+    let mut errors = Vec::new();
+    for (name, id) in [("runAsUser", own.run_as_user), ("runAsGroup", own.run_as_group)] {
+        if let Some(id) = id {
+            errors.extend(between(&format!("{path}.{name}"), id, 0, i32::MAX.into()));
+        }
+    }
+    if own.allow_privilege_escalation == Some(false) {
+        if own.privileged == Some(true) {
+            let rule = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
+            errors.push(Error::invalid(path, own, rule));
+        }
+        let capabilities = own.capabilities.as_ref();
+        let added = capabilities.map_or(&[][..], |capabilities| items(&capabilities.add));
+        // By this name only, as in Kubernetes, which lets `SYS_ADMIN` pass.
+        if added.iter().any(|capability| capability == "CAP_SYS_ADMIN") {
+            let rule = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
+            errors.push(Error::invalid(path, own, rule));
+        }
     }
     errors
 }

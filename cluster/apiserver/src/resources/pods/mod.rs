@@ -12,6 +12,7 @@ mod tests;
 mod updates;
 pub(super) mod validation;
 mod volumes;
+pub(super) mod warnings;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
@@ -133,6 +134,14 @@ impl Strategy for Pods {
 
     fn returns_deleted(&self) -> bool {
         true
+    }
+
+    // Not of changes, as in Kubernetes: people seldom make them, and hardly anything may change.
+    fn warnings(&self, new: &Pod, old: Option<&Pod>) -> Vec<String> {
+        match (&new.spec, old) {
+            (Some(spec), None) => warnings::spec("spec", spec),
+            _ => Vec::new(),
+        }
     }
 
     fn fields(&self, object: &Pod) -> Vec<(&'static str, String)> {

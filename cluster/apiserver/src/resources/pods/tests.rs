@@ -207,6 +207,105 @@ fn init_containers_have_probes_only_when_they_stay() {
 }
 
 #[test]
+fn a_host_port_is_taken_once_by_the_containers_and_by_each_init_container() {
+    let of = |name: &str, ports: Value| json!({"name": name, "image": "i", "ports": ports});
+    let port = json!({"containerPort": 80, "hostPort": 80});
+    let once = json!([port]);
+    let sidecar = |name: &str| json!({"name": name, "image": "i", "ports": [port], "restartPolicy": "Always"});
+    let each = json!({
+        "containers": [of("a", once.clone())],
+        "initContainers": [of("b", once.clone()), of("c", once.clone()), sidecar("d"), sidecar("e")],
+    });
+    assert_eq!(checked(each), "");
+    let twice = json!({
+        "containers": [of("a", once.clone()), of("b", once)],
+        "initContainers": [of("c", json!([])), of("d", json!([port, port]))],
+    });
+    insta::assert_snapshot!(checked(twice), @r#"
+    spec.containers[1].ports[0].hostPort: Duplicate value: "TCP//80"
+    spec.initContainers[1].ports[1].hostPort: Duplicate value: "TCP//80"
+    "#);
+}
+
+#[test]
+fn a_container_cannot_be_privileged_and_kept_from_privileges() {
+    let own =
+        |security: Value| checked(json!({"containers": [{"name": "c", "image": "i", "securityContext": security}]}));
+    for fine in [
+        json!({"privileged": true, "runAsUser": 0, "runAsGroup": 2_147_483_647}),
+        json!({"privileged": true, "allowPrivilegeEscalation": true, "capabilities": {"add": ["CAP_SYS_ADMIN"]}}),
+        json!({"allowPrivilegeEscalation": false, "capabilities": {"add": ["SYS_ADMIN"], "drop": ["CAP_SYS_ADMIN"]}}),
+    ] {
+        assert_eq!(own(fine.clone()), "", "{fine}");
+    }
+    insta::assert_snapshot!(own(json!({"runAsUser": -1, "runAsGroup": 2_147_483_648_i64})), @"
+    spec.containers[0].securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive
+    spec.containers[0].securityContext.runAsGroup: Invalid value: 2147483648: must be between 0 and 2147483647, inclusive
+    ");
+    insta::assert_snapshot!(own(json!({"allowPrivilegeEscalation": false, "privileged": true})), @r#"spec.containers[0].securityContext: Invalid value: {"allowPrivilegeEscalation":false,"privileged":true}: cannot set `allowPrivilegeEscalation` to false and `privileged` to true"#);
+    insta::assert_snapshot!(own(json!({"allowPrivilegeEscalation": false, "capabilities": {"add": ["CAP_SYS_ADMIN"]}})), @r#"spec.containers[0].securityContext: Invalid value: {"allowPrivilegeEscalation":false,"capabilities":{"add":["CAP_SYS_ADMIN"]}}: cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"#);
+}
+
+#[test]
+fn what_is_odd_about_a_new_pod_is_told() {
+    let odd = pod(
+        json!({
+            "initContainers": [{"name": "i", "image": "i", "ports": [{"containerPort": 80}]}],
+            "containers": [{
+                "name": "c", "image": "i",
+                "env": [
+                    {"name": "A", "value": "1"}, {"name": "A", "value": "2"}, {"name": "A", "value": "$(A),3"},
+                    {"name": "A", "value": "$(A)"}, {"name": "B", "value": "2"},
+                ],
+                "resources": {
+                    "limits": {"memory": "512m", "cpu": "500m"},
+                    "requests": {"memory": "1Gi", "ephemeral-storage": "0.5"},
+                },
+                "ports": [
+                    {"containerPort": 80}, {"containerPort": 80, "hostPort": 1},
+                    {"containerPort": 80, "protocol": "UDP"},
+                ],
+            }, {
+                "name": "d", "image": "i",
+                "ports": [
+                    {"containerPort": 81, "hostPort": 2}, {"containerPort": 81, "hostPort": 2, "hostIP": "10.0.0.1"},
+                ],
+            }],
+        }),
+        json!({}),
+    );
+    let told = Pods.warnings(&odd, None);
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    spec.containers[0].resources.limits[memory]: fractional byte value "512m" is invalid, must be an integer
+    spec.containers[0].resources.requests[ephemeral-storage]: fractional byte value "500m" is invalid, must be an integer
+    spec.containers[0].env[1]: hides previous definition of "A", which may be dropped when using apply
+    spec.containers[0].env[3]: hides previous definition of "A", which may be dropped when using apply
+    spec.containers[0].ports[0]: duplicate port definition with spec.initContainers[0].ports[0]
+    spec.containers[0].ports[1]: overlapping port definition with spec.initContainers[0].ports[0]
+    spec.containers[0].ports[1]: overlapping port definition with spec.containers[0].ports[0]
+    spec.containers[1].ports[1]: dangerously ambiguous port definition with spec.containers[1].ports[0]
+    "#);
+    let of_change = Pods.warnings(&odd, Some(&odd));
+    assert!(of_change.is_empty(), "{of_change:?}");
+    assert!(Pods.warnings(&pod(nginx(), json!({})), None).is_empty());
+    let many = vec![json!({"containerPort": 80}); 1000];
+    let many = pod(json!({"containers": [{"name": "c", "ports": many}]}), json!({}));
+    assert_eq!(Pods.warnings(&many, None).len(), 100, "of half a million pairs");
+}
+
+#[test]
+fn a_pod_that_wants_another_runtime_is_refused() {
+    let judged = |class: &str| {
+        let mut spec = nginx();
+        spec["runtimeClassName"] = json!(class);
+        admission::check_runtime_class(&pod(spec, json!({})))
+    };
+    assert_eq!(judged(""), Ok(()));
+    let refused = judged("gvisor").expect_err("there are no runtime classes");
+    insta::assert_snapshot!(refused, @r#"pod rejected: RuntimeClass "gvisor" not found"#);
+}
+
+#[test]
 fn placement_is_checked() {
     insta::assert_snapshot!(checked(json!({
         "containers": [{"name": "c", "image": "i"}],
