@@ -126,6 +126,21 @@ fn deployment() -> Value {
             {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}]}})
 }
 
+#[test]
+fn a_deployment_that_is_paused_is_at_rest_with_the_pods_that_it_has() {
+    let missing = |paused: bool| {
+        let mut stays = with(deployment(), "/status/updatedReplicas", json!(0));
+        stays["spec"]["paused"] = json!(paused);
+        stays["metadata"]["generation"] = json!(1);
+        stays["status"]["observedGeneration"] = json!(1);
+        let mut missing = Vec::new();
+        workloads(&cluster(&[("deployments.apps", stays)]), &mut missing);
+        missing
+    };
+    assert!(missing(true).is_empty());
+    assert_eq!(missing(false), ["deployments.apps/a/web has 0 updatedReplicas, not 1"]);
+}
+
 pub(super) fn pod(name: &str, set: &str, ip: &str, ready: bool) -> Value {
     let ready = if ready { "True" } else { "False" };
     json!({"metadata": {"name": name, "namespace": "a", "uid": name, "labels": {"app": "web", "pod-template-hash": set},

@@ -12,6 +12,9 @@ use k8s_openapi::api::discovery::v1::{EndpointConditions, EndpointSlice};
 use super::{Found, bucket};
 use crate::model::{Change, Item, Typed};
 
+/// Why containers wait that nothing is wrong with.
+const ORDINARY: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+
 /// Notes the step that a write makes: the whole state of small machines, of rollouts only what has changed.
 pub fn step(change: &Change, found: &mut Found) {
     let resource = &*change.id.resource;
@@ -85,7 +88,7 @@ fn pod_state(pod: &Pod) -> String {
     }
     let containers = || status.container_statuses.iter().flatten();
     let waits = containers().filter_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.as_deref());
-    if let Some(reason) = waits.filter(|reason| *reason != "ContainerCreating").min() {
+    if let Some(reason) = waits.filter(|reason| !ORDINARY.contains(reason)).min() {
         let _ = write!(state, " {reason}");
     }
     let restarts: i32 = containers().map(|container| container.restart_count).sum();

@@ -361,16 +361,26 @@ fn what_is_told_again_without_its_moment_breaks_r1() {
 
 #[test]
 fn a_pod_that_is_told_to_be_made_twice_breaks_r1() {
-    let told = |reason: &str, count: i32| {
+    let after = |history: History, reason: &str, count: i32| {
         let mut event = event("replicaset-controller", "uid-set", 100);
         (event["reason"], event["count"]) = (json!(reason), json!(count));
         event["message"] = json!("Created pod: a");
-        History::of(|id| id == "R1").put("events", event).broken()
+        history.put("events", event).broken()
     };
+    let made = || History::of(|id| id == "R1").put("pods", pod("a", "", "Pending"));
+    let told = |reason: &str, count: i32| after(made(), reason, count);
     assert_eq!(told("SuccessfulCreate", 2), ["R1"]);
     assert!(told("SuccessfulCreate", 1).is_empty());
     // Of which the controller may be told late, so that it deletes again.
     assert!(told("SuccessfulDelete", 2).is_empty());
+    // The name was drawn again when its first pod was gone.
+    let again = || {
+        made()
+            .delete("pods", &pod("a", "", "Pending"))
+            .put("pods", pod("a", "", "Pending"))
+    };
+    assert!(after(again(), "SuccessfulCreate", 2).is_empty());
+    assert_eq!(after(again(), "SuccessfulCreate", 3), ["R1"]);
 }
 
 #[test]

@@ -24,7 +24,7 @@ use crate::scenario::Role;
 /// How long a Deployment that was scaled is judged by what it was before, too: lost answers can draw that out.
 const GIVES_UP: Duration = MEMORY;
 /// Where a set notes how many replicas its Deployment wanted when it was last resized.
-const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
+pub(super) const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 /// So long after its end a fault may still show: a lost answer is waited for 30 seconds, and what was held up then
 /// backs off.
 const AFTERMATH: Duration = Duration::from_secs(90);

@@ -3,7 +3,7 @@
 //! Checked when the controller manager asks to delete an object that has owners, all judged against the store at that
 //! moment: an owner's uid never comes back, so one that lives then lived all the time before. The collector's own
 //! requests, which say whose they are, are judged without exception. Several other controllers share the process, and
-//! some may delete what lives under a living owner; these lawful deletes pass: everything in a namespace that is going;
+//! some may delete what lives under a living owner, for whoever controls it; these lawful deletes pass: everything in a namespace that is going;
 //! endpoint slices; replica sets that want nothing (old revisions); pods that are finished, already terminating, in
 //! excess of what their set wanted within the controller's lag, or on a node that is or just was lost or tainted.
 //! Owners of kinds that the model does not hold by uid count as living only if they are found, and those of
@@ -17,7 +17,7 @@ use crate::model::{Change, Cluster, Item, Seen};
 use crate::scenario::Role;
 
 /// How the collector's requests call their sender.
-const COLLECTOR: &str = "/generic-garbage-collector";
+pub(super) const COLLECTOR: &str = "/generic-garbage-collector";
 
 /// See the module.
 #[derive(Default)]
@@ -60,7 +60,8 @@ impl Invariant for Collector {
                     let owner = cluster.by_uid(uid)?;
                     (may_own(owner) && !owner.is_terminating()).then_some(owner)
                 };
-                let Some(owner) = owners.iter().find_map(|owner| living(&owner.uid)) else {
+                let controlling = owners.iter().filter(|owner| owner.controller == Some(true));
+                let Some(owner) = controlling.chain(owners).find_map(|owner| living(&owner.uid)) else {
                     return;
                 };
                 if !asked.user_agent.ends_with(COLLECTOR) && self.is_lawful(item, owner, cluster) {
@@ -176,7 +177,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::contract_tests::{namespace, with};
-    use super::super::tests::{History, asked, set};
+    use super::super::tests::{History, asked, node, pod, set};
     use crate::model::Seen;
 
     #[test]
@@ -201,5 +202,32 @@ mod tests {
         let elsewhere = with(set("staying", 1), "/metadata/namespace", json!("team"));
         let stray = history().put("replicasets.apps", elsewhere);
         assert!(stray.see(&Seen::Asked(&collect)).broken().is_empty());
+    }
+
+    #[test]
+    fn a_set_may_delete_a_pod_too_many_that_somebody_else_owns_besides() {
+        let reference = |kind: &str, name: &str, controls: bool| json!({"apiVersion": "v1", "kind": kind, "name": name, "uid": format!("uid-{name}"), "controller": controls});
+        let owned = json!([
+            reference("ConfigMap", "beside", false),
+            reference("ReplicaSet", "web", true)
+        ]);
+        let shared = with(pod("a", "n", "Running"), "/metadata/ownerReferences", owned);
+        let beside = json!({"metadata": {"name": "beside", "namespace": "default", "uid": "uid-beside"}});
+        let delete = asked(
+            "controller-manager/1",
+            http::Method::DELETE,
+            "/api/v1/namespaces/default/pods/a",
+        );
+        let wanting = |replicas| {
+            let history = History::of(|id| id == "G1")
+                .put("namespaces", namespace())
+                .put("nodes", node("n"))
+                .put("configmaps", beside.clone())
+                .put("replicasets.apps", set("web", replicas))
+                .put("pods", shared.clone());
+            history.see(&Seen::Asked(&delete)).broken()
+        };
+        assert!(wanting(0).is_empty());
+        assert_eq!(wanting(1), ["G1"]);
     }
 }

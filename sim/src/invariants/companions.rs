@@ -6,7 +6,8 @@
 //! and went, may still have counted. Where no pod is in any domain that the terms mean, one that they mean itself may
 //! begin a group, as in Kubernetes; whoever came within the lag may not have been known. Not judged: what is bound in
 //! troubled times or shortly after nodes or pods moved (see [`super::company`]); pods that are made with a node, or are
-//! for a scheduler of a user's; terms that choose among namespaces or labels by more than a selector.
+//! for a scheduler of a user's; terms that choose among namespaces or labels by more than a selector or a list of
+//! names.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PodAffinityTerm;
 
-use super::company::{domain, is_plain, is_there, means, moves_company, newly_bound, told};
+use super::company::{domain, is_meant, is_plain, is_there, moves_company, newly_bound, told};
 use super::target_node::is_ours;
 use super::{Invariant, MEMORY, Report, UNANSWERED};
 use crate::model::{Change, Cluster, Item, ObjectId, Seen};
@@ -54,8 +55,7 @@ fn terms(pod: &Item) -> Option<&[PodAffinityTerm]> {
 
 /// Whether all terms of `pod` mean `other`.
 fn are_meant(terms: &[PodAffinityTerm], pod: &Item, other: &Item) -> bool {
-    let mut selectors = terms.iter().map(|term| term.label_selector.as_ref());
-    selectors.all(|selector| means(selector, &pod.id.namespace, other))
+    terms.iter().all(|term| is_meant(term, pod, other))
 }
 
 impl Companions {
@@ -217,6 +217,21 @@ mod tests {
         // The other's binding is on its way.
         let overtaken = bind(zones(), "client", "a", "client", Some("server"));
         assert!(later(bind(overtaken, "server", "a", "server", None)).is_empty());
+    }
+
+    #[test]
+    fn company_is_sought_in_the_namespaces_that_a_term_lists() {
+        let path = "/spec/affinity/podAffinity/requiredDuringSchedulingIgnoredDuringExecution/0/namespaces";
+        let beside = |namespaces: Value| {
+            let client = |on| {
+                let client = wishing("client", on, "client", Some("server"));
+                with(client, path, namespaces.clone())
+            };
+            let served = bind(zones(), "server", "a", "server", None).at(200);
+            later(served.put("pods", client("")).put("pods", client("a")))
+        };
+        assert!(beside(json!(["shop", "default"])).is_empty());
+        assert_eq!(beside(json!(["shop"])), ["Q7"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! that time may still have counted where there were few. Not judged: anti-affinity shortly after a fault held the
 //! scheduler up, and evenness near any fault; what is bound shortly after nodes came, went or got other labels, or pods
 //! got other labels or were made on a node; evenness while pods go that have no node yet; constraints and terms that
-//! choose among nodes, namespaces or labels by more than a selector.
+//! choose among nodes, namespaces or labels by more than a selector or a list of names.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use orrery_api::labels::Selector;
 
 use super::{Invariant, MEMORY, Report};
-use crate::model::{Change, Cluster, Item, ObjectId, Seen};
+use crate::model::{Change, Cluster, Item, ObjectId, Seen, selects};
 use crate::scenario::Role;
 
 /// See the module.
@@ -54,7 +54,7 @@ impl Suspicion {
     }
 
     fn means(&self, other: &Item) -> bool {
-        means(self.constraint.label_selector.as_ref(), &self.namespace, other)
+        is_spread(&self.constraint, &self.namespace, other)
     }
 }
 
@@ -68,10 +68,25 @@ pub(super) fn is_there(pod: &Item) -> bool {
     !pod.node_name().is_empty() && !pod.is_finished()
 }
 
-/// Whether a selector of a pod in `namespace` means `other`. None means nothing.
-pub(super) fn means(selector: Option<&LabelSelector>, namespace: &str, other: &Item) -> bool {
+/// Whether a selector of labels selects `other`. None selects nothing.
+fn means(selector: Option<&LabelSelector>, other: &Item) -> bool {
     let selector = selector.and_then(|selector| Selector::from_label_selector(selector).ok());
-    other.id.namespace == namespace && selector.is_some_and(|selector| selector.matches_by(|key| other.label(key)))
+    selector.is_some_and(|selector| selects(&selector, other))
+}
+
+/// Whether a constraint of a pod in `namespace` is about `other`, too.
+fn is_spread(constraint: &TopologySpreadConstraint, namespace: &str, other: &Item) -> bool {
+    other.id.namespace == namespace && means(constraint.label_selector.as_ref(), other)
+}
+
+/// Whether a term of `pod` means `other`, in the namespaces that it lists or else in the pod's own.
+pub(super) fn is_meant(term: &PodAffinityTerm, pod: &Item, other: &Item) -> bool {
+    let namespace = &other.id.namespace;
+    let is_within = match term.namespaces.as_deref() {
+        None | Some([]) => *namespace == pod.id.namespace,
+        Some(listed) => listed.contains(namespace),
+    };
+    is_within && means(term.label_selector.as_ref(), other)
 }
 
 /// The terms of a pod's required anti-affinity.
@@ -82,10 +97,9 @@ fn anti_affinity(pod: &Pod) -> impl Iterator<Item = &PodAffinityTerm> {
     terms.into_iter().flatten().filter(|term| is_plain(term))
 }
 
-/// Whether a term chooses by a selector in the pod's own namespace, and by nothing else.
+/// Whether a term chooses by a selector of labels and a list of namespaces, and by nothing else.
 pub(super) fn is_plain(term: &PodAffinityTerm) -> bool {
-    let plain = term.namespaces.as_ref().is_none_or(Vec::is_empty) && term.match_label_keys.is_none();
-    plain && term.namespace_selector.is_none() && term.mismatch_label_keys.is_none()
+    term.namespace_selector.is_none() && term.match_label_keys.is_none() && term.mismatch_label_keys.is_none()
 }
 
 /// Whether a node came, goes or got other labels, or a pod got other labels or was made on a node: the scheduler may not
@@ -194,7 +208,7 @@ impl Company {
         for domain in nodes.filter_map(|node| node.label(key)) {
             there.entry(domain.to_owned()).or_default();
         }
-        let meant = |other: &&Arc<Item>| means(constraint.label_selector.as_ref(), &pod.id.namespace, other);
+        let meant = |other: &&Arc<Item>| is_spread(constraint, &pod.id.namespace, other);
         let place = |count: &mut BTreeMap<String, i64>, item: &Item| {
             let node = cluster.find("nodes", "", item.node_name()).filter(|node| has_all(node));
             let domain = node.and_then(|node| domain(cluster, &node.id.name, key));
@@ -264,9 +278,10 @@ impl Company {
             own.is_some() && own == domain(cluster, other.node_name(), key)
         };
         let keeps_away = |one: &Item, from: &Item, other: &Item| {
-            one.pod().into_iter().flat_map(anti_affinity).any(|term| {
-                beside(&term.topology_key, other) && means(term.label_selector.as_ref(), &one.id.namespace, from)
-            })
+            one.pod()
+                .into_iter()
+                .flat_map(anti_affinity)
+                .any(|term| beside(&term.topology_key, other) && is_meant(term, one, from))
         };
         // Many pods ask for nothing; only who asks costs a look at all others.
         let mut all = has_anti_affinity(pod)
@@ -374,6 +389,23 @@ mod tests {
         let finished = with(pod("x", "a", "Succeeded"), "/spec/affinity", apart["affinity"].clone());
         let done = first().put("pods", finished).at(200);
         assert!(bind(done, "y", "a", &plain).broken().is_empty());
+    }
+
+    #[test]
+    fn a_term_keeps_away_those_of_the_namespaces_that_it_lists() {
+        let away_from = |namespaces: Value| {
+            let ask = json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+                {"topologyKey": ZONE, "namespaces": namespaces, "labelSelector": {"matchLabels": {"app": "web"}}}]}}});
+            let other = |on| {
+                let labelled = with(pod("x", on, "Pending"), "/metadata/labels", json!({"app": "web"}));
+                with(labelled, "/metadata/namespace", json!("shop"))
+            };
+            let first = zones().at(100).put("pods", other("")).put("pods", other("a"));
+            bind(first, "y", "a", &ask).broken()
+        };
+        assert_eq!(away_from(json!(["shop"])), ["Q5"]);
+        assert!(away_from(json!(["default"])).is_empty());
+        assert!(away_from(json!([])).is_empty());
     }
 
     #[test]

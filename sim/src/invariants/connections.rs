@@ -12,7 +12,8 @@
 //!   last minute of it.
 //!
 //! That lets pass: nodes that restarted and have no rules yet; rules that a fault has left half written (no client
-//! tries those); services without a selector, whose endpoints are other people's.
+//! tries those); services without a selector, whose endpoints are other people's; connections that go nowhere to a
+//! service whose clients are led to their own node alone, which may have no endpoint (E9 judges these).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
@@ -143,7 +144,12 @@ impl Connections {
             reached.insert((service.clone(), to.ip().to_string()), cluster.now);
         }
         let item = cluster.get(service)?;
-        let selector = item.service()?.spec.as_ref()?.selector.as_ref();
+        let spec = item.service()?.spec.as_ref()?;
+        let is_local = spec.internal_traffic_policy.as_deref() == Some("Local");
+        if is_local && goes_to.is_none() {
+            return None;
+        }
+        let selector = spec.selector.as_ref();
         selector.filter(|selector| !selector.is_empty())?;
         let patience = cluster.lag(Role::Proxy) + SYNC;
         let is_old = |at: Duration| at + patience < cluster.now;

@@ -24,7 +24,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Invariant, MEMORY, Report};
+use super::{AFTERLIFE, Invariant, MEMORY, Report};
 use crate::model::{Asked, Change, Cluster, Item, ObjectId, Seen};
 use crate::sweep::Sweep;
 
@@ -34,8 +34,6 @@ const ASKED: Duration = Duration::from_secs(60);
 /// The finalizers by which a deletion says what becomes of dependents: the next deletion may change its mind.
 const PROPAGATION: [&str; 2] = ["foregroundDeletion", "orphan"];
 
-/// So long after its server died a deletion may still come to light: a store that stands still may have had it in hand.
-const AFTERLIFE: Duration = Duration::from_secs(300);
 /// Moments are written in whole seconds.
 const SECOND: i64 = 1000;
 /// No grace that anybody means is longer, in seconds: the moment would be beyond all time.
@@ -223,7 +221,8 @@ impl Invariant for Deletion {
                     report.broken(self.id(), message, &[&asked.client]);
                 }
                 let Some(path) = &asked.path else { return };
-                if asked.method == Method::DELETE && asked.grace == Some(0) && &*path.resource == "pods" {
+                let is_forced = asked.grace == Some(0) && &*path.resource == "pods";
+                if is_forced && Delete::of(asked, cluster.now).is_some() {
                     self.forced.retain(|_, at| *at + ASKED > cluster.now);
                     self.forced.insert(path.id(), cluster.now);
                 }
@@ -401,6 +400,27 @@ mod tests {
             let marked = |at: i64| begun(method.clone(), path).put("pods", going(at, 30)).broken();
             assert_eq!(marked(100), ["S6"]);
             assert!(marked(130).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_before_its_grace_breaks_s6_unless_somebody_asked_for_none() {
+        let gone = |method: Method, path: &str, grace: Option<i64>| {
+            let delete = Asked {
+                grace,
+                ..asked("user", method, path)
+            };
+            let bound = pod("a", "n", "Running");
+            let there = History::of(|id| id == "S6").at(100).put(
+                "pods",
+                with(bound.clone(), "/spec/terminationGracePeriodSeconds", json!(30)),
+            );
+            there.see(&Seen::Asked(&delete)).delete("pods", &bound).broken()
+        };
+        let eviction = format!("{POD}/eviction");
+        for (method, path) in [(Method::DELETE, POD), (Method::POST, eviction.as_str())] {
+            assert_eq!(gone(method.clone(), path, None), ["S6"]);
+            assert!(gone(method, path, Some(0)).is_empty());
         }
     }
 

@@ -19,13 +19,12 @@ use std::time::Duration;
 use http::Method;
 use serde_json::Value;
 
+use super::collector::COLLECTOR;
 use super::{Invariant, MEMORY, Report, UNANSWERED};
 use crate::model::{Asked, Change, Cluster, Item, ObjectId, Seen};
 use crate::scenario::Role;
 use crate::sweep::Sweep;
 
-/// How the collector's requests call their sender.
-const COLLECTOR: &str = "/generic-garbage-collector";
 /// The finalizers by which an owner waits for its dependents to go, and to be set free.
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";

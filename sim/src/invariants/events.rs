@@ -1,5 +1,5 @@
 //! R1: an event is about an object that is there, or was a moment ago; of each pod that a controller has made it is
-//! told once; and what is told again bears the moment of that.
+//! told once (a name that is drawn again is another pod's); and what is told again bears the moment of that.
 //!
 //! Judged when an event of a scheduler or a controller is written, a new one or one that counts once more: at the
 //! moment that it names as its last, its object must not have been gone for longer than whoever tells of it may lag
@@ -13,7 +13,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Event;
 
 use super::{Invariant, MEMORY, Report};
-use crate::model::{Cluster, Item, Seen};
+use crate::model::{Cluster, Item, ObjectId, Seen};
 use crate::scenario::Role;
 
 /// Whose events are judged, and in which process they are.
@@ -29,8 +29,9 @@ const JUDGED: [(&str, Role, &str); 5] = [
     ),
 ];
 
-/// The reason of events whose message names a pod that has been made: it can be no other's.
+/// The reason of events whose message names a pod that has been made, and how the message begins.
 const MADE: &str = "SuccessfulCreate";
+const NAMES: &str = "Created pod: ";
 
 /// How long a component may be at a thing that it tells of when it is done: a request that has no answer lasts 30 s.
 const AT_WORK: Duration = Duration::from_secs(45);
@@ -40,6 +41,8 @@ const AT_WORK: Duration = Duration::from_secs(45);
 pub struct Events {
     /// When objects went, by uid.
     gone: BTreeMap<String, Duration>,
+    /// How many pods of each name there have been.
+    made: BTreeMap<ObjectId, i32>,
 }
 
 impl Invariant for Events {
@@ -57,6 +60,7 @@ impl Invariant for Events {
             (before, Some(event)) if &*change.id.resource == "events" => {
                 self.judge(before.as_deref(), event, cluster, report);
             }
+            (None, Some(pod)) if pod.pod().is_some() => *self.made.entry(change.id.clone()).or_default() += 1,
             (Some(before), None) if &*change.id.resource != "events" => {
                 self.gone.insert(before.uid().to_owned(), cluster.now);
             }
@@ -66,11 +70,23 @@ impl Invariant for Events {
 }
 
 impl Events {
+    /// How many pods there have been of the name that an event tells of.
+    fn pods_of(&self, namespace: &str, what: &str) -> i32 {
+        let id = ObjectId {
+            resource: "pods".into(),
+            namespace: namespace.to_owned(),
+            name: what.strip_prefix(NAMES).unwrap_or_default().to_owned(),
+        };
+        self.made.get(&id).copied().unwrap_or(0)
+    }
+
     fn judge(&self, before: Option<&Item>, item: &Item, cluster: &Cluster, report: &mut Report) {
         let Some(event) = item.read::<Event>() else { return };
         let about = &event.involved_object;
-        if let (Some(MADE), Some(count @ 2..)) = (event.reason.as_deref(), event.count) {
-            let what = event.message.as_deref().unwrap_or_default();
+        let what = event.message.as_deref().unwrap_or_default();
+        if let (Some(MADE), Some(count @ 2..)) = (event.reason.as_deref(), event.count)
+            && count > self.pods_of(&item.id.namespace, what)
+        {
             let message = format!("{} tells {count} times: {what}", item.id);
             report.broken(self.id(), message, &["controller-manager"]);
         }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
 
+use super::evictions::GIVEN_UP;
 use super::lost_pods::MARKS;
 use super::{Invariant, MEMORY, Report};
 use crate::model::{Change, Cluster, Item, Seen};
@@ -23,8 +24,6 @@ const PAUSE: Duration = Duration::from_secs(5);
 const DISTURBING: (usize, usize) = (55, 3);
 /// Larger zones give nodes up while they are disturbed, though slowly.
 const LARGE: usize = 50;
-/// The taints of nodes that are given up.
-const GIVEN_UP: [&str; 2] = ["node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"];
 
 /// See the module.
 #[derive(Default)]

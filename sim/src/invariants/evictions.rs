@@ -26,7 +26,7 @@ const EVICTOR: &str = "/taint-eviction-controller";
 const ROUNDING: Duration = Duration::from_secs(1);
 
 /// The taints of nodes that are given up: one stands for the other when what is known of the node changes.
-const GIVEN_UP: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+pub(super) const GIVEN_UP: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
 /// For longer than this the end of a run does not wait for a pod to go.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -318,6 +318,9 @@ impl Monitor {
 /// How long invariants remember what was, for controllers that act on an old picture.
 const MEMORY: Duration = Duration::from_secs(300);
 
+/// So long after its server died a write may still come to light: a store that stands still may have had it in hand.
+const AFTERLIFE: Duration = Duration::from_secs(300);
+
 /// How long after a fault a proxy may still be without news: what it watches is resumed and read again.
 const CALM: Duration = Duration::from_secs(60);
 

@@ -29,6 +29,7 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
 use orrery_play::convergence::{bare, template};
 
+use super::availability::DESIRED;
 use super::bounds::{Bounds, is_paused, size};
 use super::ownership::selects;
 use super::{CALM, Invariant, MEMORY, Report};
@@ -46,8 +47,6 @@ const UNDER_WAY: [&str; 4] = [
     "ReplicaSetUpdated",
     "DeploymentResumed",
 ];
-/// The annotation with the Deployment's replicas when a set was last scaled.
-const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 
 /// Stamps are whole seconds.
 const SECOND: Duration = Duration::from_secs(1);

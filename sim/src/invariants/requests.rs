@@ -4,7 +4,8 @@
 //! cannot be read, or that what it would write is invalid. That there is nothing or something already, that somebody
 //! was faster, or that it may not be is no mistake of who asks: the world may have changed meanwhile. So it is where
 //! what was right is invalid by now: the object was written since the request left (it was sent twice, or took its
-//! time), or another controller has adopted what is to be adopted. Users may be wrong.
+//! time), another controller has adopted what is to be adopted, or a service's address or port has been given away, be
+//! it to the service itself. Users may be wrong.
 
 use super::{Invariant, Report};
 use crate::model::{Asked, Cluster, Seen};
@@ -16,8 +17,14 @@ use crate::scenario::Role;
 /// conventions](https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md#http-status-codes).
 const WRONG: [u16; 6] = [400, 405, 406, 413, 415, 422];
 
+/// How a server says that an address or a port is somebody's.
+const TAKEN: &str = "is already allocated";
+
 /// Whether what is refused as invalid may have been right by what its sender knew.
-fn was_right(asked: &Asked, cluster: &Cluster) -> bool {
+fn was_right(asked: &Asked, told: &str, cluster: &Cluster) -> bool {
+    if told.contains(TAKEN) {
+        return true;
+    }
     let object = asked.path.as_ref().and_then(|path| cluster.get(&path.id()));
     object.is_some_and(|object| {
         let adopts = asked.patch.as_ref().is_some_and(|patch| {
@@ -45,7 +52,8 @@ impl Invariant for Requests {
         if answered.by_fault || !WRONG.contains(&answered.status) || Role::of(&asked.client).is_none() {
             return;
         }
-        if answered.status == 422 && was_right(asked, cluster) {
+        let told = String::from_utf8_lossy(&answered.body);
+        if answered.status == 422 && was_right(asked, &told, cluster) {
             return;
         }
         let place = asked
@@ -54,7 +62,6 @@ impl Invariant for Requests {
             .map(|path| path.id().to_string())
             .unwrap_or_default();
         let (client, method, status) = (&asked.client, &asked.method, answered.status);
-        let told = String::from_utf8_lossy(&answered.body);
         let message = format!("{client} asks {method} {place}, and is told {status}: {told}");
         report.broken(self.id(), message, &[client]);
     }
@@ -85,6 +92,26 @@ mod tests {
         }
         assert!(told("user", 422, false).is_empty());
         assert!(told("scheduler/1", 400, true).is_empty());
+    }
+
+    #[test]
+    fn a_port_that_somebody_has_been_given_meanwhile_does_not_break_a1() {
+        let told = |message: &str| {
+            let asked = asked(
+                "controller-manager/1",
+                http::Method::POST,
+                "/api/v1/namespaces/default/services",
+            );
+            let answered = Answered {
+                status: 422,
+                body: message.to_owned().into(),
+                ..Answered::default()
+            };
+            let history = History::of(|id| id == "A1");
+            history.see(&Seen::Answered(&asked, &answered)).broken()
+        };
+        assert!(told("spec.ports[0].nodePort: Invalid value: 30001: provided port is already allocated").is_empty());
+        assert_eq!(told("spec.ports[0].port: Required value"), ["A1"]);
     }
 
     #[test]

@@ -378,6 +378,20 @@ fn a_connection_that_goes_nowhere_breaks_e8_even_while_a_fault_is_in_force() {
 }
 
 #[test]
+fn a_node_without_an_endpoint_of_its_own_need_not_take_connections_to_a_local_service() {
+    let local = || {
+        let mut service = service();
+        service["spec"]["internalTrafficPolicy"] = json!("Local");
+        let history = history("E8").at(1).put("services", service).at(2);
+        let one = history.put(SLICES, listening(&[endpoint("a", "10.0.0.1", true, true, false)]));
+        connects(one, 100, Some("10.0.0.1"))
+    };
+    let elsewhere = local().put(SLICES, listening(&[endpoint("b", "10.0.0.2", true, true, false)]));
+    assert!(connects(elsewhere.at(200), 201, None).broken().is_empty());
+    assert_eq!(connects(local(), 200, Some("10.0.0.9")).broken(), ["E8"]);
+}
+
+#[test]
 fn a_connection_to_what_is_no_endpoint_for_long_breaks_e8() {
     let both = |is_ready: bool| {
         listening(&[

@@ -4,10 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::AFTERLIFE;
 use crate::model::{Asked, Change, Cluster, ObjectId, Seen};
-
-/// So long after its server died a write may still come to light: a store that stands still may have had it in hand.
-const AFTERLIFE: Duration = Duration::from_secs(300);
 
 /// See the module.
 #[derive(Default)]

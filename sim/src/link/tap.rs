@@ -24,6 +24,12 @@ struct Delete {
     preconditions: Preconditions,
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Eviction {
+    delete_options: Delete,
+}
+
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct Preconditions {
@@ -92,9 +98,7 @@ pub fn describe(client: &str, request: &Request, at: Duration) -> Asked {
         // A patch that names no base may be refused for contention alone, whatever uid it names.
         asked.uid = meta.uid.filter(|uid| (is_whole || is_binding) && !uid.is_empty());
         asked.named = Some(meta.name).filter(|name| is_collection && !name.is_empty());
-    } else if request.method() == http::Method::DELETE
-        && let Ok(options) = serde_json::from_slice::<Delete>(request.body())
-    {
+    } else if let Some(options) = deletion(request, &asked) {
         asked.grace = options.grace_period_seconds.or(asked.grace);
         asked.uid = options.preconditions.uid;
         asked.base = options
@@ -117,6 +121,16 @@ fn content_type(request: &Request) -> &str {
 /// Whether a request is a patch that names the fields it changes.
 fn merges(request: &Request) -> bool {
     request.method() == http::Method::PATCH && [MERGE, STRATEGIC].contains(&content_type(request))
+}
+
+/// How what a request deletes or evicts is to go, if it says so.
+fn deletion(request: &Request, asked: &Asked) -> Option<Delete> {
+    if asked.method == http::Method::DELETE {
+        return serde_json::from_slice(request.body()).ok();
+    }
+    let is_eviction = asked.method == http::Method::POST && asked.path.as_ref()?.subresource == "eviction";
+    let eviction = is_eviction.then(|| serde_json::from_slice::<Eviction>(request.body()));
+    Some(eviction?.ok()?.delete_options)
 }
 
 fn is_binding(asked: &Asked) -> bool {
@@ -296,5 +310,37 @@ impl Drop for WatchTap {
         self.world
             .witness
             .observe(&self.world, &Seen::WatchClosed { stream: self.stream });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deletions_and_evictions_say_what_goes_and_how() {
+        let grace = |method: http::Method, path: &str, body: &'static str| {
+            let request = http::Request::builder()
+                .method(method)
+                .uri(path)
+                .body(Bytes::from_static(body.as_bytes()));
+            let asked = describe("user", &request.unwrap(), Duration::ZERO);
+            (asked.grace, asked.uid)
+        };
+        let pod = "/api/v1/namespaces/default/pods/a";
+        let options = r#"{"gracePeriodSeconds": 0, "preconditions": {"uid": "u"}}"#;
+        let named = (Some(0), Some("u".to_owned()));
+        assert_eq!(grace(http::Method::DELETE, pod, options), named);
+        assert_eq!(
+            grace(http::Method::DELETE, &format!("{pod}?gracePeriodSeconds=7"), ""),
+            (Some(7), None)
+        );
+        let eviction =
+            r#"{"kind": "Eviction", "deleteOptions": {"gracePeriodSeconds": 0, "preconditions": {"uid": "u"}}}"#;
+        assert_eq!(grace(http::Method::POST, &format!("{pod}/eviction"), eviction), named);
+        assert_eq!(
+            grace(http::Method::POST, &format!("{pod}/eviction"), "{}"),
+            (None, None)
+        );
     }
 }

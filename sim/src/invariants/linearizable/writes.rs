@@ -16,10 +16,9 @@ use rustc_hash::FxHashMap;
 
 use super::answers::Effect;
 use super::patches::Patch;
+use crate::invariants::AFTERLIFE;
 use crate::model::{Asked, Change, ObjectId};
 
-/// So long after its server died a write may still come to light: a store that stands still may have had it in hand.
-const AFTERLIFE: Duration = Duration::from_secs(300);
 /// So long a change waits to be claimed.
 const KEPT: Duration = Duration::from_secs(120);
 
