@@ -1,8 +1,12 @@
 //! The exit codes of commands that play scenarios, the same in both worlds: scripts tell by them what came of a run.
 
-/// All that was looked at held.
+/// All that was looked at held, or the command did what it was asked to.
 pub const HELD: u8 = 0;
-/// The scenario or the command line is wrong, or something cannot be written.
+/// What was compared differs: two runs, or two worlds.
+pub const DIFFERENT: u8 = 1;
+/// A known bug that was put into a component was not found.
+pub const MISSED: u8 = 1;
+/// The scenario or the command line is wrong, something cannot be written, or what is to be looked at is not there.
 pub const WRONG: u8 = 2;
 /// An invariant was violated.
 pub const VIOLATED: u8 = 10;

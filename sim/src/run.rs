@@ -1,9 +1,11 @@
 //! One run: chaos, heal, convergence, quiet. In a thread of its own, because a second runtime in one thread differs.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use orrery_api::clock;
@@ -22,7 +24,7 @@ use crate::link::Courier;
 use crate::model::Reach;
 use crate::observing;
 use crate::onlooker::look_on;
-use crate::recording::{Ending, Recorder, Recording, What};
+use crate::recording::{Ending, Event, Recorder, Recording, What};
 use crate::scenario::{Heal, Scenario};
 use crate::trace::Trace;
 use crate::traffic::Clients;
@@ -167,21 +169,82 @@ pub struct Outcome {
     pub end: Option<EndState>,
 }
 
+impl Outcome {
+    /// Of a run of which no more is known than that somebody panicked.
+    fn failed(component: &str, message: &str) -> Self {
+        Outcome {
+            verdict: Verdict::Panicked {
+                component: component.to_owned(),
+                message: message.to_owned(),
+            },
+            hash: String::new(),
+            events: 0,
+            simulated: Duration::ZERO,
+            spent: Duration::ZERO,
+            converged: None,
+            coverage: BTreeMap::new(),
+            features: Vec::new(),
+            never_struck: Vec::new(),
+            pinned: None,
+            never_drawn: Vec::new(),
+            variation: Variation::default(),
+            end: None,
+        }
+    }
+}
+
 /// Runs a scenario with a seed, in a thread of its own.
 ///
 /// Only the first run of a process is a function of its seed to the last event: some crates keep counters that all runs
 /// of a process share (tokio seeds its generator by one). Whoever wants many runs starts many processes.
 pub fn run(settings: Settings) -> Outcome {
     let variation = settings.variation.clone();
-    let outcome = in_a_thread(settings, Recorder::default());
+    let outcome = Playing::begin(settings, Recorder::default()).outcome();
     Outcome { variation, ..outcome }
+}
+
+/// Runs a scenario as [`run`] does; none if that takes longer than `limit` of real time. Such a run goes on unheard
+/// until the process ends.
+pub fn run_within(settings: Settings, limit: Duration) -> Option<Outcome> {
+    let variation = settings.variation.clone();
+    let playing = Playing::begin(settings, Recorder::default());
+    playing.ends_within(limit).then(|| Outcome {
+        variation,
+        ..playing.outcome()
+    })
 }
 
 /// Runs a scenario as [`run`] does, to the same last event, and records it as one of `path`.
 pub fn record(path: &str, settings: Settings) -> (Outcome, Recording) {
-    let recorder = Recorder::on();
-    let seed = settings.seed;
-    let outcome = in_a_thread(settings, recorder.clone());
+    let (recorder, seed) = (Recorder::on(), settings.seed);
+    let outcome = Playing::begin(settings, recorder.clone()).outcome();
+    let recording = recorded(path, seed, &outcome, recorder.close());
+    (outcome, recording)
+}
+
+/// Records a run as [`record`] does; one that takes longer than `limit` of real time only until then. Such a run goes
+/// on unheard until the process ends.
+pub fn record_within(path: &str, settings: Settings, limit: Duration) -> Recording {
+    let (recorder, seed) = (Recorder::on(), settings.seed);
+    let playing = Playing::begin(settings, recorder.clone());
+    if playing.ends_within(limit) {
+        return recorded(path, seed, &playing.outcome(), recorder.close());
+    }
+    let events = recorder.close();
+    Recording {
+        scenario: path.to_owned(),
+        seed,
+        ending: Ending::Endless {
+            seconds: limit.as_secs(),
+        },
+        hash: String::new(),
+        lasted: events.last().map_or(Duration::ZERO, |event| event.at),
+        events,
+    }
+}
+
+/// The recording of a run that came to an end.
+fn recorded(path: &str, seed: u64, outcome: &Outcome, events: Vec<Event>) -> Recording {
     let ending = match &outcome.verdict {
         Verdict::Held => Ending::Held,
         Verdict::Violated(_) => Ending::Violated,
@@ -197,47 +260,50 @@ pub fn record(path: &str, settings: Settings) -> (Outcome, Recording) {
         // A recording is not written while the run goes on.
         Verdict::Wrong(why) | Verdict::NotWritten(why) => Ending::Wrong(why.clone()),
     };
-    let recording = Recording {
+    Recording {
         scenario: path.to_owned(),
         seed,
         ending,
         hash: outcome.hash.clone(),
         lasted: outcome.simulated,
-        events: recorder.take(),
-    };
-    (outcome, recording)
-}
-
-fn in_a_thread(settings: Settings, recorder: Recorder) -> Outcome {
-    let thread = std::thread::Builder::new()
-        .name("world".to_owned())
-        .stack_size(16 << 20);
-    match thread.spawn(move || in_this_thread(settings, recorder)) {
-        Ok(thread) => thread
-            .join()
-            .unwrap_or_else(|_| failed("the simulator", "it panicked outside of a run")),
-        Err(error) => failed("the simulator", &format!("no thread: {error}")),
+        events,
     }
 }
 
-fn failed(component: &str, message: &str) -> Outcome {
-    Outcome {
-        verdict: Verdict::Panicked {
-            component: component.to_owned(),
-            message: message.to_owned(),
-        },
-        hash: String::new(),
-        events: 0,
-        simulated: Duration::ZERO,
-        spent: Duration::ZERO,
-        converged: None,
-        coverage: BTreeMap::new(),
-        features: Vec::new(),
-        never_struck: Vec::new(),
-        pinned: None,
-        never_drawn: Vec::new(),
-        variation: Variation::default(),
-        end: None,
+/// A run in a thread of its own.
+struct Playing {
+    thread: io::Result<JoinHandle<Outcome>>,
+    /// Nothing is sent here: it closes when the run is over.
+    over: Receiver<()>,
+}
+
+impl Playing {
+    fn begin(settings: Settings, recorder: Recorder) -> Self {
+        let (bell, over) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("world".to_owned())
+            .stack_size(16 << 20);
+        let thread = thread.spawn(move || {
+            let outcome = in_this_thread(settings, recorder);
+            drop(bell);
+            outcome
+        });
+        Playing { thread, over }
+    }
+
+    /// Whether it ends within so much real time; waits for it. The clock is looked at here, outside of the run.
+    fn ends_within(&self, limit: Duration) -> bool {
+        self.over.recv_timeout(limit) != Err(RecvTimeoutError::Timeout)
+    }
+
+    /// What came of it; waits for its end.
+    fn outcome(self) -> Outcome {
+        match self.thread {
+            Ok(thread) => thread
+                .join()
+                .unwrap_or_else(|_| Outcome::failed("the simulator", "it panicked outside of a run")),
+            Err(error) => Outcome::failed("the simulator", &format!("no thread: {error}")),
+        }
     }
 }
 
@@ -249,13 +315,16 @@ fn in_this_thread(settings: Settings, recorder: Recorder) -> Outcome {
     let trace = Trace::new(settings.trace, settings.verbose).with_recorder(recorder);
     let (history, end) = (settings.history, settings.end);
     let choices = Arc::new(Choices::default());
-    let (played, noted) = (scenario.clone(), choices.clone());
+    // Who panics takes all that it holds with it, but not the world.
+    let seen: Arc<OnceLock<Weak<World>>> = Arc::default();
+    let (played, noted, shown) = (scenario.clone(), choices.clone(), seen.clone());
     let result = catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(async move {
             let title = format!("{}, seed {seed}", played.name);
             // The clocks are the simulated ones in here.
             let history = history.map(|output| History::new(output, &title, clock::now()));
-            play(played, seed, &variation, trace.with_history(history), noted, &end).await
+            let trace = trace.with_history(history);
+            play(played, seed, &variation, trace, noted, &shown, &end).await
         })
     }));
     let spent = processor_time().saturating_sub(before);
@@ -264,10 +333,19 @@ fn in_this_thread(settings: Settings, recorder: Recorder) -> Outcome {
         Err(_) => {
             let (component, message) =
                 observing::panicked().unwrap_or_else(|| ("the simulator".to_owned(), "it panicked".to_owned()));
-            Outcome {
+            let failed = Outcome {
                 spent,
                 pinned: Some(choices.pinned(&scenario, seed)),
-                ..failed(&component, &message)
+                ..Outcome::failed(&component, &message)
+            };
+            match seen.get().and_then(Weak::upgrade) {
+                Some(world) => Outcome {
+                    hash: world.trace.hash().to_string(),
+                    events: world.trace.events(),
+                    simulated: world.now(),
+                    ..failed
+                },
+                None => failed,
             }
         }
     }
@@ -294,9 +372,12 @@ async fn play(
     variation: &Variation,
     trace: Trace,
     choices: Arc<Choices>,
+    seen: &OnceLock<Weak<World>>,
     wanted: &End,
 ) -> Outcome {
     let world = World::new(scenario, seed, variation, trace, choices);
+    // Nobody else has set it.
+    let _ = seen.set(Arc::downgrade(&world));
     observing::plays(&world);
     let tasks = TaskGroup::new();
     let start = Instant::now();
@@ -360,7 +441,7 @@ async fn play(
         verdict = broken(&world).or(end.map(|end| match end {
             Ok(after) => {
                 converged = Some(after);
-                judge_end(&world, wanted, !variation.explore.is_random(), left)
+                judge_end(&world, wanted, left)
             }
             Err(missing) => not_converged(&world, missing, left),
         }));
@@ -397,16 +478,18 @@ async fn play(
     outcome
 }
 
+/// Whether the end of a run of the scenario that is varied so is compared with that of runs without faults.
+pub fn compares_ends(scenario: &Scenario, variation: &Variation) -> bool {
+    // Where actors are slow at every step, what users do comes in the middle of what they did before: a rollout that
+    // nobody saw leaves no set behind.
+    scenario.expect.compares_ends() && variation.explore.is_random()
+}
+
 /// X4 and X5: whether the end of a run that has converged is that of runs without faults.
-fn judge_end(world: &World, wanted: &End, explored: bool, left: Vec<String>) -> Verdict {
+fn judge_end(world: &World, wanted: &End, left: Vec<String>) -> Verdict {
     let End::Compare(yardstick) = wanted else {
         return Verdict::Held;
     };
-    // Where actors are slow at every step, what users do comes in the middle of what they did before: a rollout that
-    // nobody saw leaves no set behind.
-    if explored {
-        return Verdict::Held;
-    }
     let end = world.witness.look(world, EndState::of);
     let asked = Wanted::of(&world.scenario.expect);
     let missing = yardstick.differences(&end, asked);
@@ -488,3 +571,6 @@ async fn converge(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ use orrery_api::random::Random;
 use serde::{Deserialize, Serialize};
 
 use super::Summary;
+use super::folder::replace;
 use super::streams::Streams;
 use super::{Explorers, Input, Plan};
 use crate::scenario::Scenario;
@@ -42,8 +43,9 @@ pub struct Entry {
 #[derive(Debug, Default)]
 pub struct Corpus {
     candidates: Vec<Candidate>,
-    /// The number of each feature, and how many runs had it.
     numbers: BTreeMap<String, usize>,
+    /// How many runs had each feature, by its number, as far as this corpus was told. Where a campaign goes on, of the
+    /// runs before it was told only of those that were kept.
     counts: Vec<u64>,
 }
 
@@ -157,13 +159,15 @@ pub struct Guide {
     /// The first new seed, and how far it is to the next.
     from: u64,
     step: u64,
-    saved: usize,
+    /// The number of the next file in the folder.
+    next_file: u64,
 }
 
 impl Guide {
     /// The guide of a campaign of `seed`, as long as `plan`, whose seeds the new inputs take. Shards go different ways.
     pub fn new(seed: u64, plan: &Plan, scenarios: &[(&str, &Scenario)]) -> Self {
-        let runs = plan.seeds.div_ceil(plan.shard.of);
+        // Of the plan's seeds a shard has those whose place, divided by how many shards there are, leaves its index.
+        let turns = plan.seeds.saturating_sub(plan.shard.index).div_ceil(plan.shard.of);
         let scenarios: Vec<(String, Streams, Corpus)> = scenarios
             .iter()
             .map(|(path, scenario)| ((*path).to_owned(), Streams::of(scenario), Corpus::default()))
@@ -173,22 +177,23 @@ impl Guide {
                 .stream("campaign")
                 .stream(&plan.shard.to_string()),
             explorers: plan.explorers,
-            end: runs.saturating_mul(scenarios.len() as u64),
+            end: turns.saturating_mul(scenarios.len() as u64),
             scenarios,
             folder: None,
             next: 0,
             done: BTreeSet::new(),
             from: plan.from.wrapping_add(plan.shard.index),
             step: plan.shard.of,
-            saved: 0,
+            next_file: 0,
         }
     }
 
-    /// Keeps the corpus in `folder`, and goes on with what is there already.
+    /// Keeps the corpus in `folder`, and goes on with what is there already. What cannot be read of it is left out and
+    /// told, in words.
     ///
     /// # Errors
     /// The folder cannot be read or written; in words.
-    pub fn keep_in(&mut self, folder: &Path) -> Result<(), String> {
+    pub fn keep_in(&mut self, folder: &Path) -> Result<Vec<String>, String> {
         let wrong = |error: std::io::Error| format!("{}: {error}", folder.display());
         fs::create_dir_all(folder).map_err(wrong)?;
         let mut files: Vec<PathBuf> = fs::read_dir(folder)
@@ -197,16 +202,22 @@ impl Guide {
             .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
             .collect();
         files.sort();
+        let mut damage = Vec::new();
         for file in &files {
-            let text = fs::read(file).map_err(wrong)?;
-            let entry: Entry = serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", file.display()))?;
-            if let Some((_, _, corpus)) = self.of(&entry.input) {
-                corpus.learn(&entry.input, &entry.features);
+            match read_entry(file) {
+                Ok(entry) => {
+                    if let Some((_, _, corpus)) = self.of(&entry.input) {
+                        corpus.learn(&entry.input, &entry.features);
+                    }
+                }
+                Err(why) => damage.push(format!("{} cannot be read, it is left out: {why}", file.display())),
             }
         }
-        self.saved = files.len();
+        // Some may have been removed, and none shall be written over.
+        let last = files.iter().filter_map(|file| number_in_name(file)).max();
+        self.next_file = last.map_or(0, |last| last.saturating_add(1));
         self.folder = Some(folder.to_owned());
-        Ok(())
+        Ok(damage)
     }
 
     /// Leaves out what was run before, in whatever order it ended. A seed is run once; of mutations it is not known
@@ -270,14 +281,22 @@ impl Guide {
         self.scenarios.iter().map(|(_, _, corpus)| corpus.size()).sum()
     }
 
-    fn save(folder: &Path, number: usize, entry: &Entry) -> Result<(), String> {
+    fn save(folder: &Path, number: u64, entry: &Entry) -> Result<(), String> {
         let file = folder.join(format!("{number:06}.json"));
         let text = serde_json::to_string(entry).map_err(|error| error.to_string())?;
-        let new = file.with_extension("new");
-        fs::write(&new, text + "\n")
-            .and_then(|()| fs::rename(&new, &file))
-            .map_err(|error| format!("{} cannot be written: {error}", file.display()))
+        replace(&file, &(text + "\n")).map_err(|error| format!("{} cannot be written: {error}", file.display()))
     }
+}
+
+/// Reads an entry; the error says in words why it is none.
+fn read_entry(file: &Path) -> Result<Entry, String> {
+    let text = fs::read(file).map_err(|error| error.to_string())?;
+    serde_json::from_slice(&text).map_err(|error| error.to_string())
+}
+
+/// The number of an entry's file.
+fn number_in_name(file: &Path) -> Option<u64> {
+    file.file_stem()?.to_str()?.parse().ok()
 }
 
 impl super::runner::Source for Guide {
@@ -308,9 +327,9 @@ impl super::runner::Source for Guide {
             return Ok(());
         };
         if let Some(folder) = &self.folder {
-            Guide::save(folder, self.saved, &entry)?;
+            Guide::save(folder, self.next_file, &entry)?;
         }
-        self.saved += 1;
+        self.next_file += 1;
         Ok(())
     }
 }
@@ -447,5 +466,51 @@ duration: 10s
         assert_eq!(rest.len(), 2);
         assert!(rest.contains(seed));
         assert!(rest.iter().all(|input| !done.contains(&input)), "{rest:?}");
+    }
+
+    #[test]
+    fn a_damaged_entry_is_left_out_and_no_other_is_written_over() {
+        let place = tempfile::tempdir().unwrap();
+        let file = |number: u64| place.path().join(format!("{number:06}.json"));
+        let mut corpus = Corpus::default();
+        for number in [2, 5, 9] {
+            let entry = corpus.learn(&Input::new("a.yaml", number), &[format!("feature {number}")]);
+            Guide::save(place.path(), number, &entry.unwrap()).unwrap();
+        }
+        fs::write(file(5), "{").unwrap();
+        let last = fs::read(file(9)).unwrap();
+
+        let scenario = scenario();
+        let mut guide = Guide::new(1, &plan(10), &[("a.yaml", &scenario)]);
+        let damage = guide.keep_in(place.path()).unwrap();
+        assert_eq!(damage.len(), 1);
+        assert!(damage[0].contains("000005.json cannot be read"), "{damage:?}");
+        assert_eq!(guide.size(), 2);
+
+        let input = Input::new("a.yaml", 1);
+        let mut summary = Summary::died(&input, "");
+        summary.features = names(&["another"]);
+        guide.learn(&input, &summary).unwrap();
+        assert_eq!(fs::read(file(9)).unwrap(), last);
+        assert_eq!(read_entry(&file(10)).unwrap().input, input);
+    }
+
+    #[test]
+    fn the_shards_of_a_guided_campaign_have_the_seeds_that_were_asked_for() {
+        let scenario = scenario();
+        for (seeds, of) in [(10, 1), (10, 3), (3, 3), (2, 5), (7, 4)] {
+            let mut all = Vec::new();
+            for index in 0..of {
+                let plan = Plan {
+                    shard: Shard { index, of },
+                    ..plan(seeds)
+                };
+                // Where nothing is learned there is nothing to mutate.
+                let mut guide = Guide::new(1, &plan, &[("a.yaml", &scenario)]);
+                all.extend(std::iter::from_fn(|| guide.next()).map(|input| input.seed));
+            }
+            all.sort_unstable();
+            assert_eq!(all, (1..=seeds).collect::<Vec<u64>>(), "{seeds} seeds, {of} shards");
+        }
     }
 }

@@ -6,6 +6,7 @@
 mod corpus;
 mod folder;
 mod input;
+mod merged;
 mod plan;
 mod progress;
 mod record;
@@ -15,15 +16,16 @@ mod streams;
 mod summary;
 mod tally;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use corpus::Guide;
-pub use folder::{Contents, Folder, Head, merge};
+pub use folder::{Contents, Folder, Head};
 pub use input::Input;
+pub use merged::{Merged, merge};
 pub use plan::{Explorers, Plan, Shard};
 pub use progress::Progress;
 pub use record::Record;
-pub use runner::{Limits, Listed, Source, in_process, in_process_of, run_all};
+pub use runner::{Limits, Listed, Source, in_process, in_process_of, run_all, run_all_prepared};
 pub(crate) use streams::Streams;
 pub use summary::Summary;
 pub use tally::Tally;

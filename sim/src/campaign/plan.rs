@@ -60,6 +60,23 @@ impl Plan {
             })
     }
 
+    /// How many inputs there are, without looking at each; a number that is too large for one is the largest.
+    pub fn runs(&self) -> u64 {
+        let Shard { index, of } = self.shard;
+        let of_scenario = |scenario: u64| {
+            // The first seed of which this shard has the scenario; then every one that is `of` further on.
+            let offset = scenario % of;
+            let first = if offset <= index {
+                index - offset
+            } else {
+                of - (offset - index)
+            };
+            self.seeds.saturating_sub(first).div_ceil(of)
+        };
+        let scenarios = 0..self.scenarios.len() as u64;
+        scenarios.map(of_scenario).fold(0, u64::saturating_add)
+    }
+
     /// The mark of what a guided campaign of this plan runs, led by `seed`. How many seeds it has is not in it: more of
     /// them are the same campaign, which goes on.
     pub fn guided(&self, seed: u64) -> String {
@@ -249,6 +266,10 @@ mod tests {
             let parts: Vec<Vec<Input>> = parts.map(|part| part.inputs().collect()).collect();
             let together: BTreeSet<&Input> = parts.iter().flatten().collect();
             prop_assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), whole.len());
+            for (index, part) in (0..of).zip(&parts) {
+                let shard = Shard { index, of };
+                prop_assert_eq!(plan(scenarios, seeds, from, shard).runs(), part.len() as u64);
+            }
             prop_assert_eq!(together, whole.iter().collect());
         }
 
@@ -305,6 +326,14 @@ mod tests {
             error,
             format!("2 seeds from {0} on: there are none beyond {0}", u64::MAX)
         );
+    }
+
+    #[test]
+    fn more_runs_than_can_be_counted_are_as_many_as_can_be() {
+        let runs = |scenarios, shard| plan(scenarios, u64::MAX, 0, shard).runs();
+        assert_eq!(runs(3, Shard::default()), u64::MAX);
+        let of = u64::MAX;
+        assert_eq!(runs(3, Shard { index: 1, of }), 3);
     }
 
     #[test]

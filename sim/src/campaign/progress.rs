@@ -25,9 +25,9 @@ impl Progress {
             let (bar, style) = match total {
                 Some(total) => (
                     ProgressBar::new(total),
-                    "{bar:24} {pos}/{len} seeds, {per_sec}, {msg}, {eta} left",
+                    "{bar:24} {pos}/{len} runs, {per_sec}, {msg}, {eta} left",
                 ),
-                None => (ProgressBar::no_length(), "{spinner} {pos} seeds, {per_sec}, {msg}"),
+                None => (ProgressBar::no_length(), "{spinner} {pos} runs, {per_sec}, {msg}"),
             };
             bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
@@ -61,7 +61,7 @@ impl Progress {
                 self.last.set(Instant::now());
                 let rate = done as f64 / self.elapsed().as_secs_f64().max(1e-9);
                 let of = self.total.map_or_else(String::new, |total| format!("/{total}"));
-                eprintln!("{done}{of} seeds, {rate:.2} seeds/s, {}", line());
+                eprintln!("{done}{of} runs, {rate:.2} runs/s, {}", line());
             }
             None => {}
         }

@@ -1,15 +1,16 @@
 //! Runs inputs, each in a process of its own, exactly as its replay will: what runs share within a process would shift
 //! them.
 
-use std::io::Read;
+use std::io;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use super::Input;
 use super::Summary;
+use crate::child::{self, Fate, Patience};
 use crate::exit;
 
 /// Where inputs come from, and what is learned from their runs.
@@ -44,26 +45,74 @@ pub struct Limits {
     pub failures: Option<u64>,
     /// At this moment.
     pub until: Option<Instant>,
-    /// Somebody wants it to end.
-    pub interrupted: Arc<AtomicBool>,
+    /// Raised when somebody wants it to end: then the runs that are under way are ended, and are none. Without it runs
+    /// end by an interrupt on the terminal as this process does.
+    pub interrupted: Option<Arc<AtomicBool>>,
 }
 
 impl Limits {
     fn is_over(&self, failures: u64) -> bool {
-        self.interrupted.load(Ordering::Relaxed)
+        self.is_interrupted()
             || self.failures.is_some_and(|most| failures >= most)
             || self.until.is_some_and(|end| Instant::now() >= end)
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupted
+            .as_ref()
+            .is_some_and(|flag| flag.load(Ordering::Relaxed))
+    }
+
+    /// How long a run is waited for.
+    pub(crate) fn patience(&self) -> Patience<'_> {
+        Patience {
+            limit: self.run,
+            interrupted: self.interrupted.as_deref(),
+        }
     }
 }
 
 /// Runs what `source` gives, `jobs` at once, and gives each result to `each` as it comes; an error of it ends all.
 ///
 /// # Errors
-/// That of `each`, or of the source.
+/// That of `each`, or of the source; or no process can be started, in words.
 pub fn run_all(
     source: &mut dyn Source,
     jobs: usize,
     limits: &Limits,
+    each: impl FnMut(Input, Summary) -> Result<(), String>,
+) -> Result<(), String> {
+    run_all_prepared(source, jobs, limits, &|_: &Input| (), each)
+}
+
+/// Does what [`run_all`] does; before each run `prepare` does what shall not take of its time.
+///
+/// # Errors
+/// As of [`run_all`].
+pub fn run_all_prepared(
+    source: &mut dyn Source,
+    jobs: usize,
+    limits: &Limits,
+    prepare: &(dyn Fn(&Input) + Sync),
+    each: impl FnMut(Input, Summary) -> Result<(), String>,
+) -> Result<(), String> {
+    let play = |input: &Input| {
+        prepare(input);
+        if limits.is_interrupted() {
+            return Ok(None);
+        }
+        in_child(child::itself(), input, limits.patience())
+    };
+    play_all(source, jobs, limits, &play, each)
+}
+
+/// Does what [`run_all`] does with runs that `play` plays: it gives nothing for one that was interrupted, and an error,
+/// which ends all, for one that could not be begun.
+fn play_all(
+    source: &mut dyn Source,
+    jobs: usize,
+    limits: &Limits,
+    play: &(impl Fn(&Input) -> Result<Option<Summary>, String> + Sync),
     mut each: impl FnMut(Input, Summary) -> Result<(), String>,
 ) -> Result<(), String> {
     let source = Mutex::new(source);
@@ -76,27 +125,39 @@ pub fn run_all(
             scope.spawn(move || {
                 while !given_up.load(Ordering::Relaxed) && !limits.is_over(failures.load(Ordering::Relaxed)) {
                     let Some(input) = lock(source).next() else { return };
-                    let summary = in_process(&input, limits.run);
-                    if summary.without_outcome && limits.interrupted.load(Ordering::Relaxed) {
-                        // It was interrupted, too.
-                        return;
-                    }
+                    let summary = match play(&input) {
+                        Ok(Some(summary)) => summary,
+                        Ok(None) => return,
+                        Err(error) => {
+                            given_up.store(true, Ordering::Relaxed);
+                            // Where nobody listens any more there is an error already.
+                            let _ = sender.send(Err(error));
+                            return;
+                        }
+                    };
                     failures.fetch_add(u64::from(summary.code != exit::HELD), Ordering::Relaxed);
                     let learned = lock(source).learn(&input, &summary);
-                    if sender.send((input, summary, learned)).is_err() {
+                    if sender.send(Ok((input, summary, learned))).is_err() {
                         return;
                     }
                 }
             });
         }
         drop(sender);
-        for (input, summary, learned) in receiver {
-            if let Err(error) = each(input, summary).and(learned) {
-                given_up.store(true, Ordering::Relaxed);
-                return Err(error);
+        let mut result = Ok(());
+        for played in receiver {
+            match played {
+                Ok((input, summary, learned)) => {
+                    if let Err(error) = each(input, summary).and(learned) {
+                        given_up.store(true, Ordering::Relaxed);
+                        return Err(error);
+                    }
+                }
+                // The first one is told; and what the others had under way counts.
+                Err(error) => result = result.and(Err(error)),
             }
         }
-        Ok(())
+        result
     })
 }
 
@@ -106,39 +167,60 @@ fn lock<'a, 'b, T: ?Sized>(mutex: &'a Mutex<&'b mut T>) -> MutexGuard<'a, &'b mu
 
 /// Runs one input in a process of its own, for no longer than `limit`.
 pub fn in_process(input: &Input, limit: Duration) -> Summary {
-    match std::env::current_exe() {
-        Ok(own) => in_process_of(&own, input, limit),
-        Err(error) => Summary::died(input, &error.to_string()),
-    }
+    alone(child::itself(), input, limit)
 }
 
 /// Runs one input in a process of `program`, which may be built with other features.
 pub fn in_process_of(program: &Path, input: &Input, limit: Duration) -> Summary {
-    let child = Command::new(program)
-        .args(input.arguments())
-        .arg("--json")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = match child {
-        Ok(child) => child,
-        Err(error) => return Summary::died(input, &error.to_string()),
+    alone(Ok(Command::new(program)), input, limit)
+}
+
+/// Runs one input that is no campaign's; where no process can be started, it is one that was not played.
+fn alone(program: io::Result<Command>, input: &Input, limit: Duration) -> Summary {
+    let patience = Patience {
+        limit,
+        interrupted: None,
     };
-    let Some((text, said)) = listen(&mut child, limit) else {
-        return Summary::endless(input, limit);
+    in_child(program, input, patience)
+        .and_then(|summary| summary.ok_or_else(|| "it was interrupted".to_owned()))
+        .unwrap_or_else(|why| Summary::refused(input, &why))
+}
+
+/// Runs one input in a process of `program`; nothing came of it if it was interrupted.
+///
+/// # Errors
+/// No process can be started; in words.
+fn in_child(program: io::Result<Command>, input: &Input, patience: Patience<'_>) -> Result<Option<Summary>, String> {
+    let watched = program.and_then(|mut command| {
+        command.args(input.arguments()).arg("--json");
+        child::watch(&mut command, patience)
+    });
+    let (status, output, errors) = match watched {
+        Ok(Fate::Ended { status, output, errors }) => (status, output, errors),
+        Ok(Fate::Late) => return Ok(Some(Summary::endless(input, patience.limit))),
+        Ok(Fate::Interrupted) => return Ok(None),
+        Err(error) => return Err(format!("cannot start a process for a run: {error}")),
     };
-    let summary = text.lines().last().and_then(|line| serde_json::from_str(line).ok());
-    let status = child.wait();
-    summary.unwrap_or_else(|| match status {
+    let summary = output.lines().last().and_then(|line| serde_json::from_str(line).ok());
+    if summary.is_some() {
+        return Ok(summary);
+    }
+    if let Some(interrupted) = patience.interrupted {
+        // Who stops a whole group of processes may reach that one a little sooner than this one.
+        std::thread::sleep(child::LOOK);
+        if interrupted.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(match status {
         Ok(status) if status.code() == Some(exit::WRONG.into()) => {
-            Summary::refused(input, error_in(&said).unwrap_or("its process refused it"))
+            Summary::refused(input, error_in(&errors).unwrap_or("its process refused it"))
         }
         status => {
             let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-            Summary::died(input, &format!("{how}; {}", said.lines().last().unwrap_or_default()))
+            Summary::died(input, &format!("{how}; {}", errors.lines().last().unwrap_or_default()))
         }
-    })
+    }))
 }
 
 /// What a process says was wrong: all from its line of error on.
@@ -150,43 +232,6 @@ fn error_in(said: &str) -> Option<&str> {
         said.find(&format!("\n{ERROR}"))? + 1
     };
     said[from..].strip_prefix(ERROR).map(str::trim_end)
-}
-
-/// What the child prints on both outputs until it ends; none if it had to be killed at the limit.
-fn listen(child: &mut Child, limit: Duration) -> Option<(String, String)> {
-    let collect = |stream: Option<Box<dyn Read + Send>>| {
-        let (sender, receiver) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            if let Some(mut stream) = stream {
-                // What could be read before a failure still tells something.
-                let _ = stream.read_to_end(&mut bytes);
-            }
-            let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
-        });
-        receiver
-    };
-    let output = collect(
-        child
-            .stdout
-            .take()
-            .map(|stream| Box::new(stream) as Box<dyn Read + Send>),
-    );
-    let errors = collect(
-        child
-            .stderr
-            .take()
-            .map(|stream| Box::new(stream) as Box<dyn Read + Send>),
-    );
-    match output.recv_timeout(limit) {
-        Ok(text) => Some((text, errors.recv().unwrap_or_default())),
-        Err(_) => {
-            // It may have ended at this very moment.
-            let _ = child.kill();
-            let _ = child.wait();
-            None
-        }
-    }
 }
 
 #[cfg(test)]
@@ -206,5 +251,52 @@ mod tests {
             "{}",
             summary.text
         );
+    }
+
+    /// What of seeds 1 to 9 is told, one after the other, if this is what comes of each; and how it ends.
+    fn told(play: impl Fn(&Input) -> Result<Option<Summary>, String> + Sync) -> (Vec<u64>, Result<(), String>) {
+        let mut told = Vec::new();
+        let mut source = Listed((1..=9).map(|seed| Input::new("a.yaml", seed)));
+        let result = play_all(&mut source, 1, &Limits::default(), &play, |input, _| {
+            told.push(input.seed);
+            Ok(())
+        });
+        (told, result)
+    }
+
+    #[test]
+    fn a_run_that_could_not_be_begun_ends_the_campaign_and_is_none() {
+        let died = |input: &Input| Summary::died(input, "");
+        let (seeds, result) = told(|input| match input.seed {
+            3 => Err("no process".to_owned()),
+            _ => Ok(Some(died(input))),
+        });
+        assert_eq!((seeds, result), (vec![1, 2], Err("no process".to_owned())));
+        let (seeds, result) = told(|input| Ok((input.seed < 3).then(|| died(input))));
+        assert_eq!((seeds, result), (vec![1, 2], Ok(())), "the third was interrupted");
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_has_played_nothing() {
+        let input = Input::new("a.yaml", 1);
+        let summary = in_process_of(Path::new("/nowhere/orrery-sim"), &input, Duration::from_secs(60));
+        assert_eq!((summary.code, summary.kind.as_str()), (exit::WRONG, "not played"));
+        let why = "cannot start a process for a run: ";
+        assert!(summary.message.starts_with(why), "{}", summary.message);
+    }
+
+    #[test]
+    fn who_dies_while_all_are_interrupted_has_not_failed() {
+        let input = Input::new("a.yaml", 1);
+        for is_interrupted in [false, true] {
+            let interrupted = AtomicBool::new(is_interrupted);
+            let patience = Patience {
+                limit: Duration::from_secs(60),
+                interrupted: Some(&interrupted),
+            };
+            let played = in_child(Ok(Command::new("false")), &input, patience).expect("a process was started");
+            let kind = played.map(|summary| summary.kind);
+            assert_eq!(kind, (!is_interrupted).then(|| "the process died".to_owned()));
+        }
     }
 }

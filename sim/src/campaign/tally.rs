@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::{Input, Record, signature};
 use crate::coverage;
+use crate::exit;
 
 /// So many failing inputs of each group are named.
 const NAMED: usize = 8;
@@ -80,7 +81,7 @@ impl Tally {
 
     /// The exit code: that of the first failing input by scenario and seed.
     pub fn code(&self) -> u8 {
-        self.first.as_ref().map_or(0, |(_, code)| *code)
+        self.first.as_ref().map_or(exit::HELD, |(_, code)| *code)
     }
 
     /// How long everything took: simulated seconds, and seconds of the processor.
@@ -188,7 +189,7 @@ mod tests {
     fn failures_are_grouped_by_what_they_say() {
         let failing = |seed, revision| {
             let mut record = record("a.yaml", seed);
-            record.code = 10;
+            record.code = exit::VIOLATED;
             record.kind = "S3".to_owned();
             record.message = format!("revision {revision} was seen to fall");
             record
@@ -208,7 +209,7 @@ mod tests {
             a.yaml: seeds 9
             replay: cargo sim run a.yaml --seed 9
         ");
-        assert_eq!((tally.code(), tally.failed, tally.runs), (10, 4, 5));
+        assert_eq!((tally.code(), tally.failed, tally.runs), (exit::VIOLATED, 4, 5));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::{Input, Record};
+use crate::exit;
 use crate::variation::{Explore, Redraw, Variation};
 
 /// A run that held.
@@ -12,7 +13,7 @@ pub fn record(scenario: &str, seed: u64) -> Record {
     Record {
         input: Input::new(scenario, seed),
         guide: None,
-        code: 0,
+        code: exit::HELD,
         kind: "held".to_owned(),
         hash: format!("{seed:032x}"),
         simulated: 210.25,

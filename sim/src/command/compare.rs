@@ -9,9 +9,6 @@ use crate::end_state::EndState;
 use crate::exit;
 use crate::scenario::drawn_step;
 
-/// What differs.
-const DIFFERENT: u8 = 1;
-
 /// Compares the end of a real run (`orrery scenario run --end-state FILE`) with that of simulated runs without faults.
 #[derive(Args)]
 pub struct Compare {
@@ -27,12 +24,12 @@ impl Compare {
         match self.deviations() {
             Ok(lines) if lines.is_empty() => {
                 println!("the same: the real cluster ended as simulated ones do");
-                0
+                exit::HELD
             }
             Ok(lines) => {
                 println!("the worlds differ:");
                 lines.iter().for_each(|line| println!("  {line}"));
-                DIFFERENT
+                exit::DIFFERENT
             }
             Err(Some(error)) => {
                 eprintln!("error: {error}");

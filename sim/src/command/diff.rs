@@ -6,13 +6,14 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::record::obtain;
+use super::record::{Limit, obtain};
 use super::subject::read;
+use super::watched::{End, Watched};
 use crate::campaign::Input;
 use crate::child;
 use crate::exit;
@@ -30,7 +31,8 @@ const FIELDS: usize = 6;
 /// Compares two runs, each `SCENARIO@SEED`, or files written by `run --trace`: the first event where they part.
 ///
 /// With `--redraw`, `--explore` or `--mutant` B is the varied run; if it is not named, it is A varied. Ends with 0 if
-/// they are the same, with 1 if they differ.
+/// they are the same, with 1 if they differ, with 11 if one of them did not end in time and until then they are the
+/// same.
 #[derive(Args)]
 pub struct Diff {
     /// The one: `SCENARIO@SEED` or a trace's file.
@@ -41,6 +43,8 @@ pub struct Diff {
     other: Option<String>,
     #[command(flatten)]
     variation: Variation,
+    #[command(flatten)]
+    limit: Limit,
     /// Vary A in the same way as B.
     #[arg(long)]
     both: bool,
@@ -85,17 +89,17 @@ impl Side {
         })
     }
 
-    /// Its trace, and the process that prints it.
-    fn trace(&self) -> Result<(Box<dyn BufRead>, Option<Child>), u8> {
+    /// Its trace, and the process that prints it, for no longer than the limit.
+    fn trace(&self, limit: Duration) -> Result<(Box<dyn BufRead>, Option<Watched>), u8> {
         let failed = |error: std::io::Error| {
             eprintln!("error: cannot read {self:?}: {error}");
-            2
+            exit::WRONG
         };
         match self {
             Side::File(path) => {
                 let unreadable = |error| {
                     eprintln!("error: {path} is no run (SCENARIO@SEED) and cannot be read as a trace: {error}");
-                    2
+                    exit::WRONG
                 };
                 let mut trace = BufReader::new(File::open(path).map_err(unreadable)?);
                 if !is_trace(trace.fill_buf().map_err(unreadable)?) {
@@ -118,7 +122,7 @@ impl Side {
                     .spawn()
                     .map_err(failed)?;
                 let output = child.stdout.take().ok_or(exit::WRONG)?;
-                Ok((Box::new(BufReader::new(output)), Some(child)))
+                Ok((Box::new(BufReader::new(output)), Some(Watched::new(child, limit))))
             }
         }
     }
@@ -166,26 +170,40 @@ impl Diff {
 
     fn compare(&self) -> Result<u8, u8> {
         let sides = self.sides()?;
-        let (mut one, mut children) = sides[0].trace().map(|(trace, child)| (trace, vec![child]))?;
-        let (mut other, child) = sides[1].trace()?;
-        children.push(child);
+        let limit = self.limit.time();
+        let (mut one, first) = sides[0].trace(limit)?;
+        let (mut other, second) = sides[1].trace(limit)?;
         let parted = part(&mut one, &mut other);
         drop((one, other));
-        let is_read = matches!(parted, Ok(None));
-        let mut codes: Vec<Option<i32>> = Vec::new();
-        for child in &mut children {
-            codes.push(child.as_mut().and_then(|child| ended(child, is_read)));
-        }
+        let over = match &parted {
+            Ok(Some(parted)) => parted.after.each_ref().map(Vec::is_empty),
+            Ok(None) => [true; 2],
+            Err(_) => [false; 2],
+        };
+        let ends = [(first, over[0]), (second, over[1])].map(|(process, is_over)| end(process, is_over));
         let parted = parted.map_err(|error| {
             eprintln!("error: cannot read a trace: {error}");
-            2
+            exit::WRONG
         })?;
+        // One that was stopped would have gone on: that it has no more events is no difference.
+        let late = ["A", "B"]
+            .into_iter()
+            .zip(ends)
+            .zip(over)
+            .find(|((_, end), is_over)| *is_over && *end == Some(End::Late));
+        if let Some(((name, _), _)) = late {
+            println!(
+                "the same as far as it came: {name} did not end within {} s of real time",
+                limit.as_secs()
+            );
+            return Ok(exit::NOT_CONVERGED);
+        }
         let Some(parted) = parted else {
             // So much of them is the same, but it is no run.
             let unplayed = sides
                 .iter()
-                .zip(codes)
-                .find(|(_, code)| *code == Some(exit::WRONG.into()));
+                .zip(ends)
+                .find(|(_, end)| end.and_then(End::code) == Some(exit::WRONG.into()));
             if let Some(input) = unplayed.and_then(|(side, _)| side.input()) {
                 eprintln!("error: {}", super::why_unplayed(&input));
                 return Err(exit::WRONG);
@@ -209,7 +227,15 @@ impl Diff {
             },
         ] = &sides
         {
-            let recordings = [obtain(first, *one, left, &[])?, obtain(second, *other, right, &[])?];
+            let recordings = [
+                obtain(first, *one, left, &[], self.limit)?,
+                obtain(second, *other, right, &[], self.limit)?,
+            ];
+            for (name, recording) in ["A", "B"].iter().zip(&recordings) {
+                if let Some(how) = recording.cut() {
+                    println!("{name} {how}");
+                }
+            }
             let [one, other] = [Index::new(&recordings[0]), Index::new(&recordings[1])];
             if let Some(at) = parted.at() {
                 print_state("at that moment", &one, &other, [at, at]);
@@ -219,17 +245,15 @@ impl Diff {
                 is_played(recording)?;
             }
         }
-        Ok(1)
+        Ok(exit::DIFFERENT)
     }
 }
 
-/// The code that a run's process ends with. One whose trace was not read to its end is of no use any more.
-fn ended(child: &mut Child, is_read: bool) -> Option<i32> {
-    if !is_read {
-        // It may have ended by itself.
-        let _ = child.kill();
-    }
-    child.wait().ok()?.code()
+/// How a run's process ends. One whose trace is not over is of no use any more.
+fn end(process: Option<Watched>, is_over: bool) -> Option<End> {
+    let process = process?;
+    let end = if is_over { process.end() } else { process.stop() };
+    end.ok()
 }
 
 /// Says why a run was not played to its end, if so.
@@ -365,12 +389,14 @@ fn part(one: &mut dyn BufRead, other: &mut dyn BufRead) -> std::io::Result<Optio
     Ok(None)
 }
 
-/// The next event, without the running hash at its end.
+/// The next event, without the running hash at its end. A line that was torn when its process was killed is none.
 fn line(from: &mut dyn BufRead) -> std::io::Result<Option<String>> {
-    let mut text = String::new();
-    if from.read_line(&mut text)? == 0 {
+    let mut bytes = Vec::new();
+    from.read_until(b'\n', &mut bytes)?;
+    let Some(bytes) = bytes.strip_suffix(b"\n") else {
         return Ok(None);
-    }
+    };
+    let text = String::from_utf8_lossy(bytes);
     let text = text.trim_end();
     let event = text.strip_suffix(']').and_then(|text| text.rsplit_once(" ["));
     Ok(Some(event.map_or(text, |(event, _)| event).to_owned()))
@@ -407,6 +433,9 @@ mod tests {
             (shorter.number, shorter.after[0].len(), shorter.after[1].len()),
             (2, 0, 1)
         );
+        let torn = parted("1.0 a: b [x]\n2.0 a", "1.0 a: b [x]\n2.0 a: c [z]\n").unwrap();
+        assert_eq!((torn.number, torn.after[0].len(), torn.after[1].len()), (2, 0, 1));
+        assert_eq!(parted("1.0 a: b [x]\n2.0", "1.0 a: b [x]\n2"), None);
     }
 
     #[test]
@@ -438,7 +467,7 @@ mod tests {
         }
         let sides = |words: &[&str]| {
             let line = <Line as clap::Parser>::try_parse_from([&["diff"], words].concat());
-            line.map_err(|_| 2).and_then(|line| line.diff.sides())
+            line.map_err(|_| exit::WRONG).and_then(|line| line.diff.sides())
         };
         let varied = |sides: Result<[Side; 2], u8>| {
             sides.map(|sides| {
@@ -454,7 +483,7 @@ mod tests {
         );
         assert_eq!(varied(sides(&["a@7", "b@8"])), Ok([false, false]));
         for wrong in [&["a@7"][..], &["a@7", "b.txt", "--redraw", "tasks=2"]] {
-            assert_eq!(varied(sides(wrong)), Err(2), "{wrong:?}");
+            assert_eq!(varied(sides(wrong)), Err(exit::WRONG), "{wrong:?}");
         }
     }
 }

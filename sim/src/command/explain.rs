@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::record::obtain;
+use super::record::{Limit, obtain};
 use super::subject::Subject;
 use crate::exit;
 use crate::explain::{Explanation, compare, explain, words};
@@ -19,6 +19,8 @@ const FAULTS: usize = 32;
 pub struct Explain {
     #[command(flatten)]
     subject: Subject,
+    #[command(flatten)]
+    limit: Limit,
     /// Do not look for runs that hold, to compare with.
     #[arg(long)]
     alone: bool,
@@ -27,7 +29,7 @@ pub struct Explain {
 impl Explain {
     /// Does it; the exit code: that of the run.
     pub fn execute(&self) -> u8 {
-        let recording = match self.subject.recording() {
+        let recording = match self.subject.recording(self.limit) {
             Ok(recording) => recording,
             Err(code) => return code,
         };
@@ -41,8 +43,9 @@ impl Explain {
         for line in explanation.finding.iter().chain(&explanation.lines(&index)) {
             println!("{line}");
         }
-        // What cannot be played is for the scenario to mend: there is nothing to compare.
-        let is_played = !matches!(recording.ending, Ending::Wrong(_));
+        // What cannot be played is for the scenario to mend: there is nothing to compare. And where a run does not end,
+        // each of the others may take as long.
+        let is_played = !matches!(recording.ending, Ending::Wrong(_) | Ending::Endless { .. });
         if is_played && !self.alone {
             self.compare(seed, &index, &explanation);
         }
@@ -65,7 +68,7 @@ impl Explain {
         let holds = |recording: &Recording| recording.ending == Ending::Held;
         let mut shown = false;
         for (number, fault) in scenario.faults.iter().enumerate().take(FAULTS) {
-            let Ok(other) = obtain(path, seed, variation, &[number]) else {
+            let Ok(other) = obtain(path, seed, variation, &[number], self.limit) else {
                 return;
             };
             let fault = fault.action.describe();
@@ -84,7 +87,7 @@ impl Explain {
             println!("{line}");
         }
         let other = (1..=NEIGHBOURS).find_map(|step| {
-            let other = obtain(path, seed.wrapping_add(step), variation, &[]).ok()?;
+            let other = obtain(path, seed.wrapping_add(step), variation, &[], self.limit).ok()?;
             holds(&other).then_some(other)
         });
         match other {

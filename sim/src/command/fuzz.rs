@@ -1,18 +1,22 @@
 //! `fuzz`: many seeds of scenarios, on all cores; every failure with the command that replays it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::{Args, value_parser};
 
-use super::interrupted;
+use super::{interrupted, yardstick};
 use crate::campaign::{
-    Explorers, Folder, Guide, Head, Input, Limits, Listed, Plan, Progress, Record, Shard, Source, Tally, run_all,
+    Explorers, Folder, Guide, Head, Input, Limits, Listed, Plan, Progress, Record, Shard, Source, Tally,
+    run_all_prepared,
 };
+use crate::child::Patience;
 use crate::exit;
+use crate::run::compares_ends;
 use crate::scenario::{Scenario, parse_duration};
 
 /// How many seeds a campaign has that names no other bound.
@@ -68,7 +72,7 @@ impl Fuzz {
             Ok(code) => code,
             Err(error) => {
                 eprintln!("error: {error}");
-                2
+                exit::WRONG
             }
         }
     }
@@ -90,26 +94,34 @@ impl Fuzz {
             plan.check()?;
         }
         let guide = self.guided.then(|| plan.guided(self.campaign_seed));
-        let (mut folder, records) = self.folder(&scenarios)?;
-        // What other campaigns have left there is neither told nor skipped.
-        let (done, others): (Vec<Record>, Vec<Record>) = records
-            .into_iter()
-            .partition(|record| plan.has(record, guide.as_deref()));
-        let mut source = self.source(&plan, &scenarios, &done)?;
-        let mut tally = Tally::of(&done);
+        let mut before = Before::default();
+        let mut folder = self.folder(&scenarios, |record| {
+            let is_own = plan.has(&record, guide.as_deref());
+            before.add(record, is_own);
+        })?;
+        let Before {
+            mut tally,
+            done,
+            others,
+        } = before;
+        let runs_before = done.len();
+        let mut source = self.source(&plan, &scenarios, done)?;
         let mut known: BTreeSet<String> = tally.features.clone();
+        let yardsticks = Yardsticks::of(&scenarios);
+        let interrupted = interrupted()?;
         let limits = Limits {
             run: Duration::from_secs(self.limit),
             failures: self.stop_after,
             until: self.lasts.map(|lasts| Instant::now() + lasts),
-            interrupted: interrupted()?,
+            interrupted: Some(interrupted.clone()),
         };
         let progress = Progress::new(source.total);
         let mut runs = 0;
-        let result = run_all(
+        let result = run_all_prepared(
             source.inputs.as_mut(),
             super::jobs(self.jobs),
             &limits,
+            &|input: &Input| yardsticks.prepare(input, limits.patience()),
             |input, summary| {
                 if summary.code != exit::HELD {
                     progress.say(&format!("{}, seed {}: {}", input.scenario, input.seed, summary.text));
@@ -125,29 +137,27 @@ impl Fuzz {
             },
         );
         progress.end();
-        if limits.interrupted.load(Ordering::Relaxed) {
+        let is_interrupted = interrupted.load(Ordering::Relaxed);
+        if is_interrupted {
             println!("interrupted; this is what was done:");
         }
         let seconds = progress.elapsed().as_secs_f64();
         println!(
-            "{runs} runs in {seconds:.0} s ({:.2} seeds/s)",
+            "{runs} runs in {seconds:.0} s ({:.2} runs/s)",
             runs as f64 / seconds.max(1e-9)
         );
-        if !done.is_empty() {
-            println!("with the {} runs done before:", done.len());
+        if runs_before > 0 {
+            println!("with the {runs_before} runs done before:");
         }
         print!("{}", tally.describe());
         if let Some(folder) = &folder {
             println!("kept in {}; the same command goes on there", folder.path().display());
-            if !others.is_empty() {
-                println!(
-                    "it holds {} runs of other campaigns as well; `summary` tells of all",
-                    others.len()
-                );
+            if others > 0 {
+                println!("it holds {others} runs of other campaigns as well; `summary` tells of all");
             }
         }
         result?;
-        if limits.interrupted.load(Ordering::Relaxed) {
+        if is_interrupted {
             return Ok(exit::INTERRUPTED);
         }
         Ok(tally.code())
@@ -164,16 +174,16 @@ impl Fuzz {
         }
     }
 
-    /// The folder, if one is wanted, and all that was done in it before.
-    fn folder(&self, scenarios: &[(&str, &Scenario)]) -> Result<(Option<Folder>, Vec<Record>), String> {
+    /// The folder, if one is wanted; all that was done in it before is given to `each`.
+    fn folder(&self, scenarios: &[(&str, &Scenario)], each: impl FnMut(Record)) -> Result<Option<Folder>, String> {
         let Some(path) = &self.dir else {
-            return Ok((None, Vec::new()));
+            return Ok(None);
         };
-        let (folder, contents) = Folder::open(path, Head::new(scenarios.iter().copied())?)?;
-        for damage in &contents.damage {
+        let (folder, damage) = Folder::open(path, Head::new(scenarios.iter().copied())?, each)?;
+        for damage in &damage {
             println!("{damage}");
         }
-        Ok((Some(folder), contents.records))
+        Ok(Some(folder))
     }
 
     /// Whether only the time ends it.
@@ -186,26 +196,79 @@ impl Fuzz {
         self.seeds.unwrap_or(all)
     }
 
-    fn source(&self, plan: &Plan, scenarios: &[(&str, &Scenario)], done: &[Record]) -> Result<Planned, String> {
+    /// What is left to be run when these have been.
+    fn source(&self, plan: &Plan, scenarios: &[(&str, &Scenario)], done: BTreeSet<Input>) -> Result<Planned, String> {
         let endless = self.is_endless();
         if self.guided {
             let mut guide = Guide::new(self.campaign_seed, plan, scenarios);
             if let Some(path) = &self.dir {
-                guide.keep_in(&path.join(CORPUS))?;
+                for damage in guide.keep_in(&path.join(CORPUS))? {
+                    eprintln!("{damage}");
+                }
             }
-            guide.skip(done.iter().map(|record| &record.input));
+            guide.skip(&done);
             return Ok(Planned {
                 total: (!endless).then(|| guide.left()),
                 inputs: Box::new(guide),
             });
         }
-        let done: BTreeSet<Input> = done.iter().map(|record| record.input.clone()).collect();
-        let total = (!endless).then(|| plan.inputs().filter(|input| !done.contains(input)).count() as u64);
+        let total = (!endless).then(|| plan.runs().saturating_sub(done.len() as u64));
         let inputs = plan.inputs().filter(move |input| !done.contains(input));
         Ok(Planned {
             inputs: Box::new(Listed(inputs)),
             total,
         })
+    }
+}
+
+/// What was done before in the folder of a campaign.
+#[derive(Default)]
+struct Before {
+    /// What its own runs have found.
+    tally: Tally,
+    /// What they were of.
+    done: BTreeSet<Input>,
+    /// How many runs are of other campaigns; they are neither told nor skipped.
+    others: u64,
+}
+
+impl Before {
+    fn add(&mut self, record: Record, is_own: bool) {
+        if is_own {
+            self.tally.add(&record);
+            self.done.insert(record.input);
+        } else {
+            self.others += 1;
+        }
+    }
+}
+
+/// The runs without faults that the ends of others are compared with, by scenario, and whether they have been looked
+/// after. Whoever needs them first would play them within its own time, and all others at once would do so again.
+struct Yardsticks<'a>(BTreeMap<&'a str, (&'a Scenario, OnceLock<()>)>);
+
+impl<'a> Yardsticks<'a> {
+    fn of(scenarios: &[(&'a str, &'a Scenario)]) -> Self {
+        let compared = scenarios.iter().filter(|(_, scenario)| scenario.expect.compares_ends());
+        Yardsticks(
+            compared
+                .map(|(path, scenario)| (*path, (*scenario, OnceLock::new())))
+                .collect(),
+        )
+    }
+
+    /// Sees to it that those are kept that a run of this input needs.
+    fn prepare(&self, input: &Input, patience: Patience<'_>) {
+        let Some((scenario, played)) = self.0.get(input.scenario.as_str()) else {
+            return;
+        };
+        if !compares_ends(scenario, &input.variation) {
+            return;
+        }
+        played.get_or_init(|| {
+            // Where they fail the run needs them again, and says why.
+            let _ = yardstick::yardstick_within(&input.scenario, scenario, None, patience);
+        });
     }
 }
 

@@ -4,13 +4,14 @@
 //! held; the real `orrery` then serves that: sockets and TLS are real, which a simulated world has none of.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use serde::Deserialize;
 
 use super::interrupted;
 use super::subject::Subject;
@@ -51,7 +52,7 @@ impl Inspect {
             Ok(code) => code,
             Err(why) => {
                 eprintln!("error: {why}");
-                2
+                exit::WRONG
             }
         }
     }
@@ -81,14 +82,26 @@ impl Inspect {
             return Err("interrupted".to_owned());
         }
         // However it ended, its past can be looked at.
-        if history.exists() && status.code() != Some(exit::WRONG.into()) {
-            return Ok(());
-        }
+        let is_wrong = status.code() == Some(exit::WRONG.into());
         if is_whole(history) {
-            eprintln!("what the store held until then can be looked at:");
+            if is_wrong {
+                eprintln!("what the store held until then can be looked at:");
+            }
             return Ok(());
         }
-        Err(format!("the run left no history: {status}"))
+        let none = || format!("the run left no history: {status}");
+        // What could not be played or written has been told by the run itself.
+        if is_wrong {
+            return Err(none());
+        }
+        let cut = cut(history).map_err(|error| format!("cannot read the history of the run: {error}"))?;
+        let last = cut.ok_or_else(none)?;
+        eprintln!(
+            "the history is cut, since the run did not come to its end ({status}): what the store held after {:.6} s \
+             is not known",
+            last.as_secs_f64()
+        );
+        Ok(())
     }
 
     fn serve(&self, history: &Path, interrupted: &AtomicBool) -> Result<u8, String> {
@@ -106,7 +119,7 @@ impl Inspect {
             .spawn()
             .and_then(|child| wait(child, interrupted))
             .map_err(|error| format!("cannot start {}: {error}", orrery.display()))?;
-        Ok(if status.success() { 0 } else { 2 })
+        Ok(if status.success() { exit::HELD } else { exit::WRONG })
     }
 }
 
@@ -139,6 +152,34 @@ fn is_whole(history: &Path) -> bool {
     last().is_ok_and(|line| line.starts_with("{\"ended\":"))
 }
 
+/// Takes a torn last line away from a history that was not written to its end, so that the rest can be read; when the
+/// last transaction was that it has, if it has any.
+fn cut(history: &Path) -> std::io::Result<Option<Duration>> {
+    #[derive(Deserialize)]
+    struct Written {
+        at: u64,
+    }
+    let file = match File::options().read(true).write(true).open(history) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut lines = BufReader::new(&file);
+    let (mut line, mut last, mut length) = (Vec::new(), Vec::new(), 0);
+    loop {
+        line.clear();
+        lines.read_until(b'\n', &mut line)?;
+        if !line.ends_with(b"\n") {
+            break;
+        }
+        length += line.len() as u64;
+        std::mem::swap(&mut line, &mut last);
+    }
+    file.set_len(length)?;
+    // The first line, of how it all began, says of no moment.
+    let written = serde_json::from_slice::<Written>(&last).ok();
+    Ok(written.map(|written| Duration::from_nanos(written.at)))
+}
+
 /// Builds the real `orrery` from the source that this simulator was built from; where it is.
 fn build() -> Result<PathBuf, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -156,4 +197,33 @@ fn build() -> Result<PathBuf, String> {
         return Err(format!("`orrery` cannot be built; {way_out}"));
     }
     Ok(root.join("target").join("release").join("orrery"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_that_is_cut_can_be_read_up_to_where_it_is() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let file = folder.path().join("history");
+        let begins = "{\"title\":\"web\",\"begins\":\"2026-01-01T00:00:00Z\"}\n";
+        let written = "{\"at\":1500000000,\"revision\":2,\"changes\":[[\"/a\",\"1\"]]}\n";
+        let torn = "{\"at\":2500000000,\"revi";
+        let left = |text: &str| {
+            std::fs::write(&file, text).expect("it can be written");
+            let last = cut(&file).expect("it can be read");
+            (last, std::fs::read_to_string(&file).expect("it is there"))
+        };
+        let last = Some(Duration::from_millis(1500));
+        let whole = [begins, written].concat();
+        assert_eq!(left(&[begins, written, torn].concat()), (last, whole.clone()));
+        assert_eq!(left(&whole), (last, whole));
+        assert_eq!(left(&[begins, torn].concat()), (None, begins.to_owned()));
+        assert_eq!(left(""), (None, String::new()));
+        assert_eq!(cut(&folder.path().join("nowhere")).expect("it is none"), None);
+        assert!(!is_whole(&file));
+        std::fs::write(&file, [begins, written, "{\"ended\":2000000000}\n"].concat()).expect("it can be written");
+        assert!(is_whole(&file));
+    }
 }

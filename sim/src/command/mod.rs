@@ -18,6 +18,7 @@ mod shrink;
 mod subject;
 mod summarize;
 mod verify;
+mod watched;
 mod yardstick;
 
 use std::num::NonZeroUsize;
@@ -33,15 +34,16 @@ use crate::campaign::{Input, in_process};
 use crate::exit;
 use crate::simulator;
 
-/// A run that takes longer is stopped, where nobody set another limit.
+/// A run that takes longer is stopped, where there is a limit and nobody set another one.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// Play a whole cluster, with faults, in one deterministic process.
 ///
-/// Exit codes: 0 held, 10 an invariant was broken, 11 did not converge or did not end as without faults, 12 not
-/// deterministic, 13 a component panicked (of several runs that of the first one that failed), 1 a known bug was not
-/// found (`mutants`), two runs differ (`diff`), or two worlds (`compare`), 2 the scenario or the command line is wrong,
-/// or something cannot be written, 130 interrupted, 141 nobody reads the output any more.
+/// Exit codes: 0 held, 10 an invariant was broken, 11 did not converge, did not end as without faults, or did not end
+/// in time (`--limit`), 12 not deterministic, 13 a component panicked, or the process of a run died (of several runs
+/// that of the first one that failed), 1 a known bug was not found (`mutants`), two runs differ (`diff`), or two worlds
+/// (`compare`), 2 the scenario or the command line is wrong, something cannot be written, or there is no failure to
+/// make small (`shrink`), 130 interrupted, 141 nobody reads the output any more.
 #[derive(Parser)]
 #[command(name = "orrery-sim", version)]
 struct Arguments {
@@ -161,7 +163,7 @@ fn seed(asked: Option<u64>, scenario: &crate::scenario::Scenario) -> u64 {
 fn read(path: &str) -> Result<crate::scenario::Scenario, u8> {
     crate::scenario::read_file(path).map_err(|error| {
         eprintln!("error: {error}");
-        2
+        exit::WRONG
     })
 }
 

@@ -10,18 +10,16 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use clap::{Args, value_parser};
 
+use super::interrupted;
 use crate::campaign::{Input, Summary, in_process_of};
 use crate::exit;
 use crate::mutants::{Card, cards};
 use crate::simulator;
-
-/// Exit code when a mutant was not found.
-const MISSED: u8 = 1;
 
 /// Measures how many seeds are needed to find known bugs.
 #[derive(Args)]
@@ -29,8 +27,8 @@ pub struct Mutants {
     /// The mutants' ids (all if none), and scenario files (all of `scenarios/` if none).
     what: Vec<String>,
     /// How many seeds to spend on a mutant; each is one run of one scenario.
-    #[arg(long, default_value_t = 200)]
-    seeds: usize,
+    #[arg(long, default_value_t = 200, value_parser = value_parser!(u64).range(1..))]
+    seeds: u64,
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     from: u64,
@@ -138,6 +136,7 @@ impl Mutants {
         for path in &scenarios {
             crate::scenario::read_file(path).map_err(|error| error.to_string())?;
         }
+        check_seeds(self.from, self.seeds.div_ceil(scenarios.len() as u64))?;
         let binary = match &self.with {
             Some(binary) if binary.is_file() => binary.clone(),
             Some(binary) => return Err(format!("there is no simulator {}", binary.display())),
@@ -147,6 +146,9 @@ impl Mutants {
             scenario: &scenarios[number % scenarios.len()],
             seed: self.from + (number / scenarios.len()) as u64,
         };
+        // From here on there are processes to wait for, and files to remove.
+        let interrupted = interrupted()?;
+        let is_over = || interrupted.load(Ordering::Relaxed);
         let (mut missed, mut longest) = (0, 0);
         println!("{}", header());
         for &card in &cards {
@@ -154,35 +156,47 @@ impl Mutants {
                 println!("{:5} {:58} component not built", card.id, cut(card.mechanism, 58));
                 continue;
             }
-            let hunt = self.hunt(&binary, Some(card), self.seeds, turn)?;
+            let hunt = self.hunt(&binary, Some(card), self.seeds as usize, turn, &interrupted);
+            if is_over() {
+                return Ok(exit::INTERRUPTED);
+            }
+            let hunt = hunt?;
             longest = longest.max(hunt.runs);
             missed += usize::from(hunt.found.is_none());
             let size = self.size(&binary, card.id, &hunt);
+            if is_over() {
+                return Ok(exit::INTERRUPTED);
+            }
             println!("{}", row(card, &hunt, &size, &binary));
             if let Some(line) = otherwise(card, &hunt, &binary) {
                 println!("{line}");
             }
         }
         // What is no mutant must be silent over the same seeds, all of them.
-        let alarm = self.control(&binary, longest, turn)?;
+        let control = self.hunt(&binary, None, longest, turn, &interrupted);
+        if is_over() {
+            return Ok(exit::INTERRUPTED);
+        }
+        let alarm = has_alarmed(&control?);
         if missed > 0 {
             println!("{missed} not found within {} runs", self.seeds);
         }
         Ok(match (alarm, missed) {
             (true, _) => exit::VIOLATED,
             (false, 0) => exit::HELD,
-            (false, _) => MISSED,
+            (false, _) => exit::MISSED,
         })
     }
 
-    /// Runs so many turns, or until one finds what is looked for; the earliest counts, however many run at once. The
-    /// error says why one could not be played at all.
+    /// Runs so many turns, or until one finds what is looked for; the earliest counts, however many run at once. Ends
+    /// early, and tells nothing, when it is interrupted. The error says why one could not be played at all.
     fn hunt<'a>(
         &self,
         binary: &Path,
         card: Option<&Card>,
         turns: usize,
         turn: impl Fn(usize) -> Turn<'a> + Sync,
+        interrupted: &AtomicBool,
     ) -> Result<Hunt<'a>, String> {
         let next = AtomicUsize::new(0);
         let first = AtomicUsize::new(turns);
@@ -192,7 +206,7 @@ impl Mutants {
                 scope.spawn(|| {
                     loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);
-                        if number >= first.load(Ordering::Relaxed) {
+                        if number >= first.load(Ordering::Relaxed) || interrupted.load(Ordering::Relaxed) {
                             return;
                         }
                         let summary = self.run(binary, card.map(|card| card.id), turn(number));
@@ -210,24 +224,6 @@ impl Mutants {
         done.sort_by_key(|(number, _)| *number);
         let done = done.into_iter().map(|(number, summary)| (turn(number), summary));
         Hunt::of(card, done.collect())
-    }
-
-    /// Runs `turns` turns without a mutant; whether one alarmed.
-    fn control<'a>(
-        &self,
-        binary: &Path,
-        turns: usize,
-        turn: impl Fn(usize) -> Turn<'a> + Sync,
-    ) -> Result<bool, String> {
-        let hunt = self.hunt(binary, None, turns, turn)?;
-        match &hunt.found {
-            None => println!("without a mutant: {} runs held", hunt.runs),
-            Some((turn, summary)) => println!(
-                "without a mutant: {}, seed {}: {}\n{}",
-                turn.scenario, turn.seed, summary.kind, summary.text
-            ),
-        }
-        Ok(hunt.found.is_some())
     }
 
     /// How many lines of faults and workload the run had that found the mutant, and has when it was made small.
@@ -265,6 +261,29 @@ impl Mutants {
         input.variation.mutant = mutant.map(str::to_owned);
         in_process_of(binary, &input, Duration::from_secs(self.limit))
     }
+}
+
+/// Tells of runs without a mutant; whether one alarmed.
+fn has_alarmed(control: &Hunt<'_>) -> bool {
+    match &control.found {
+        None => println!("without a mutant: {} runs held", control.runs),
+        Some((turn, summary)) => println!(
+            "without a mutant: {}, seed {}: {}\n{}",
+            turn.scenario, turn.seed, summary.kind, summary.text
+        ),
+    }
+    control.found.is_some()
+}
+
+/// Whether so many seeds from this one on, at least one, are seeds. The error says which are not.
+fn check_seeds(from: u64, seeds: u64) -> Result<(), String> {
+    if from.checked_add(seeds - 1).is_some() {
+        return Ok(());
+    }
+    let last = u64::MAX;
+    Err(format!(
+        "{seeds} seeds of each scenario from {from} on: there are none beyond {last}"
+    ))
 }
 
 fn list(cards: &[&Card]) {
@@ -439,6 +458,15 @@ mod tests {
         // Without a mutant each of these is an alarm.
         let control = Hunt::of(None, done().collect()).expect("all were played");
         assert_eq!(control.found.map(|(turn, _)| turn.seed), Some(2));
+    }
+
+    #[test]
+    fn there_are_no_seeds_beyond_the_last_one() {
+        assert_eq!((check_seeds(u64::MAX, 1), check_seeds(1, u64::MAX)), (Ok(()), Ok(())));
+        let error = check_seeds(u64::MAX, 2).unwrap_err();
+        let last = u64::MAX;
+        let wanted = format!("2 seeds of each scenario from {last} on: there are none beyond {last}");
+        assert_eq!(error, wanted);
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl Pin {
             Ok(()) => exit::HELD,
             Err(error) => {
                 eprintln!("error: cannot write {path}: {error}");
-                2
+                exit::WRONG
             }
         }
     }

@@ -8,21 +8,43 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, value_parser};
 
 use super::subject::Subject;
 use crate::child;
 use crate::exit;
 use crate::recording::Recording;
-use crate::run::{Settings, record};
+use crate::run::{Settings, record_within};
 use crate::scenario::{Moment, Scenario};
 use crate::variation::Variation;
+
+/// How long a run may take that is looked at.
+#[derive(Args, Clone, Copy)]
+pub struct Limit {
+    /// A run that takes longer than so many seconds of real time is cut, and looked at as far as it came.
+    #[arg(
+        long,
+        default_value_t = super::LIMIT.as_secs(),
+        value_name = "SECONDS",
+        value_parser = value_parser!(u64).range(1..)
+    )]
+    limit: u64,
+}
+
+impl Limit {
+    /// In real time.
+    pub fn time(self) -> Duration {
+        Duration::from_secs(self.limit)
+    }
+}
 
 /// Runs a scenario and prints what happened as JSON.
 #[derive(Args)]
 pub struct Record {
     #[command(flatten)]
     subject: Subject,
+    #[command(flatten)]
+    limit: Limit,
     /// Let this fault of the scenario, counted from 0, never strike.
     #[arg(long)]
     without: Vec<usize>,
@@ -47,27 +69,33 @@ impl Record {
             scenario: Arc::new(scenario),
             ..settings
         };
-        let (outcome, recording) = record(&self.subject.scenario, settings);
+        let recording = record_within(&self.subject.scenario, settings, self.limit.time());
         let mut output = BufWriter::new(std::io::stdout().lock());
         let written = serde_json::to_writer(&mut output, &recording).map_err(std::io::Error::other);
         if let Err(error) = written.and_then(|()| output.flush()) {
             eprintln!("error: cannot write the recording: {error}");
             return exit::WRONG;
         }
-        outcome.verdict.code()
+        recording.ending.code()
     }
 }
 
-/// Records a run in a process of its own.
+/// Records a run in a process of its own, as far as it comes within the limit.
 ///
 /// # Errors
 ///
 /// The exit code to end with, when the scenario is wrong or no process can be started; it has been said why.
-pub fn obtain(scenario: &str, seed: u64, variation: &Variation, without: &[usize]) -> Result<Recording, u8> {
+pub fn obtain(
+    scenario: &str,
+    seed: u64,
+    variation: &Variation,
+    without: &[usize],
+    limit: Limit,
+) -> Result<Recording, u8> {
     super::read(scenario)?;
-    let (text, status) = recorded(scenario, seed, variation, without).map_err(|error| {
+    let (text, status) = recorded(scenario, seed, variation, without, limit).map_err(|error| {
         eprintln!("error: cannot record the run in a second process: {error}");
-        2
+        exit::WRONG
     })?;
     if text.is_empty() {
         // What it refuses it has said itself, where this process would.
@@ -87,8 +115,10 @@ fn recorded(
     seed: u64,
     variation: &Variation,
     without: &[usize],
+    limit: Limit,
 ) -> std::io::Result<(String, ExitStatus)> {
     let mut command = child::command("record", scenario, seed, variation)?;
+    command.args(["--limit", &limit.limit.to_string()]);
     for index in without {
         command.args(["--without", &index.to_string()]);
     }

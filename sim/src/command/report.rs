@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::place::Place;
+use super::record::Limit;
 use super::subject::Subject;
 use crate::exit;
 use crate::explain::explain;
@@ -14,6 +15,8 @@ use crate::timeline::{page, perfetto, timeline};
 pub struct Report {
     #[command(flatten)]
     subject: Subject,
+    #[command(flatten)]
+    limit: Limit,
     /// Where to write the page, `-` for standard output; `report.html` unless only `--perfetto` is asked for.
     #[arg(long, value_name = "FILE")]
     out: Option<String>,
@@ -25,7 +28,7 @@ pub struct Report {
 impl Report {
     /// Does it; the exit code: 0, whatever the run came to.
     pub fn execute(&self) -> u8 {
-        let recording = match self.subject.recording() {
+        let recording = match self.subject.recording(self.limit) {
             Ok(recording) => recording,
             Err(code) => return code,
         };
@@ -59,11 +62,11 @@ fn write(path: &str, text: &str) -> u8 {
         Ok(()) if place == Place::Output => exit::HELD,
         Ok(()) => {
             println!("written: {path} ({} KB)", text.len() / 1024);
-            0
+            exit::HELD
         }
         Err(error) => {
             eprintln!("error: cannot write {path}: {error}");
-            2
+            exit::WRONG
         }
     }
 }

@@ -15,13 +15,15 @@ use super::yardstick;
 use crate::child;
 use crate::exit;
 use crate::report::{program, word};
-use crate::run::{Settings, Verdict, run};
+use crate::run::{Settings, Verdict, run_within};
 use crate::scenario::Scenario;
 use crate::shrink::{Failure, OTHERS, Oracle, Shrunk, shrink, triggers};
 use crate::variation::{Explore, Variation};
 
 /// Without a smaller scenario a line is written so often.
 const LINE: Duration = Duration::from_secs(10);
+/// So many runs at least must find time: one that takes longer cannot be made small.
+const RUNS: u32 = 10;
 
 /// Makes a failing run small.
 #[derive(Args)]
@@ -63,8 +65,17 @@ impl Shrink {
             Ok(end) => end,
             Err(code) => return code,
         };
+        let limit = Duration::try_from_secs_f64(self.limit * 60.0).unwrap_or(Duration::MAX);
+        let longest = super::LIMIT.max(limit / RUNS);
         let began = Instant::now();
-        let outcome = run(Settings { end, ..settings });
+        let Some(outcome) = run_within(Settings { end, ..settings }, longest) else {
+            eprintln!(
+                "error: nothing to shrink: {path} did not end with seed {seed} within {} s of real time; `explain` \
+                 says what happens",
+                longest.as_secs()
+            );
+            return exit::WRONG;
+        };
         let first = began.elapsed().saturating_mul(yardstick::runs(&original));
         let (Some(failure), Some(pinned)) = (Failure::of(&outcome), &outcome.pinned) else {
             match &outcome.verdict {
@@ -88,7 +99,6 @@ impl Shrink {
             before: pinned.lines(),
         };
         eprintln!("{}: {}", failure.kind, failure.message);
-        let limit = Duration::try_from_secs_f64(self.limit * 60.0).unwrap_or(Duration::MAX);
         let deadline = started
             .checked_add(limit)
             .unwrap_or(started + Duration::from_secs(1 << 30));
@@ -184,7 +194,7 @@ impl Shrink {
         if interrupted.load(Ordering::Relaxed) {
             exit::INTERRUPTED
         } else {
-            0
+            exit::HELD
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use clap::Args;
 
-use super::record::obtain;
+use super::record::{Limit, obtain};
 use super::yardstick;
 use crate::campaign::Streams;
 use crate::exit;
 use crate::mutants;
 use crate::recording::Recording;
-use crate::run::{End, Settings};
+use crate::run::{End, Settings, compares_ends};
 use crate::scenario::Scenario;
 use crate::variation::{Redraw, Variation};
 
@@ -56,6 +56,10 @@ impl Subject {
     ///
     /// As of [`Subject::settings`].
     pub fn end(&self, scenario: &Scenario) -> Result<End, u8> {
+        // Runs without faults are played only for whom they are compared with.
+        if !compares_ends(scenario, &self.variation) {
+            return Ok(End::Ignore);
+        }
         possible(yardstick::of(
             &self.scenario,
             scenario,
@@ -74,13 +78,13 @@ impl Subject {
         Ok(Settings { end, ..settings })
     }
 
-    /// Records the run, in a process of its own.
+    /// Records the run, in a process of its own, as far as it comes within the limit.
     ///
     /// # Errors
     ///
     /// As of [`obtain`].
-    pub fn recording(&self) -> Result<Recording, u8> {
-        obtain(&self.scenario, self.seed()?, &self.variation, &[])
+    pub fn recording(&self, limit: Limit) -> Result<Recording, u8> {
+        obtain(&self.scenario, self.seed()?, &self.variation, &[], limit)
     }
 }
 

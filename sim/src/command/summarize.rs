@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::merge::{code, read};
-use crate::campaign::Tally;
+use crate::campaign::Merged;
 
 /// Says what campaigns have found.
 #[derive(Args)]
@@ -21,8 +21,8 @@ impl Summarize {
         code(self.summarize())
     }
 
-    fn summarize(&self) -> Result<Tally, String> {
-        let (_, records) = read(&self.folders)?;
-        Ok(Tally::of(&records))
+    fn summarize(&self) -> Result<Merged, String> {
+        let (_, merged) = read(&self.folders)?;
+        Ok(merged)
     }
 }

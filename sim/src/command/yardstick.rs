@@ -3,10 +3,12 @@
 //! Each in a process of its own, as every run, and once for a build and a scenario: what came of it is kept among the
 //! temporary files, so that a campaign does not play it anew for every seed.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::Arc;
 
+use crate::child::{self, Fate, Patience};
 use crate::end_state::{EndState, Yardstick};
 use crate::exit;
 use crate::fingerprint::Fingerprint;
@@ -51,15 +53,27 @@ pub fn of(path: &str, scenario: &Scenario, mutant: Option<&str>) -> Result<End, 
 /// # Errors
 /// As of [`of`].
 pub fn yardstick(path: &str, scenario: &Scenario, mutant: Option<&str>) -> Result<Yardstick, String> {
-    let program = std::env::current_exe().map_err(|error| format!("cannot start a second process: {error}"))?;
-    let kept = kept(&program, scenario, mutant);
+    yardstick_within(path, scenario, mutant, Patience::ENDLESS)
+}
+
+/// What [`yardstick`] gives, if there is enough patience for each of the runs.
+///
+/// # Errors
+/// As of [`of`]; or one was ended before it did so itself.
+pub fn yardstick_within(
+    path: &str,
+    scenario: &Scenario,
+    mutant: Option<&str>,
+    patience: Patience<'_>,
+) -> Result<Yardstick, String> {
+    let kept = kept(scenario, mutant).map_err(|error| format!("the simulator cannot look at itself: {error}"))?;
     let known = std::fs::read(&kept).ok();
     if let Some(yardstick) = known.and_then(|bytes| serde_json::from_slice::<Yardstick>(&bytes).ok()) {
         return Ok(yardstick);
     }
     let mut ends = Vec::new();
     for seed in SEEDS {
-        ends.push(play(&program, path, seed, mutant, &kept)?);
+        ends.push(play(path, seed, mutant, &kept, patience)?);
     }
     let yardstick = Yardstick::new(ends);
     // Whole or not at all; and what cannot be kept is played again.
@@ -70,15 +84,15 @@ pub fn yardstick(path: &str, scenario: &Scenario, mutant: Option<&str>) -> Resul
 }
 
 /// Where the result is kept: by the build, the scenario with its manifests, and the mutant.
-fn kept(program: &Path, scenario: &Scenario, mutant: Option<&str>) -> PathBuf {
+fn kept(scenario: &Scenario, mutant: Option<&str>) -> std::io::Result<PathBuf> {
+    // What the file is, and not where it lies: another build may lie there by now.
+    let about = child::program()?.metadata()?;
+    let file = (about.dev(), about.ino(), about.len(), about.modified().ok());
     let mut print = Fingerprint::default();
-    print.add(program.as_os_str().as_encoded_bytes());
-    if let Ok(about) = program.metadata() {
-        print.add(format!("{} {:?}", about.len(), about.modified().ok()).as_bytes());
-    }
+    print.add(format!("{file:?}").as_bytes());
     print.add(format!("{scenario:?}").as_bytes());
     print.add(mutant.unwrap_or_default().as_bytes());
-    std::env::temp_dir().join(format!("orrery-yardstick-{print}.json"))
+    Ok(std::env::temp_dir().join(format!("orrery-yardstick-{print}.json")))
 }
 
 /// A file of this process' own beside `kept`.
@@ -86,32 +100,44 @@ fn own(kept: &Path, what: &str) -> PathBuf {
     kept.with_extension(format!("{}.{what}", std::process::id()))
 }
 
-fn play(program: &Path, path: &str, seed: u64, mutant: Option<&str>, kept: &Path) -> Result<EndState, String> {
-    let file = own(kept, "end");
+fn play(path: &str, seed: u64, mutant: Option<&str>, kept: &Path, patience: Patience<'_>) -> Result<EndState, String> {
+    let file = own(kept, &format!("{seed}.end"));
     let mut arguments = vec!["run".to_owned(), path.to_owned(), "--seed".to_owned(), seed.to_string()];
     arguments.push("--fault-free".to_owned());
     arguments.extend(mutant.into_iter().flat_map(|id| ["--mutant".to_owned(), id.to_owned()]));
-    let output = Command::new(program)
-        .args(&arguments)
-        .arg("--end-state")
-        .arg(&file)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("cannot start a second process: {error}"))?;
+    let watched = child::itself().and_then(|mut command| {
+        command.args(&arguments).arg("--end-state").arg(&file);
+        child::watch(&mut command, patience)
+    });
+    let watched = watched.map_err(|error| format!("cannot start a second process: {error}"))?;
     let end = std::fs::read(&file).map_err(|error| error.to_string());
     // It lies among temporary files.
     let _ = std::fs::remove_file(&file);
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        return Err(not_to_be_compared(path, &arguments.join(" "), output.status, &said));
+    let command = arguments.join(" ");
+    let (status, said) = match watched {
+        Fate::Ended { status, output, errors } => (status.map_err(|error| error.to_string())?, output + &errors),
+        Fate::Late => {
+            let (cannot, seconds) = (cannot_be_compared(path), patience.limit.as_secs());
+            return Err(format!(
+                "{cannot}, since one did not end within {seconds} s of real time (`{command}`)"
+            ));
+        }
+        Fate::Interrupted => return Err(format!("{}: interrupted", cannot_be_compared(path))),
+    };
+    if !status.success() {
+        return Err(not_to_be_compared(path, &command, status, &said));
     }
     end.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()))
         .map_err(|error| format!("a run without faults left no end: {error}"))
 }
 
+fn cannot_be_compared(path: &str) -> String {
+    format!("{path} cannot be compared with runs without faults")
+}
+
 /// Why a scenario cannot be compared with a run without faults that ended so: it failed, or was not played to its end.
 fn not_to_be_compared(path: &str, command: &str, status: ExitStatus, said: &str) -> String {
-    let cannot = format!("{path} cannot be compared with runs without faults");
+    let cannot = cannot_be_compared(path);
     match status.code() {
         Some(code) if code == i32::from(exit::WRONG) => {
             // That its end has no place to be written to, for example, is no word on the scenario. In one line, as

@@ -160,11 +160,6 @@ impl SimDisk {
         }
         loss
     }
-
-    /// All bytes of all files; for tests and reports.
-    pub fn size(&self) -> usize {
-        self.files().values().map(|file| file.content.len()).sum()
-    }
 }
 
 #[async_trait]

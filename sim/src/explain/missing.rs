@@ -114,7 +114,7 @@ fn ignorant(index: &Index<'_>, about: &Subjects) -> Vec<String> {
         let node = index.facts(newest).map(|facts| facts.node.clone()).unwrap_or_default();
         for client in index.clients().filter(|client| acts(client, &node, &about.machines)) {
             let running = index.started(client, end).is_some();
-            if !running || !index.follows(client, &id.resource) {
+            if !running || !index.follows(client, &id.resource, end) {
                 continue;
             }
             let known = index.known(client, id, end).map(|known| known.revision);
@@ -156,7 +156,10 @@ fn idle(index: &Index<'_>, about: &Subjects, end: usize) -> Option<String> {
 /// Where `client`, since it last started, had been shown the newest state of all the subjects that it follows; none if
 /// there is one that it was not shown, or if it follows none. Signs of life are no news.
 fn shown_since(index: &Index<'_>, client: &str, about: &Subjects, end: usize) -> Option<usize> {
-    let followed = about.objects.iter().filter(|id| index.follows(client, &id.resource));
+    let followed = about
+        .objects
+        .iter()
+        .filter(|id| index.follows(client, &id.resource, end));
     let mut since = None;
     for id in followed {
         let mut writes = index.writes_of(id).iter().rev();

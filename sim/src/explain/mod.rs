@@ -96,6 +96,15 @@ pub fn explain(index: &Index<'_>) -> Option<Explanation> {
                 explanation.steps = chain(index, last, &[]);
             }
         }
+        Ending::Endless { .. } => {
+            let how = index.recording.cut();
+            explanation.finding.extend(how.map(|how| format!("the run {how}")));
+            // What goes round in circles is what was asked last, if anybody asked.
+            let mut places = (0..index.recording.events.len()).rev();
+            if let Some(last) = places.find(|place| index.request_at(*place).is_some()) {
+                explanation.steps = chain(index, last, &[]);
+            }
+        }
         Ending::Wrong(why) => explanation
             .finding
             .push(format!("the scenario cannot be played: {why}")),

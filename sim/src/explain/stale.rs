@@ -66,7 +66,7 @@ fn is_existence(index: &Index<'_>, write: usize) -> bool {
 }
 
 fn missed(index: &Index<'_>, client: &str, asked: usize, id: ObjectId, every: bool, least: u32) -> Option<Stale> {
-    if !index.follows(client, &id.resource) {
+    if !index.follows(client, &id.resource, asked) {
         return None;
     }
     // What it says that it rests on counts before what it had been shown.

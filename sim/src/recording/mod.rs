@@ -44,6 +44,19 @@ pub struct Recording {
     pub events: Vec<Event>,
 }
 
+impl Recording {
+    /// That it is not whole, in words that follow the run's name; none if it is.
+    pub fn cut(&self) -> Option<String> {
+        let Ending::Endless { seconds } = self.ending else {
+            return None;
+        };
+        let at = self.lasted.as_secs_f64();
+        Some(format!(
+            "did not end within {seconds} s of real time, and was cut at {at:.6} s of its own"
+        ))
+    }
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ending {
@@ -68,6 +81,11 @@ pub enum Ending {
         /// What it said, and where.
         message: String,
     },
+    /// It did not end: what is recorded is what happened until it was cut.
+    Endless {
+        /// After so many seconds of real time.
+        seconds: u64,
+    },
     /// The scenario cannot be played.
     Wrong(String),
 }
@@ -78,7 +96,7 @@ impl Ending {
         match self {
             Ending::Held => exit::HELD,
             Ending::Violated => exit::VIOLATED,
-            Ending::NotConverged { .. } => exit::NOT_CONVERGED,
+            Ending::NotConverged { .. } | Ending::Endless { .. } => exit::NOT_CONVERGED,
             Ending::Panicked { .. } => exit::PANICKED,
             Ending::Wrong(_) => exit::WRONG,
         }

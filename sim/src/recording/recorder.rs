@@ -19,6 +19,8 @@ pub struct Recorder(Option<Arc<Mutex<Tape>>>);
 #[derive(Default)]
 struct Tape {
     events: Vec<Event>,
+    /// Nobody wants to know any more.
+    closed: bool,
     requests: u64,
     faults: u64,
     /// Runtime events tell of containers by id alone once they run: where, and of which pod.
@@ -115,15 +117,21 @@ impl Recorder {
         })
     }
 
-    /// Everything so far; the tape is empty afterwards.
-    pub fn take(&self) -> Vec<Event> {
-        self.with(|tape| std::mem::take(&mut tape.events)).unwrap_or_default()
+    /// Everything so far. What happens from now on is not kept: a run that does not end may go on behind this.
+    pub fn close(&self) -> Vec<Event> {
+        self.with(|tape| {
+            tape.closed = true;
+            std::mem::take(&mut tape.events)
+        })
+        .unwrap_or_default()
     }
 }
 
 impl Tape {
     fn add(&mut self, at: Duration, what: What) {
-        self.events.push(Event { at, what });
+        if !self.closed {
+            self.events.push(Event { at, what });
+        }
     }
 
     fn see(&mut self, now: Duration, seen: &Seen<'_>) {

@@ -1,15 +1,13 @@
 //! Says which scenarios still fail: each is run in a process of its own, on all cores, and only once.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::Failure;
-use crate::child;
+use crate::child::{self, Fate, Patience};
 use crate::scenario::Scenario;
 use crate::variation::{Explore, Variation};
 
@@ -186,34 +184,21 @@ impl Oracle {
 
     /// Runs a scenario in a process of its own; how it failed, if it did and was not interrupted.
     fn judge(&self, file: &str, seed: u64) -> Option<Failure> {
-        let mut child = child::command("judge", file, seed, &self.variation)
-            .ok()?
-            // What it keeps of the candidate's runs without faults is of no use to others.
-            .env("TMPDIR", &self.folder)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .ok()?;
-        let output = child.stdout.take();
-        let reader = std::thread::spawn(move || {
-            let mut text = String::new();
-            // What could be read before an error is not a whole answer, and is understood as none.
-            let _ = output.map(|mut output| output.read_to_string(&mut text));
-            text
-        });
-        let started = Instant::now();
-        let mut is_late = false;
-        while !reader.is_finished() {
-            is_late = started.elapsed() > self.longest;
-            if is_late || self.interrupted.load(Ordering::Relaxed) {
-                // It may have ended at this very moment.
-                let _ = child.kill();
+        let mut command = child::command("judge", file, seed, &self.variation).ok()?;
+        // What it keeps of the candidate's runs without faults is of no use to others.
+        command.env("TMPDIR", &self.folder);
+        let patience = Patience {
+            limit: self.longest,
+            interrupted: Some(&self.interrupted),
+        };
+        match child::watch(&mut command, patience).ok()? {
+            Fate::Ended { output, .. } => serde_json::from_str(output.trim()).ok().flatten(),
+            Fate::Late => {
+                self.stopped.fetch_add(1, Ordering::Relaxed);
+                None
             }
-            std::thread::sleep(Duration::from_millis(2));
+            Fate::Interrupted => None,
         }
-        self.stopped.fetch_add(usize::from(is_late), Ordering::Relaxed);
-        child.wait().ok()?;
-        serde_json::from_str(reader.join().ok()?.trim()).ok().flatten()
     }
 }
 

@@ -226,6 +226,7 @@ fn verdict(index: &Index<'_>) -> String {
         }
         Ending::NotConverged { missing, .. } => report::not_converged(missing).to_owned(),
         Ending::Panicked { component, .. } => format!("{component} panicked"),
+        Ending::Endless { .. } => index.recording.cut().unwrap_or_default(),
         Ending::Wrong(why) => format!("cannot be played: {why}"),
     }
 }

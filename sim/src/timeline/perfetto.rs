@@ -2,7 +2,8 @@
 //!
 //! Processes are machines, threads are lanes; what overlaps in a lane is spread over threads of the same name. Slices
 //! are requests, pods' states, faults, and processes that are down; everything else is an instant. The causal chain is
-//! one flow.
+//! one flow, and since viewers draw a flow from slice to slice only, what it goes through is a slice in any case, if
+//! need be of no length.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -58,6 +59,7 @@ pub fn trace(timeline: &Timeline) -> Value {
         }));
     }
     let rows = request_rows(timeline);
+    let chained: BTreeSet<usize> = timeline.chain.iter().filter_map(|step| step.mark).collect();
     for (number, mark) in timeline.marks.iter().enumerate() {
         let row = rows.get(&number).copied().or(mark.row).unwrap_or(0);
         threads.insert((mark.lane, row));
@@ -65,11 +67,12 @@ pub fn trace(timeline: &Timeline) -> Value {
         let cat = category(mark.kind);
         let name: String = mark.text.chars().take(120).collect();
         let args = json!({"what": mark.text});
-        events.push(match mark.until {
+        let until = mark.until.or(chained.contains(&number).then_some(mark.at));
+        events.push(match until {
             Some(until) => json!({"ph": "X", "name": name, "cat": cat, "pid": pid, "tid": tid, "ts": micros(mark.at),
                 "dur": micros(until.saturating_sub(mark.at)), "args": args}),
-            None => json!({"ph": "X", "name": name, "cat": cat, "pid": pid, "tid": tid, "ts": micros(mark.at),
-                "dur": 0, "args": args}),
+            None => json!({"ph": "i", "s": "t", "name": name, "cat": cat, "pid": pid, "tid": tid,
+                "ts": micros(mark.at), "args": args}),
         });
     }
     for (lane, row) in threads {

@@ -112,18 +112,46 @@ fn slices_of_a_thread_nest_and_the_chain_is_one_flow() {
             assert!(!slices.iter().any(|other| crosses(&other)), "{thread}: {slices:?}");
         }
     }
-    let flow: Vec<&str> = events
-        .iter()
-        .filter(|event| event["cat"] == "cause")
-        .filter_map(|event| event["ph"].as_str())
-        .collect();
-    assert_eq!((flow.first(), flow.last()), (Some(&"s"), Some(&"f")));
+    let flow: Vec<&serde_json::Value> = events.iter().filter(|event| event["cat"] == "cause").collect();
+    let phases: Vec<&str> = flow.iter().filter_map(|event| event["ph"].as_str()).collect();
+    assert_eq!((phases.first(), phases.last()), (Some(&"s"), Some(&"f")));
+    for step in flow {
+        let is_here = |event: &&serde_json::Value| event["ts"] == step["ts"] && event["tid"] == step["tid"];
+        assert!(events.iter().filter(is_here).any(|event| event["ph"] == "X"), "{step}");
+    }
     let names: BTreeSet<&str> = events
         .iter()
         .filter(|event| event["name"] == "process_name")
         .filter_map(|event| event["args"]["name"].as_str())
         .collect();
     assert!(names.contains("node-1") && names.contains("control-plane"), "{names:?}");
+}
+
+#[test]
+fn what_takes_no_time_is_an_instant_unless_the_chain_goes_through_it() {
+    let timeline = of(&failing());
+    let trace = perfetto::trace(&timeline);
+    let events = trace["traceEvents"].as_array().unwrap();
+    let instants: Vec<&serde_json::Value> = events.iter().filter(|event| event["ph"] == "i").collect();
+    let chained = |number: &usize| timeline.chain.iter().any(|step| step.mark == Some(*number));
+    let marks = timeline.marks.iter().enumerate();
+    let moments = marks.filter(|(number, mark)| mark.until.is_none() && !chained(number));
+    assert_eq!(instants.len(), moments.count());
+    assert!(!instants.is_empty());
+    for instant in instants {
+        assert!(instant["s"] == "t" && instant["dur"].is_null(), "{instant}");
+    }
+}
+
+#[test]
+fn a_run_that_was_cut_says_so_and_shows_what_was_asked_last() {
+    let timeline = of(&one_pod().end(Ending::Endless { seconds: 300 }));
+    let cut = "did not end within 300 s of real time, and was cut at 5.016000 s of its own";
+    assert_eq!(timeline.verdict, cut);
+    assert!(!timeline.held);
+    assert_eq!(timeline.finding, [format!("the run {cut}")]);
+    let last = timeline.chain.last().unwrap();
+    assert!(last.line.contains("creates pods/default/web-a"), "{}", last.line);
 }
 
 #[test]
@@ -146,5 +174,6 @@ fn the_shade_of_a_machine_that_stays_broken_lasts_to_the_end_and_others_end_with
     };
     assert_eq!(until("crash of machine node-1", "node-1"), 50);
     assert_eq!(until("crash of machine node-1", "node-2"), 20);
+    assert_eq!(until("lingering flows of node-1", "node-1"), 50);
     assert_eq!(until("wrong clock of node-1", "node-1"), 20);
 }

@@ -241,11 +241,6 @@ impl<'a> Index<'a> {
         self.requests.get(&request).map_or(&[], |story| &story.writes)
     }
 
-    /// Where the server answered a request.
-    pub fn answered(&self, request: u64) -> Option<usize> {
-        self.requests.get(&request)?.answered
-    }
-
     /// Where a request's answer came, or was given up.
     pub fn ended(&self, request: u64) -> Option<usize> {
         self.requests.get(&request)?.ended
@@ -317,10 +312,11 @@ impl<'a> Index<'a> {
     }
 
     /// Whether a client follows objects of `resource` at all: it has listed or watched them before a place.
-    pub fn follows(&self, client: &str, resource: &str) -> bool {
-        let watches = self.watches.values();
-        let mut own = watches.filter(|watch| watch.client == client);
-        own.any(|watch| watch.resource == resource)
+    pub fn follows(&self, client: &str, resource: &str, before: usize) -> bool {
+        let watches = |watch: &Watch| watch.client == client && watch.resource == resource && watch.opened < before;
+        let lists = |list: &List| list.resource == resource && list.place < before;
+        let mut listed = self.lists.get(client).into_iter().flatten();
+        self.watches.values().any(watches) || listed.any(lists)
     }
 
     /// Whether a request asks for many objects.
@@ -334,5 +330,38 @@ impl<'a> Index<'a> {
         let lists = self.lists.get(client)?;
         let found = lists.iter().find(|list| list.place == place)?;
         Some((&found.resource, found.revision))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explain::tests::Tape;
+    use crate::recording::Ending;
+
+    #[test]
+    fn a_client_follows_what_it_has_listed_or_begun_to_watch_and_not_before() {
+        let mut tape = Tape::begin();
+        let list = tape.ask("scheduler/1", "GET", "/api/v1/pods", "");
+        tape.answer(list, Some(1));
+        let recording = tape.end(Ending::Held);
+        let index = Index::new(&recording);
+        let end = recording.events.len();
+        let first = |wanted: fn(&What) -> bool| recording.events.iter().position(|event| wanted(&event.what));
+        let opened = first(|what| matches!(what, What::WatchOpened { .. })).expect("a watch");
+        let listed = first(|what| matches!(what, What::Received { .. })).expect("an answer");
+        for (client, resource, place) in [
+            ("controller-manager/1", "replicasets.apps", opened),
+            ("scheduler/1", "pods", listed),
+        ] {
+            let follows = |before| index.follows(client, resource, before);
+            assert_eq!(
+                (follows(place), follows(place + 1), follows(end)),
+                (false, true, true),
+                "{client}"
+            );
+        }
+        assert!(!index.follows("scheduler/1", "nodes", end));
+        assert!(!index.follows("kubelet/node-1", "pods", end));
     }
 }
