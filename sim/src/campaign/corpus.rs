@@ -284,7 +284,8 @@ impl Guide {
     fn save(folder: &Path, number: u64, entry: &Entry) -> Result<(), String> {
         let file = folder.join(format!("{number:06}.json"));
         let text = serde_json::to_string(entry).map_err(|error| error.to_string())?;
-        replace(&file, &(text + "\n")).map_err(|error| format!("{} cannot be written: {error}", file.display()))
+        replace(&file, (text + "\n").as_bytes())
+            .map_err(|error| format!("{} cannot be written: {error}", file.display()))
     }
 }
 

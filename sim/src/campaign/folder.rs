@@ -37,7 +37,7 @@ impl Head {
     /// # Errors
     /// The own executable cannot be read.
     pub fn new<'a>(scenarios: impl IntoIterator<Item = (&'a str, &'a Scenario)>) -> Result<Self, String> {
-        let own = child::program().and_then(fs::read);
+        let own = fs::read(child::PROGRAM);
         let own = own.map_err(|error| format!("the simulator cannot read itself: {error}"))?;
         let scenarios = scenarios.into_iter();
         Ok(Head {
@@ -154,7 +154,7 @@ impl Folder {
     ///
     /// # Errors
     /// There is something in it, or it cannot be written; in words.
-    pub fn write(path: &Path, head: Head, records: &[Record]) -> Result<(), String> {
+    pub fn write(path: &Path, head: &Head, records: &[Record]) -> Result<(), String> {
         let name = path.display();
         if path.join(HEAD).exists() || path.join(RUNS).exists() {
             return Err(format!("{name} holds a campaign already"));
@@ -162,21 +162,23 @@ impl Folder {
         if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(format!("there is something in {name} already"));
         }
-        // Without dots, links and a slash at its end, so that there is something beside it.
-        let place: PathBuf = fs::canonicalize(path).unwrap_or_else(|_| path.components().collect());
-        let new = with_suffix(&place, &format!(".{}.new", std::process::id()));
-        // A process of this number may have been killed here.
-        let _ = fs::remove_dir_all(&new);
-        let written = write_whole(&new, head, records).and_then(|()| {
-            // It takes the place of an empty folder, too.
-            let moved = fs::rename(&new, &place);
-            moved.map_err(|error| format!("{name} cannot be written: {error}"))
-        });
-        if written.is_err() {
-            // It may not have come to be.
-            let _ = fs::remove_dir_all(&new);
+        let mut lines = Vec::new();
+        for record in records {
+            serde_json::to_writer(&mut lines, record).map_err(|error| error.to_string())?;
+            lines.push(b'\n');
         }
-        written
+        // Without its head, which comes last, it is no campaign's folder.
+        let written = fs::create_dir_all(path)
+            .and_then(|()| replace(&path.join(RUNS), &lines))
+            .and_then(|()| write_head(path, head));
+        if written.is_err() {
+            // Neither may have come to be.
+            for file in [RUNS, HEAD].map(|file| path.join(file)) {
+                let _ = fs::remove_file(beside(&file));
+                let _ = fs::remove_file(file);
+            }
+        }
+        written.map_err(|error| format!("{name} cannot be written: {error}"))
     }
 
     /// Reads a folder, also one that is being written to.
@@ -237,30 +239,26 @@ fn read_head(path: &Path) -> Result<Option<Head>, String> {
 }
 
 fn write_head(path: &Path, head: &Head) -> io::Result<()> {
-    replace(&path.join(HEAD), &(serde_json::to_string_pretty(head)? + "\n"))
+    replace(
+        &path.join(HEAD),
+        (serde_json::to_string_pretty(head)? + "\n").as_bytes(),
+    )
 }
 
 /// Writes a file in a step that is done wholly or not at all, even if the machine stops.
-pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let new = with_suffix(path, ".new");
+pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let new = beside(path);
     let mut file = File::create(&new)?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(content)?;
     file.sync_all()?;
     fs::rename(new, path)
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+/// Where a file lies until it is whole.
+fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
+    name.push(".new");
     name.into()
-}
-
-/// Makes a folder of these records, all of them.
-fn write_whole(path: &Path, head: Head, records: &[Record]) -> Result<(), String> {
-    let (mut folder, _) = Folder::open(path, head, |_| ())?;
-    records.iter().try_for_each(|record| folder.append(record))?;
-    let kept = folder.runs.sync_all();
-    kept.map_err(|error| format!("{} cannot be written: {error}", path.display()))
 }
 
 /// Gives each record of a file to `each`. What could not be read; and how long the file is without a last line that was
@@ -408,16 +406,16 @@ mod tests {
         fs::write(full.join("note"), "").unwrap();
         let records = [record("a.yaml", 1), record("a.yaml", 2)];
         for path in [&new, &empty] {
-            Folder::write(path, head(), &records).unwrap();
+            Folder::write(path, &head(), &records).unwrap();
             assert_eq!(Folder::read(path).unwrap().records, records);
-            let error = Folder::write(path, head(), &[]).unwrap_err();
+            let error = Folder::write(path, &head(), &[]).unwrap_err();
             assert!(error.contains("holds a campaign already"), "{error}");
             assert_eq!(Folder::read(path).unwrap().records, records, "it is left as it was");
         }
-        let error = Folder::write(&full, head(), &records).unwrap_err();
+        let error = Folder::write(&full, &head(), &records).unwrap_err();
         assert!(error.contains("there is something in"), "{error}");
         let names = |path: &Path| fs::read_dir(path).unwrap().count();
-        assert_eq!((names(place.path()), names(&place.path().join("deep"))), (3, 1));
+        assert_eq!((names(&new), names(&empty), names(&full)), (2, 2, 1));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub fn merge(parts: Vec<(String, Vec<Record>)>) -> Merged {
     let contradictions = contradictions(&parts);
     let mut records: Vec<Record> = parts.into_iter().flat_map(|(_, records)| records).collect();
     let guided = records.iter().any(|record| record.guide.is_some());
-    // An input that two folders have says the same in both, but only one of them may have its features.
+    // Of an input that several folders have, one may have its features: they are put together, whichever counts.
     let mut features: BTreeMap<Input, Vec<String>> = BTreeMap::new();
     for record in &mut records {
         let own = features.entry(record.input.clone()).or_default();

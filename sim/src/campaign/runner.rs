@@ -1,7 +1,6 @@
 //! Runs inputs, each in a process of its own, exactly as its replay will: what runs share within a process would shift
 //! them.
 
-use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,6 +11,9 @@ use super::Input;
 use super::Summary;
 use crate::child::{self, Fate, Patience};
 use crate::exit;
+
+/// For so long it is waited whether what ended a process reaches this one, too.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// Where inputs come from, and what is learned from their runs.
 pub trait Source: Send {
@@ -45,8 +47,7 @@ pub struct Limits {
     pub failures: Option<u64>,
     /// At this moment.
     pub until: Option<Instant>,
-    /// Raised when somebody wants it to end: then the runs that are under way are ended, and are none. Without it runs
-    /// end by an interrupt on the terminal as this process does.
+    /// Raised when somebody wants it to end: then the runs that are under way are ended, and are none.
     pub interrupted: Option<Arc<AtomicBool>>,
 }
 
@@ -82,10 +83,11 @@ pub fn run_all(
     limits: &Limits,
     each: impl FnMut(Input, Summary) -> Result<(), String>,
 ) -> Result<(), String> {
-    run_all_prepared(source, jobs, limits, &|_: &Input| (), each)
+    run_all_prepared(source, jobs, limits, &|_: &Input| Ok(()), each)
 }
 
-/// Does what [`run_all`] does; before each run `prepare` does what shall not take of its time.
+/// Does what [`run_all`] does; before each run `prepare` does what shall not take of its time, or says why the run
+/// cannot be played.
 ///
 /// # Errors
 /// As of [`run_all`].
@@ -93,13 +95,16 @@ pub fn run_all_prepared(
     source: &mut dyn Source,
     jobs: usize,
     limits: &Limits,
-    prepare: &(dyn Fn(&Input) + Sync),
+    prepare: &(dyn Fn(&Input) -> Result<(), String> + Sync),
     each: impl FnMut(Input, Summary) -> Result<(), String>,
 ) -> Result<(), String> {
     let play = |input: &Input| {
-        prepare(input);
+        let prepared = prepare(input);
         if limits.is_interrupted() {
             return Ok(None);
+        }
+        if let Err(why) = prepared {
+            return Ok(Some(Summary::refused(input, why.trim_end())));
         }
         in_child(child::itself(), input, limits.patience())
     };
@@ -167,20 +172,16 @@ fn lock<'a, 'b, T: ?Sized>(mutex: &'a Mutex<&'b mut T>) -> MutexGuard<'a, &'b mu
 
 /// Runs one input in a process of its own, for no longer than `limit`.
 pub fn in_process(input: &Input, limit: Duration) -> Summary {
-    alone(child::itself(), input, limit)
+    alone(child::itself(), input, Patience::of(limit))
 }
 
-/// Runs one input in a process of `program`, which may be built with other features.
-pub fn in_process_of(program: &Path, input: &Input, limit: Duration) -> Summary {
-    alone(Ok(Command::new(program)), input, limit)
+/// Runs one input in a process of `program`, which may be built with other features, while there is patience.
+pub fn in_process_of(program: &Path, input: &Input, patience: Patience<'_>) -> Summary {
+    alone(Command::new(program), input, patience)
 }
 
-/// Runs one input that is no campaign's; where no process can be started, it is one that was not played.
-fn alone(program: io::Result<Command>, input: &Input, limit: Duration) -> Summary {
-    let patience = Patience {
-        limit,
-        interrupted: None,
-    };
+/// Runs one input that is no campaign's; one that was interrupted, or whose process cannot be started, was not played.
+fn alone(program: Command, input: &Input, patience: Patience<'_>) -> Summary {
     in_child(program, input, patience)
         .and_then(|summary| summary.ok_or_else(|| "it was interrupted".to_owned()))
         .unwrap_or_else(|why| Summary::refused(input, &why))
@@ -190,12 +191,9 @@ fn alone(program: io::Result<Command>, input: &Input, limit: Duration) -> Summar
 ///
 /// # Errors
 /// No process can be started; in words.
-fn in_child(program: io::Result<Command>, input: &Input, patience: Patience<'_>) -> Result<Option<Summary>, String> {
-    let watched = program.and_then(|mut command| {
-        command.args(input.arguments()).arg("--json");
-        child::watch(&mut command, patience)
-    });
-    let (status, output, errors) = match watched {
+fn in_child(mut program: Command, input: &Input, patience: Patience<'_>) -> Result<Option<Summary>, String> {
+    program.args(input.arguments()).arg("--json");
+    let (status, output, errors) = match child::watch(&mut program, patience) {
         Ok(Fate::Ended { status, output, errors }) => (status, output, errors),
         Ok(Fate::Late) => return Ok(Some(Summary::endless(input, patience.limit))),
         Ok(Fate::Interrupted) => return Ok(None),
@@ -206,19 +204,17 @@ fn in_child(program: io::Result<Command>, input: &Input, patience: Patience<'_>)
         return Ok(summary);
     }
     if let Some(interrupted) = patience.interrupted {
-        // Who stops a whole group of processes may reach that one a little sooner than this one.
-        std::thread::sleep(child::LOOK);
+        // An interrupt on a terminal may reach that process a little sooner than this one.
+        std::thread::sleep(GRACE);
         if interrupted.load(Ordering::Relaxed) {
             return Ok(None);
         }
     }
-    Ok(Some(match status {
-        Ok(status) if status.code() == Some(exit::WRONG.into()) => {
-            Summary::refused(input, error_in(&errors).unwrap_or("its process refused it"))
-        }
-        status => {
-            let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-            Summary::died(input, &format!("{how}; {}", errors.lines().last().unwrap_or_default()))
+    Ok(Some(match status.code() == Some(exit::WRONG.into()) {
+        true => Summary::refused(input, error_in(&errors).unwrap_or("its process refused it")),
+        false => {
+            let last = errors.lines().last().unwrap_or_default();
+            Summary::died(input, &format!("{status}; {last}"))
         }
     }))
 }
@@ -279,7 +275,7 @@ mod tests {
     #[test]
     fn a_program_that_is_not_there_has_played_nothing() {
         let input = Input::new("a.yaml", 1);
-        let summary = in_process_of(Path::new("/nowhere/orrery-sim"), &input, Duration::from_secs(60));
+        let summary = in_process_of(Path::new("/nowhere/orrery-sim"), &input, Patience::ENDLESS);
         assert_eq!((summary.code, summary.kind.as_str()), (exit::WRONG, "not played"));
         let why = "cannot start a process for a run: ";
         assert!(summary.message.starts_with(why), "{}", summary.message);
@@ -294,7 +290,7 @@ mod tests {
                 limit: Duration::from_secs(60),
                 interrupted: Some(&interrupted),
             };
-            let played = in_child(Ok(Command::new("false")), &input, patience).expect("a process was started");
+            let played = in_child(Command::new("false"), &input, patience).expect("a process was started");
             let kind = played.map(|summary| summary.kind);
             assert_eq!(kind, (!is_interrupted).then(|| "the process died".to_owned()));
         }

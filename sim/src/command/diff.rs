@@ -3,27 +3,23 @@
 //! Traces are compared event by event, without the running hashes. Of runs it is also said which decision is the first
 //! that only one of them took, and how the stores differ at both moments.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::record::{Limit, obtain};
 use super::subject::read;
-use super::watched::{End, Watched};
+use super::traces::{self, Compared, Parted, Trace};
 use crate::campaign::Input;
-use crate::child;
 use crate::exit;
 use crate::explain::chain::Step;
 use crate::explain::{compare, words};
 use crate::recording::{Ending, Index, Recording};
 use crate::variation::Variation;
 
-/// So many equal events are shown before the first that differs, and so many after it.
-const CONTEXT: usize = 5;
 /// So many objects are shown, and so many fields of each.
 const OBJECTS: usize = 12;
 const FIELDS: usize = 6;
@@ -31,8 +27,8 @@ const FIELDS: usize = 6;
 /// Compares two runs, each `SCENARIO@SEED`, or files written by `run --trace`: the first event where they part.
 ///
 /// With `--redraw`, `--explore` or `--mutant` B is the varied run; if it is not named, it is A varied. Ends with 0 if
-/// they are the same, with 1 if they differ, with 11 if one of them did not end in time and until then they are the
-/// same.
+/// they are the same, with 1 if they differ, with 11 if one of them did not end in time, or 13 if its process died, and
+/// until then they are the same.
 #[derive(Args)]
 pub struct Diff {
     /// The one: `SCENARIO@SEED` or a trace's file.
@@ -53,48 +49,23 @@ pub struct Diff {
 /// What is compared.
 #[derive(Debug, PartialEq, Eq)]
 enum Side {
-    Run {
-        scenario: String,
-        seed: u64,
-        variation: Variation,
-    },
+    Run(Input),
     File(String),
 }
 
 impl Side {
     fn parse(text: &str, variation: &Variation) -> Self {
         match text.rsplit_once('@').map(|(scenario, seed)| (scenario, seed.parse())) {
-            Some((scenario, Ok(seed))) => Side::Run {
-                scenario: scenario.to_owned(),
-                seed,
+            Some((scenario, Ok(seed))) => Side::Run(Input {
                 variation: variation.clone(),
-            },
+                ..Input::new(scenario, seed)
+            }),
             _ => Side::File(text.to_owned()),
         }
     }
 
-    /// The input that makes the run, if it is one.
-    fn input(&self) -> Option<Input> {
-        let Side::Run {
-            scenario,
-            seed,
-            variation,
-        } = self
-        else {
-            return None;
-        };
-        Some(Input {
-            variation: variation.clone(),
-            ..Input::new(scenario, *seed)
-        })
-    }
-
-    /// Its trace, and the process that prints it, for no longer than the limit.
-    fn trace(&self, limit: Duration) -> Result<(Box<dyn BufRead>, Option<Watched>), u8> {
-        let failed = |error: std::io::Error| {
-            eprintln!("error: cannot read {self:?}: {error}");
-            exit::WRONG
-        };
+    /// Its trace, for no longer than the limit.
+    fn trace(&self, limit: Duration) -> Result<Trace, u8> {
         match self {
             Side::File(path) => {
                 let unreadable = |error| {
@@ -108,21 +79,12 @@ impl Side {
                 }
                 Ok((Box::new(trace), None))
             }
-            Side::Run {
-                scenario,
-                seed,
-                variation,
-            } => {
-                read(scenario, variation)?;
-                let mut child = child::command("run", scenario, *seed, variation)
-                    .map_err(failed)?
-                    .args(["--trace", "-"])
-                    .stdout(Stdio::piped())
-                    .stderr(Stdio::null())
-                    .spawn()
-                    .map_err(failed)?;
-                let output = child.stdout.take().ok_or(exit::WRONG)?;
-                Ok((Box::new(BufReader::new(output)), Some(Watched::new(child, limit))))
+            Side::Run(input) => {
+                read(&input.scenario, &input.variation)?;
+                traces::played(input, limit).map_err(|error| {
+                    eprintln!("error: cannot start a second process: {error}");
+                    exit::WRONG
+                })
             }
         }
     }
@@ -132,17 +94,6 @@ impl Side {
 fn is_trace(start: &[u8]) -> bool {
     let word = start.split(|byte| *byte == b' ').next().unwrap_or_default();
     word.is_empty() || std::str::from_utf8(word).is_ok_and(|word| word.parse::<f64>().is_ok())
-}
-
-/// Where two traces part.
-#[derive(Debug, PartialEq, Eq)]
-struct Parted {
-    /// The number of the first event that differs, from 1 on.
-    number: u64,
-    /// The last that are equal.
-    before: Vec<String>,
-    /// What follows on each side; nothing where a trace is over.
-    after: [Vec<String>; 2],
 }
 
 impl Diff {
@@ -171,65 +122,36 @@ impl Diff {
     fn compare(&self) -> Result<u8, u8> {
         let sides = self.sides()?;
         let limit = self.limit.time();
-        let (mut one, first) = sides[0].trace(limit)?;
-        let (mut other, second) = sides[1].trace(limit)?;
-        let parted = part(&mut one, &mut other);
-        drop((one, other));
-        let over = match &parted {
-            Ok(Some(parted)) => parted.after.each_ref().map(Vec::is_empty),
-            Ok(None) => [true; 2],
-            Err(_) => [false; 2],
-        };
-        let ends = [(first, over[0]), (second, over[1])].map(|(process, is_over)| end(process, is_over));
-        let parted = parted.map_err(|error| {
+        let traces = [sides[0].trace(limit)?, sides[1].trace(limit)?];
+        let compared = traces::compare(traces, limit, without_hash).map_err(|error| {
             eprintln!("error: cannot read a trace: {error}");
             exit::WRONG
         })?;
-        // One that was stopped would have gone on: that it has no more events is no difference.
-        let late = ["A", "B"]
-            .into_iter()
-            .zip(ends)
-            .zip(over)
-            .find(|((_, end), is_over)| *is_over && *end == Some(End::Late));
-        if let Some(((name, _), _)) = late {
-            println!(
-                "the same as far as it came: {name} did not end within {} s of real time",
-                limit.as_secs()
-            );
-            return Ok(exit::NOT_CONVERGED);
+        let Compared { parted, codes, lost } = compared;
+        if let Some((side, code, how)) = lost {
+            println!("the same as far as it came: {} {how}", ["A", "B"][side]);
+            return Ok(code);
         }
-        let Some(parted) = parted else {
+        if parted.over() == [true; 2] {
             // So much of them is the same, but it is no run.
-            let unplayed = sides
-                .iter()
-                .zip(ends)
-                .find(|(_, end)| end.and_then(End::code) == Some(exit::WRONG.into()));
-            if let Some(input) = unplayed.and_then(|(side, _)| side.input()) {
-                eprintln!("error: {}", super::why_unplayed(&input));
+            let unplayed = sides.iter().zip(codes).find_map(|(side, code)| match side {
+                Side::Run(input) if code == Some(exit::WRONG.into()) => Some(input),
+                _ => None,
+            });
+            if let Some(input) = unplayed {
+                eprintln!("error: {}", super::why_unplayed(input));
                 return Err(exit::WRONG);
             }
             println!("the same: every event");
             return Ok(exit::HELD);
-        };
-        for line in parted.lines() {
+        }
+        for line in lines(&parted) {
             println!("{line}");
         }
-        if let [
-            Side::Run {
-                scenario: first,
-                seed: one,
-                variation: left,
-            },
-            Side::Run {
-                scenario: second,
-                seed: other,
-                variation: right,
-            },
-        ] = &sides
-        {
+        if let [Side::Run(one), Side::Run(other)] = &sides {
             let recordings = [
-                obtain(first, *one, left, &[], self.limit)?,
-                obtain(second, *other, right, &[], self.limit)?,
+                obtain(&one.scenario, one.seed, &one.variation, &[], self.limit)?,
+                obtain(&other.scenario, other.seed, &other.variation, &[], self.limit)?,
             ];
             for (name, recording) in ["A", "B"].iter().zip(&recordings) {
                 if let Some(how) = recording.cut() {
@@ -237,7 +159,7 @@ impl Diff {
                 }
             }
             let [one, other] = [Index::new(&recordings[0]), Index::new(&recordings[1])];
-            if let Some(at) = parted.at() {
+            if let Some(at) = at(&parted) {
                 print_state("at that moment", &one, &other, [at, at]);
             }
             print_decision(&one, &other);
@@ -247,13 +169,6 @@ impl Diff {
         }
         Ok(exit::DIFFERENT)
     }
-}
-
-/// How a run's process ends. One whose trace is not over is of no use any more.
-fn end(process: Option<Watched>, is_over: bool) -> Option<End> {
-    let process = process?;
-    let end = if is_over { process.end() } else { process.stop() };
-    end.ok()
 }
 
 /// Says why a run was not played to its end, if so.
@@ -338,85 +253,48 @@ fn print_state(when: &str, one: &Index<'_>, other: &Index<'_>, at: [Duration; 2]
     }
 }
 
-impl Parted {
-    fn lines(&self) -> Vec<String> {
-        let mut lines = vec![format!("they part at event {}:", self.number)];
-        lines.extend(self.before.iter().map(|line| format!("     {line}")));
-        for (name, side) in ["A", "B"].iter().zip(&self.after) {
-            if side.is_empty() {
-                lines.push(format!("  {name}  (the end)"));
-            }
-            lines.extend(side.iter().map(|line| format!("  {name}  {line}")));
+/// Where two traces part, in words.
+fn lines(parted: &Parted) -> Vec<String> {
+    let mut lines = vec![format!("they part at event {}:", parted.same + 1)];
+    lines.extend(parted.before.iter().map(|line| format!("     {line}")));
+    for (name, side) in ["A", "B"].iter().zip(&parted.after) {
+        if side.is_empty() {
+            lines.push(format!("  {name}  (the end)"));
         }
-        lines
+        lines.extend(side.iter().map(|line| format!("  {name}  {line}")));
     }
-
-    /// When they part: the earlier of both.
-    fn at(&self) -> Option<Duration> {
-        let seconds = |line: &String| line.split(' ').next()?.parse::<f64>().ok();
-        let first = self.after.iter().filter_map(|side| side.first().and_then(seconds));
-        first.reduce(f64::min).map(Duration::from_secs_f64)
-    }
+    lines
 }
 
-/// Where two traces part; none if they are equal.
-fn part(one: &mut dyn BufRead, other: &mut dyn BufRead) -> std::io::Result<Option<Parted>> {
-    let mut before = VecDeque::new();
-    for number in 1.. {
-        let (left, right) = (line(one)?, line(other)?);
-        if left == right {
-            let Some(line) = left else { break };
-            if before.len() == CONTEXT {
-                before.pop_front();
-            }
-            before.push_back(line);
-            continue;
-        }
-        let rest = |first: Option<String>, from: &mut dyn BufRead| -> std::io::Result<Vec<String>> {
-            let mut lines: Vec<String> = first.into_iter().collect();
-            while !lines.is_empty() && lines.len() < CONTEXT {
-                let Some(line) = line(from)? else { break };
-                lines.push(line);
-            }
-            Ok(lines)
-        };
-        return Ok(Some(Parted {
-            number,
-            before: before.into(),
-            after: [rest(left, one)?, rest(right, other)?],
-        }));
-    }
-    Ok(None)
+/// When they part: the earlier of both.
+fn at(parted: &Parted) -> Option<Duration> {
+    let seconds = |line: &String| line.split(' ').next()?.parse::<f64>().ok();
+    let first = parted.after.iter().filter_map(|side| side.first().and_then(seconds));
+    first.reduce(f64::min).map(Duration::from_secs_f64)
 }
 
-/// The next event, without the running hash at its end. A line that was torn when its process was killed is none.
-fn line(from: &mut dyn BufRead) -> std::io::Result<Option<String>> {
-    let mut bytes = Vec::new();
-    from.read_until(b'\n', &mut bytes)?;
-    let Some(bytes) = bytes.strip_suffix(b"\n") else {
-        return Ok(None);
-    };
-    let text = String::from_utf8_lossy(bytes);
-    let text = text.trim_end();
-    let event = text.strip_suffix(']').and_then(|text| text.rsplit_once(" ["));
-    Ok(Some(event.map_or(text, |(event, _)| event).to_owned()))
+/// An event without the running hash at its end.
+fn without_hash(line: &str) -> &str {
+    let line = line.trim_end();
+    let event = line.strip_suffix(']').and_then(|line| line.rsplit_once(" ["));
+    event.map_or(line, |(event, _)| event)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parted(one: &str, other: &str) -> Option<Parted> {
-        part(&mut one.as_bytes(), &mut other.as_bytes()).unwrap()
+    fn parted(one: &str, other: &str) -> Parted {
+        traces::part(&mut one.as_bytes(), &mut other.as_bytes(), without_hash).unwrap()
     }
 
     #[test]
     fn traces_part_at_the_first_event_that_differs() {
         let one = "0.100000000 store: 2 put [aa]\n0.200000000 user: GET /x [bb]\n0.300000000 user: more [cc]\n";
         let other = "0.100000000 store: 2 put [ff]\n0.250000000 user: GET /y [ee]\n";
-        let parted = parted(one, other).unwrap();
-        assert_eq!(parted.at(), Some(Duration::from_millis(200)));
-        insta::assert_snapshot!(parted.lines().join("\n"), @r"
+        let parted = parted(one, other);
+        assert_eq!(at(&parted), Some(Duration::from_millis(200)));
+        insta::assert_snapshot!(lines(&parted).join("\n"), @r"
         they part at event 2:
              0.100000000 store: 2 put
           A  0.200000000 user: GET /x
@@ -427,15 +305,15 @@ mod tests {
 
     #[test]
     fn equal_traces_do_not_part_and_a_shorter_one_does_at_its_end() {
-        assert_eq!(parted("1.0 a: b [x]\n", "1.0 a: b [y]\n"), None);
-        let shorter = parted("1.0 a: b [x]\n", "1.0 a: b [x]\n2.0 a: c [z]\n").unwrap();
-        assert_eq!(
-            (shorter.number, shorter.after[0].len(), shorter.after[1].len()),
-            (2, 0, 1)
-        );
-        let torn = parted("1.0 a: b [x]\n2.0 a", "1.0 a: b [x]\n2.0 a: c [z]\n").unwrap();
-        assert_eq!((torn.number, torn.after[0].len(), torn.after[1].len()), (2, 0, 1));
-        assert_eq!(parted("1.0 a: b [x]\n2.0", "1.0 a: b [x]\n2"), None);
+        let lengths = |one, other| {
+            let parted = parted(one, other);
+            (parted.same, parted.after.map(|side| side.len()))
+        };
+        assert_eq!(lengths("1.0 a: b [x]\n", "1.0 a: b [y]\n"), (1, [0, 0]));
+        let longer = "1.0 a: b [x]\n2.0 a: c [z]\n";
+        assert_eq!(lengths("1.0 a: b [x]\n", longer), (1, [0, 1]));
+        assert_eq!(lengths("1.0 a: b [x]\n2.0 a", longer), (1, [0, 1]));
+        assert_eq!(lengths("1.0 a: b [x]\n2.0", "1.0 a: b [x]\n2"), (1, [0, 0]));
     }
 
     #[test]
@@ -448,11 +326,7 @@ mod tests {
     #[test]
     fn a_side_is_a_run_or_a_file() {
         let plain = Variation::default();
-        let run = Side::Run {
-            scenario: "scenarios/a@b.yaml".to_owned(),
-            seed: 7,
-            variation: plain.clone(),
-        };
+        let run = Side::Run(Input::new("scenarios/a@b.yaml", 7));
         assert_eq!(Side::parse("scenarios/a@b.yaml@7", &plain), run);
         let file = Side::File("trace@home.txt".to_owned());
         assert_eq!(Side::parse("trace@home.txt", &plain), file);
@@ -471,7 +345,7 @@ mod tests {
         };
         let varied = |sides: Result<[Side; 2], u8>| {
             sides.map(|sides| {
-                sides.map(|side| matches!(side, Side::Run { variation, .. } if variation != Variation::default()))
+                sides.map(|side| matches!(side, Side::Run(input) if input.variation != Variation::default()))
             })
         };
         assert_eq!(varied(sides(&["a@7", "--redraw", "tasks=2"])), Ok([false, true]));

@@ -61,7 +61,12 @@ pub struct Fuzz {
     #[arg(long, value_parser = super::some_jobs)]
     jobs: Option<NonZeroUsize>,
     /// A run that takes longer than so many seconds of real time is stopped and counts as failed.
-    #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..))]
+    #[arg(
+        long,
+        default_value_t = super::LIMIT.as_secs(),
+        value_name = "SECONDS",
+        value_parser = value_parser!(u64).range(1..)
+    )]
     limit: u64,
 }
 
@@ -245,7 +250,7 @@ impl Before {
 
 /// The runs without faults that the ends of others are compared with, by scenario, and whether they have been looked
 /// after. Whoever needs them first would play them within its own time, and all others at once would do so again.
-struct Yardsticks<'a>(BTreeMap<&'a str, (&'a Scenario, OnceLock<()>)>);
+struct Yardsticks<'a>(BTreeMap<&'a str, (&'a Scenario, OnceLock<Result<(), String>>)>);
 
 impl<'a> Yardsticks<'a> {
     fn of(scenarios: &[(&'a str, &'a Scenario)]) -> Self {
@@ -257,18 +262,15 @@ impl<'a> Yardsticks<'a> {
         )
     }
 
-    /// Sees to it that those are kept that a run of this input needs.
-    fn prepare(&self, input: &Input, patience: Patience<'_>) {
-        let Some((scenario, played)) = self.0.get(input.scenario.as_str()) else {
-            return;
+    /// Sees to it that those are kept that a run of this input needs. The error says why they cannot be had, which is
+    /// so for every other run as well.
+    fn prepare(&self, input: &Input, patience: Patience<'_>) -> Result<(), String> {
+        let known = self.0.get(input.scenario.as_str());
+        let Some((scenario, played)) = known.filter(|(scenario, _)| compares_ends(scenario, &input.variation)) else {
+            return Ok(());
         };
-        if !compares_ends(scenario, &input.variation) {
-            return;
-        }
-        played.get_or_init(|| {
-            // Where they fail the run needs them again, and says why.
-            let _ = yardstick::yardstick_within(&input.scenario, scenario, None, patience);
-        });
+        let play = || yardstick::yardstick_within(&input.scenario, scenario, None, patience).map(drop);
+        played.get_or_init(play).clone()
     }
 }
 

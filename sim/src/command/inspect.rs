@@ -74,8 +74,8 @@ impl Inspect {
 
     /// Plays the run, and tells how it ended.
     fn play(&self, history: &Path, seed: u64, interrupted: &AtomicBool) -> Result<(), String> {
-        let status = child::command("run", &self.subject.scenario, seed, &self.subject.variation)
-            .and_then(|mut run| run.arg("--history").arg(history).spawn())
+        let mut run = child::command("run", &self.subject.scenario, seed, &self.subject.variation);
+        let status = child::start(run.arg("--history").arg(history))
             .and_then(|child| wait(child, interrupted))
             .map_err(|error| format!("cannot start a second process: {error}"))?;
         if interrupted.load(Ordering::Relaxed) {

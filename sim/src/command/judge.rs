@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::subject::Subject;
+use crate::child::Patience;
 use crate::run::run;
 use crate::shrink::Failure;
 
@@ -16,7 +17,7 @@ pub struct Judge {
 impl Judge {
     /// Does it; the exit code.
     pub fn execute(&self) -> u8 {
-        let settings = match self.subject.settings_with_end() {
+        let settings = match self.subject.settings_with_end(Patience::ENDLESS) {
             Ok(settings) => settings,
             Err(code) => return code,
         };

@@ -34,7 +34,7 @@ impl Merge {
             eprintln!("nothing is written to {into}, since runs contradict each other");
             return Ok(merged);
         }
-        Folder::write(&self.into, head, &merged.records)?;
+        Folder::write(&self.into, &head, &merged.records)?;
         if merged.guided {
             eprintln!("a guided campaign does not go on from here: its corpus stays in the folder of its shard");
         }
@@ -117,7 +117,7 @@ mod tests {
             build: "build".to_owned(),
             scenarios: BTreeMap::new(),
         };
-        Folder::write(path, head, records).expect("a folder can be written");
+        Folder::write(path, &head, records).expect("a folder can be written");
         path.to_owned()
     }
 

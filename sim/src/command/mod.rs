@@ -17,8 +17,8 @@ mod run;
 mod shrink;
 mod subject;
 mod summarize;
+mod traces;
 mod verify;
-mod watched;
 mod yardstick;
 
 use std::num::NonZeroUsize;
@@ -31,6 +31,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM};
 
 use crate::campaign::{Input, in_process};
+use crate::child;
 use crate::exit;
 use crate::simulator;
 
@@ -92,6 +93,7 @@ enum Command {
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
+    child::begin();
     // Whoever reads the output may have seen enough of it (`| head`): that is an end as any other program's.
     let _ = signal_hook::flag::register_conditional_shutdown(SIGPIPE, 141, Arc::new(AtomicBool::new(true)));
     // As people call it, and as the lines that say how to replay a run do.

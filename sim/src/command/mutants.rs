@@ -17,6 +17,7 @@ use clap::{Args, value_parser};
 
 use super::interrupted;
 use crate::campaign::{Input, Summary, in_process_of};
+use crate::child::{self, Fate, Patience};
 use crate::exit;
 use crate::mutants::{Card, cards};
 use crate::simulator;
@@ -36,7 +37,12 @@ pub struct Mutants {
     #[arg(long, value_parser = super::some_jobs)]
     jobs: Option<NonZeroUsize>,
     /// A run that takes longer than so many seconds of real time is stopped; it finds no mutant.
-    #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..))]
+    #[arg(
+        long,
+        default_value_t = super::LIMIT.as_secs(),
+        value_name = "SECONDS",
+        value_parser = value_parser!(u64).range(1..)
+    )]
     limit: u64,
     /// Make the run that found a mutant small, for so many minutes at most (2 if none are named), and tell the size.
     #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "2", value_parser = super::minutes)]
@@ -163,7 +169,7 @@ impl Mutants {
             let hunt = hunt?;
             longest = longest.max(hunt.runs);
             missed += usize::from(hunt.found.is_none());
-            let size = self.size(&binary, card.id, &hunt);
+            let size = self.size(&binary, card.id, &hunt, &interrupted);
             if is_over() {
                 return Ok(exit::INTERRUPTED);
             }
@@ -209,7 +215,7 @@ impl Mutants {
                         if number >= first.load(Ordering::Relaxed) || interrupted.load(Ordering::Relaxed) {
                             return;
                         }
-                        let summary = self.run(binary, card.map(|card| card.id), turn(number));
+                        let summary = self.run(binary, card.map(|card| card.id), turn(number), interrupted);
                         if is_found(card, &summary) || is_refused(&summary) {
                             first.fetch_min(number, Ordering::Relaxed);
                         }
@@ -227,12 +233,13 @@ impl Mutants {
     }
 
     /// How many lines of faults and workload the run had that found the mutant, and has when it was made small.
-    fn size(&self, binary: &Path, mutant: &str, hunt: &Hunt<'_>) -> String {
+    fn size(&self, binary: &Path, mutant: &str, hunt: &Hunt<'_>, interrupted: &AtomicBool) -> String {
         let (Some(minutes), Some((turn, _))) = (self.shrink, &hunt.found) else {
             return String::new();
         };
         let file = std::env::temp_dir().join(format!("orrery-mutant-{}-{mutant}.yaml", std::process::id()));
-        let shrunk = Command::new(binary)
+        let mut shrink = Command::new(binary);
+        shrink
             .args([
                 "shrink",
                 turn.scenario,
@@ -248,18 +255,30 @@ impl Mutants {
                 &super::jobs(self.jobs).to_string(),
                 "--out",
             ])
-            .arg(&file)
-            .output();
+            .arg(&file);
+        // It keeps to its own limit.
+        let patience = Patience {
+            interrupted: Some(interrupted),
+            ..Patience::ENDLESS
+        };
+        let shrunk = child::watch(&mut shrink, patience);
         // It lies among temporary files.
         let _ = std::fs::remove_file(&file);
-        let told = shrunk.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-        told.ok().as_deref().and_then(sizes).unwrap_or_else(|| "?".to_owned())
+        let size = match shrunk {
+            Ok(Fate::Ended { output, .. }) => sizes(&output),
+            _ => None,
+        };
+        size.unwrap_or_else(|| "?".to_owned())
     }
 
-    fn run(&self, binary: &Path, mutant: Option<&str>, turn: Turn<'_>) -> Summary {
+    fn run(&self, binary: &Path, mutant: Option<&str>, turn: Turn<'_>, interrupted: &AtomicBool) -> Summary {
         let mut input = Input::new(turn.scenario, turn.seed);
         input.variation.mutant = mutant.map(str::to_owned);
-        in_process_of(binary, &input, Duration::from_secs(self.limit))
+        let patience = Patience {
+            limit: Duration::from_secs(self.limit),
+            interrupted: Some(interrupted),
+        };
+        in_process_of(binary, &input, patience)
     }
 }
 

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::place::Place;
 use super::subject::Subject;
+use crate::child::Patience;
 use crate::exit;
 use crate::report;
 use crate::run::run;
@@ -21,7 +22,7 @@ pub struct Pin {
 impl Pin {
     /// Does it; the exit code: 0 when it was written, however the run ended.
     pub fn execute(&self) -> u8 {
-        let settings = match self.subject.settings_with_end() {
+        let settings = match self.subject.settings_with_end(Patience::ENDLESS) {
             Ok(settings) => settings,
             Err(code) => return code,
         };

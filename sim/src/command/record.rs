@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::{Args, value_parser};
 
 use super::subject::Subject;
-use crate::child;
+use crate::child::{self, Patience};
 use crate::exit;
 use crate::recording::Recording;
 use crate::run::{Settings, record_within};
@@ -53,7 +53,7 @@ pub struct Record {
 impl Record {
     /// Does it; the exit code.
     pub fn execute(&self) -> u8 {
-        let settings = match self.subject.settings_with_end() {
+        let settings = match self.subject.settings_with_end(Patience::of(self.limit.time())) {
             Ok(settings) => settings,
             Err(code) => return code,
         };
@@ -117,12 +117,12 @@ fn recorded(
     without: &[usize],
     limit: Limit,
 ) -> std::io::Result<(String, ExitStatus)> {
-    let mut command = child::command("record", scenario, seed, variation)?;
+    let mut command = child::command("record", scenario, seed, variation);
     command.args(["--limit", &limit.limit.to_string()]);
     for index in without {
         command.args(["--without", &index.to_string()]);
     }
-    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let mut child = child::start(command.stdout(Stdio::piped()))?;
     let mut text = String::new();
     if let Some(mut output) = child.stdout.take() {
         output.read_to_string(&mut text)?;

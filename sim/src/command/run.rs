@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::subject::Subject;
 use crate::campaign::Summary;
+use crate::child::Patience;
 use crate::exit;
 use crate::report;
 use crate::run::{End, Outcome, Settings, run};
@@ -93,7 +94,7 @@ impl Run {
         settings.verbose = self.verbose;
         settings.end = match &self.end_state {
             Some(_) => End::Tell,
-            None => self.subject.end(&settings.scenario)?,
+            None => self.subject.end(&settings.scenario, Patience::ENDLESS)?,
         };
         Ok(settings)
     }

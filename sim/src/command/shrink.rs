@@ -1,7 +1,6 @@
 //! `shrink`: the smallest scenario that fails as a seed of a scenario does.
 
 use std::num::NonZeroUsize;
-use std::process::Stdio;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use super::interrupted;
 use super::place::Place;
 use super::subject::Subject;
 use super::yardstick;
-use crate::child;
+use crate::child::{self, Fate, Patience};
 use crate::exit;
 use crate::report::{program, word};
 use crate::run::{Settings, Verdict, run_within};
@@ -61,12 +60,12 @@ impl Shrink {
         };
         let (path, original, seed) = (&self.subject.scenario, settings.scenario.clone(), settings.seed);
         let started = Instant::now();
-        let end = match self.subject.end(&original) {
+        let limit = Duration::try_from_secs_f64(self.limit * 60.0).unwrap_or(Duration::MAX);
+        let longest = super::LIMIT.max(limit / RUNS);
+        let end = match self.subject.end(&original, Patience::of(longest)) {
             Ok(end) => end,
             Err(code) => return code,
         };
-        let limit = Duration::try_from_secs_f64(self.limit * 60.0).unwrap_or(Duration::MAX);
-        let longest = super::LIMIT.max(limit / RUNS);
         let began = Instant::now();
         let Some(outcome) = run_within(Settings { end, ..settings }, longest) else {
             eprintln!(
@@ -267,17 +266,15 @@ fn about_seed(shrunk: &Shrunk) -> String {
 /// What the store of a run sees that is varied as the oracle's, told by a process of its own.
 fn writes(scenario: &Scenario, seed: u64, oracle: &Oracle) -> Vec<triggers::Write> {
     let file = oracle.folder().join("writes.yaml");
-    let output = std::fs::write(&file, scenario.to_yaml()).and_then(|()| {
-        child::command("run", &file.to_string_lossy(), seed, oracle.variation())?
-            .args(["--trace", "-"])
-            .env("TMPDIR", oracle.folder())
-            .stderr(Stdio::null())
-            .output()
+    let watched = std::fs::write(&file, scenario.to_yaml()).and_then(|()| {
+        let mut run = child::command("run", &file.to_string_lossy(), seed, oracle.variation());
+        run.args(["--trace", "-"]).env("TMPDIR", oracle.folder());
+        child::watch(&mut run, Patience::ENDLESS)
     });
-    output.map_or_else(
-        |_| Vec::new(),
-        |output| triggers::writes(&String::from_utf8_lossy(&output.stdout)),
-    )
+    match watched {
+        Ok(Fate::Ended { output, .. }) => triggers::writes(&output),
+        _ => Vec::new(),
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use clap::Args;
 use super::record::{Limit, obtain};
 use super::yardstick;
 use crate::campaign::Streams;
+use crate::child::Patience;
 use crate::exit;
 use crate::mutants;
 use crate::recording::Recording;
@@ -50,12 +51,13 @@ impl Subject {
         Ok(super::seed(self.seed, &read(&self.scenario, &self.variation)?))
     }
 
-    /// What becomes of the run's end, or says why it cannot be compared.
+    /// What becomes of the run's end, or says why it cannot be compared, as when there is too little patience for one
+    /// of the runs that it is compared with.
     ///
     /// # Errors
     ///
     /// As of [`Subject::settings`].
-    pub fn end(&self, scenario: &Scenario) -> Result<End, u8> {
+    pub fn end(&self, scenario: &Scenario, patience: Patience<'_>) -> Result<End, u8> {
         // Runs without faults are played only for whom they are compared with.
         if !compares_ends(scenario, &self.variation) {
             return Ok(End::Ignore);
@@ -64,17 +66,18 @@ impl Subject {
             &self.scenario,
             scenario,
             self.variation.mutant.as_deref(),
+            patience,
         ))
     }
 
-    /// What to run, with what becomes of the run's end.
+    /// What to run, with what becomes of the run's end, as of [`Subject::end`].
     ///
     /// # Errors
     ///
     /// As of [`Subject::settings`].
-    pub fn settings_with_end(&self) -> Result<Settings, u8> {
+    pub fn settings_with_end(&self, patience: Patience<'_>) -> Result<Settings, u8> {
         let settings = self.settings()?;
-        let end = self.end(&settings.scenario)?;
+        let end = self.end(&settings.scenario, patience)?;
         Ok(Settings { end, ..settings })
     }
 

@@ -5,22 +5,18 @@
 //! neither neighbours nor load are the same. Only where hashes differ events are looked at. A run of which nothing is
 //! known, because it did not end in time or its process died, is no run that differs: load alone may decide that.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead, BufReader};
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::process::{ChildStdout, Stdio};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clap::{Args, value_parser};
 
-use super::watched::{End, Watched};
+use super::traces::{self, Compared, Parted};
 use crate::campaign::{Explorers, Input, Limits, Listed, Plan, Progress, Shard, Summary, run_all};
-use crate::child;
 use crate::exit;
 use crate::variation::Redraw;
 
-/// So many equal events are shown before the first that differs.
-const CONTEXT: usize = 5;
 /// Of many runs, so many for each job are done before they are done again.
 const BATCH: usize = 32;
 /// Of many that differ, so many are looked at event by event, and so many are named of those that came to no end.
@@ -94,8 +90,11 @@ impl Verify {
 
     fn by_hashes(&self, inputs: &[Input], limit: Duration) -> Result<u8, String> {
         let jobs = super::jobs(self.jobs);
+        let interrupted = super::interrupted()?;
+        let is_over = || interrupted.load(Ordering::Relaxed);
         let limits = Limits {
             run: limit,
+            interrupted: Some(interrupted.clone()),
             ..Limits::default()
         };
         let progress = Progress::new(Some(2 * inputs.len() as u64));
@@ -116,6 +115,10 @@ impl Verify {
             };
             let first = pass(batch.to_vec(), jobs, differing.len())?;
             let second = pass(batch.iter().rev().cloned().collect(), jobs + 1, differing.len())?;
+            if is_over() {
+                progress.end();
+                return Ok(exit::INTERRUPTED);
+            }
             for input in batch {
                 let (Some(one), Some(other)) = (first.get(input), second.get(input)) else {
                     return Err(format!("nothing came of a run: {}", input.replay()));
@@ -149,7 +152,11 @@ impl Verify {
         if !differing.is_empty() {
             for input in differing.iter().take(SHOWN) {
                 println!("{}", input.replay());
-                if by_events(input, limit) == exit::HELD {
+                let code = by_events(input, limit);
+                if is_over() {
+                    return Ok(exit::INTERRUPTED);
+                }
+                if code == exit::HELD {
                     println!("the same this time: it differs only now and then");
                 }
             }
@@ -160,11 +167,11 @@ impl Verify {
             eprintln!("error: {}", unplayed.text.trim_end());
             return Ok(exit::WRONG);
         }
-        println!(
-            "the same: {} runs, each in two processes, with {jobs} and {} at once ({seconds} s)",
-            number - lost.len(),
-            jobs + 1
-        );
+        let same = number - lost.len();
+        if same > 0 {
+            let more = jobs + 1;
+            println!("the same: {same} runs, each in two processes, with {jobs} and {more} at once ({seconds} s)");
+        }
         Ok(lost.first().map_or(exit::HELD, |(_, summary)| summary.code))
     }
 }
@@ -203,41 +210,27 @@ fn describe(summary: &Summary) -> String {
 
 /// Compares two runs event by event; the exit code.
 fn by_events(input: &Input, limit: Duration) -> u8 {
-    let ((mut left, one), (mut right, other)) = match (traced(input, limit), traced(input, limit)) {
-        (Ok(one), Ok(other)) => (one, other),
+    let traces = match (traces::played(input, limit), traces::played(input, limit)) {
+        (Ok(one), Ok(other)) => [one, other],
         (Err(error), _) | (_, Err(error)) => {
             eprintln!("error: cannot start a second process: {error}");
             return exit::WRONG;
         }
     };
-    let compared = compare(&mut left, &mut right);
-    // A process whose trace is over ends by itself; one that would go on is of no use any more.
-    let over = compared.as_ref().map_or([false; 2], |compared| compared.over);
-    let ends = [(one, over[0]), (other, over[1])].map(|(process, is_over)| {
-        let end = if is_over { process.end() } else { process.stop() };
-        end.ok()
-    });
-    let Compared { events, difference, .. } = match compared {
+    let Compared { parted, codes, lost } = match traces::compare(traces, limit, str::trim_end) {
         Ok(compared) => compared,
         Err(error) => {
             eprintln!("error: cannot read a trace: {error}");
             return exit::WRONG;
         }
     };
-    let came_to_nothing = ends
-        .iter()
-        .zip(over)
-        .find_map(|(end, is_over)| lost((*end)?, is_over, limit));
-    if let Some((code, how)) = came_to_nothing {
-        println!(
-            "no end that could be compared: after the same {events} events a run of seed {} {how}",
-            input.seed
-        );
+    let (events, seed) = (parted.same, input.seed);
+    if let Some((_, code, how)) = lost {
+        println!("no end that could be compared: after the same {events} events a run of seed {seed} {how}");
         return code;
     }
-    let codes = ends.map(|end| end.and_then(End::code));
-    if let Some(difference) = difference {
-        println!("not deterministic: {difference}");
+    if parted.over() != [true; 2] {
+        println!("not deterministic: {}", difference(&parted));
         return exit::NOT_DETERMINISTIC;
     }
     if codes[0] != codes[1] {
@@ -250,92 +243,25 @@ fn by_events(input: &Input, limit: Duration) -> u8 {
         eprintln!("error: {}", super::why_unplayed(input));
         return exit::WRONG;
     }
-    println!("the same: {events} events in both runs of seed {}", input.seed);
+    println!("the same: {events} events in both runs of seed {seed}");
     exit::HELD
 }
 
-/// The exit code and the words for a run whose trace is over though it came to no end, if it is one.
-fn lost(end: End, is_over: bool, limit: Duration) -> Option<(u8, String)> {
-    match end {
-        _ if !is_over => None,
-        End::Late => {
-            let how = format!("did not end within {} s of real time", limit.as_secs());
-            Some((exit::NOT_CONVERGED, how))
-        }
-        End::Ended(status) if status.code().is_none() => Some((exit::PANICKED, format!("died: {status}"))),
-        End::Ended(_) => None,
-    }
-}
-
-/// The trace of a run while it is played, and the process that plays it.
-fn traced(input: &Input, limit: Duration) -> std::io::Result<(BufReader<ChildStdout>, Watched)> {
-    let mut child = child::command("run", &input.scenario, input.seed, &input.variation)?
-        .args(["--trace", "-"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let output = child.stdout.take();
-    let watched = Watched::new(child, limit);
-    let output = output.ok_or_else(|| std::io::Error::other("it has no output"))?;
-    Ok((BufReader::new(output), watched))
-}
-
-/// How far two traces are the same.
-struct Compared {
-    /// So many events are.
-    events: u64,
-    /// What differs then, in words; nothing if both are over.
-    difference: Option<String>,
-    /// Which of them is over then.
-    over: [bool; 2],
-}
-
-/// Compares two traces line by line.
-fn compare(left: &mut dyn BufRead, right: &mut dyn BufRead) -> std::io::Result<Compared> {
-    let mut recent: VecDeque<String> = VecDeque::new();
-    let (mut a, mut b) = (Vec::new(), Vec::new());
-    let mut events = 0;
-    loop {
-        a.clear();
-        b.clear();
-        left.read_until(b'\n', &mut a)?;
-        right.read_until(b'\n', &mut b)?;
-        // A line that was torn when its process was killed is none.
-        let over = [&a, &b].map(|line| !line.ends_with(b"\n"));
-        if over == [true; 2] || a != b {
-            let show = |line: &[u8], is_over: bool| match is_over {
-                true => "(the end)".to_owned(),
-                false => String::from_utf8_lossy(line).trim_end().to_owned(),
-            };
-            let before: Vec<String> = recent.iter().map(|line| format!("    {line}")).collect();
-            let difference = (over != [true; 2]).then(|| {
-                format!(
-                    "event {} differs, after\n{}\n  first:  {}\n  second: {}",
-                    events + 1,
-                    before.join("\n"),
-                    show(&a, over[0]),
-                    show(&b, over[1])
-                )
-            });
-            return Ok(Compared {
-                events,
-                difference,
-                over,
-            });
-        }
-        events += 1;
-        if recent.len() == CONTEXT {
-            recent.pop_front();
-        }
-        recent.push_back(String::from_utf8_lossy(&a).trim_end().to_owned());
-    }
+/// Which event of two traces differs, in words.
+fn difference(parted: &Parted) -> String {
+    let before: Vec<String> = parted.before.iter().map(|line| format!("    {line}")).collect();
+    let show = |side: usize| parted.after[side].first().map_or("(the end)", String::as_str);
+    format!(
+        "event {} differs, after\n{}\n  first:  {}\n  second: {}",
+        parted.same + 1,
+        before.join("\n"),
+        show(0),
+        show(1)
+    )
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::ExitStatusExt;
-    use std::process::ExitStatus;
-
     use super::*;
 
     fn input() -> Input {
@@ -364,34 +290,13 @@ mod tests {
         assert!(matches!(twice(&endless, &refused), Twice::Unplayed(_)));
     }
 
-    fn compared(one: &str, other: &str) -> (u64, Option<String>, [bool; 2]) {
-        let compared = compare(&mut one.as_bytes(), &mut other.as_bytes()).expect("they can be read");
-        (compared.events, compared.difference, compared.over)
-    }
-
     #[test]
-    fn traces_are_compared_up_to_where_one_is_over() {
-        assert_eq!(compared("a\nb\n", "a\nb\n"), (2, None, [true, true]));
-        // Torn lines are no events.
-        assert_eq!(compared("a\nb", "a\nbc"), (1, None, [true, true]));
-        let (events, difference, over) = compared("a\nb\n", "a\nc\n");
-        assert_eq!((events, over), (1, [false, false]));
-        let told = "event 2 differs, after\n    a\n  first:  b\n  second: c";
-        assert_eq!(difference.as_deref(), Some(told));
-        let (events, difference, over) = compared("a\nb", "a\nb\n");
-        assert_eq!((events, over), (1, [true, false]));
-        assert!(difference.is_some_and(|told| told.contains("  first:  (the end)\n")));
-    }
-
-    #[test]
-    fn a_run_that_was_stopped_here_is_not_lost_and_one_that_was_late_or_died_is() {
-        let limit = Duration::from_secs(300);
-        // As wait(2) tells it: the code in the second byte, a signal in the first.
-        let status = |raw| End::Ended(ExitStatus::from_raw(raw));
-        let code = |end, is_over| lost(end, is_over, limit).map(|(code, _)| code);
-        assert_eq!(code(End::Late, true), Some(exit::NOT_CONVERGED));
-        assert_eq!(code(status(9), true), Some(exit::PANICKED));
-        assert_eq!(code(status(10 << 8), true), None);
-        assert_eq!((code(End::Late, false), code(status(9), false)), (None, None));
+    fn the_first_event_that_differs_is_told() {
+        let told = |mut one: &[u8], mut other: &[u8]| {
+            difference(&traces::part(&mut one, &mut other, str::trim_end).expect("they can be read"))
+        };
+        let wanted = "event 2 differs, after\n    a\n  first:  b\n  second: c";
+        assert_eq!(told(b"a\nb\nd\n", b"a\nc\n"), wanted);
+        assert!(told(b"a\nb", b"a\nb\n").contains("  first:  (the end)\n"));
     }
 }

@@ -40,12 +40,12 @@ pub fn runs(scenario: &Scenario) -> u32 {
 /// What is to become of the end of a run of the scenario in the file at `path`, in a build with this mutant.
 ///
 /// # Errors
-/// The runs without faults do not hold, or cannot be played; in words.
-pub fn of(path: &str, scenario: &Scenario, mutant: Option<&str>) -> Result<End, String> {
+/// The runs without faults do not hold, cannot be played, or take longer than there is patience for each; in words.
+pub fn of(path: &str, scenario: &Scenario, mutant: Option<&str>, patience: Patience<'_>) -> Result<End, String> {
     if !scenario.expect.compares_ends() {
         return Ok(End::Ignore);
     }
-    yardstick(path, scenario, mutant).map(|yardstick| End::Compare(Arc::new(yardstick)))
+    yardstick_within(path, scenario, mutant, patience).map(|yardstick| End::Compare(Arc::new(yardstick)))
 }
 
 /// The ends of runs without faults of the scenario in the file at `path`, in a build with this mutant.
@@ -86,7 +86,7 @@ pub fn yardstick_within(
 /// Where the result is kept: by the build, the scenario with its manifests, and the mutant.
 fn kept(scenario: &Scenario, mutant: Option<&str>) -> std::io::Result<PathBuf> {
     // What the file is, and not where it lies: another build may lie there by now.
-    let about = child::program()?.metadata()?;
+    let about = Path::new(child::PROGRAM).metadata()?;
     let file = (about.dev(), about.ino(), about.len(), about.modified().ok());
     let mut print = Fingerprint::default();
     print.add(format!("{file:?}").as_bytes());
@@ -105,17 +105,16 @@ fn play(path: &str, seed: u64, mutant: Option<&str>, kept: &Path, patience: Pati
     let mut arguments = vec!["run".to_owned(), path.to_owned(), "--seed".to_owned(), seed.to_string()];
     arguments.push("--fault-free".to_owned());
     arguments.extend(mutant.into_iter().flat_map(|id| ["--mutant".to_owned(), id.to_owned()]));
-    let watched = child::itself().and_then(|mut command| {
-        command.args(&arguments).arg("--end-state").arg(&file);
-        child::watch(&mut command, patience)
-    });
-    let watched = watched.map_err(|error| format!("cannot start a second process: {error}"))?;
+    let mut run = child::itself();
+    run.args(&arguments).arg("--end-state").arg(&file);
+    let watched =
+        child::watch(&mut run, patience).map_err(|error| format!("cannot start a second process: {error}"))?;
     let end = std::fs::read(&file).map_err(|error| error.to_string());
     // It lies among temporary files.
     let _ = std::fs::remove_file(&file);
     let command = arguments.join(" ");
     let (status, said) = match watched {
-        Fate::Ended { status, output, errors } => (status.map_err(|error| error.to_string())?, output + &errors),
+        Fate::Ended { status, output, errors } => (status, output + &errors),
         Fate::Late => {
             let (cannot, seconds) = (cannot_be_compared(path), patience.limit.as_secs());
             return Err(format!(

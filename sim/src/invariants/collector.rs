@@ -3,11 +3,11 @@
 //! Checked when the controller manager asks to delete an object that has owners, all judged against the store at that
 //! moment: an owner's uid never comes back, so one that lives then lived all the time before. The collector's own
 //! requests, which say whose they are, are judged without exception. Several other controllers share the process, and
-//! some may delete what lives under a living owner, for whoever controls it; these lawful deletes pass: everything in a namespace that is going;
-//! endpoint slices; replica sets that want nothing (old revisions); pods that are finished, already terminating, in
-//! excess of what their set wanted within the controller's lag, or on a node that is or just was lost or tainted.
-//! Owners of kinds that the model does not hold by uid count as living only if they are found, and those of
-//! other namespaces are none.
+//! some may delete what lives under a living owner, for whoever controls it; these lawful deletes pass: everything in a
+//! namespace that is going; endpoint slices; replica sets that want nothing (old revisions); pods that are finished,
+//! already terminating, in excess of what their set wanted within the controller's lag, or on a node that is or just
+//! was lost or tainted. Owners of kinds that the model does not hold by uid count as living only if they are found, and
+//! those of other namespaces are none.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

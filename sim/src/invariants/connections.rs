@@ -12,8 +12,8 @@
 //!   last minute of it.
 //!
 //! That lets pass: nodes that restarted and have no rules yet; rules that a fault has left half written (no client
-//! tries those); services without a selector, whose endpoints are other people's; connections that go nowhere to a
-//! service whose clients are led to their own node alone, which may have no endpoint (E9 judges these).
+//! tries those); services without a selector, whose endpoints are other people's; of services whose clients are led to
+//! their own node alone, connections from a node that has no endpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
@@ -66,6 +66,12 @@ fn endpoints(service: &Item, cluster: &Cluster) -> BTreeSet<String> {
     } else {
         ready
     }
+}
+
+/// Whether an address is that of an endpoint on a node, as the slices of its service show it.
+fn is_of_node(ip: &String, service: &Item, node: &str, cluster: &Cluster) -> bool {
+    let mut endpoints = cluster.slices_of(service).flat_map(|slice| slice.slice_endpoints());
+    endpoints.any(|endpoint| endpoint.node_name.as_deref() == Some(node) && endpoint.addresses.contains(ip))
 }
 
 impl Invariant for Connections {
@@ -145,10 +151,6 @@ impl Connections {
         }
         let item = cluster.get(service)?;
         let spec = item.service()?.spec.as_ref()?;
-        let is_local = spec.internal_traffic_policy.as_deref() == Some("Local");
-        if is_local && goes_to.is_none() {
-            return None;
-        }
         let selector = spec.selector.as_ref();
         selector.filter(|selector| !selector.is_empty())?;
         let patience = cluster.lag(Role::Proxy) + SYNC;
@@ -164,8 +166,10 @@ impl Connections {
                 let last = reached.get(&(service.clone(), ip.clone()));
                 last.is_some_and(|last| *last >= span.since)
             };
+            let is_local = spec.internal_traffic_policy.as_deref() == Some("Local");
+            let is_led_to = |ip: &String| !is_local || is_of_node(ip, item, machine, cluster);
             let lasting = |(ip, span): &(&String, &Span)| {
-                span.until.is_none() && is_old(span.since) && (hears || is_known(ip, span))
+                span.until.is_none() && is_old(span.since) && (hears || is_known(ip, span)) && is_led_to(ip)
             };
             let (ip, span) = known.into_iter().flatten().find(lasting)?;
             return Some(format!(

@@ -22,7 +22,8 @@ const TAKEN: &str = "is already allocated";
 
 /// Whether what is refused as invalid may have been right by what its sender knew.
 fn was_right(asked: &Asked, told: &str, cluster: &Cluster) -> bool {
-    if told.contains(TAKEN) {
+    let is_service = asked.path.as_ref().is_some_and(|path| &*path.resource == "services");
+    if is_service && told.contains(TAKEN) {
         return true;
     }
     let object = asked.path.as_ref().and_then(|path| cluster.get(&path.id()));

@@ -388,6 +388,10 @@ fn a_node_without_an_endpoint_of_its_own_need_not_take_connections_to_a_local_se
     };
     let elsewhere = local().put(SLICES, listening(&[endpoint("b", "10.0.0.2", true, true, false)]));
     assert!(connects(elsewhere.at(200), 201, None).broken().is_empty());
+    let mut here = endpoint("b", "10.0.0.2", true, true, false);
+    here["nodeName"] = json!("n");
+    let here = local().put(SLICES, listening(&[here]));
+    assert_eq!(connects(here.at(200), 300, None).broken(), ["E8"]);
     assert_eq!(connects(local(), 200, Some("10.0.0.9")).broken(), ["E8"]);
 }
 

@@ -184,7 +184,7 @@ impl Oracle {
 
     /// Runs a scenario in a process of its own; how it failed, if it did and was not interrupted.
     fn judge(&self, file: &str, seed: u64) -> Option<Failure> {
-        let mut command = child::command("judge", file, seed, &self.variation).ok()?;
+        let mut command = child::command("judge", file, seed, &self.variation);
         // What it keeps of the candidate's runs without faults is of no use to others.
         command.env("TMPDIR", &self.folder);
         let patience = Patience {

@@ -238,7 +238,7 @@ impl DeploymentController {
                     if let Error::Api(refusal) = &error
                         && !error.outcome_unknown()
                     {
-                        self.tell_failure(deployment, refusal.message()).await?;
+                        self.tell_failure(deployment, set.name(), refusal.message()).await?;
                     }
                     return Err(error);
                 }
@@ -361,8 +361,8 @@ impl DeploymentController {
     }
 
     /// The replica set was refused: the deployment says why.
-    async fn tell_failure(&self, deployment: &Deployment, why: &str) -> Result<(), Error> {
-        let message = format!("Failed to create new replica set: {why}");
+    async fn tell_failure(&self, deployment: &Deployment, set: &str, why: &str) -> Result<(), Error> {
+        let message = format!("Failed to create new replica set {set:?}: {why}");
         self.recorder.event(
             &deployment.object_reference(),
             EventKind::Warning,
@@ -372,7 +372,14 @@ impl DeploymentController {
         let mut status: DeploymentStatus = deployment.status.clone().unwrap_or_default();
         let now = Time(clock::whole_seconds(clock::now()));
         let conditions = status.conditions.get_or_insert_default();
-        status::set(conditions, "Progressing", "False", "ReplicaSetCreateError", why, &now);
+        status::set(
+            conditions,
+            "Progressing",
+            "False",
+            "ReplicaSetCreateError",
+            &message,
+            &now,
+        );
         if deployment.status.as_ref() == Some(&status) {
             return Ok(());
         }

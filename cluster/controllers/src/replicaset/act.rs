@@ -274,10 +274,10 @@ impl ReplicaSetController {
     }
 
     fn refused(&self, set: &ReplicaSet, reason: &'static str, doing: &str, error: Error) -> Failed {
-        let why = match &error {
-            Error::Api(refusal) => refusal.message().to_owned(),
-            _ => return error.into(),
-        };
+        if !matches!(error, Error::Api(_)) {
+            return error.into();
+        }
+        let why = error.words();
         let message = format!("Error {doing}: {why}");
         self.recorder
             .event(&set.object_reference(), EventKind::Warning, reason, &message);

@@ -1,7 +1,8 @@
 //! What the kernel has to do for services at the bridges of pods, beside the rules.
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use orrery_api::log;
 
@@ -13,15 +14,15 @@ const BRIDGE_FILTER: &str = "/proc/sys/net/bridge";
 /// The bridges that pods hang on.
 pub(super) struct Bridges {
     names: Vec<String>,
-    /// Whether somebody was already told that the module cannot be loaded.
-    told_of_module: AtomicBool,
+    /// What somebody was already told of.
+    told: Mutex<BTreeSet<String>>,
 }
 
 impl Bridges {
     pub(super) fn new(names: Vec<String>) -> Self {
         Bridges {
             names,
-            told_of_module: AtomicBool::new(false),
+            told: Mutex::default(),
         }
     }
 
@@ -30,19 +31,19 @@ impl Bridges {
         self.load_module().await;
         for bridge in &self.names {
             // Without this the kernel does not let packets from 127.0.0.1 out. KUBE-FIREWALL keeps others out.
-            set(
+            self.set(
                 &format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet"),
                 "node ports will not answer on 127.0.0.1",
             );
             // The answer of a pod to another on its bridge must pass the rules, too: it comes from the service.
-            set(
+            self.set(
                 &format!("/sys/class/net/{bridge}/bridge/nf_call_iptables"),
                 "pods may not reach other pods by services",
             );
         }
     }
 
-    /// Docker does not load the module itself any more (since 27.3, moby#48511).
+    /// Docker loads the module only for networks of its own that need it (moby#48511, moby#48685).
     async fn load_module(&self) {
         if Path::new(BRIDGE_FILTER).exists() {
             return;
@@ -50,17 +51,23 @@ impl Bridges {
         let Err(error) = program::run("modprobe", &["br_netfilter"], "").await else {
             return;
         };
-        if !self.told_of_module.swap(true, Ordering::Relaxed) {
-            log::line(
-                "kube-proxy",
-                format_args!("pods may not reach other pods by services, load br_netfilter: {error}"),
-            );
+        self.tell(format!(
+            "pods may not reach other pods by services, load br_netfilter: {error}"
+        ));
+    }
+
+    fn set(&self, switch: &str, otherwise: &str) {
+        if let Err(error) = std::fs::write(switch, "1") {
+            self.tell(format!("{otherwise}: {switch}: {error}"));
         }
     }
-}
 
-fn set(switch: &str, otherwise: &str) {
-    if let Err(error) = std::fs::write(switch, "1") {
-        log::line("kube-proxy", format_args!("{otherwise}: {switch}: {error}"));
+    /// Says what does not work, once: it is tried again with every repair of the rules.
+    fn tell(&self, what: String) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if !told.contains(&what) {
+            log::line("kube-proxy", format_args!("{what}"));
+            told.insert(what);
+        }
     }
 }

@@ -4,6 +4,8 @@
 //! and volumes, of names that are no DNS labels, of host aliases and pull secrets that are listed twice, of label
 //! selectors that are not there, of negative grace periods, and of host addresses without a port.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, PodSpec, ResourceRequirements};
 use orrery_api::quantity::Quantity;
 
@@ -78,21 +80,26 @@ fn ports(containers: &[(String, &Container)]) -> Vec<String> {
         let numbered = items(&container.ports).iter().enumerate();
         all.extend(numbered.map(|(index, port)| (format!("{path}.ports[{index}]"), port)));
     }
-    let pairs = all.iter().enumerate().flat_map(|(position, (path, port))| {
-        let earlier = all[..position].iter();
-        earlier.filter_map(move |(other_path, other)| {
+    let mut alike: BTreeMap<(i32, &str), Vec<(&str, &ContainerPort)>> = BTreeMap::new();
+    let mut warnings = Vec::new();
+    for (path, port) in &all {
+        let earlier = alike.entry((port.container_port, text(&port.protocol))).or_default();
+        warnings.extend(earlier.iter().filter_map(|(other_path, other)| {
             let what = meeting(port, other)?;
             Some(format!("{path}: {what} port definition with {other_path}"))
-        })
-    });
-    pairs.take(MOST_PAIRS).collect()
+        }));
+        if warnings.len() >= MOST_PAIRS {
+            break;
+        }
+        earlier.push((path, *port));
+    }
+    warnings.truncate(MOST_PAIRS);
+    warnings
 }
 
-/// What the later port is to the earlier; `None` for ports that have nothing to do with each other.
+/// What the later of two ports of one number and protocol is to the earlier; `None` if they have nothing to do with each
+/// other.
 fn meeting(port: &ContainerPort, other: &ContainerPort) -> Option<&'static str> {
-    if port.container_port != other.container_port || text(&port.protocol) != text(&other.protocol) {
-        return None;
-    }
     let (host_port, other_host_port) = (port.host_port.unwrap_or(0), other.host_port.unwrap_or(0));
     let (host_ip, other_host_ip) = (text(&port.host_ip), text(&other.host_ip));
     if (host_port, host_ip) == (other_host_port, other_host_ip) {

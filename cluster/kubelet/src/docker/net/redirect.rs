@@ -69,8 +69,10 @@ fn with_host(from: &HttpGet, location: &str) -> Option<HttpGet> {
         },
         ..from.clone()
     };
-    // The host is asked by the name that it was named by just now.
-    next.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("Host"));
+    // A whole address names the host anew.
+    if scheme.is_empty() {
+        next.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("Host"));
+    }
     Some(next)
 }
 
@@ -111,7 +113,7 @@ mod tests {
             ("http://10.0.0.1:9090/a?b", "http 10.0.0.1 9090 /a?b 0"),
             ("https://10.0.0.1", "https 10.0.0.1 443 / 0"),
             ("http://10.0.0.1?b", "http 10.0.0.1 80 /?b 0"),
-            ("//10.0.0.1/a", "http 10.0.0.1 80 /a 0"),
+            ("//10.0.0.1/a", "http 10.0.0.1 80 /a 1"),
         ] {
             assert_eq!(leads(location).as_deref(), Some(expected), "{location}");
         }
