@@ -250,27 +250,34 @@ impl Before {
 
 /// The runs without faults that the ends of others are compared with, by scenario, and whether they have been looked
 /// after. Whoever needs them first would play them within its own time, and all others at once would do so again.
-struct Yardsticks<'a>(BTreeMap<&'a str, (&'a Scenario, OnceLock<Result<(), String>>)>);
+struct Yardsticks<'a>(BTreeMap<&'a str, Compared<'a>>);
+
+/// A scenario whose ends are compared, and whether what they are compared with can be had; known once it was looked for.
+struct Compared<'a> {
+    scenario: &'a Scenario,
+    looked: OnceLock<Result<(), String>>,
+}
 
 impl<'a> Yardsticks<'a> {
     fn of(scenarios: &[(&'a str, &'a Scenario)]) -> Self {
         let compared = scenarios.iter().filter(|(_, scenario)| scenario.expect.compares_ends());
-        Yardsticks(
-            compared
-                .map(|(path, scenario)| (*path, (*scenario, OnceLock::new())))
-                .collect(),
-        )
+        let unknown = |scenario| Compared {
+            scenario,
+            looked: OnceLock::new(),
+        };
+        Yardsticks(compared.map(|(path, scenario)| (*path, unknown(scenario))).collect())
     }
 
     /// Sees to it that those are kept that a run of this input needs. The error says why they cannot be had, which is
     /// so for every other run as well.
     fn prepare(&self, input: &Input, patience: Patience<'_>) -> Result<(), String> {
         let known = self.0.get(input.scenario.as_str());
-        let Some((scenario, played)) = known.filter(|(scenario, _)| compares_ends(scenario, &input.variation)) else {
+        let Some(Compared { scenario, looked }) = known.filter(|own| compares_ends(own.scenario, &input.variation))
+        else {
             return Ok(());
         };
         let play = || yardstick::yardstick_within(&input.scenario, scenario, None, patience).map(drop);
-        played.get_or_init(play).clone()
+        looked.get_or_init(play).clone()
     }
 }
 
