@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::record::{Limit, obtain};
+use super::limit::Limit;
+use super::record::obtain;
 use super::subject::read;
 use super::traces::{self, Compared, Parted, Trace};
 use crate::campaign::Input;

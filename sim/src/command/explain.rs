@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::record::{Limit, obtain};
+use super::limit::Limit;
+use super::record::obtain;
 use super::subject::Subject;
 use crate::exit;
 use crate::explain::{Explanation, compare, explain, words};

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, value_parser};
 
+use super::limit::Limit;
 use super::{interrupted, yardstick};
 use crate::campaign::{
     Explorers, Folder, Guide, Head, Input, Limits, Listed, Plan, Progress, Record, Shard, Source, Tally,
@@ -60,14 +61,8 @@ pub struct Fuzz {
     /// How many at once; as many as there are cores by default.
     #[arg(long, value_parser = super::some_jobs)]
     jobs: Option<NonZeroUsize>,
-    /// A run that takes longer than so many seconds of real time is stopped and counts as failed.
-    #[arg(
-        long,
-        default_value_t = super::LIMIT.as_secs(),
-        value_name = "SECONDS",
-        value_parser = value_parser!(u64).range(1..)
-    )]
-    limit: u64,
+    #[command(flatten)]
+    limit: Limit,
 }
 
 impl Fuzz {
@@ -115,7 +110,7 @@ impl Fuzz {
         let yardsticks = Yardsticks::of(&scenarios);
         let interrupted = interrupted()?;
         let limits = Limits {
-            run: Duration::from_secs(self.limit),
+            run: self.limit.time(),
             failures: self.stop_after,
             until: self.lasts.map(|lasts| Instant::now() + lasts),
             interrupted: Some(interrupted.clone()),

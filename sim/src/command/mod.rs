@@ -7,6 +7,7 @@ mod explain;
 mod fuzz;
 mod inspect;
 mod judge;
+mod limit;
 mod merge;
 mod mutants;
 mod pin;

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use clap::{Args, value_parser};
 
 use super::interrupted;
+use super::limit::Limit;
 use crate::campaign::{Input, Summary, in_process_of};
 use crate::child::{self, Fate, Patience};
 use crate::exit;
@@ -36,14 +36,8 @@ pub struct Mutants {
     /// How many runs at once; as many as there are cores by default.
     #[arg(long, value_parser = super::some_jobs)]
     jobs: Option<NonZeroUsize>,
-    /// A run that takes longer than so many seconds of real time is stopped; it finds no mutant.
-    #[arg(
-        long,
-        default_value_t = super::LIMIT.as_secs(),
-        value_name = "SECONDS",
-        value_parser = value_parser!(u64).range(1..)
-    )]
-    limit: u64,
+    #[command(flatten)]
+    limit: Limit,
     /// Make the run that found a mutant small, for so many minutes at most (2 if none are named), and tell the size.
     #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "2", value_parser = super::minutes)]
     shrink: Option<f64>,
@@ -275,7 +269,7 @@ impl Mutants {
         let mut input = Input::new(turn.scenario, turn.seed);
         input.variation.mutant = mutant.map(str::to_owned);
         let patience = Patience {
-            limit: Duration::from_secs(self.limit),
+            limit: self.limit.time(),
             interrupted: Some(interrupted),
         };
         in_process_of(binary, &input, patience)
@@ -456,7 +450,7 @@ mod tests {
         let card = Card::of("O08").expect("a card");
         let input = Input::new("a.yaml", 2);
         let done = || {
-            let endless = Summary::endless(&input, Duration::from_secs(300));
+            let endless = Summary::endless(&input, crate::command::LIMIT);
             let died = Summary::died(&input, "out of memory");
             let lost = [ended(1, "held"), (turn(2), endless), (turn(3), died), ended(4, "P2")];
             lost.into_iter().chain([ended(5, "G1"), ended(6, "P2")])

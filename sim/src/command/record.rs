@@ -8,8 +8,9 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, value_parser};
+use clap::Args;
 
+use super::limit::Limit;
 use super::subject::Subject;
 use crate::child::{self, Patience};
 use crate::exit;
@@ -17,26 +18,6 @@ use crate::recording::Recording;
 use crate::run::{Settings, record_within};
 use crate::scenario::{Moment, Scenario};
 use crate::variation::Variation;
-
-/// How long a run may take that is looked at.
-#[derive(Args, Clone, Copy)]
-pub struct Limit {
-    /// A run that takes longer than so many seconds of real time is cut, and looked at as far as it came.
-    #[arg(
-        long,
-        default_value_t = super::LIMIT.as_secs(),
-        value_name = "SECONDS",
-        value_parser = value_parser!(u64).range(1..)
-    )]
-    limit: u64,
-}
-
-impl Limit {
-    /// In real time.
-    pub fn time(self) -> Duration {
-        Duration::from_secs(self.limit)
-    }
-}
 
 /// Runs a scenario and prints what happened as JSON.
 #[derive(Args)]
@@ -118,7 +99,7 @@ fn recorded(
     limit: Limit,
 ) -> std::io::Result<(String, ExitStatus)> {
     let mut command = child::command("record", scenario, seed, variation);
-    command.args(["--limit", &limit.limit.to_string()]);
+    command.args(["--limit", &limit.seconds.to_string()]);
     for index in without {
         command.args(["--without", &index.to_string()]);
     }

@@ -2,8 +2,8 @@
 
 use clap::Args;
 
+use super::limit::Limit;
 use super::place::Place;
-use super::record::Limit;
 use super::subject::Subject;
 use crate::exit;
 use crate::explain::explain;

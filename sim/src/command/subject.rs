@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::record::{Limit, obtain};
+use super::limit::Limit;
+use super::record::obtain;
 use super::yardstick;
 use crate::campaign::Streams;
 use crate::child::Patience;

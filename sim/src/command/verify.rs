@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::{Args, value_parser};
 
+use super::limit::Limit;
 use super::traces::{self, Compared, Parted};
 use crate::campaign::{Explorers, Input, Limits, Listed, Plan, Progress, Shard, Summary, run_all};
 use crate::exit;
@@ -43,14 +44,8 @@ pub struct Verify {
     /// How many at once, where there are many; as many as there are cores by default.
     #[arg(long, value_parser = super::some_jobs)]
     jobs: Option<NonZeroUsize>,
-    /// A run that takes longer than so many seconds of real time is stopped, and does not count as one that differs.
-    #[arg(
-        long,
-        default_value_t = super::LIMIT.as_secs(),
-        value_name = "SECONDS",
-        value_parser = value_parser!(u64).range(1..)
-    )]
-    limit: u64,
+    #[command(flatten)]
+    limit: Limit,
 }
 
 impl Verify {
@@ -78,7 +73,7 @@ impl Verify {
         for input in &mut inputs {
             input.variation.redraw.clone_from(&self.redraw);
         }
-        let limit = Duration::from_secs(self.limit);
+        let limit = self.limit.time();
         match inputs.as_slice() {
             [input] => by_events(input, limit),
             inputs => self.by_hashes(inputs, limit).unwrap_or_else(|error| {
